@@ -1,0 +1,64 @@
+"""manyhot: one classifier for every label structure, from one plain table.
+
+    import manyhot
+
+    table = manyhot.read("photos.csv")
+    schema = manyhot.infer(table, targets=["brand", "body"])
+    classifier = manyhot.fit(table, schema, out="model")
+    classifier.predict("new.csv")
+
+Names are loaded when first used, so that importing manyhot takes no time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from manyhot.classifier import Classifier, fit, load
+    from manyhot.data.infer import infer
+    from manyhot.data.read import read
+    from manyhot.data.table import Table
+    from manyhot.errors import RunError, UserError
+    from manyhot.schema import Input, Schema, Target
+
+_PLACES = {
+    "Classifier": "manyhot.classifier",
+    "fit": "manyhot.classifier",
+    "load": "manyhot.classifier",
+    "infer": "manyhot.data.infer",
+    "read": "manyhot.data.read",
+    "Table": "manyhot.data.table",
+    "RunError": "manyhot.errors",
+    "UserError": "manyhot.errors",
+    "Input": "manyhot.schema",
+    "Schema": "manyhot.schema",
+    "Target": "manyhot.schema",
+}
+__all__ = [
+    "Classifier",
+    "Input",
+    "RunError",
+    "Schema",
+    "Table",
+    "Target",
+    "UserError",
+    "fit",
+    "infer",
+    "load",
+    "read",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        from importlib import import_module
+
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'manyhot' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PLACES])

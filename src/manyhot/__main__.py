@@ -1,0 +1,7 @@
+"""`python -m manyhot`, the same as `manyhot`."""
+
+import sys
+
+from manyhot.cli import main
+
+sys.exit(main())

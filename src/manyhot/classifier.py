@@ -1,0 +1,343 @@
+"""The object users hold: fit it, ask it, judge it, save it, load it.
+
+`fit` and `load` make a Classifier; the command line and the page do nothing that it cannot do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyhot import bundle as bundles
+from manyhot import files, predict
+from manyhot.bundle import Bundle
+from manyhot.config import FitConfig
+from manyhot.data import split as splits
+from manyhot.data.images import ImageInputs, Progress
+from manyhot.data.infer import infer, split_of
+from manyhot.data.inputs import Inputs
+from manyhot.data.loader import Loader
+from manyhot.data.read import read
+from manyhot.data.table import Table
+from manyhot.data.write import write
+from manyhot.errors import UserError
+from manyhot.judge import Judged, Seen, document, judge
+from manyhot.model.network import Model, build
+from manyhot.schema import Schema, Target
+from manyhot.targets import IntArray, decide, decode
+from manyhot.train import calibrate
+from manyhot.train.checkpoint import Checkpoints
+from manyhot.train.fit import Tell, Validation, train
+from manyhot.train.prepare import Prepared, prepare
+
+log = logging.getLogger("manyhot")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a fit leaves beside the model: for judging, for the report, for the record.
+
+    counts  rows by what became of them: train, val, test, unreadable
+    """
+
+    history: list[dict[str, Any]]
+    judged: Judged
+    counts: dict[str, int]
+    notes: list[str]
+    source: str
+
+    def page(self, bundle: Bundle) -> str:
+        """Return the report as HTML."""
+        from manyhot.report.card import report_of  # drawing needs time, so only when asked for
+
+        return report_of(bundle, self.judged, self.source, self.history, self.counts, self.notes)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained classifier for every target of a schema."""
+
+    bundle: Bundle
+    seen: Seen
+    run: Run | None = None
+    rows: Table = field(default_factory=lambda: Table({}))
+
+    @property
+    def schema(self) -> Schema:
+        """The inputs and targets, with their thresholds and temperatures."""
+        return self.bundle.schema
+
+    def predict(self, data: object) -> dict[str, list[str]]:
+        """Return the answers of every row, by target.
+
+        A class by its name; tags joined by ';' and `[]` for none; '' where the input cannot be read.
+        """
+        found = predict.predict(self.bundle, _table(data)).probabilities
+        return {t.name: decode(t, decide(t, found[t.name])) for t in self.schema.targets}
+
+    def predict_proba(self, data: object) -> dict[str, NDArray[np.float32]]:
+        """Return the probability of every class, by target.
+
+        Shape:
+            out: float32 (N, C) in [0, 1], in the order of `target.classes`.
+        """
+        return dict(predict.predict(self.bundle, _table(data)).probabilities)
+
+    def answers(self, data: object, progress: Progress | None = None) -> Table:
+        """Return the rows with answers and probabilities beside them, as `manyhot predict` writes them."""
+        table = _table(data)
+        return predict.answers(self.schema, table, predict.predict(self.bundle, table, progress))
+
+    def evaluate(self, data: object, split: str | None = None, unknown_class: str = "wrong") -> dict[str, Any]:
+        """Return the scores on rows whose labels are known, as `manyhot evaluate --json` prints them."""
+        return self.judge(data, split, unknown_class).scores
+
+    def judge(
+        self,
+        data: object,
+        split: str | None = None,
+        unknown_class: str = "wrong",
+        progress: Progress | None = None,
+    ) -> Judged:
+        """Return the scores with the rows and probabilities behind them; see `judge.judge`."""
+        return judge(self.bundle, _table(data), self.seen, split, unknown_class, progress)
+
+    def embed(self, data: object) -> NDArray[np.float32]:
+        """Return the features that all heads read; float32 (N, F)."""
+        x, _ = self.bundle.inputs.transform(_table(data))
+        return predict.embed(self.bundle.model, x, self.bundle.config.device)
+
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Write the classifier as a folder that `load` reads.
+
+        Raises:
+            UserError: the folder exists and `overwrite` is False.
+        """
+        files.check_out(Path(folder), overwrite)
+        files.clear(Path(folder))
+        self._write(Path(folder))
+
+    def tune(self, data: object, objective: str, split: str | None = None) -> Classifier:
+        """Return the classifier with its thresholds fitted anew to an objective, on labelled rows.
+
+        Without `split`, the `val` rows of the table serve where it has such, else all rows.
+        """
+        table = _table(data)
+        given = split_of(table)
+        part = split or ("val" if given is not None and (given == "val").any() else "all")
+        judged = self.judge(table, part, "missing")
+        targets = tuple(
+            calibrate.fit_thresholds(
+                replace(target, objective=objective), judged.probabilities[target.name], judged.y[target.name]
+            )
+            for target in self.schema.targets
+        )
+        return replace(self, bundle=replace(self.bundle, schema=replace(self.schema, targets=targets)), run=None)
+
+    def update(self, folder: str | Path) -> None:
+        """Write the model over the one in `folder`, leaving its history and its report."""
+        bundles.check(Path(folder))
+        bundles.save(self.bundle, Path(folder))
+
+    def _write(self, folder: Path) -> None:
+        from manyhot.report.card import model_card
+
+        extra: dict[str, object] = {}
+        if self.run is not None:
+            extra = {
+                "metrics.json": self.run.judged.scores,
+                "history.jsonl": "".join(json.dumps(line) + "\n" for line in self.run.history),
+                "README.md": model_card(self.bundle, self.run.judged, self.run.source, self.run.counts),
+                "report.html": self.run.page(self.bundle),
+            }
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.run is not None:
+            judged = self.run.judged
+            found = predict.Predicted(judged.probabilities, {})
+            write(predict.answers(judged.schema, judged.table, found), folder / "validation.parquet")
+        write(self.rows, folder / "split.csv")
+        bundles.save(self.bundle, folder, extra)
+
+
+def fit(
+    data: object,
+    schema: Schema | str | Sequence[str] | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    begin: Callable[[FitConfig, str], None] | None = None,
+    tell: Tell | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Classifier:
+    """Train a classifier.
+
+    Args:
+        data: a Table, or anything that `manyhot.read` reads.
+        schema: from `manyhot.infer`, or the names of the target columns.
+        out: a folder for the model, with checkpoints on the way; without it nothing is written
+            until `save`.
+        resume: go on from the newest checkpoint in `out`, where there is one.
+        begin: is called with the settings and an estimate of the time, before training starts.
+        tell: is called with each line of the history as it comes.
+        progress: is called with (done, all) while pictures are read.
+        options: fields of FitConfig, such as `effort="fast"` or `epochs=5`.
+
+    Raises:
+        UserError: the data or an option cannot be used; nothing has been written.
+        RunError: training failed, such as by a loss that is not finite.
+    """
+    table = _table(data)
+    if not isinstance(schema, Schema):
+        schema = infer(table, [schema] if isinstance(schema, str) else schema or ())
+    folder = None if out is None else Path(out)
+    if folder is not None and resume and (folder / bundles.MANIFEST).is_file():
+        return load(folder)
+    if folder is not None and not resume:
+        files.check_out(folder, overwrite)
+    prepared = prepare(table, schema, options, progress)
+    torch.set_num_threads(prepared.config.threads)
+    if begin is not None:
+        begin(prepared.config, estimate(prepared.config, len(prepared.rows(splits.TRAIN)), prepared.inputs))
+    model = build(prepared.inputs, prepared.schema.targets, prepared.config)
+    checkpoints = None
+    if folder is not None:
+        if not resume:
+            files.clear(folder)
+        checkpoints = Checkpoints(folder / "checkpoints", _fingerprint(prepared))
+    history = _train(prepared, model, tell or (lambda line: None), folder, checkpoints)
+    classifier = _finish(prepared, model, history, table)
+    if folder is not None:
+        classifier._write(folder)
+        files.clear(folder / "checkpoints")
+    return classifier
+
+
+def load(folder: str | Path) -> Classifier:
+    """Read a classifier that `fit` or `save` wrote.
+
+    Raises:
+        UserError: the folder is missing, is no finished model, or was changed.
+    """
+    path = Path(folder)
+    bundle = bundles.load(path)
+    rows = read(path / "split.csv") if (path / "split.csv").is_file() else Table({})
+    return Classifier(bundle, _seen(rows), rows=rows)
+
+
+def _train(
+    prepared: Prepared, model: Model, tell: Tell, folder: Path | None, checkpoints: Checkpoints | None
+) -> list[dict[str, Any]]:
+    """Run the loop on the training rows, writing history.jsonl as it goes."""
+    rows = prepared.rows(splits.TRAIN)
+    config = prepared.config
+    loader = Loader(
+        prepared.x[rows],
+        {name: values[rows] for name, values in prepared.y.items()},
+        config.batch_size,
+        config.seed,
+        config.augment,
+        numbers=prepared.table.rows[rows],
+    )
+    held = prepared.rows(splits.VAL)
+    choosing = held[: _first_half(len(held))]
+    validation = Validation(prepared.x[choosing], {name: v[choosing] for name, v in prepared.y.items()})
+    if folder is None:
+        return train(model, loader, validation, prepared.schema.targets, config, tell)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "history.jsonl").open("w", encoding="utf-8") as file:
+
+        def told(line: Mapping[str, Any]) -> None:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            tell(line)
+
+        return train(model, loader, validation, prepared.schema.targets, config, told, checkpoints)
+
+
+def _first_half(rows: int) -> int:
+    """Return how many held-out rows choose the best epoch; the rest calibrate.
+
+    Below 1,000 there are too few for two parts, and all rows serve for both.
+    """
+    return rows // 2 if rows >= 1_000 else rows
+
+
+def _finish(prepared: Prepared, model: Model, history: list[dict[str, Any]], table: Table) -> Classifier:
+    """Calibrate on the held-out rows that did not choose the epoch, and judge by all of them."""
+    held = prepared.rows(splits.VAL)
+    x, y = prepared.x[held], {name: values[held] for name, values in prepared.y.items()}
+    raw = predict.logits(model, x)
+    first = _first_half(len(held)) % len(held)  # 0 where all rows serve
+    targets = tuple(
+        _calibrated(t, raw[t.name][first:], y[t.name][first:]) for t in prepared.schema.targets
+    )
+    schema = replace(prepared.schema, targets=targets)
+    bundle = Bundle(schema, prepared.config, prepared.inputs, model)
+    probabilities = predict.run(model, targets, x)
+    scores = document(targets, y, probabilities)
+    judged = Judged("val", prepared.table.take(held), schema, y, dict(probabilities), scores, {})
+    counts = {name: int((prepared.part == number).sum()) for number, name in enumerate(splits.PARTS)}
+    counts["unreadable"] = len(prepared.unreadable)
+    notes = [*prepared.notes, *(f"left out: {name}: {why}" for name, why in prepared.unreadable.items())]
+    rows = _row_table(prepared)
+    return Classifier(bundle, _seen(rows), Run(history, judged, counts, notes, table.source), rows)
+
+
+def _calibrated(target: Target, logits: NDArray[np.float32], y: IntArray) -> Target:
+    from manyhot.model.losses import probabilities
+
+    target = calibrate.fit_temperature(target, logits, y)
+    return calibrate.fit_thresholds(target, probabilities(target, torch.from_numpy(logits)).numpy(), y)
+
+
+def _row_table(prepared: Prepared) -> Table:
+    """Return a line per row that fit used: its number, its split, its hash."""
+    columns = {
+        "row": prepared.table.rows,
+        "split": [splits.PARTS[number] for number in prepared.part],
+        "hash": [f"{value:016x}" for value in prepared.hashes],
+    }
+    return Table({}, "split.csv", rows=prepared.table.rows).with_columns(columns)
+
+
+def _seen(rows: Table) -> Seen:
+    if "hash" not in rows.columns:
+        return Seen(np.zeros(0, np.uint64), np.zeros(0, object))
+    hashes = [int(value, 16) for value in rows.column("hash").to_pylist()]
+    return Seen(np.array(hashes, np.uint64), np.array(rows.column("split").to_pylist(), object))
+
+
+def _fingerprint(prepared: Prepared) -> str:
+    """Return a text that two runs share only where their data and settings are the same."""
+    digest = hashlib.sha256(prepared.hashes.tobytes() + prepared.part.tobytes())
+    for values in prepared.y.values():
+        digest.update(np.ascontiguousarray(values).tobytes())
+    settings = [prepared.schema.to_json(), prepared.config.to_json(), prepared.inputs.to_json()]
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _table(data: object) -> Table:
+    return data if isinstance(data, Table) else read(data)
+
+
+
+
+def estimate(config: FitConfig, rows: int, inputs: Inputs) -> str:
+    """Guess how long a run takes, from what its backbone took on one processor with two cores."""
+    values = float(np.prod(inputs.shape)) if isinstance(inputs, ImageInputs) else 1.0
+    per_row = {"mlp": 8e-6, "mnist-mlp": 3e-5, "mnist-cnn": 1.2e-4, "cnn": 2.5e-7 * values}
+    seconds = rows * config.epochs * per_row.get(config.backbone, 4e-7 * values)
+    unit = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(1, seconds):.0f} s"
+    return f"about {unit} on 2 cores if no epoch is skipped"

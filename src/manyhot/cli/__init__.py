@@ -1,0 +1,66 @@
+"""The command line: options in, calls of the Python API, lines and an exit status out.
+
+`parser` says which commands and options there are, `commands` does them, `show` prints. This
+package alone prints or exits: 0 done, 1 a run failed, 2 a user's mistake, 130 or 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from manyhot.cli.parser import build_parser
+from manyhot.errors import RunError, UserError
+
+
+class Terminated(BaseException):
+    """SIGTERM came; like KeyboardInterrupt, it passes every `except Exception`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(words)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    from manyhot.cli import commands, show
+
+    show.log_to_stderr()
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        getattr(commands, args.command)(args)
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:  # `manyhot … | head`; nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except UserError as error:
+        return _failed(error, 2, args.debug)
+    except (RunError, OSError, MemoryError) as error:
+        return _failed(error, 1, args.debug)
+    except (KeyboardInterrupt, Terminated) as stop:
+        status = 130 if isinstance(stop, KeyboardInterrupt) else 143
+        if args.command == "fit":
+            again = [word for word in words if word not in ("--resume", "--overwrite")]
+            print(f"\nstopped; go on with: manyhot {shlex.join([*again, '--resume'])}", file=sys.stderr)
+        else:
+            print("\nstopped", file=sys.stderr)
+        return status
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _failed(error: BaseException, status: int, debug: bool) -> int:
+    if debug:
+        raise error
+    text = " ".join(str(error).split()) or type(error).__name__
+    print(f"manyhot: {text}", file=sys.stderr)
+    return status

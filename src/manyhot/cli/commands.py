@@ -1,0 +1,287 @@
+"""One function per command: the parsed options come in, the Python API is called, `show` prints.
+
+What a command does is done by the library; here options are only put into its words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manyhot import files
+from manyhot.cli import show
+from manyhot.data.infer import describe, infer
+from manyhot.data.read import read
+from manyhot.data.table import Table
+from manyhot.errors import UserError, suggest
+from manyhot.schema import Schema
+
+FLAGS = (
+    "effort epochs backbone weights size class_weight objective monitor unknown_class test group device seed"
+).split()
+
+
+def inspect(args: argparse.Namespace) -> None:
+    """Show how a table is read."""
+    table = _read(args, args.data)
+    schema = _schema(args, table)
+    found = {"source": table.source, **describe(table, schema)}
+    if args.write_schema:
+        files.write_json(Path(args.write_schema), schema.to_json())
+    if args.sheet:
+        _sheet(table, schema, Path(args.sheet), args.seed)
+    if args.json:
+        show.document(found | {"schema": schema.to_json()})
+    else:
+        show.description(found)
+        for what, path in (("schema", args.write_schema), ("sample rows", args.sheet)):
+            if path:
+                show.say(f"wrote the {what} to {path}")
+
+
+def fit(args: argparse.Namespace) -> None:
+    """Train a classifier and say what to do with it."""
+    options = _options(args)
+    if not args.resume:
+        files.check_out(Path(args.out), args.overwrite)
+    table = _read(args, args.data)
+    schema = _schema(args, table)
+    from manyhot.classifier import fit as train  # torch is loaded here, after all cheap mistakes are found
+
+    if not args.json:
+        show.description({"source": table.source, **describe(table, schema)}, stderr=True)
+    with show.Training() as training:
+        classifier = train(
+            table,
+            schema,
+            out=args.out,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            begin=training.begin,
+            tell=training.tell,
+            progress=training.reading,
+            **options,
+        )
+    if classifier.run is None:
+        show.say(f"{args.out}: training is finished already")
+    run = classifier.run
+    if args.json:
+        config = classifier.bundle.config.to_json()
+        judged = run.judged.scores if run else files.read_json(Path(args.out) / "metrics.json")
+        epochs = run.history[-1]["epoch"] if run else None
+        rows = run.counts if run else None
+        show.document({"model": args.out, "rows": rows, "epochs": epochs, "validation": judged, "config": config})
+    elif run is not None:
+        for note in run.notes[:10]:
+            show.say(f"note: {note}")
+        show.scores(run.judged.scores, "held-out rows (these chose the best epoch)")
+        data = shlex.quote(args.data)
+        print(f"\nmodel written to {args.out}; look at {args.out}/report.html, then:")
+        print(f"  manyhot evaluate {shlex.quote(args.out)} {data}")
+        print(f"  manyhot predict {shlex.quote(args.out)} {data} --out answers.csv")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Judge a model."""
+    from manyhot.classifier import load
+
+    judged = load(args.model).judge(
+        _read(args, args.data), args.split, args.unknown_class, show.reading_bar(args.json)
+    )
+    if args.json:
+        show.document(judged.scores)
+    else:
+        show.scores(judged.scores, f"{args.data}, split {judged.split}")
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Answer for new rows."""
+    from manyhot.classifier import load
+    from manyhot.data.write import check_ending, write, write_to
+
+    if args.out:
+        check_ending(Path(args.out))
+        files.check_out(Path(args.out), args.overwrite)
+    classifier = load(args.model)
+    answers = classifier.answers(_inputs(args, classifier.schema), show.reading_bar(args.json))
+    if "error" in answers.columns:
+        wrong = [reason for reason in answers.column("error").to_pylist() if reason]
+        show.say(f"{len(wrong)} of {len(answers)} rows cannot be read and are left empty; see column 'error'")
+    if args.out:
+        write(answers, Path(args.out))
+        if args.json:
+            show.document({"rows": len(answers), "out": args.out})
+        else:
+            show.say(f"wrote {len(answers):,} rows to {args.out}")
+    elif args.json:
+        columns = {name: column.to_pylist() for name, column in answers.columns.items()}
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        show.document({"rows": rows})
+    else:
+        write_to(answers, sys.stdout.buffer)
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write the page about a model."""
+    from manyhot import bundle
+    from manyhot.classifier import load
+    from manyhot.report.card import report_of
+
+    out = Path(args.out)
+    files.check_out(out, args.overwrite)
+    if args.data is None:
+        bundle.check(Path(args.model))
+        page = Path(args.model, "report.html")
+        if not page.is_file():
+            raise UserError(f"{args.model} has no report of its own; name rows to judge: manyhot report MODEL DATA")
+        files.write_bytes(out, page.read_bytes())
+    else:
+        classifier = load(args.model)
+        judged = classifier.judge(_read(args, args.data), args.split, progress=show.reading_bar(args.json))
+        history = Path(args.model, "history.jsonl")
+        lines = files.read_json_lines(history) if history.is_file() else []
+        files.write_text(out, report_of(classifier.bundle, judged, args.data, lines))
+    if args.json:
+        show.document({"out": args.out})
+    else:
+        show.say(f"wrote {args.out}")
+
+
+def tune(args: argparse.Namespace) -> None:
+    """Refit the thresholds of a model."""
+    from manyhot.classifier import load
+
+    classifier = load(args.model).tune(_read(args, args.data), args.objective, args.split)
+    classifier.update(args.model)
+    found = {t.name: list(t.thresholds) for t in classifier.schema.targets}
+    if args.json:
+        show.document({"objective": args.objective, "thresholds": found})
+    else:
+        show.say(f"{args.model} now aims at {args.objective}; its probabilities are as before")
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Do the whole job once."""
+    from manyhot.cli.demo import run
+
+    run(Path(args.out), args.overwrite, args.seed, args.json)
+
+
+def _read(args: argparse.Namespace, data: str) -> Table:
+    """Read DATA with the options that all commands share."""
+    return read(data, root=args.root, labels=args.labels)
+
+
+def _schema(args: argparse.Namespace, table: Table) -> Schema:
+    """Make the schema of the options, or read it from --schema."""
+    missing = tuple(word for word in args.missing.split(",") if word)
+    if args.schema:
+        clash = [flag for flag in ("target", "tags", "kind", "image", "separator") if getattr(args, flag)]
+        if clash:
+            raise UserError(f"--schema says all of what --{clash[0]} says; edit the file, or leave one out.")
+        schema = Schema.from_json(files.read_json(Path(args.schema)))
+        for name in [c for target in schema.targets for c in target.columns]:
+            table.column(name)
+        return schema
+    tags: dict[str, tuple[str, ...] | None] = {}
+    for text in args.tags:
+        name, equals, columns = text.partition("=")
+        if text in table.columns:  # a column may have '=' in its name
+            name, equals = text, ""
+        tags[name] = tuple(part.strip() for part in columns.split(",") if part.strip()) if equals else None
+    kinds = dict(_pair("--kind", text) for text in args.kind)
+    group = getattr(args, "group", None)
+    if group:
+        table.column(group)
+    return infer(
+        table,
+        args.target,
+        tags=tags,
+        image=args.image,
+        separator=args.separator,
+        missing=missing,
+        kinds=kinds,
+        ignore=[group] if group else [],
+    )
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """Gather the settings: a file first, then flags, then --set."""
+    options: dict[str, Any] = {}
+    if args.config:
+        options |= _config_file(Path(args.config))
+    options |= {name: getattr(args, name) for name in FLAGS if getattr(args, name) is not None}
+    options |= dict(_pair("--set", text) for text in args.set)
+    from manyhot.config import parse_options
+
+    return parse_options(options)
+
+
+def _config_file(path: Path) -> Mapping[str, Any]:
+    if path.suffix.lower() != ".toml":
+        found = files.read_json(path)
+    else:
+        try:
+            found = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not TOML ({error}).") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: must hold settings by name.")
+    return found
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UserError(f"{option} {text}: must be {'KEY=VALUE' if option == '--set' else 'COLUMN=KIND'}.")
+    return name, value
+
+
+def _inputs(args: argparse.Namespace, schema: Schema) -> Table:
+    """Make one table of all INPUTs: image files together, or a single table or folder."""
+    from manyhot.data.folder import is_image_name
+
+    if not all(is_image_name(name) for name in args.inputs):
+        if len(args.inputs) > 1:
+            raise UserError("INPUT must be one table or folder, or any number of image files.")
+        return _read(args, args.inputs[0])
+    if not schema.is_image:
+        raise UserError("the model reads features, not pictures; INPUT must be a table.")
+    missing = [name for name in args.inputs if not Path(name).exists()]
+    if missing:
+        folder = Path(missing[0]).parent
+        near = suggest(Path(missing[0]).name, [p.name for p in folder.glob("*")] if folder.is_dir() else [])
+        raise UserError(f"{missing[0]}: no such file{near}.")
+    root = Path(args.root) if args.root else Path(os.path.commonpath([Path(p).absolute().parent for p in args.inputs]))
+    return Table({}, "INPUT", root=root, rows=np.arange(1, len(args.inputs) + 1)).with_columns(
+        {"image": [str(Path(name).absolute().relative_to(root.absolute())) for name in args.inputs]}
+    )
+
+
+def _sheet(table: Table, schema: Schema, path: Path, seed: int, count: int = 40) -> None:
+    """Draw sample rows with their labels."""
+    if not schema.is_image:
+        raise UserError("--sheet draws pictures, and this table has none.")
+    from manyhot.data.images import picture
+    from manyhot.report.sheet import contact_sheet
+    from manyhot.targets import decode
+    from manyhot.train.prepare import labels
+
+    rows = np.sort(np.random.default_rng(seed).permutation(len(table))[:count])
+    sample = table.take(rows)
+    y = labels(sample, schema, "missing")
+    captions = [decode(target, y[target.name]) for target in schema.targets]
+    pictures = [(picture(sample, schema, row), row) for row in range(len(sample))]
+    shown = [(image, row) for image, row in pictures if image is not None]
+    texts = [" · ".join(names[row] or "?" for names in captions) for _, row in shown]
+    files.write_bytes(path, contact_sheet([image for image, _ in shown], texts))

@@ -1,0 +1,189 @@
+"""Which commands there are, and their options. No heavy import, so that `--help` is instant.
+
+`docs/cli.md` is generated from what stands here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import NoReturn
+
+from manyhot.config import CHOICES
+from manyhot.errors import suggest
+
+EPILOG = "Start with `manyhot demo`, or with `manyhot inspect DATA` on a table of your own."
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with a mistake told in one line that suggests the word that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line on standard error and exit with status 2."""
+        if message.startswith("unrecognized arguments: "):
+            word = message.split(": ", 1)[1].split()[0]
+            message = f"unknown option {word}{suggest(word.split('=')[0], self._words())}"
+        elif "invalid choice: " in message:
+            given = message.split("invalid choice: ", 1)[1].split(" (", 1)[0].strip("'\"")
+            message = message.replace("argument ", "", 1) + suggest(given, self._choices())
+        print(f"manyhot: {message}. See `{self.prog} --help`.", file=sys.stderr)
+        sys.exit(2)
+
+    def _words(self) -> list[str]:
+        return [word for action in self._all_actions() for word in action.option_strings]
+
+    def _choices(self) -> list[str]:
+        return [str(choice) for action in self._all_actions() for choice in action.choices or ()]
+
+    def _all_actions(self) -> list[argparse.Action]:
+        actions = list(self._actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                actions += [inner for parser in action.choices.values() for inner in parser._actions]
+        return actions
+
+
+def build_parser() -> Parser:
+    """Return the parser of all commands."""
+    from manyhot import __version__
+
+    parser = Parser("manyhot", description="One classifier for every label structure.", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"manyhot {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    _inspect(commands)
+    _fit(commands)
+    _evaluate(commands)
+    _predict(commands)
+    _report(commands)
+    _tune(commands)
+    _demo(commands)
+    return parser
+
+
+Commands = argparse._SubParsersAction  # type: ignore[type-arg]
+
+
+def _command(commands: Commands, name: str, help: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=help, allow_abbrev=False
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _reading(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("reading")
+    group.add_argument("--root", metavar="FOLDER", help="what image paths are relative to (default: the table)")
+    group.add_argument("--labels", metavar="FILE", help="a second table with labels, joined on path or row")
+
+
+def _labelling(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to predict")
+    add = group.add_argument
+    add("--target", metavar="NAME", action="append", default=[], help="a label column; repeat it for several")
+    add(
+        "--tags",
+        metavar="NAME[=a,b,c]",
+        action="append",
+        default=[],
+        help="a column with any number of tags, or 0/1 columns a, b and c read as one",
+    )
+    add("--separator", metavar="S", help="what stands between tags (default: ; or |)")
+    add("--missing", metavar="WORDS", default="", help='words that mean an empty cell, such as "NA,?"')
+    add("--image", metavar="COLUMN", help="the column of image paths, where it is not plain")
+    add(
+        "--kind",
+        metavar="COLUMN=KIND",
+        action="append",
+        default=[],
+        help="read a column as binary, multiclass, multilabel, number, category or ignore",
+    )
+    add("--schema", metavar="FILE", help="all of this from a file that `inspect --write-schema` wrote")
+
+
+def _inspect(commands: Commands) -> None:
+    parser = _command(commands, "inspect", "Show how a table is read: inputs, targets, examples, problems.")
+    parser.add_argument("data", metavar="DATA", help="a table, a folder of class folders, or an IDX folder")
+    _reading(parser)
+    _labelling(parser)
+    parser.add_argument("--group", metavar="COLUMN", help="rows to be kept together; not a feature")
+    parser.add_argument("--write-schema", metavar="FILE", help="write what was found, for editing")
+    parser.add_argument("--sheet", metavar="FILE", help="draw sample rows with their labels (PNG)")
+    parser.add_argument("--seed", type=int, default=0, help="which rows are sampled (default: %(default)s)")
+
+
+def _fit(commands: Commands) -> None:
+    parser = _command(commands, "fit", "Train a classifier for every target of a table.")
+    parser.add_argument("data", metavar="DATA", help="a table, a folder of class folders, or an IDX folder")
+    parser.add_argument("--out", metavar="MODEL", required=True, help="the folder to write the model to")
+    parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+    parser.add_argument("--resume", action="store_true", help="go on where a stopped run was")
+    _reading(parser)
+    _labelling(parser)
+    group = parser.add_argument_group("training (what is not given follows from the data)")
+    add = group.add_argument
+    add("--effort", choices=CHOICES["effort"], help="how long to try (default: balanced)")
+    add("--epochs", metavar="N", help="how often to see every row, at most")
+    add("--backbone", metavar="NAME", help="mlp, cnn, mnist-mlp, mnist-cnn, or any name of timm's")
+    add("--weights", metavar="auto|none|PATH", help="what the backbone starts from")
+    add("--size", metavar="PIXELS", help="the side that pictures are brought to")
+    add("--class-weight", choices=CHOICES["class_weight"], help="balanced lets rare classes count like others")
+    add("--objective", metavar="AIM", help="hamming, exact_match, micro_f1, macro_f1, precision=P or recall=R")
+    add("--monitor", metavar="SCORE", help="what chooses the best epoch: loss, or such as species/macro_f1")
+    add("--unknown-class", choices=("error", "missing"), help="what a class outside the schema is")
+    add("--test", metavar="FRACTION", help="keep rows back for `evaluate`")
+    add("--group", metavar="COLUMN", help="rows with an equal cell here stay in one part")
+    add("--device", choices=CHOICES["device"], help="where to compute (default: auto)")
+    add("--seed", metavar="N", help="the same seed gives the same weights (default: 0)")
+    add("--config", metavar="FILE", help="settings from a JSON or TOML file, such as a model's config.json")
+    add("--set", metavar="KEY=VALUE", action="append", default=[], help="any setting by its name")
+
+
+def _evaluate(commands: Commands) -> None:
+    parser = _command(commands, "evaluate", "Judge a model by rows whose labels are known.")
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("data", metavar="DATA")
+    _reading(parser)
+    parser.add_argument("--split", metavar="NAME", help="train, val, test or all (default: test where there is one)")
+    parser.add_argument(
+        "--unknown-class",
+        choices=("wrong", "missing"),
+        default="wrong",
+        help="what a class counts as that training never saw (default: %(default)s)",
+    )
+
+
+def _predict(commands: Commands) -> None:
+    parser = _command(commands, "predict", "Answer for new rows: tables, folders or image files.")
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="tables, folders or image files")
+    _reading(parser)
+    parser.add_argument("--out", metavar="FILE", help="a .csv, .tsv, .jsonl or .parquet file (default: print CSV)")
+    parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+
+
+def _report(commands: Commands) -> None:
+    parser = _command(commands, "report", "Write a page about a model: its data, its training, its mistakes.")
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("data", metavar="DATA", nargs="?", help="rows to judge (default: as fit saw it)")
+    _reading(parser)
+    parser.add_argument("--split", metavar="NAME", help="train, val, test or all")
+    parser.add_argument("--out", metavar="FILE", default="report.html", help="default: %(default)s")
+    parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+
+
+def _tune(commands: Commands) -> None:
+    parser = _command(commands, "tune", "Refit a model's thresholds to an objective, without training.")
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("data", metavar="DATA", help="labelled rows that training did not see")
+    parser.add_argument("--objective", metavar="AIM", required=True, help="as for fit")
+    _reading(parser)
+    parser.add_argument("--split", metavar="NAME", help="train, val, test or all (default: val where there is one)")
+
+
+def _demo(commands: Commands) -> None:
+    parser = _command(commands, "demo", "Do the whole job once, on 1,797 handwritten digits.")
+    parser.add_argument("--out", metavar="DIR", default="manyhot-demo", help="default: %(default)s")
+    parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")

@@ -1,0 +1,285 @@
+"""Every number of a training run: what the user set, and what follows from the data for the rest.
+
+`resolve` turns a few options into a FitConfig in which nothing is open; `train` obeys it, the
+bundle keeps it. Only what training needs stands here; what a prediction needs is on the Target.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from manyhot.errors import UserError, listed, suggest
+from manyhot.schema import Schema, check_objective
+
+Effort = Literal["fast", "balanced", "best"]
+Precision = Literal["float32", "bfloat16"]
+Augment = Literal["none", "shift", "crop"]
+ClassWeight = Literal["none", "balanced"]
+CHOICES: dict[str, tuple[str, ...]] = {
+    "effort": get_args(Effort),
+    "precision": get_args(Precision),
+    "augment": get_args(Augment),
+    "class_weight": get_args(ClassWeight),
+    "device": ("auto", "cpu", "cuda", "mps"),
+    "unknown_class": ("error", "missing"),
+}
+SMALL_IMAGE = 64  # pixels; up to here images keep their size and have networks of their own
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Every setting of `fit`; any field can be given as `--set KEY=VALUE`.
+
+    Fractions are of rows, rates are per step, `clip` is the largest norm of the gradient,
+    `warmup` is the share of steps in which the rate rises, `monitor` is "loss" or "TARGET/METRIC".
+    """
+
+    effort: str = "balanced"
+    backbone: str = "mlp"
+    weights: str = "auto"
+    freeze: bool = False
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.2
+    clip: float = 1.0
+    label_smoothing: float = 0.0
+    dropout: float = 0.0
+    augment: str = "none"
+    class_weight: str = "none"
+    target_weights: Mapping[str, float] = field(default_factory=dict)
+    monitor: str = "loss"
+    patience: int = 0
+    size: int = 0
+    objective: str = "hamming"
+    validation: float = 0.1
+    test: float = 0.0
+    group: str = ""
+    unknown_class: str = "error"
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "float32"
+    channels_last: bool = False
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise UserError(f"{name} must be one of {listed(choices)}, got '{value}'{suggest(value, choices)}.")
+        for name in ("epochs", "batch_size", "threads"):
+            _require(self, name, at_least=1)
+        for name in ("patience", "size", "weight_decay", "seed"):
+            _require(self, name, at_least=0)
+        for name in ("validation", "test", "label_smoothing", "dropout", "warmup"):
+            _require(self, name, at_least=0, below=1)
+        for name in ("learning_rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{name} must be above 0, got {getattr(self, name)}.")
+        if self.validation + self.test >= 1:
+            raise UserError(f"validation {self.validation} and test {self.test} leave no rows to train on.")
+        check_objective(self.objective)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dict that `from_json` reads back unchanged."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: object) -> FitConfig:
+        """Read what `to_json` gave. Raises UserError for an unknown key or a value of the wrong type."""
+        return cls(**parse_options(data))
+
+
+def parse_options(data: object) -> dict[str, Any]:
+    """Check options against the fields of FitConfig and read their values from text where need be.
+
+    Raises:
+        UserError: a key is no field, or a value cannot be read as the field's type.
+
+    >>> parse_options({"epochs": "3", "target_weights.species": "2"})
+    {'epochs': 3, 'target_weights': {'species': 2.0}}
+    """
+    if not isinstance(data, Mapping):
+        raise UserError(f"config: must be an object of settings, got {type(data).__name__}.")
+    kinds = {item.name: str(item.type) for item in fields(FitConfig)}
+    options: dict[str, Any] = {}
+    for key, value in data.items():
+        name, dot, entry = str(key).partition(".")
+        if name not in kinds:
+            raise UserError(f"no setting '{key}'{suggest(str(key), kinds)}; there are {listed(kinds, 40)}.")
+        if dot:
+            options.setdefault(name, {})[entry] = _parse(str(key), value, "float")
+        else:
+            options[name] = _parse(name, value, kinds[name])
+    return options
+
+
+def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
+    """Turn the options somebody gave into every number of a run; what they gave stays as it is.
+
+    Args:
+        options: fields of FitConfig, all optional; `effort` sets those that are not given.
+        schema: decides between images and tables, and between small images and photos.
+        rows: how many rows there are to train on.
+
+    >>> from manyhot.schema import Input, Target
+    >>> target = Target("y", "binary", ("no", "yes"), ("y",))
+    >>> resolve({"epochs": 3}, Schema((Input("a", "number"),), (target,)), 1000).epochs
+    3
+    """
+    chosen = parse_options(options)
+    base = FitConfig(effort=chosen.get("effort", "balanced"), threads=num_cores())
+    if schema.is_image:
+        height, width, _ = schema.inputs[0].shape
+        small = chosen.get("size", max(height, width)) <= SMALL_IMAGE
+        base = _for_small_images(base, rows) if small else _for_photos(base, rows)
+        base = replace(base, size=0 if small else base.size)
+    else:
+        base = _for_tables(base, rows)
+    validation = 0.2 if rows < 2_000 else 0.1 if rows < 20_000 else 0.05
+    base = replace(base, validation=validation)
+    for target in chosen.get("target_weights", {}):
+        schema.target(target)
+    config = replace(base, **chosen)
+    if "precision" not in chosen:
+        config = replace(config, precision=_precision(config.backbone))
+    if "channels_last" not in chosen:
+        config = replace(config, channels_last=schema.is_image and "mlp" not in config.backbone)
+    monitored, slash, _ = config.monitor.partition("/")
+    if slash:
+        schema.target(monitored)
+    elif config.monitor != "loss":
+        raise UserError(f"monitor must be 'loss' or TARGET/METRIC, got '{config.monitor}'.")
+    return config
+
+
+def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
+    """Images up to 64 pixels: a convolutional network of our own, trained from nothing."""
+    steps = {"fast": 600, "balanced": 2_000, "best": 12_000}[base.effort]
+    batch = _power_of_two(rows / 25, 32, 256)
+    return replace(
+        base,
+        backbone="cnn",
+        batch_size=batch,
+        epochs=_epochs(steps, rows, batch, at_most={"fast": 30, "balanced": 60, "best": 200}[base.effort]),
+        learning_rate=4e-3,
+        weight_decay=0.02,
+        augment="shift",
+        patience={"fast": 5, "balanced": 15, "best": 50}[base.effort],
+    )
+
+
+def _for_photos(base: FitConfig, rows: int) -> FitConfig:
+    """Photos: a network of timm's at a working size that a laptop bears."""
+    epochs = {"fast": 4, "balanced": 12, "best": 40}[base.effort]
+    return replace(
+        base,
+        backbone="mobilenetv2_100",
+        batch_size=_power_of_two(rows / 50, 8, 32),
+        epochs=epochs,
+        learning_rate=1e-3,
+        weight_decay=0.05,
+        augment="crop",
+        label_smoothing=0.05,
+        size={"fast": 96, "balanced": 128, "best": 160}[base.effort],
+        patience=epochs,
+    )
+
+
+def _for_tables(base: FitConfig, rows: int) -> FitConfig:
+    """Tables: a small multilayer perceptron, stopped early."""
+    steps = {"fast": 600, "balanced": 2_500, "best": 10_000}[base.effort]
+    batch = _power_of_two(rows / 30, 16, 512)
+    return replace(
+        base,
+        backbone="mlp",
+        batch_size=batch,
+        epochs=_epochs(steps, rows, batch, at_most={"fast": 30, "balanced": 100, "best": 300}[base.effort]),
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        dropout=0.1,
+        patience={"fast": 6, "balanced": 16, "best": 50}[base.effort],
+    )
+
+
+def _epochs(steps: int, rows: int, batch: int, at_most: int) -> int:
+    """Return how many epochs come to about `steps` steps."""
+    return max(1, min(at_most, round(steps * batch / max(rows, 1))))
+
+
+def _power_of_two(value: float, low: int, high: int) -> int:
+    return int(min(high, max(low, 2 ** round(math.log2(max(value, 1))))))
+
+
+def num_cores() -> int:
+    """Return the cores this process may use, which in a container are fewer than the machine's."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def _precision(backbone: str) -> Precision:
+    """Choose bfloat16 where the processor multiplies it in hardware and the backbone is dense.
+
+    Depthwise convolutions gain nothing from it, and two-layer networks lose more in conversions.
+    """
+    dense = backbone in ("cnn",) or backbone.startswith(("resnet", "vgg"))
+    return "bfloat16" if dense and "amx_bf16" in _cpu_flags() else "float32"
+
+
+def _cpu_flags() -> frozenset[str]:
+    path = Path("/proc/cpuinfo")
+    if platform.system() != "Linux" or not path.exists():
+        return frozenset()
+    lines = (line for line in path.read_text().splitlines() if line.startswith("flags"))
+    return frozenset(next(lines, "").split())
+
+
+def _parse(key: str, value: object, kind: str) -> Any:
+    """Read one value, which may be text from the command line, as the type of its field."""
+    wrong = UserError(f"{key}: must be {_WORDS.get(kind, kind)}, got '{value}'.")
+    if kind.startswith("Mapping"):
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                raise wrong from None
+        if not isinstance(value, Mapping):
+            raise wrong
+        return {str(name): _parse(f"{key}.{name}", number, "float") for name, number in value.items()}
+    try:
+        match kind:
+            case "bool" if isinstance(value, bool):
+                return value
+            case "bool":
+                return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
+                    str(value).lower()
+                ]
+            case "int" if not isinstance(value, bool) and float(str(value)).is_integer():
+                return int(float(str(value)))
+            case "float" if not isinstance(value, bool) and math.isfinite(float(str(value))):
+                return float(str(value))
+            case "str" if isinstance(value, str):
+                return value
+    except (ValueError, KeyError):
+        pass
+    raise wrong
+
+
+_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+
+
+def _require(config: FitConfig, name: str, at_least: float, below: float = math.inf) -> None:
+    value = getattr(config, name)
+    if not at_least <= value < below:
+        limit = f" and below {below}" if below < math.inf else ""
+        raise UserError(f"{name} must be at least {at_least}{limit}, got {value}.")

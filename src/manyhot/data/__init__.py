@@ -1,0 +1,1 @@
+"""From anything that holds rows to arrays: table → infer → split → images or features → loader."""

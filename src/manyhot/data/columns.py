@@ -1,0 +1,162 @@
+"""What the columns of a table are: which says the split, which holds pictures, which are features.
+
+A Table comes in, names, kinds and reasons leave. `infer`, `describe`, `join` and `split` call it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from manyhot.data.folder import is_image_name
+from manyhot.data.table import Table
+from manyhot.errors import UserError, suggest
+from manyhot.schema import InputKind
+from manyhot.targets import number_of
+
+SPLIT = "split"
+SPLIT_NAMES = ("train", "val", "test")
+SPLIT_ALIASES = {
+    **dict.fromkeys(("valid", "validation", "validate", "dev", "eval"), "val"),
+    **dict.fromkeys(("training", "fit", "learn"), "train"),
+    **dict.fromkeys(("testing", "holdout", "held-out"), "test"),
+}
+ROW = "row"
+SAMPLE = 200  # cells looked at before all of them are
+MOSTLY_UNIQUE = 0.5  # share of rows above which a text column is taken for names or free text
+MANY = 50  # distinct texts up to which a column is a category whatever their share
+INDEX_NAMES = frozenset({"id", "idx", "index", "row_id", "rowid", "sample_id", "unnamed: 0"})
+
+
+def split_column(table: Table) -> str | None:
+    """Return "split" when the table has such a column and it says train, val or test; else None.
+
+    Raises:
+        UserError: only some of its cells are train, val or test; the message names a row.
+    """
+    if SPLIT not in table.columns:
+        return None
+    cells = table.cells(SPLIT)
+    words = [value.lower() if isinstance(value, str) else "" for value in cells.values]
+    if not set(words) & set(SPLIT_NAMES):
+        return None
+    for number, word in enumerate(words):
+        if word not in SPLIT_NAMES:
+            near = SPLIT_ALIASES.get(word.strip())
+            hint = f" (did you mean '{near}'?)" if near else suggest(word.strip(), SPLIT_NAMES)
+            value = cells.values[number]
+            raise UserError(f"{cells.where(number)}: '{value}' must be train, val or test{hint}.")
+    if (cells.codes < 0).any():
+        raise UserError(f"{cells.where(-1)}: an empty cell must be train, val or test.")
+    return SPLIT
+
+
+def split_of(table: Table) -> NDArray[np.object_] | None:
+    """Return what the split column says of each row: "train", "val" or "test"; None without one.
+
+    Shape:
+        out: object (N,).
+
+    Raises:
+        UserError: as `split_column`.
+    """
+    name = split_column(table)
+    if name is None:
+        return None
+    cells = table.cells(name)
+    words = np.array([str(value).lower() for value in cells.values], dtype=object)
+    return words[cells.codes]
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Tell whether cells of this type are texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Tell whether cells of this type are lists."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def image_columns(table: Table, exclude: Collection[str] = ()) -> list[str]:
+    """Return the columns most of whose first cells end as the names of pictures do."""
+    found = []
+    for name, column in table.columns.items():
+        if name in exclude or not is_text(column.type):
+            continue
+        sample = [text for text in column.slice(0, SAMPLE).to_pylist() if text]
+        sample = sample or [text for text in column.drop_null().slice(0, SAMPLE).to_pylist() if text]
+        if sum(is_image_name(text.strip()) for text in sample) > len(sample) / 2:
+            found.append(name)
+    return found
+
+
+def feature_kind(table: Table, name: str, missing: Sequence[str] = ()) -> InputKind:
+    """Return "number" when every cell that is not empty is one, else "category"."""
+    kind = table.column(name).type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    return "number" if is_text(kind) and _all_numbers(_filled(table, name, missing)) else "category"
+
+
+def why_left_out(table: Table, name: str, missing: Sequence[str] = ()) -> str:
+    """Say why a column is no use as a feature, or "" when it may be one."""
+    column = table.column(name)
+    if is_list(column.type):
+        return "it holds lists"
+    filled = _filled(table, name, missing)
+    if not len(filled):
+        return "all its cells are empty"
+    first = filled[0]
+    if len(filled) == len(table) and pc.all(pc.equal(filled, first)).as_py():
+        return f"all its cells are '{first.as_py()}'"
+    if is_index(table, name):
+        return "it numbers the rows"
+    if feature_kind(table, name, missing) == "number":
+        return ""
+    distinct = pc.count_distinct(filled).as_py()
+    if distinct > max(MOSTLY_UNIQUE * len(table), MANY):
+        return f"it has {distinct} different texts in {len(table)} rows"
+    return ""
+
+
+def is_index(table: Table, name: str) -> bool:
+    """Tell whether a column is called as an index is and counts the rows one by one."""
+    if name.strip().lower() not in INDEX_NAMES and not re.fullmatch(r"column \d+", name):
+        return False
+    column = table.column(name)
+    if column.null_count or len(column) < 2:
+        return False
+    try:
+        numbers = pc.cast(column, pa.int64()).to_numpy()
+    except pa.ArrowInvalid:
+        return False
+    return bool((np.diff(numbers) == 1).all())
+
+
+def _filled(table: Table, name: str, missing: Sequence[str]) -> pa.ChunkedArray:
+    """Return the cells of a column that are not empty."""
+    column = table.column(name).drop_null()
+    if is_text(column.type):
+        trimmed = pc.utf8_trim_whitespace(column)
+        column = column.filter(pc.invert(pc.is_in(trimmed, value_set=pa.array(["", *missing], column.type))))
+    elif pa.types.is_floating(column.type):
+        column = column.filter(pc.invert(pc.is_nan(column)))
+    return column
+
+
+def _all_numbers(texts: pa.ChunkedArray) -> bool:
+    """Tell whether every text is a number, at Arrow's speed where it knows the spelling."""
+    sample = texts.slice(0, SAMPLE).to_pylist()
+    if not sample or any(number_of(text.strip()) is None or text[:1].isalpha() for text in sample):
+        return False
+    try:
+        pc.cast(pc.utf8_trim_whitespace(texts), pa.float64())
+    except pa.ArrowInvalid:
+        return all(number_of(text) is not None for text in pc.unique(texts).to_pylist())
+    return True

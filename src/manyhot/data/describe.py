@@ -1,0 +1,213 @@
+"""What people should know of a table before training: a Table and its Schema come in, words leave.
+
+`cli` prints both for `inspect` and the problems for `fit`. `infer` re-exports them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from manyhot.data.columns import ROW, split_column, split_of, why_left_out
+from manyhot.data.table import PIXELS, Table
+from manyhot.errors import listed
+from manyhot.schema import Input, Schema, Target
+from manyhot.targets import UNKNOWN, Cells, encode, known, novel, widen
+
+FEW = 3  # how many of a kind a message names
+EXAMPLES = 5
+
+
+def problems(table: Table, schema: Schema) -> list[str]:
+    """List in plain lines what is odd in a table and what is left out of it.
+
+    Raises:
+        UserError: a 0/1 column holds something else.
+    """
+    lines = list(table.notes)
+    for target in schema.targets:
+        lines += _target_problems(table, schema, target)
+    lines += _contradictions(table, schema)
+    lines += _left_out(table, schema)
+    return lines
+
+
+def describe(table: Table, schema: Schema) -> dict[str, Any]:
+    """Summarise a table as JSON: rows, splits, inputs, targets, unused columns and problems.
+
+    Raises:
+        UserError: a 0/1 column holds something else.
+    """
+    splits = split_of(table)
+    summary: dict[str, Any] = {"source": table.source, "rows": len(table)}
+    if splits is not None:
+        names, counts = np.unique(splits.astype(str), return_counts=True)
+        summary["splits"] = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    summary["inputs"] = [_describe_input(table, schema, column) for column in schema.inputs]
+    summary["targets"] = [_describe_target(table, schema, target) for target in schema.targets]
+    summary["unused"] = unused(table, schema)
+    summary["problems"] = problems(table, schema)
+    return summary
+
+
+def unused(table: Table, schema: Schema) -> list[str]:
+    """Name the columns that are neither input nor target nor the split."""
+    used = {column.name for column in schema.inputs} | {split_column(table)}
+    used |= {name for target in schema.targets for name in target.columns}
+    return [name for name in table.names if name not in used]
+
+
+def count(target: Target, cells: list[Cells]) -> dict[str, int]:
+    """Count the rows of each class, classes that the target lacks among them (at the end)."""
+    wide = widen(target, novel(target, cells))
+    y = encode(wide, cells)
+    match y.ndim, len(wide.classes):
+        case 1, size:
+            counts = np.bincount(y[y != UNKNOWN], minlength=size)
+        case _, 2 if target.exclusive:
+            counts = np.array([(y == 0).sum(), (y == 1).sum()])
+        case _:
+            counts = (y == 1).sum(axis=0)
+    return dict(zip(wide.classes, counts.tolist(), strict=True))
+
+
+def _cells(table: Table, schema: Schema, target: Target) -> list[Cells]:
+    return [table.cells(name, schema.missing) for name in target.columns]
+
+
+def _describe_input(table: Table, schema: Schema, column: Input) -> dict[str, Any]:
+    summary: dict[str, Any] = {"name": column.name, "kind": column.kind}
+    if column.kind == "image":
+        summary["shape"] = list(column.shape)
+        if column.name != PIXELS:
+            summary["missing"] = int((table.cells(column.name, schema.missing).codes < 0).sum())
+        return summary
+    if column.kind == "number":
+        numbers = table.numbers(column.name, schema.missing)
+        real = numbers[np.isfinite(numbers)]
+        summary["missing"] = int(np.isnan(numbers).sum())
+        summary["distinct"] = len(np.unique(real))
+        summary["min"] = float(real.min()) if len(real) else None
+        summary["max"] = float(real.max()) if len(real) else None
+        return summary
+    cells = table.cells(column.name, schema.missing)
+    counts = np.bincount(cells.codes[cells.codes >= 0], minlength=len(cells.values))
+    summary["missing"] = int((cells.codes < 0).sum())
+    summary["distinct"] = len(cells.values)
+    summary["most"] = {
+        str(cells.values[i]): int(counts[i]) for i in np.argsort(-counts, kind="stable")[:EXAMPLES]
+    }
+    return summary
+
+
+def _describe_target(table: Table, schema: Schema, target: Target) -> dict[str, Any]:
+    cells = _cells(table, schema, target)
+    if len(cells) == 1:  # a class that only test rows have is known all the same
+        num_known = int((cells[0].codes >= 0).sum())
+    else:
+        num_known = int(known(encode(target, cells)).sum())
+    examples = cells[0].values[:EXAMPLES] if len(cells) == 1 else ()
+    return {
+        "name": target.name,
+        "kind": target.kind,
+        "columns": list(target.columns),
+        "known": num_known,
+        "unknown": len(table) - num_known,
+        "classes": count(target, cells),
+        "examples": [value if isinstance(value, str) else list(value) for value in examples],
+    }
+
+
+def _target_problems(table: Table, schema: Schema, target: Target) -> Iterable[str]:
+    """Say what is odd about one target: unknown labels, near spellings, classes too small to learn."""
+    cells = _cells(table, schema, target)
+    where = f"target '{target.name}'"
+    y = encode(target, cells, "missing")
+    counts = count(target, cells)
+    extra = novel(target, cells)
+    empty = int((cells[0].codes < 0).sum()) if len(cells) == 1 else int((~known(y)).sum())
+    if empty:
+        yield f"{where}: {empty} of {len(table)} rows have no label"
+    partly = int((known(y) & (y == UNKNOWN).any(axis=1)).sum()) if y.ndim == 2 else 0
+    if partly:
+        yield f"{where}: {partly} of {len(table)} rows have some labels and lack others"
+    if extra:
+        rows = ", ".join(f"'{name}' ({_rows(counts[name])})" for name in extra[:FEW])
+        yield f"{where}: {len(extra)} {_classes(extra)} only test rows have: {rows}{_more(extra)}"
+    for names in spellings(counts):
+        each = ", ".join(f"'{name}' ({_rows(counts[name])})" for name in names)
+        yield f"{where}: classes that differ only by case or blanks are kept apart: {each}"
+    if len(target.columns) > 1:
+        never = [name for name in target.classes if counts[name] == 0]
+        if never:
+            yield f"{where}: no row has {listed(never)}"
+    single = [name for name in target.classes if counts[name] == 1]
+    if single:
+        yield f"{where}: {len(single)} {_classes(single)} with one row: {listed(single, FEW)}"
+
+
+def spellings(names: Iterable[str]) -> list[list[str]]:
+    """Group the names that differ only by case or blanks.
+
+    >>> spellings(["cat", "Cat ", "dog"])
+    [['cat', 'Cat ']]
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups["".join(name.casefold().split())].append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _contradictions(table: Table, schema: Schema) -> Iterable[str]:
+    """Name the pictures that stand in the table with more than one class of one target."""
+    pictures = [column.name for column in schema.inputs if column.kind == "image" and column.name != PIXELS]
+    for name in pictures:
+        paths = table.cells(name)
+        for target in schema.targets:
+            if not target.exclusive:
+                continue
+            labels = table.cells(target.columns[0], schema.missing)
+            both = np.flatnonzero((paths.codes >= 0) & (labels.codes >= 0))
+            pairs = np.unique(np.stack([paths.codes[both], labels.codes[both]], axis=1), axis=0)
+            codes, times = np.unique(pairs[:, 0], return_counts=True)
+            clashing = codes[times > 1]
+            some = [_clash(table, paths, labels, int(code)) for code in clashing[:FEW]]
+            if some:
+                images = "image has" if len(clashing) == 1 else "images have"
+                told = "; ".join(some) + _more(clashing)
+                yield f"target '{target.name}': {len(clashing)} {images} more than one class: {told}"
+
+
+def _clash(table: Table, paths: Cells, labels: Cells, code: int) -> str:
+    """Say of one picture which rows give it which class."""
+    index = np.flatnonzero((paths.codes == code) & (labels.codes >= 0))
+    _, first = np.unique(labels.codes[index], return_index=True)
+    given = [f"'{labels.values[labels.codes[i]]}' (row {table.rows[i]})" for i in index[np.sort(first)][:FEW]]
+    return f"'{paths.values[code]}' is " + " and ".join(given)
+
+
+def _left_out(table: Table, schema: Schema) -> Iterable[str]:
+    """Say which columns are not used and why."""
+    rest = [name for name in unused(table, schema) if name != ROW]
+    if schema.is_image:
+        if rest:
+            yield f"not used beside the images: {listed(rest)}"
+        return
+    for name in rest:
+        reason = why_left_out(table, name, schema.missing)
+        yield f"column '{name}' is left out: {reason}" if reason else f"column '{name}' is not used"
+
+
+def _rows(number: int) -> str:
+    return f"{number} row" if number == 1 else f"{number} rows"
+
+
+def _classes(names: Any) -> str:
+    return "class" if len(names) == 1 else "classes"
+
+
+def _more(names: Any) -> str:
+    return f" and {len(names) - FEW} more" if len(names) > FEW else ""

@@ -1,0 +1,122 @@
+"""Columns of numbers and categories into one float array, by rules fitted on training rows.
+
+`classifier.fit` fits TableInputs; training, `evaluate`, `predict` and the server call `transform`.
+
+Shapes: N rows · D features. A number stands in x scaled, NaN where it is missing; a category as
+its code, 0 for a missing, rare or never-seen one. The model's first layer takes it from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot.data.table import Table
+from manyhot.errors import UserError, listed
+from manyhot.schema import Input, Schema
+from manyhot.targets import Cells
+
+MAX_CATEGORIES = 255  # the most frequent ones; the rest share the unknown bucket
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column: a number with its centre and scale, or a category with its known classes."""
+
+    name: str
+    kind: str
+    center: float = 0.0
+    scale: float = 1.0
+    classes: tuple[str, ...] = ()
+    has_missing: bool = False
+
+
+@dataclass(frozen=True)
+class TableInputs:
+    """How the feature columns of a table become one array."""
+
+    features: tuple[Feature, ...]
+    missing: tuple[str, ...] = ()
+    kind: str = "table"
+
+    def transform(self, table: Table, progress: object = None) -> tuple[NDArray[np.float32], dict[int, str]]:
+        """Turn the feature columns into numbers; columns that are no feature are passed over.
+
+        Shape:
+            out: float32 (N, D).
+
+        Raises:
+            UserError: a feature's column is missing, or holds text where numbers were.
+        """
+        absent = [feature.name for feature in self.features if feature.name not in table.columns]
+        if absent:
+            raise UserError(
+                f"{table.source}: lacks {listed(absent)}, which the model was trained with; "
+                f"there are {listed(table.names)}."
+            )
+        x = np.empty((len(table), len(self.features)), dtype=np.float32)
+        for column, feature in enumerate(self.features):
+            if feature.kind == "number":
+                values = table.numbers(feature.name, self.missing)
+                x[:, column] = _squash((values - feature.center) / feature.scale)
+            else:
+                x[:, column] = _codes(feature.classes, table.cells(feature.name, self.missing))
+        return x, {}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dict that `from_json` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TableInputs:
+        """Read what `to_json` gave."""
+        features = (Feature(**{**f, "classes": tuple(f["classes"])}) for f in data["features"])
+        return cls(tuple(features), tuple(data["missing"]))
+
+
+def table_inputs(schema: Schema, table: Table, rows: NDArray[np.intp]) -> TableInputs:
+    """Fit the features on the training rows (positions) of a table."""
+    train = table.take(rows)
+    return TableInputs(tuple(_fit(train, column, schema.missing) for column in schema.inputs), schema.missing)
+
+
+def _fit(table: Table, column: Input, missing: Sequence[str]) -> Feature:
+    if column.kind == "category":
+        cells = table.cells(column.name, missing)
+        counts = np.bincount(cells.codes[cells.codes >= 0], minlength=len(cells.values))
+        frequent = np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]
+        classes = sorted(_text(cells.values[code]) for code in frequent)
+        return Feature(column.name, "category", classes=tuple(classes))
+    values = table.numbers(column.name, missing)
+    there = values[np.isfinite(values)]
+    if len(there) == 0:
+        return Feature(column.name, "number", has_missing=True)
+    quarter, middle, three = np.quantile(there, [0.25, 0.5, 0.75])
+    # The interquartile range withstands outliers; where half of the values are equal it is nothing.
+    scale = (three - quarter) / 1.349 or float(there.std()) or 1.0
+    missing_here = bool(np.isnan(values).any())
+    return Feature(column.name, "number", float(middle), float(scale), has_missing=missing_here)
+
+
+def _squash(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keep small values as they are and bend large ones towards ±3.
+
+    Source: Holzmüller, Grinsztajn and Steinwart 2024, "Better by Default", section 3 (smooth clipping).
+    """
+    z = np.clip(z, -1e6, 1e6)  # infinities in a table are extreme values, not errors
+    return np.asarray(z / np.sqrt(1 + (z / 3) ** 2))
+
+
+def _codes(classes: Sequence[str], cells: Cells) -> NDArray[np.float32]:
+    """Return the code of each row's category: 1 and up for known ones, 0 for any other."""
+    numbers = {name: number for number, name in enumerate(classes, start=1)}
+    table = np.array([numbers.get(_text(value), 0) for value in cells.values] + [0], dtype=np.float32)
+    return table[cells.codes]
+
+
+def _text(value: str | tuple[str, ...]) -> str:
+    return value if isinstance(value, str) else ";".join(value)

@@ -1,0 +1,60 @@
+"""A number per row that equal inputs share: for finding exact duplicates and rows seen in training.
+
+Called through `inputs.row_hashes`.
+
+Shapes: N rows; every function gives uint64 (N,).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot.data.images import picture_column, picture_paths
+from manyhot.data.table import Table
+
+
+def hash_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Hash pictures (N, H, W, C) by their pixels."""
+    flat = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
+    return np.array([_hash(row.tobytes()) for row in flat], dtype=np.uint64)
+
+
+def hash_files(table: Table, column: str) -> NDArray[np.uint64]:
+    """Hash pictures by the bytes of their files; those that cannot be read by their path."""
+    out = np.empty(len(table), dtype=np.uint64)
+    for index, path in enumerate(picture_paths(table, picture_column(table, column))):
+        try:
+            if isinstance(path, str):
+                raise OSError(path)
+            with Path(path).open("rb") as file:
+                out[index] = int.from_bytes(hashlib.file_digest(file, "sha256").digest()[:8], "little")
+        except OSError:
+            out[index] = _hash(f"{path} {table.rows[index]}".encode())
+    return out
+
+
+def hash_cells(table: Table, columns: Sequence[str], missing: Sequence[str]) -> NDArray[np.uint64]:
+    """Hash rows of features by their cells, one column at a time, so that a million rows take seconds."""
+    total = np.zeros(len(table), dtype=np.uint64)
+    for name in sorted(set(columns) & set(table.names)):
+        cells = table.cells(name, missing)
+        texts = (value if isinstance(value, str) else "\x1f".join(value) for value in cells.values)
+        distinct = np.array([*map(_hash, (text.encode() for text in texts)), 0], dtype=np.uint64)
+        total = _mix(total ^ distinct[cells.codes] ^ np.uint64(_hash(name.encode())))
+    return total
+
+
+def _hash(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Scramble 64 bits. Source: the finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))

@@ -1,0 +1,165 @@
+"""What the columns of a table mean: a Table and the names of targets come in, a Schema leaves.
+
+`manyhot.infer`, `classifier` and `cli` call it. Nothing is guessed silently: `describe.problems`
+tells what was left out, and the schema is written down, shown, and can be edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot.data.columns import (
+    ROW,
+    feature_kind,
+    image_columns,
+    is_index,
+    is_text,
+    split_column,
+    split_of,
+    why_left_out,
+)
+from manyhot.data.describe import describe, problems
+from manyhot.data.kinds import Tags, check_separator, target_of
+from manyhot.data.table import PIXELS, Table
+from manyhot.errors import UserError, listed, suggest
+from manyhot.schema import Input, Schema
+
+__all__ = ["describe", "infer", "problems", "split_column", "split_of"]
+
+LIKELY = ("label", "labels", "target", "class", "class_name", "category", "tags", "y", "outcome")
+OVERRIDES = ("binary", "multiclass", "multilabel", "number", "category", "image", "ignore")
+
+
+def infer(
+    table: Table,
+    targets: Sequence[str] = (),
+    *,
+    tags: Tags | None = None,
+    image: str | None = None,
+    separator: str | None = None,
+    missing: Sequence[str] = (),
+    kinds: Mapping[str, str] | None = None,
+    ignore: Collection[str] = (),
+) -> Schema:
+    """Read off a table what its inputs and targets are.
+
+    `tags` maps a target to the 0/1 columns that are its classes, or to None where one column holds
+    the tags. `kinds` says what a column is where the rules would see something else; `ignore` names
+    columns that are neither target nor feature.
+
+    Raises:
+        UserError: no target is named, a column does not exist, a target has fewer than two classes,
+            or nothing is left to predict from.
+
+    >>> from manyhot.data.table import from_python
+    >>> schema = infer(from_python({"size": [1, 2, 3], "ripe": ["no", "yes", "no"]}), ["ripe"])
+    >>> schema.targets[0].kind, schema.targets[0].classes, schema.inputs[0].kind
+    ('binary', ('no', 'yes'), 'number')
+    """
+    tags, kinds = dict(tags or {}), dict(kinds or {})
+    for name, kind in kinds.items():
+        table.column(name)
+        if kind not in OVERRIDES:
+            raise UserError(
+                f"column '{name}': '{kind}' is no kind{suggest(kind, OVERRIDES)}; use {listed(OVERRIDES)}."
+            )
+    for name in ignore:
+        table.column(name)
+    names = list(dict.fromkeys([*targets, *tags])) or list(table.targets)
+    if not names:
+        raise UserError(_no_target(table))
+    rows = _training_rows(table)
+    made = tuple(target_of(table, name, rows, tags, separator, missing, kinds.get(name)) for name in names)
+    check_separator(table, made, separator, missing)
+    used = {column for target in made for column in target.columns}
+    return Schema(_inputs(table, used, image, missing, kinds, ignore), made, tuple(missing))
+
+
+def _training_rows(table: Table) -> NDArray[np.bool_] | None:
+    """Tell which rows classes may come from: those that are not test; None means all."""
+    splits = split_of(table)
+    if splits is None:
+        return None
+    if not (splits == "train").any():
+        raise UserError(f"{table.source}, column 'split': no row is 'train'. Mark the rows to learn from.")
+    return np.asarray(splits != "test", dtype=bool)
+
+
+def _inputs(
+    table: Table,
+    used: Collection[str],
+    image: str | None,
+    missing: Sequence[str],
+    kinds: Mapping[str, str],
+    ignore: Collection[str],
+) -> tuple[Input, ...]:
+    """Return the picture of each row, or else the columns that say something about it."""
+    if table.pixels is not None:
+        if image not in (None, PIXELS):
+            raise UserError(
+                f"{table.source}: holds its pictures itself, so no column '{image}' can be their path."
+            )
+        return (Input(PIXELS, "image", tuple(table.pixels.shape[1:])),)
+    taken = {*used, *ignore, *(name for name, kind in kinds.items() if kind == "ignore")}
+    column = image or next((name for name, kind in kinds.items() if kind == "image"), None)
+    if column is None:
+        others = {*taken, *(name for name, kind in kinds.items() if kind in ("number", "category"))}
+        found = image_columns(table, others)
+        if len(found) > 1:
+            raise UserError(
+                f"{table.source}: columns {listed(found)} all hold pictures. Choose one with --image NAME."
+            )
+        column = found[0] if found else None
+    if column is not None:
+        if not is_text(table.column(column).type) or column in used:
+            raise UserError(
+                f"{table.source}, column '{column}': must hold paths of pictures and be no target."
+            )
+        from manyhot.data.images import measure  # Pillow is not needed for tables
+
+        return (Input(column, "image", measure(table, column)),)
+    taken |= {split_column(table) or ROW, ROW}
+    features = []
+    for name in table.names:
+        kind = kinds.get(name)
+        if name in taken:
+            continue
+        if kind in ("number", "category"):
+            features.append(Input(name, "number" if kind == "number" else "category"))
+        elif not why_left_out(table, name, missing):
+            features.append(Input(name, feature_kind(table, name, missing)))
+    if not features:
+        raise UserError(
+            f"{table.source}: no column is left to predict {listed(used)} from. {_reasons(table, taken)}"
+        )
+    return tuple(features)
+
+
+def _reasons(table: Table, taken: Collection[str]) -> str:
+    """Say why the columns that are not targets cannot be features."""
+    reasons = [f"'{name}': {why_left_out(table, name)}" for name in table.names if name not in taken]
+    return "Left out: " + "; ".join(reasons[:4]) + "." if reasons else "Add columns that describe the rows."
+
+
+def _no_target(table: Table) -> str:
+    """Say that a target must be named, and which columns may be one, the likely ones first."""
+    pictures = image_columns(table)
+    apart = {*pictures, split_column(table), ROW}
+    names = [name for name in table.names if name not in apart and not _is_plain_number(table, name)]
+    names = names or [name for name in table.names if name not in apart]
+    names.sort(key=lambda name: LIKELY.index(name.lower()) if name.lower() in LIKELY else len(LIKELY))
+    if not names:
+        return f"{table.source}: there is no column to predict. Add labels with --labels FILE."
+    return f"{table.source}: no target is named. Name one with --target NAME; there are {listed(names)}."
+
+
+def _is_plain_number(table: Table, name: str) -> bool:
+    """Tell whether a column holds numbers that nearly all differ, or counts the rows: no label."""
+    if is_index(table, name):
+        return True
+    if feature_kind(table, name) != "number":
+        return False
+    return len(table.cells(name).values) > max(20, len(table) // 2)

@@ -1,0 +1,94 @@
+"""Batches in an order that follows from the seed and one counter of steps alone.
+
+`train.fit` asks for the batch of a step. Nothing is remembered between batches, so resuming at a
+step costs nothing and changes nothing.
+
+Shapes: N rows · B rows of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from manyhot.data.augment import augment
+
+
+class Batch(NamedTuple):
+    """Some rows: x as the inputs give it, y by target as `targets.encode` gives it."""
+
+    x: Tensor
+    y: dict[str, Tensor]
+    rows: NDArray[np.int64]
+
+
+class Loader:
+    """Training rows held in memory, given out in a seeded order without end.
+
+    The rows of all epochs form one long line, a new permutation for each epoch; step k takes the
+    next B of it. So every row comes once an epoch, all batches are of one size, and a step's rows
+    depend on its number alone.
+    """
+
+    def __init__(
+        self,
+        x: NDArray[Any],
+        y: Mapping[str, NDArray[Any]],
+        batch_size: int,
+        seed: int,
+        how: str = "none",
+        device: str = "cpu",
+        numbers: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.numbers = np.arange(1, len(x) + 1) if numbers is None else numbers
+        self.x = torch.from_numpy(x).to(device)
+        # int64 for class numbers is what torch's cross-entropy takes
+        self.y = {name: torch.from_numpy(v.astype(np.int64)).to(device) for name, v in y.items()}
+        self.batch_size = min(batch_size, len(x))
+        self.seed, self.how, self.device = seed, how, device
+        self._orders: dict[int, NDArray[np.int64]] = {}
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def step_after(self, epoch: int) -> int:
+        """Return the number of steps by which `epoch` epochs are through."""
+        return max(epoch, round(epoch * len(self) / self.batch_size))
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step, counted from 0, augmented."""
+        rows = self.rows(step)
+        index = torch.from_numpy(rows).to(self.device)
+        x = self.x.index_select(0, index)
+        if self.how != "none":
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+            x = augment(x, self.how, generator)
+        return Batch(x, {name: y.index_select(0, index) for name, y in self.y.items()}, rows)
+
+    def names(self, rows: NDArray[np.int64]) -> list[int]:
+        """Return the row numbers that the source has for these positions."""
+        return [int(number) for number in self.numbers[rows]]
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """Return the positions of a step's rows; int64 (B,)."""
+        first = step * self.batch_size
+        place = np.arange(first, first + self.batch_size)
+        epochs = place // len(self)
+        return np.concatenate([self._order(e)[place[epochs == e] % len(self)] for e in np.unique(epochs)])
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if epoch not in self._orders:
+            self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
+            self._orders[epoch] = np.random.default_rng((self.seed, int(epoch))).permutation(len(self))
+        return self._orders[epoch]
+
+
+def in_order(x: NDArray[Any], batch_size: int, device: str = "cpu") -> Iterator[Tensor]:
+    """Give all rows from first to last, some at a time, for prediction."""
+    for first in range(0, len(x), batch_size):
+        yield torch.from_numpy(np.ascontiguousarray(x[first : first + batch_size])).to(device)

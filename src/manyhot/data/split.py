@@ -1,0 +1,142 @@
+"""Rows into parts: stratified over all targets at once, groups and duplicates kept together.
+
+`classifier.fit` calls it with the encoded targets; only positions come back.
+
+The method is iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, "On the
+stratification of multi-label data"), dealt label by label rather than row by row so that it is
+linear in rows: the rarest label first, its rows shared out by what each part still lacks of it.
+
+Shapes: N rows · U units (rows that stay together) · L labels (the classes of all targets, and for
+each target "unknown") · P parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix, csc_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from manyhot.schema import Target
+from manyhot.targets import IntArray, dense, known
+
+TRAIN, VAL, TEST = 0, 1, 2
+PARTS = ("train", "val", "test")
+
+
+def split(
+    targets: Sequence[Target],
+    y: Mapping[str, IntArray],
+    fractions: Sequence[float],
+    seed: int,
+    together: Sequence[IntArray] = (),
+) -> NDArray[np.int8]:
+    """Deal rows into parts so that each has its share of every class and tag of every target.
+
+    Args:
+        fractions: share of the rows for each part, summing to 1.
+        together: integer keys (N,); rows with an equal key in any of them stay in one part.
+
+    Shape:
+        out: int8 (N,), the number of the part of each row.
+
+    >>> target = Target("y", "binary", ("a", "b"), ("y",))
+    >>> parts = split([target], {"y": np.array([[0], [1]] * 50)}, [0.8, 0.2], seed=0)
+    >>> np.bincount(parts).tolist()
+    [80, 20]
+    """
+    labels = _label_matrix(targets, y)
+    units = _units(labels.shape[0], together)
+    sums = csr_matrix((np.ones(len(units), np.float32), (units, np.arange(len(units))))) @ labels
+    return _deal(sums.tocsc(), np.bincount(units), np.asarray(fractions), seed)[units]
+
+
+def _label_matrix(targets: Sequence[Target], y: Mapping[str, IntArray]) -> csr_matrix:
+    """Return float32 (N, L): 1 where a row has a class, and where a target of it is unknown."""
+    rows, columns, width, count = [], [], 0, 0
+    for target in targets:
+        values = y[target.name]
+        count = len(values)
+        if values.ndim == 1:
+            row = np.flatnonzero(known(values))
+            rows.append(row)
+            columns.append(values[row] + width)
+            width += len(target.classes)
+        else:
+            row, column = np.nonzero(dense(target, values) == 1)
+            rows.append(row)
+            columns.append(column + width)
+            width += values.shape[1]
+        blank = np.flatnonzero(~known(values))
+        rows.append(blank)
+        columns.append(np.full(len(blank), width))
+        width += 1
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    return coo_matrix((np.ones(len(row), np.float32), (row, column)), shape=(count, width)).tocsr()
+
+
+def _units(rows: int, together: Sequence[IntArray]) -> IntArray:
+    """Number the rows so that those which must stay together share a number; int (N,)."""
+    if not together:
+        return np.arange(rows)
+    edges = []
+    for key in together:
+        _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+        edges.append((np.arange(rows), first[inverse]))
+    a = np.concatenate([edge[0] for edge in edges])
+    b = np.concatenate([edge[1] for edge in edges])
+    graph = coo_matrix((np.ones(len(a), np.int8), (a, b)), shape=(rows, rows))
+    units: IntArray = connected_components(graph, directed=False)[1]
+    return units
+
+
+def _deal(
+    labels: csc_matrix, sizes: IntArray, fractions: NDArray[np.float64], seed: int
+) -> NDArray[np.int8]:
+    """Give each unit a part; labels is (U, L), sizes (U,) the rows in each unit."""
+    rng = np.random.default_rng(seed)
+    part = np.full(len(sizes), -1, dtype=np.int8)
+    by_row = labels.tocsr()
+    totals = np.asarray(labels.sum(axis=0)).ravel()
+    lacking = np.outer(fractions, totals)  # (P, L): rows with each label that each part should still get
+    room = fractions * sizes.sum()  # (P,): rows that each part should still get
+    for label in np.argsort(totals, kind="stable"):
+        units = labels.indices[labels.indptr[label] : labels.indptr[label + 1]]
+        units = rng.permutation(units[part[units] < 0])
+        if len(units):
+            part[units] = _share(lacking[:, label], room, sizes[units])
+            for number in range(len(fractions)):
+                mine = units[part[units] == number]
+                lacking[number] -= np.asarray(by_row[mine].sum(axis=0)).ravel()
+                room[number] -= sizes[mine].sum()
+    rest = rng.permutation(np.flatnonzero(part < 0))  # units with no label at all, such as empty tag lists
+    if len(rest):
+        part[rest] = _share(room, room, sizes[rest])
+    return part
+
+
+def _share(lacking: NDArray[np.float64], room: NDArray[np.float64], sizes: IntArray) -> NDArray[np.int8]:
+    """Deal units in proportion to what each part lacks; the last odd ones go where room is most.
+
+    The order of the units is already random, so each part takes a run of them.
+    """
+    want = np.maximum(lacking, 0)
+    if want.sum() == 0:
+        want = np.maximum(room, 0)
+    if want.sum() == 0:
+        want = np.ones_like(room)
+    ideal = want / want.sum() * sizes.sum()
+    if (sizes == 1).all():
+        counts = np.floor(ideal + 1e-9).astype(int)
+        order = np.lexsort((-room, -(ideal - counts)))
+        counts[order[: len(sizes) - counts.sum()]] += 1
+        return np.repeat(np.arange(len(room), dtype=np.int8), counts)
+    out = np.empty(len(sizes), dtype=np.int8)
+    left = ideal.copy()
+    for index in np.argsort(-sizes, kind="stable"):  # large units first, each where most is wanted
+        best = int(np.lexsort((-room, -left))[0])
+        out[index] = best
+        left[best] -= sizes[index]
+    return out

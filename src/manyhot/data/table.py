@@ -1,0 +1,259 @@
+"""A table: columns of cells, and pictures when these came as an array. Every source becomes one.
+
+`data.read` makes them from files, `from_python` from arrays and data frames; `infer`, `split` and
+the fitted inputs read them. Cells stay as the source has them (pyarrow arrays, null for empty);
+what they mean is decided later, by the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from manyhot.errors import UserError, listed, suggest
+from manyhot.targets import Cell, Cells
+
+PIXELS = "pixels"  # what the pictures are called when the table holds them itself
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows as they were read.
+
+    columns  name → pyarrow array; null is an empty cell
+    source   what messages call it, such as "train.csv"
+    root     the folder that image paths are relative to and may not leave
+    pixels   uint8 (N, H, W, C) when the pictures are in the table itself
+    targets  the columns that the source itself marks as labels (`label` of a folder)
+    notes    what reading left out or found odd, for people
+    rows     int64 (N,): the number of each row in the source, counted from 1
+    """
+
+    columns: Mapping[str, pa.ChunkedArray]
+    source: str = ""
+    root: Path | None = None
+    pixels: NDArray[np.uint8] | None = None
+    targets: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        lengths = {len(column) for column in self.columns.values()}
+        if self.pixels is not None:
+            lengths.add(len(self.pixels))
+        if len(lengths) > 1:
+            raise UserError(f"{self.source or 'table'}: columns differ in length: {sorted(lengths)}.")
+        if len(self.rows) == 0 and lengths:
+            object.__setattr__(self, "rows", np.arange(1, lengths.pop() + 1))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns, in the order of the source."""
+        return tuple(self.columns)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one column; raise UserError with a suggestion when there is none."""
+        if name not in self.columns:
+            raise UserError(
+                f"{self.source}: no column '{name}'{suggest(name, self.names)}; "
+                f"there are {listed(self.names)}."
+            )
+        return self.columns[name]
+
+    def cells(self, name: str, missing: Sequence[str] = ()) -> Cells:
+        """Return one column with each distinct cell once; empty cells and `missing` are unknown.
+
+        Numbers and booleans of a typed source become the text that a CSV has for them; floats
+        that are all whole numbers become whole (a missing value alone makes floats of integers).
+        """
+        column = self.column(name)
+        kind = column.type
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            values, codes = _distinct_lists(column)
+        else:
+            encoded = column.combine_chunks().dictionary_encode()
+            if isinstance(encoded, pa.ChunkedArray):
+                encoded = encoded.combine_chunks()
+            values = _texts(encoded.dictionary)
+            codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+        values, codes = _merged(values, codes, {"", *missing})
+        typed = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+        return Cells(values, codes, name, self.source, typed, self.rows)
+
+    def numbers(self, name: str, missing: Sequence[str] = ()) -> NDArray[np.float64]:
+        """Return one column as floats, NaN for empty cells.
+
+        Raises:
+            UserError: a cell is not a number; the message names its row.
+        """
+        column = self.column(name)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            column = pc.utf8_trim_whitespace(column)
+            blank = pc.is_in(column, value_set=pa.array(["", *missing], column.type))
+            column = pc.if_else(blank, pa.scalar(None, column.type), column)
+        try:
+            floats = pc.cast(column, pa.float64())
+        except pa.ArrowInvalid:
+            return self._parse_numbers(name, column)
+        return np.asarray(floats.combine_chunks().to_numpy(zero_copy_only=False), dtype=np.float64)
+
+    def _parse_numbers(self, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
+        """Read numbers one by one, for the spellings Arrow does not know (1e3, inf, +5)."""
+        out = np.full(len(self), np.nan)
+        for index, text in enumerate(column.to_pylist()):
+            if text is not None:
+                try:
+                    out[index] = float(text)
+                except ValueError:
+                    raise UserError(
+                        f"{self.source} row {self.rows[index]}, column '{name}': '{text}' is not a number. "
+                        f"Correct the cell, or name the words for an empty cell with --missing '{text}'."
+                    ) from None
+        return out
+
+    def take(self, index: NDArray[Any]) -> Table:
+        """Return the rows at these positions (integers), or where a mask is True; row numbers stay."""
+        positions = np.flatnonzero(index) if index.dtype == bool else index
+        return replace(
+            self,
+            columns={name: column.take(pa.array(positions)) for name, column in self.columns.items()},
+            pixels=None if self.pixels is None else self.pixels[positions],
+            rows=self.rows[positions],
+        )
+
+    def with_columns(self, columns: Mapping[str, Any]) -> Table:
+        """Return the table with columns added or replaced."""
+        arrays = {name: _chunked(column) for name, column in columns.items()}
+        return replace(self, columns={**self.columns, **arrays})
+
+
+def from_python(data: Any, source: str = "table") -> Table:
+    """Make a table from a DataFrame, an Arrow table, a dict of arrays, or (images, labels).
+
+    Shape:
+        images: uint8 (N, H, W) or (N, H, W, C), or floats in [0, 1]. labels: (N,), or a dict.
+
+    Raises:
+        UserError: the data are none of these, or arrays differ in length.
+    """
+    if isinstance(data, Table):
+        return data
+    if isinstance(data, tuple) and len(data) == 2:
+        images, labels = data
+        labels = labels if isinstance(labels, Mapping) else {"label": labels}
+        columns = {str(name): _chunked(values) for name, values in labels.items()}
+        return Table(columns, source, pixels=as_pixels(images), targets=tuple(columns))
+    if isinstance(data, np.ndarray) and data.ndim in (3, 4):
+        return Table({}, source, pixels=as_pixels(data))
+    if hasattr(data, "to_arrow"):  # polars
+        data = data.to_arrow()
+    elif hasattr(data, "iloc") and hasattr(data, "columns"):  # pandas
+        return Table({str(name): _chunked(data[name]) for name in data.columns}, source)
+    if isinstance(data, pa.Table):
+        return Table({name: _chunked(data[name]) for name in data.column_names}, source)
+    if isinstance(data, Mapping):
+        return Table({str(name): _chunked(values) for name, values in data.items()}, source)
+    raise UserError(
+        f"data must be a path, a DataFrame, a dict of arrays or (images, labels), got {type(data).__name__}."
+    )
+
+
+def as_pixels(images: Any) -> NDArray[np.uint8]:
+    """Return images as uint8 (N, H, W, C).
+
+    Raises:
+        UserError: the array is not (N, H, W) or (N, H, W, 1 or 3), or floats leave [0, 1].
+    """
+    array = np.asarray(images)
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4 or array.shape[-1] not in (1, 3):
+        raise UserError(f"images must be (N, H, W) or (N, H, W, 1 or 3), got shape {np.shape(images)}.")
+    if array.dtype == np.uint8:
+        return array
+    if array.size and (np.isnan(array).any() or array.min() < 0 or array.max() > 1):
+        raise UserError(
+            f"images must be uint8, or floats in [0, 1]; "
+            f"got {array.dtype} from {array.min()} to {array.max()}."
+        )
+    return np.round(array * 255).astype(np.uint8)
+
+
+def _chunked(values: Any) -> pa.ChunkedArray:
+    """Make a pyarrow column of anything column-like; NaN and None become null."""
+    if isinstance(values, pa.ChunkedArray):
+        return _plain(values)
+    if isinstance(values, pa.Array):
+        return _plain(pa.chunked_array([values]))
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        values = list(values)
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        # Mixed types in one object column: each cell is its own text, as a CSV would have it.
+        array = pa.array([None if _empty(v) else str(v) for v in values], pa.string())
+    if isinstance(array, pa.ChunkedArray):
+        return _plain(array)
+    return _plain(pa.chunked_array([array]))
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Give a column one of the few types that the rest reads: text, number, boolean or list.
+
+    A category that no row has must not become a class, so dictionaries are taken apart.
+    """
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _plain(column.cast(kind.value_type))
+    if pa.types.is_decimal(kind):
+        return column.cast(pa.float64())
+    if pa.types.is_null(kind) or pa.types.is_temporal(kind) or kind in (pa.large_string(), pa.string_view()):
+        return column.cast(pa.string())
+    return column
+
+
+def _empty(value: object) -> bool:
+    return value is None or (isinstance(value, float) and np.isnan(value))
+
+
+def _texts(dictionary: pa.Array) -> tuple[Cell, ...]:
+    """Give each distinct value the text that a CSV has for it."""
+    kind = dictionary.type
+    values = dictionary.to_pylist()
+    if pa.types.is_floating(kind):
+        real = [v for v in values if v is not None and np.isfinite(v)]
+        whole = all(float(v).is_integer() for v in real)
+        return tuple(str(int(v)) if whole and np.isfinite(v) else str(v) for v in values)
+    return tuple(str(v) for v in values)
+
+
+def _distinct_lists(column: pa.ChunkedArray) -> tuple[tuple[Cell, ...], NDArray[np.int32]]:
+    seen: dict[Cell, int] = {}
+    codes = np.full(len(column), -1, dtype=np.int32)
+    for index, items in enumerate(column.to_pylist()):
+        if items is not None:
+            cell = tuple(str(item) for item in items if item is not None)
+            codes[index] = seen.setdefault(cell, len(seen))
+    return tuple(seen), codes
+
+
+def _merged(
+    values: tuple[Cell, ...], codes: NDArray[np.int32], empty: set[str]
+) -> tuple[tuple[Cell, ...], NDArray[np.int32]]:
+    """Drop the values that mean an empty cell. Blanks around a text stay: ' a' is not 'a'."""
+    seen: dict[Cell, int] = {}
+    renumber = np.full(len(values) + 1, -1, dtype=np.int32)
+    for number, value in enumerate(values):
+        if (value.strip() if isinstance(value, str) else value) not in empty:
+            renumber[number] = seen.setdefault(value, len(seen))
+    return tuple(seen), renumber[codes]

@@ -1,0 +1,91 @@
+"""A table into a file: CSV, TSV, JSON lines or Parquet, by the name's ending.
+
+`cli` writes answers with it. What `write` writes, `read` reads back unchanged.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from manyhot.data.table import Table
+from manyhot.errors import UserError, listed
+from manyhot.files import write_with
+
+ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+# A spreadsheet runs a cell that begins like this. An apostrophe in front makes it text; cells that
+# begin with apostrophes already get one more, so that reading can always take one away.
+FORMULA = r"^('*[=+\-@\t\r])"
+ESCAPED = r"^'('*[=+\-@\t\r])"
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
+
+def write(table: Table, path: Path) -> None:
+    """Write a table to a file, whole or not at all.
+
+    Raises:
+        UserError: the name's ending is none of .csv .tsv .jsonl .parquet.
+    """
+    check_ending(path)
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            write_to(table, file, path.suffix.lower())
+
+    write_with(path, fill)
+
+
+def check_ending(path: Path) -> None:
+    """Refuse a name that says no known format, before any work is done."""
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(f"--out {path}: must end in one of {listed(ENDINGS)}.")
+
+
+def write_to(table: Table, file: IO[bytes], ending: str = ".csv") -> None:
+    """Write a table to an open binary file, in the format of an ending."""
+    arrow = pa.table(dict(table.columns))
+    if ending == ".parquet":
+        pa.parquet.write_table(arrow, file)
+    elif ending == ".jsonl":
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
+        for row in arrow.to_pylist():
+            text.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+        text.detach()
+    else:
+        delimiter = "\t" if ending == ".tsv" else ","
+        flat = pa.table({_escape_text(name): _flat(column) for name, column in table.columns.items()})
+        options = pa.csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
+        pa.csv.write_csv(flat, file, options)
+
+
+def escape(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Put an apostrophe before text that a spreadsheet would run as a formula; numbers stay."""
+    risky = pc.and_(pc.match_substring_regex(column, FORMULA), pc.invert(pc.match_substring_regex(column, NUMBER)))
+    return pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
+
+
+def restore(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Take away the apostrophe that `escape` put there."""
+    return pc.replace_substring_regex(column, ESCAPED, r"\1")
+
+
+def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Make a column one that a CSV can hold: lists become JSON, text is escaped."""
+    kind = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        texts = [None if items is None else json.dumps(items, ensure_ascii=False) for items in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+    if pa.types.is_dictionary(kind):
+        column = pc.cast(column, kind.value_type)
+    return escape(column) if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) else column
+
+
+def _escape_text(text: str) -> str:
+    return str(escape(pa.chunked_array([[text]]))[0])

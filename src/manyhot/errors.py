@@ -1,0 +1,44 @@
+"""The two ways in which manyhot gives up, and the sentence that suggests a name.
+
+Every module raises these; `cli` alone turns them into a line and an exit status.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """The input or an option is wrong; the message says what, where, what was found, what to do.
+
+    `cli` prints it as one line and exits with status 2.
+    """
+
+
+class RunError(RuntimeError):
+    """A run that began well failed (a loss that is not finite, a full disk); exit status 1."""
+
+
+def suggest(word: str, options: Iterable[str]) -> str:
+    """Give " (did you mean 'x'?)" for the option nearest to `word`, or "" when none is near.
+
+    >>> suggest("virginca", ["setosa", "virginica"])
+    " (did you mean 'virginica'?)"
+    >>> suggest("cat", ["dog"])
+    ''
+    """
+    known = {option.casefold(): option for option in options}
+    near = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=0.6)
+    return f" (did you mean '{known[near[0]]}'?)" if near else ""
+
+
+def listed(names: Iterable[str], limit: int = 8) -> str:
+    """Quote and join names for a message, and count those beyond `limit`.
+
+    >>> listed(["a", "b", "c"], limit=2)
+    "'a', 'b' and 1 more"
+    """
+    quoted = [f"'{name}'" for name in names]
+    rest = len(quoted) - limit
+    return ", ".join(quoted[:limit]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,142 @@
+"""Files that are either whole or not there: atomic writes, checksums, paths that stay inside.
+
+Everything that writes to disk writes through here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from manyhot.errors import UserError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file beside its place, sync it, rename it, sync the folder: whole or not at all."""
+
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
+
+    write_with(path, write)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, document: object) -> None:
+    """Write a JSON document, indented, atomically. NaN is refused: a score without a value is null."""
+    write_text(path, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_with(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place atomically."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path, limit_bytes: int = 64 << 20) -> Any:
+    """Read a JSON document.
+
+    Raises:
+        UserError: there is no such file, it is larger than `limit_bytes`, or it is not JSON.
+    """
+    try:
+        if path.stat().st_size > limit_bytes:
+            raise UserError(f"{path}: larger than {limit_bytes >> 20} MiB, which no such file is.")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({error}).") from None
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Read a JSON document per line. Raises UserError as `read_json` does."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON lines ({error}).") from None
+
+
+def inside(root: Path, relative: str) -> Path:
+    """Return `root / relative`, resolved.
+
+    Raises:
+        UserError: the path leaves `root`, by `..`, by a link, or by being absolute elsewhere.
+    """
+    path = (root / relative).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise UserError(f"'{relative}' leaves the folder {root}; pass --root with a folder that holds it.")
+    return path
+
+
+def check_out(path: Path, overwrite: bool) -> None:
+    """Refuse an output that exists already, or that could not be written.
+
+    Raises:
+        UserError: `path` exists and `overwrite` is False, or the folder above is a file or missing
+            and cannot be made.
+    """
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists already; pass --overwrite to replace it, or choose another --out.")
+    for parent in path.absolute().parents:
+        if parent.is_dir():
+            if not os.access(parent, os.W_OK):
+                raise UserError(f"{parent} cannot be written to; choose another --out.")
+            return
+        if parent.exists():
+            raise UserError(f"{parent} is a file, so {path} cannot be made; choose another --out.")
+
+
+def clear(path: Path) -> None:
+    """Remove a file or a folder, where it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, where the system lets folders be opened."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

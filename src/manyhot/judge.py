@@ -1,0 +1,164 @@
+"""Judging a model by rows whose labels are known: which rows, what they say, how right it is.
+
+`classifier.evaluate` calls `judge` with a table; `report` shows what it gives.
+
+Shapes: N rows · C classes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot import metrics
+from manyhot.bundle import Bundle
+from manyhot.data import infer
+from manyhot.data.images import Progress
+from manyhot.data.inputs import row_hashes
+from manyhot.data.table import Table
+from manyhot.errors import UserError, listed
+from manyhot.predict import predict
+from manyhot.schema import Schema, Target
+from manyhot.targets import FloatArray, IntArray, encode, novel, widen
+
+log = logging.getLogger("manyhot")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's probabilities for the rows of one split, next to what these rows are given as.
+
+    split          which rows: "val", "test", "all"
+    table          exactly the judged rows, in the order of the arrays
+    schema         the targets as judged, with the classes that only these rows have at the end
+    y              target name → what `targets.encode` gives
+    probabilities  target name → float (N, C), without NaN
+    scores         the document of `evaluate --json`: rows, targets, overall
+    unreadable     rows left out since their picture could not be read: name → reason
+    """
+
+    split: str
+    table: Table
+    schema: Schema
+    y: dict[str, IntArray]
+    probabilities: dict[str, FloatArray]
+    scores: dict[str, Any]
+    unreadable: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The rows that a fit used: their hashes (uint64) and the part that each was in."""
+
+    hashes: NDArray[np.uint64]
+    parts: NDArray[np.object_]
+
+    def of(self, *parts: str) -> NDArray[np.uint64]:
+        """Return the hashes of the rows of these parts."""
+        return self.hashes[np.isin(self.parts, parts)]
+
+
+def judge(
+    bundle: Bundle,
+    table: Table,
+    seen: Seen,
+    split: str | None = None,
+    unknown_class: str = "wrong",
+    progress: Progress | None = None,
+) -> Judged:
+    """Judge a model by the rows of a table.
+
+    Args:
+        split: the rows to judge: a part's name, or "all". None takes the `test` rows where there
+            are such, by the table's own column or as `fit --test` kept them back; else all rows.
+        unknown_class: a class that training never saw counts as "wrong", or its cells as "missing".
+
+    Raises:
+        UserError: no row is left to judge, or a column is missing.
+    """
+    name, rows = _chosen(bundle.schema, table, seen, split)
+    table = table.take(rows)
+    if len(table) == 0:
+        raise UserError(f"{table.source}: no rows to judge in split '{name}'; pass --split all or another name.")
+    _warn_of_seen(bundle.schema, table, seen)
+    schema, y = _labels(bundle.schema, table, unknown_class)
+    predicted = predict(bundle, table, progress)
+    keep = np.setdiff1d(np.arange(len(table)), list(predicted.unreadable))
+    if len(keep) == 0:
+        raise UserError(f"{table.source}: not one of {len(table)} pictures can be read.")
+    bad = {f"row {table.rows[i]}": reason for i, reason in predicted.unreadable.items()}
+    if bad:
+        log.warning("%d pictures cannot be read and are left out: %s", len(bad), listed(bad, 5))
+    y = {key: values[keep] for key, values in y.items()}
+    probabilities = {t.name: _padded(predicted.probabilities[t.name][keep], t) for t in schema.targets}
+    scores = document(schema.targets, y, probabilities)
+    return Judged(name, table.take(keep), schema, y, probabilities, scores, bad)
+
+
+def document(
+    targets: tuple[Target, ...], y: Mapping[str, IntArray], probabilities: Mapping[str, FloatArray]
+) -> dict[str, Any]:
+    """Return the scores of some rows as `evaluate --json` prints them."""
+    return {
+        "rows": len(next(iter(y.values()))),
+        "targets": {t.name: metrics.scores(t, y[t.name], probabilities[t.name]) for t in targets},
+        "overall": metrics.overall(targets, y, probabilities),
+    }
+
+
+def _chosen(
+    schema: Schema, table: Table, seen: Seen, split: str | None
+) -> tuple[str, NDArray[np.bool_]]:
+    """Return the name of the split to judge and a mask of its rows."""
+    everything = np.ones(len(table), dtype=bool)
+    if split == "all":
+        return "all", everything
+    given = infer.split_of(table)
+    if given is not None:
+        return split or "test", np.asarray(given == (split or "test"))
+    kept_back = seen.of(split or "test")
+    if split is None and len(kept_back) == 0:
+        return "all", everything
+    hashes = row_hashes(schema, table)
+    mine = np.isin(hashes, kept_back)
+    if split is None and not (mine.any() and np.isin(hashes, seen.of("train")).any()):
+        return "all", everything  # another table than the one that fit cut its test rows from
+    return split or "test", mine
+
+
+def _warn_of_seen(schema: Schema, table: Table, seen: Seen) -> None:
+    again = int(np.isin(row_hashes(schema, table), seen.of("train", "val")).sum())
+    if again:
+        log.warning(
+            "%d of these %d rows were seen in training; the scores flatter the model.", again, len(table)
+        )
+
+
+def _labels(schema: Schema, table: Table, unknown_class: str) -> tuple[Schema, dict[str, IntArray]]:
+    """Encode the labels; classes that the model does not know are added, so that they count as wrong."""
+    targets, y = [], {}
+    for target in schema.targets:
+        absent = [name for name in target.columns if name not in table.columns]
+        if absent:
+            raise UserError(f"{table.source}: lacks {listed(absent)}, the labels of target '{target.name}'.")
+        cells = [table.cells(name, schema.missing) for name in target.columns]
+        extra = novel(target, cells)
+        if extra and unknown_class == "missing":
+            log.warning("target '%s': cells with %s count as unknown", target.name, listed(extra))
+        elif extra:
+            log.warning("target '%s': %s were not in training and count as wrong", target.name, listed(extra))
+            target = widen(target, extra)
+        targets.append(target)
+        y[target.name] = encode(target, cells, "missing")
+    return replace(schema, targets=tuple(targets)), y
+
+
+def _padded(probabilities: FloatArray, target: Target) -> FloatArray:
+    """Give classes that the model does not know the probability 0."""
+    missing = len(target.classes) - probabilities.shape[1]
+    return np.pad(probabilities, ((0, 0), (0, missing)))

@@ -1,0 +1,389 @@
+"""Scores: how right the answers and the probabilities of each target are.
+
+Given labels (as `targets.encode` gives them) and probabilities enter; plain numbers leave, None where
+there was nothing to measure. The trainer calls `scores` and `overall` on every epoch, `judge` and the
+report once more. Metrics take probabilities only and never guess; answers come from `targets.decide`.
+Unknown entries (−1) are left out of every number.
+
+Shapes: N rows · C classes · W numbers per row in y (`targets.num_outputs`) · R rankings of n entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot.errors import UserError, listed, suggest
+from manyhot.schema import Target
+from manyhot.targets import UNKNOWN, FloatArray, IntArray, decide
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+BINS = 15  # of confidence, for `ece`, as in Guo et al. 2017, section 2
+EPS = float(np.finfo(np.float64).eps)  # where scikit-learn's log_loss clips float64
+SINGLE = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "log_loss", "ece")
+TAGS = (
+    *("exact_match", "hamming_loss", "micro_f1", "macro_f1"),
+    *("mean_average_precision", "lrap", "log_loss", "ece"),
+)
+LOWER_IS_BETTER = frozenset({"hamming_loss", "log_loss", "ece", "loss"})
+
+
+def scores(target: Target, y: IntArray, probabilities: FloatArray) -> dict[str, float | None]:
+    """Score one target, by scikit-learn's definitions; None for what cannot be measured.
+
+    `macro_f1` is over the classes that are given or answered (scikit-learn's default) for a
+    single-class target and over every tag with a known entry for tags; both count 0 for a class
+    whose F1 is 0/0. `auroc` of several classes is one against the rest, over the classes that some
+    rows have and some have not. `lrap` counts a row without tags, or with all, as 1. `ece` has 15
+    bins of equal width: of the answer's probability, or of each tag's, then averaged over tags.
+
+    Shape:
+        y: what `targets.encode` gives. probabilities: float (N, C) in [0, 1], without NaN; the two
+        of a binary target sum to 1.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3 (`ece`).
+
+    A probability equal to the threshold counts as yes, so the second of these rows matches:
+
+    >>> tags = Target("t", "multilabel", ("a", "b", "c"), ("t",))
+    >>> two = scores(tags, np.array([[0, 0, 1], [0, 1, 0]]), np.array([[.2, .5, .8], [.4, .7, .1]]))
+    >>> two["exact_match"]
+    0.5
+    >>> one = scores(tags, np.array([[0, 0, 1]]), np.array([[.2, .6, .8]]))
+    >>> round(one["log_loss"], 4), one["exact_match"]
+    (0.4542, 0.0)
+    """
+    assert not np.isnan(probabilities).any(), "rows without an answer must be left out before scoring"
+    match target.kind:
+        case "binary" | "multiclass":
+            return _single_scores(target, y, probabilities)
+        case "multilabel":
+            return _tag_scores(target, y, probabilities)
+        case _:
+            assert_never(target.kind)
+
+
+def overall(
+    targets: Iterable[Target], y: Mapping[str, IntArray], probabilities: Mapping[str, FloatArray]
+) -> dict[str, float | None]:
+    """Score all targets at once: rows with every known entry right, and the sum of the log losses.
+
+    A row of which nothing is known is left out of `exact_match`, a target of which nothing is known
+    out of `loss`.
+
+    >>> pet = Target("pet", "multiclass", ("cat", "dog"), ("pet",))
+    >>> y = {"pet": np.array([0, 1, -1])}
+    >>> overall([pet], y, {"pet": np.array([[.5, .5], [.5, .5], [.5, .5]])})
+    {'exact_match': 0.5, 'loss': 0.6931471805599453}
+    """
+    wrong, known, losses = [], [], []
+    for target in targets:
+        given, chances = y[target.name], probabilities[target.name]
+        lines = (len(given), given.size // max(len(given), 1))
+        labels, answers = given.reshape(lines), decide(target, chances).reshape(lines)
+        wrong.append(((answers != labels) & (labels != UNKNOWN)).any(axis=1))
+        known.append((labels != UNKNOWN).any(axis=1))
+        losses.append(_log_loss(target, given, chances))
+    if not known:
+        return {"exact_match": None, "loss": None}
+    right = ~np.any(wrong, axis=0)[np.any(known, axis=0)]
+    measured = [loss for loss in losses if loss is not None]
+    return {"exact_match": _share(right), "loss": sum(measured) if measured else None}
+
+
+def row_losses(target: Target, y: IntArray, probabilities: FloatArray) -> Floats:
+    """Return the log loss of each row, for tags the mean over its known tags; NaN if nothing is known.
+
+    Shape:
+        y, probabilities: as `scores`. out: float64 (N,).
+
+    Sigmoids of two rows of three tags, whose mean binary cross-entropy is known:
+
+    >>> tags = Target("t", "multilabel", ("a", "b", "c"), ("t",))
+    >>> p = np.array([[.6293, .1712, .6457], [.5994, .8830, .1837]])
+    >>> round(float(row_losses(tags, np.array([[1, 0, 0], [0, 0, 1]]), p).mean()), 4)
+    1.0739
+    """
+    match target.kind:
+        case "binary" | "multiclass":
+            given = _numbers(y)
+            if not probabilities.size:
+                return np.full(len(given), np.nan)
+            picked = probabilities[np.arange(len(given)), np.maximum(given, 0)].astype(np.float64)
+            return np.where(given == UNKNOWN, np.nan, -np.log(np.clip(picked, EPS, 1 - EPS)))
+        case "multilabel":
+            losses = _tag_losses(y, probabilities)
+            return _ratio(losses.sum(axis=1), (y != UNKNOWN).sum(axis=1))
+        case _:
+            assert_never(target.kind)
+
+
+def confusion(target: Target, y: IntArray, probabilities: FloatArray) -> NDArray[np.int64]:
+    """Count the rows of each given class (line) by the class answered (column).
+
+    Shape:
+        y, probabilities: as `scores`, of a single-class target. out: int64 (C, C).
+
+    >>> pet = Target("pet", "multiclass", ("cat", "dog"), ("pet",))
+    >>> confusion(pet, np.array([0, 1, 1]), np.array([[.9, .1], [.6, .4], [.2, .8]])).tolist()
+    [[1, 0], [1, 1]]
+    """
+    assert target.exclusive, "tags have no confusion matrix; see per_class"
+    given, answers = _numbers(y), _numbers(decide(target, probabilities))
+    keep = given != UNKNOWN
+    size = len(target.classes)
+    pairs = given[keep].astype(np.int64) * size + answers[keep]
+    return np.bincount(pairs, minlength=size * size).reshape(size, size)
+
+
+def per_class(target: Target, y: IntArray, probabilities: FloatArray) -> list[dict[str, Any]]:
+    """Score each class (one against the rest) or tag; None where a number has nothing to measure.
+
+    >>> pet = Target("pet", "multiclass", ("cat", "dog"), ("pet",))
+    >>> per_class(pet, np.array([0, 0]), np.array([[.9, .1], [.4, .6]]))[0]["recall"]
+    0.5
+    >>> [row["recall"] for row in per_class(pet, np.array([0]), np.array([[.9, .1]]))]
+    [1.0, None]
+    """
+    assert not np.isnan(probabilities).any(), "rows without an answer must be left out before scoring"
+    given, answered, known = _as_tags(target, y, decide(target, probabilities))
+    support, predicted = given.sum(axis=0), (answered & known).sum(axis=0)
+    both = (given & answered).sum(axis=0)
+    columns = {
+        "precision": _ratio(both, predicted),
+        "recall": _ratio(both, support),
+        "f1": _ratio(2 * both, support + predicted),
+        "average_precision": _average_precision(probabilities.T, given.T, known.T),
+    }
+    return [
+        {"name": name, "support": int(support[c]), "predicted": int(predicted[c])}
+        | {key: _number(values[c]) for key, values in columns.items()}
+        for c, name in enumerate(target.classes)
+    ]
+
+
+def reliability(target: Target, y: IntArray, probabilities: FloatArray) -> tuple[Floats, Floats, Floats]:
+    """Bin the confidences as `ece` does: rows per bin, their mean confidence, the share that is right.
+
+    For tags the confidence is the probability of yes, over every tag's known entries together.
+
+    Shape:
+        out: three float64 (15,), the latter two NaN for an empty bin.
+
+    >>> pet = Target("pet", "multiclass", ("cat", "dog"), ("pet",))
+    >>> count, confidence, right = reliability(pet, np.array([0, 1]), np.array([[.9, .1], [.9, .1]]))
+    >>> float(count[13]), float(confidence[13]), float(right[13])
+    (2.0, 0.9, 0.5)
+    """
+    confidence, right = _confidence(target, y, probabilities)
+    bins = _bins(confidence)
+    count = np.bincount(bins, minlength=BINS).astype(np.float64)
+    mean = _ratio(np.bincount(bins, confidence, BINS), count)
+    return count, mean, _ratio(np.bincount(bins, right.astype(np.float64), BINS), count)
+
+
+def higher_is_better(metric: str) -> bool:
+    """Tell whether more of a metric is better.
+
+    Raises:
+        UserError: there is no such metric.
+
+    >>> higher_is_better("accuracy"), higher_is_better("loss")
+    (True, False)
+    """
+    names = {*SINGLE, *TAGS, "loss", "average_precision", "precision", "recall", "f1"}
+    if metric not in names:
+        raise UserError(
+            f"no metric '{metric}'{suggest(metric, names)}; there are {listed(sorted(names), 20)}."
+        )
+    return metric not in LOWER_IS_BETTER
+
+
+def _single_scores(target: Target, y: IntArray, probabilities: FloatArray) -> dict[str, float | None]:
+    keep = _numbers(y) != UNKNOWN
+    if not keep.any():
+        return dict.fromkeys(SINGLE)
+    y, probabilities = y[keep], probabilities[keep]
+    given = _numbers(y)
+    counts = confusion(target, y, probabilities)
+    right, support, answered = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    confidence, hit = _confidence(target, y, probabilities)
+    if target.kind == "binary":
+        areas = _auroc(probabilities[:, 1:].T, (given == 1)[None])
+    else:
+        areas = _auroc(probabilities.T, given == np.arange(len(target.classes))[:, None])
+    return {
+        "accuracy": _share(hit),
+        "balanced_accuracy": _mean(_ratio(right, support)),
+        "macro_f1": _mean(_ratio(2 * right, support + answered)),
+        "auroc": _mean(areas),
+        "log_loss": _log_loss(target, y, probabilities),
+        "ece": float(np.abs(np.bincount(_bins(confidence), confidence - hit, BINS)).sum() / len(given)),
+    }
+
+
+def _tag_scores(target: Target, y: IntArray, probabilities: FloatArray) -> dict[str, float | None]:
+    rows = (y != UNKNOWN).any(axis=1)
+    if not rows.any():
+        return dict.fromkeys(TAGS)
+    if not rows.all():
+        y, probabilities = y[rows], probabilities[rows]
+    given, answered, known = _as_tags(target, y, decide(target, probabilities))
+    answered &= known
+    wrong = given != answered
+    both, total = (given & answered).sum(axis=0), given.sum(axis=0) + answered.sum(axis=0)
+    entries = known.sum(axis=0)
+    f1 = np.where(entries == 0, np.nan, 2 * both / np.maximum(total, 1))
+    lrap = _average_precision(probabilities, given, known)
+    return {
+        "exact_match": _share(~wrong.any(axis=1)),
+        "hamming_loss": float(wrong.sum() / entries.sum()),
+        "micro_f1": float(2 * both.sum() / max(total.sum(), 1)),
+        "macro_f1": _mean(f1),
+        "mean_average_precision": _mean(_average_precision(probabilities.T, given.T, known.T)),
+        "lrap": float(np.where(np.isnan(lrap), 1.0, lrap).mean()),
+        "log_loss": _log_loss(target, y, probabilities),
+        "ece": _mean(_tag_ece(given, known, probabilities)),
+    }
+
+
+def _numbers(y: IntArray) -> IntArray:
+    """Return class numbers (N,) of a single-class target, whose y is (N,) or (N, 1)."""
+    return y.reshape(-1)
+
+
+def _as_tags(target: Target, y: IntArray, answers: IntArray) -> tuple[Bools, Bools, Bools]:
+    """Return what is given, answered and known, each (N, C), whatever the kind."""
+    if not target.exclusive:
+        return y == 1, answers == 1, y != UNKNOWN
+    classes = np.arange(len(target.classes))
+    given = _numbers(y)[:, None]
+    known = np.broadcast_to(given != UNKNOWN, (len(given), len(classes)))
+    return given == classes, _numbers(answers)[:, None] == classes, known
+
+
+def _confidence(target: Target, y: IntArray, probabilities: FloatArray) -> tuple[Floats, Bools]:
+    """Return the probability of each answer (of yes, for tags) and whether it came true; known only."""
+    if not target.exclusive:
+        return probabilities[y != UNKNOWN].astype(np.float64), y[y != UNKNOWN] == 1
+    keep = _numbers(y) != UNKNOWN
+    answers = _numbers(decide(target, probabilities[keep]))
+    confidence = np.take_along_axis(probabilities[keep], answers[:, None].astype(np.intp), axis=1)[:, 0]
+    return confidence.astype(np.float64), answers == _numbers(y)[keep]
+
+
+def _bins(confidence: FloatArray) -> NDArray[np.intp]:
+    """Number the bin of each confidence: bin b holds [b/15, (b+1)/15), the last one 1 too."""
+    return np.minimum(confidence * BINS, BINS - 1).astype(np.intp)
+
+
+def _tag_ece(given: Bools, known: Bools, probabilities: FloatArray) -> Floats:
+    """Return the calibration error of each tag, NaN where no entry is known; float64 (C,)."""
+    size = given.shape[1]
+    gap = (probabilities - given) * known
+    cells = _bins(probabilities) + np.arange(size) * BINS
+    sums = np.bincount(cells.ravel(), gap.ravel(), size * BINS).reshape(size, BINS)
+    return _ratio(np.abs(sums).sum(axis=1), known.sum(axis=0))
+
+
+def _tag_losses(y: IntArray, probabilities: FloatArray) -> Floats:
+    """Return the binary cross-entropy of each entry, 0 for unknown; float64 (N, C)."""
+    chances = probabilities.astype(np.float64)
+    chances = np.where(y == 1, chances, 1 - chances)
+    return np.where(y == UNKNOWN, 0.0, -np.log(np.clip(chances, EPS, 1 - EPS)))
+
+
+def _log_loss(target: Target, y: IntArray, probabilities: FloatArray) -> float | None:
+    if target.exclusive:
+        return _mean(row_losses(target, y, probabilities))
+    known = int((y != UNKNOWN).sum())
+    return float(_tag_losses(y, probabilities).sum() / known) if known else None
+
+
+def _cuts(scores: FloatArray, positive: Bools, known: Bools | None) -> tuple[Any, Any, Any, Any]:
+    """Rank each line by falling score and cut it after each distinct score, as scikit-learn does.
+
+    Unknown entries rank last and are no positives, so that they change no cut before them.
+
+    Shape:
+        scores, positive, known: (R, n), n ≥ 1.
+        out: for all cuts of all lines in a row, the positives and the entries up to each cut and
+        those gained since the cut before; and the index at which each line's cuts begin, (R,).
+    """
+    # A float's bits order as integers do when it is not negative, so that one sort of whole numbers
+    # with the label as last bit replaces a slower argsort and two gathers.
+    floats = scores.dtype if scores.dtype in (np.float32, np.float64) else np.dtype(np.float64)
+    integers = np.int32 if floats == np.float32 else np.int64
+    bits: NDArray[Any] = np.ascontiguousarray(scores, dtype=floats).view(integers)
+    keys = (bits << 1) | positive
+    if known is not None:
+        keys[~known] = -2
+    keys.sort(axis=1)
+    keys = keys[:, ::-1]
+    hit, level = keys & 1, keys >> 1
+    last = np.ones(keys.shape, dtype=np.bool_)
+    np.not_equal(level[:, 1:], level[:, :-1], out=last[:, :-1])
+    at = np.flatnonzero(last)
+    found = hit.cumsum(axis=1, dtype=np.int32).ravel()[at]
+    starts = np.arange(len(keys)) * keys.shape[1]
+    begins = np.searchsorted(at, starts)
+    entries = at + 1 - np.repeat(starts, np.diff(begins, append=len(at)))
+    return found, entries, _gained(found, begins), begins
+
+
+def _gained(found: Any, begins: Any) -> Any:
+    gained = found.copy()
+    gained[1:] -= found[:-1]
+    gained[begins] = found[begins]
+    return gained
+
+
+def _average_precision(scores: FloatArray, positive: Bools, known: Bools) -> Floats:
+    """Return the average precision of each line, NaN without positives; of a row's tags it is LRAP.
+
+    Shape:
+        scores, positive, known: (R, n). out: float64 (R,).
+    """
+    out = np.full(len(positive), np.nan)
+    # A few lines at a time, so that the steps of one sort find their numbers in the cache.
+    step = max(1, 65_536 // max(positive.shape[1], 1))
+    for at in range(0, len(positive) if positive.size else 0, step):
+        part = slice(at, at + step)
+        found, entries, gained, begins = _cuts(scores[part], positive[part], known[part])
+        out[part] = _ratio(np.add.reduceat(gained * (found / entries), begins), positive[part].sum(axis=1))
+    return out
+
+
+def _auroc(scores: FloatArray, positive: Bools) -> Floats:
+    """Return the area under the ROC curve of each line, NaN where all or none are positive; (R,)."""
+    found, entries, gained, begins = _cuts(scores, positive, None)
+    others = _gained(entries - found, begins)
+    area = np.add.reduceat(others * (found - gained / 2), begins)
+    total = positive.sum(axis=1)
+    return _ratio(area, total * (positive.shape[1] - total))
+
+
+def _ratio(part: Any, whole: Any) -> Floats:
+    """Divide; NaN, not a warning, where there is nothing to divide by."""
+    whole = np.asarray(whole, dtype=np.float64)
+    out = np.full(whole.shape, np.nan)
+    np.divide(part, whole, out=out, where=whole != 0)
+    return out
+
+
+def _mean(values: Floats) -> float | None:
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else None
+
+
+def _share(values: Bools) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _number(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,21 @@
+"""What every backbone is: a module that says how many features it gives."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """A network from prepared x to features (N, num_features)."""
+
+    num_features: int
+
+    def __init__(self, layers: nn.Module, num_features: int) -> None:
+        super().__init__()
+        self.layers = layers
+        self.num_features = num_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features of x; float (N, num_features)."""
+        features: Tensor = self.layers(x)
+        return features

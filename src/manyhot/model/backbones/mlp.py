@@ -1,0 +1,37 @@
+"""Multilayer perceptrons, for features and for small pictures laid flat.
+
+Shapes: x (N, D) or (N, C, H, W) → features (N, F).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from manyhot.config import FitConfig
+from manyhot.model.backbones.base import Backbone
+
+
+def mlp(shape: tuple[int, ...], config: FitConfig) -> Backbone:
+    """Two hidden layers of 256 with SiLU and dropout: the default for tables."""
+    return _perceptron(shape, (256, 256), nn.SiLU, config.dropout)
+
+
+def mnist_mlp(shape: tuple[int, ...], config: FitConfig) -> Backbone:
+    """The network people write for MNIST: 512, 256, 128 and 64 with ReLU; the head is the last layer."""
+    return _perceptron(shape, (512, 256, 128, 64), nn.ReLU, config.dropout)
+
+
+def _perceptron(
+    shape: tuple[int, ...], widths: Sequence[int], activation: type[nn.Module], dropout: float
+) -> Backbone:
+    layers: list[nn.Module] = [nn.Flatten()]
+    before = math.prod(shape)
+    for width in widths:
+        layers += [nn.Linear(before, width), activation()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        before = width
+    return Backbone(nn.Sequential(*layers), before)

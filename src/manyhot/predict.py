@@ -1,0 +1,110 @@
+"""Rows in, probabilities and answers out: the one way for `evaluate`, `predict` and the server.
+
+Shapes: N rows · C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyhot.bundle import Bundle
+from manyhot.data.images import Unreadable
+from manyhot.data.loader import in_order
+from manyhot.data.table import Table
+from manyhot.errors import UserError
+from manyhot.model import losses
+from manyhot.model.network import Model
+from manyhot.schema import Schema, Target
+from manyhot.targets import decide, decode
+
+BATCH = 512  # rows at a time; more gain nothing on a processor
+BATCH_VALUES = 32 << 20  # numbers in a batch of large pictures, so that memory stays bounded
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Probabilities of every target, float32 (N, C), NaN in rows whose input could not be read."""
+
+    probabilities: Mapping[str, NDArray[np.float32]]
+    unreadable: Unreadable
+
+
+def predict(bundle: Bundle, table: Table, progress: Callable[[int, int], None] | None = None) -> Predicted:
+    """Return the probabilities of every row of a table.
+
+    Raises:
+        UserError: a column that the model needs is missing or of the wrong type.
+    """
+    x, unreadable = bundle.inputs.transform(table, progress)
+    probabilities = run(bundle.model, bundle.schema.targets, x, bundle.config.device)
+    for values in probabilities.values():
+        values[list(unreadable)] = np.nan
+    return Predicted(probabilities, unreadable)
+
+
+def run(
+    model: Model, targets: Sequence[Target], x: NDArray[Any], device: str = "cpu"
+) -> dict[str, NDArray[np.float32]]:
+    """Return probabilities for x as the inputs give it; float32 (N, C) by target."""
+    raw = logits(model, x, device)
+    return {t.name: losses.probabilities(t, torch.from_numpy(raw[t.name])).numpy() for t in targets}
+
+
+def logits(model: Model, x: NDArray[Any], device: str = "cpu") -> dict[str, NDArray[np.float32]]:
+    """Return the logits for x; float32 (N, W) by target."""
+    pieces = _batched(model, x, device, model.forward)
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in model.names}
+
+
+def embed(model: Model, x: NDArray[Any], device: str = "cpu") -> NDArray[np.float32]:
+    """Return the features that all heads read; float32 (N, F)."""
+    pieces = _batched(model, x, device, lambda batch: {"": model.embed(batch)})
+    return np.concatenate([piece[""] for piece in pieces])
+
+
+def _batched(
+    model: Model, x: NDArray[Any], device: str, forward: Callable[[torch.Tensor], dict[str, torch.Tensor]]
+) -> list[dict[str, NDArray[np.float32]]]:
+    model.eval()
+    rows = max(1, min(BATCH, BATCH_VALUES // max(1, int(np.prod(x.shape[1:])))))
+    place = next(model.parameters()).device
+    pieces = []
+    with torch.inference_mode():
+        for batch in in_order(x, rows) if len(x) else [torch.from_numpy(x)]:
+            outputs = forward(batch.to(place))
+            pieces.append({name: value.float().cpu().numpy() for name, value in outputs.items()})
+    return pieces
+
+
+def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
+    """Return the table with the answers beside it, as `manyhot predict` writes it.
+
+    A column that is called like a target becomes NAME_given. Then come, for each target, NAME and
+    the probabilities NAME.CLASS, and a column `error` where an input could not be read.
+    """
+    names = {target.name for target in schema.targets}
+    columns: dict[str, Any] = {
+        f"{name}_given" if name in names else name: column for name, column in table.columns.items()
+    }
+    if table.pixels is not None:  # without a file a row has only its number to be known by
+        columns = {"row": [int(number) for number in table.rows], **columns}
+    added: dict[str, Any] = {}
+    for target in schema.targets:
+        values = predicted.probabilities[target.name]
+        texts = decode(target, decide(target, values))
+        added[target.name] = [text if text else None for text in texts]
+        for number, name in enumerate(target.classes):
+            column = values[:, number].astype(np.float64).round(6)
+            added[f"{target.name}.{name}"] = [None if np.isnan(v) else float(v) for v in column]
+    if predicted.unreadable:
+        added["error"] = [predicted.unreadable.get(index) for index in range(len(table))]
+    clashing = sorted(set(columns) & set(added))
+    if clashing:
+        raise UserError(f"{table.source}: the column '{clashing[0]}' is in the way of an answer; rename it.")
+    return Table({}, table.source, rows=table.rows).with_columns(columns | added)

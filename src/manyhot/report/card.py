@@ -1,0 +1,76 @@
+"""The two pages of a bundle: report.html for looking, README.md (a model card) for reading.
+
+`classifier` writes both when it saves; `cli report` draws the first anew for other rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from manyhot import __version__
+from manyhot.bundle import Bundle
+from manyhot.data.images import picture
+from manyhot.judge import Judged
+from manyhot.report.curves import main_metric
+from manyhot.report.page import Report, render
+
+
+def report_of(
+    bundle: Bundle,
+    judged: Judged,
+    source: str,
+    history: Sequence[Mapping[str, Any]] = (),
+    counts: Mapping[str, int] | None = None,
+    notes: Sequence[str] = (),
+) -> str:
+    """Return the page about a model judged by some rows, as HTML."""
+    images = bundle.schema.is_image
+    return render(
+        Report(
+            title=source,
+            created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+            version=__version__,
+            schema=bundle.schema,
+            config=bundle.config.to_json(),
+            notes=notes,
+            rows=counts or {judged.split: len(judged.table), "unreadable": len(judged.unreadable)},
+            history=history,
+            judged=judged,
+            picture=(lambda row: picture(judged.table, bundle.schema, row)) if images else None,
+        )
+    )
+
+
+def model_card(bundle: Bundle, judged: Judged, source: str, counts: Mapping[str, int]) -> str:
+    """Return the README of a bundle: what it answers, from what, how well, and how to use it."""
+    config = bundle.config
+    lines = [
+        f"# Classifier for {', '.join(target.name for target in bundle.schema.targets)}",
+        "",
+        f"Trained by manyhot {__version__} on `{source}`: {counts.get('train', 0):,} rows to train, "
+        f"{counts.get('val', 0):,} to choose and calibrate. Backbone `{config.backbone}`, seed {config.seed}.",
+        "",
+        "| target | kind | classes | score on the rows held back |",
+        "|---|---|---|---|",
+    ]
+    for target in bundle.schema.targets:
+        metric = main_metric(target)
+        value = judged.scores["targets"][target.name].get(metric)
+        shown = "n/a" if value is None else f"{value:.3f}"
+        names = ", ".join(target.classes[:12]) + (", …" if len(target.classes) > 12 else "")
+        lines.append(f"| {target.name} | {target.kind} | {names} | {metric} {shown} |")
+    lines += [
+        "",
+        "These rows chose the best epoch, so the scores lean to the bright side; judge the model on others:",
+        "",
+        "```",
+        "manyhot predict . NEW --out answers.csv",
+        "manyhot evaluate . LABELLED",
+        "```",
+        "",
+        "See `report.html` for its curves and its mistakes.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,172 @@
+"""The page: what was read, trained and judged enters, one HTML file that needs nothing else leaves.
+
+`report` writes it and `fit` puts it in the bundle. The words and the layout are in page.html, the
+colours in page.css; the pictures come from `curves` and `plots`, the rows from `mistakes`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from manyhot import metrics
+from manyhot.judge import Judged
+from manyhot.report import curves, mistakes, plots
+from manyhot.schema import Schema, Target
+from manyhot.targets import UNKNOWN, IntArray
+
+BARS = 40  # classes whose counts are shown
+CLASS_ORDER = 20  # classes up to which a table keeps their order; beyond, the hardest come first
+WORDS = {  # metric → (what people read, what it is)
+    "accuracy": ("Accuracy", "share of rows answered right"),
+    "balanced_accuracy": ("Balanced accuracy", "mean over the classes of the share answered right"),
+    "macro_f1": ("Macro F1", "mean of the F1 of each class or tag, rare and frequent ones alike"),
+    "auroc": ("AUROC", "chance that a row of a class is ranked above one that is not; 0.5 is guessing"),
+    "log_loss": ("Log loss", "surprise at the truth; 0 is sure and right"),
+    "ece": ("Calibration error", "how far the probabilities are from how often they come true"),
+    "exact_match": ("Exact match", "share of rows with every known tag right"),
+    "hamming_loss": ("Hamming loss", "share of single tags answered wrong"),
+    "micro_f1": ("Micro F1", "F1 over all single tags together"),
+    "mean_average_precision": ("Mean average precision", "mean over tags of precision over recall"),
+    "lrap": ("Ranking precision", "how near the top of a row's list its tags stand"),
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page shows.
+
+    schema   what the model reads; its targets are shown as judged, so `judged.schema` has them
+    rows     how many rows each split has, and how many were left out ("train", "unreadable", …)
+    history  the lines of history.jsonl
+    picture  gives a judged row's picture as PNG bytes by its place in `judged`, or None
+    """
+
+    title: str
+    created: str
+    version: str
+    schema: Schema
+    config: Mapping[str, Any]
+    notes: Sequence[str]
+    rows: Mapping[str, int]
+    history: Sequence[Mapping[str, Any]]
+    judged: Judged
+    picture: Callable[[int], bytes | None] | None = field(default=None, repr=False)
+
+
+def render(report: Report) -> str:
+    """Return the page as HTML that loads nothing, with everything given by users escaped."""
+    pages = Environment(
+        loader=PackageLoader("manyhot", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters |= {"score": score, "count": count, "percent": percent}
+    scores = report.judged.scores
+    judged = report.judged.schema.targets
+    targets = [_target(report, number, target) for number, target in enumerate(judged, 1)]
+    return pages.get_template("page.html").render(
+        report=report,
+        judged_rows=scores.get("rows", len(report.judged.table)),
+        overall=scores.get("overall", {}),
+        targets=targets,
+        splits=_splits(report.rows),
+        training=curves.training(report.history, judged),
+        columns=mistakes.columns(report.schema, report.judged),
+        config=_flat(report.config),
+        command=_command(report.config),
+    )
+
+
+def score(value: float | None) -> str:
+    """Write a score for people: three decimals, n/a for None."""
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def percent(value: float | None) -> str:
+    """Write a share for people: per cent with one decimal, n/a for None."""
+    return "n/a" if value is None else f"{value * 100:.1f} %"
+
+
+def count(value: int) -> str:
+    """Write a number of rows with its thousands apart."""
+    return f"{value:,}"
+
+
+def _target(report: Report, number: int, target: Target) -> dict[str, Any]:
+    """Gather what the page shows of one target."""
+    judged = report.judged
+    y, chances = judged.y[target.name], judged.probabilities[target.name]
+    assert chances.shape[1] == len(target.classes), "the schema must be the judged one"
+    scores = judged.scores.get("targets", {}).get(target.name, {})
+    classes = metrics.per_class(target, y, chances)
+    hardest_first = len(classes) > CLASS_ORDER
+    if hardest_first:
+        classes = sorted(classes, key=lambda row: (row["f1"] is None, row["f1"]))
+    known = int((y != UNKNOWN).reshape(len(y), -1).any(axis=1).sum()) if len(y) else 0
+    main = curves.main_metric(target)
+    return {
+        "id": f"target-{number}",
+        "target": target,
+        "main": (WORDS[main][0], scores.get(main)),
+        "scores": [(*WORDS.get(k, (k, "")), v, _better(k)) for k, v in scores.items()],
+        "known": known,
+        "unknown": len(y) - known,
+        "unknown_entries": 0 if target.exclusive else int((y == UNKNOWN).sum()),
+        "counts": _counts(target, y),
+        "more": max(0, len(target.classes) - BARS),
+        "guess": _guess(target, y),
+        "classes": classes,
+        "hardest_first": hardest_first,
+        "figures": plots.judged(target, y, chances),
+        "pairs": plots.confused(target, y, chances),
+        "worst": mistakes.worst(target, report.schema, judged, report.picture),
+    }
+
+
+def _counts(target: Target, y: IntArray) -> list[tuple[str, int, float]]:
+    """Count each class among the judged rows, the most frequent first, with its share of the largest."""
+    totals = [int((y == c).sum()) for c in range(len(target.classes))]
+    if not target.exclusive:
+        totals = [int(total) for total in (y == 1).sum(axis=0)]
+    pairs = sorted(zip(target.classes, totals, strict=True), key=lambda pair: -pair[1])[:BARS]
+    return [(name, total, total / max(1, pairs[0][1])) for name, total in pairs]
+
+
+def _guess(target: Target, y: IntArray) -> tuple[str, float] | None:
+    """Return the most frequent class and the accuracy of always answering it: the score to beat."""
+    counts = _counts(target, y) if target.exclusive else []
+    total = int((y != UNKNOWN).sum())
+    return (counts[0][0], counts[0][1] / total) if counts and total else None
+
+
+def _better(metric: str) -> str:
+    return "↑" if metric in WORDS and metrics.higher_is_better(metric) else "↓"
+
+
+def _splits(rows: Mapping[str, int]) -> list[tuple[str, int, float]]:
+    """Return name, count and share of each part of the rows."""
+    total = max(1, sum(rows.values()))
+    return [(name, number, number / total) for name, number in rows.items()]
+
+
+def _flat(config: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
+    """Write nested settings as lines with dotted names; the command stands apart."""
+    lines: list[tuple[str, str]] = []
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            lines += _flat(value, f"{above}{key}.")
+        elif above or key != "command":
+            lines.append((f"{above}{key}", "–" if value is None else str(value)))
+    return lines
+
+
+def _command(config: Mapping[str, Any]) -> str:
+    command = config.get("command")
+    return shlex.join(map(str, command)) if isinstance(command, (list, tuple)) else str(command or "")

@@ -1,0 +1,244 @@
+"""Pictures of one target: given labels and probabilities enter, figures leave; `page` calls this.
+
+Which pictures a target has depends on its kind, and is said here.
+
+Shapes: N rows · C classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from manyhot import metrics
+from manyhot.report.svg import Axes, Figure, picture, rect, text, ticks
+from manyhot.schema import Target
+from manyhot.targets import UNKNOWN, FloatArray, IntArray
+
+NUMBERED = 20  # classes up to which the cells of a confusion matrix hold their numbers
+DRAWN = 60  # classes up to which it is drawn at all
+PAIRS = 30  # of classes that are taken for each other, listed where it is not drawn
+TAGS = 40  # of a picture of tags that go together
+CURVES = 12  # tags with a precision-recall curve
+POINTS = 150  # of such a curve
+
+
+def judged(target: Target, y: IntArray, probabilities: FloatArray) -> list[Figure]:
+    """Draw what shows best how right the answers of a target are.
+
+    Shape:
+        y: what `targets.encode` gives. probabilities: float (N, C).
+    """
+    calibration = reliability(target, y, probabilities)
+    match target.kind:
+        case "multiclass":
+            figures = [_confusion(target, y, probabilities), calibration]
+        case "binary":
+            curves = _curves(target, y, probabilities[:, 1:], target.classes[1:])
+            figures = [_confusion(target, y, probabilities), calibration, curves]
+        case "multilabel":
+            curves = _curves(target, y, probabilities, target.classes)
+            figures = [curves, _together(target, y), calibration]
+        case _:
+            assert_never(target.kind)
+    return [figure for figure in figures if figure is not None]
+
+
+def confused(target: Target, y: IntArray, probabilities: FloatArray) -> list[dict[str, Any]]:
+    """List the pairs of classes most often taken for each other, where they are too many to draw."""
+    if not target.exclusive or len(target.classes) <= DRAWN:
+        return []
+    counts = metrics.confusion(target, y, probabilities)
+    support = counts.sum(axis=1)
+    np.fill_diagonal(counts, 0)
+    worst = np.argsort(-counts, axis=None, kind="stable")[:PAIRS]
+    return [
+        {
+            "given": target.classes[i],
+            "answer": target.classes[j],
+            "count": int(counts[i, j]),
+            "share": counts[i, j] / support[i],
+        }
+        for i, j in zip(*np.unravel_index(worst, counts.shape), strict=True)
+        if counts[i, j]
+    ]
+
+
+def reliability(target: Target, y: IntArray, probabilities: FloatArray) -> Figure | None:
+    """Draw how often the model is right when it is so sure, above how often it is so sure."""
+    count, confidence, right = metrics.reliability(target, y, probabilities)
+    if not count.sum():
+        return None
+    width, height = 300, 330
+    axes = Axes(46, 12, width - 60, 200, (0, 1), (0, 1))
+    axes.frame([], ticks(0, 1), "", "share that is right" if target.exclusive else "share that is yes")
+    axes.parts.append(
+        f'<path class="line dashed muted" d="M{axes.x(0)} {axes.y(0)}L{axes.x(1)} {axes.y(1)}"/>'
+    )
+    axes.line(confidence[count > 0], right[count > 0], "s0")
+    below = Axes(46, 228, width - 60, 54, (0, 1), (0, float(count.max())))
+    below.frame(ticks(0, 1), [], "confidence of the answer" if target.exclusive else "probability of yes")
+    for number, rows in enumerate(count):
+        low, high = number / metrics.BINS, (number + 1) / metrics.BINS
+        if rows:
+            hint = f"{low:.2f} to {high:.2f}: {int(rows)} answers, {right[number]:.1%} right"
+            axes.dot(confidence[number], right[number], "s0", hint, 2 + 3 * (rows / count.max()) ** 0.5)
+            left, top = below.x(low) + 1, below.y(rows)
+            below.parts.append(rect(left, top, below.x(high) - left - 1, 282 - top, "fill0", hint=hint))
+    words = "On the dashed line, the model is right as often as it says. The bars count the answers."
+    if not target.exclusive:
+        words = "On the dashed line, a tag is there as often as the model says. The bars count the entries."
+    return Figure(
+        "Calibration", picture(width, height, axes.parts + below.parts, "Calibration"), words, width=width
+    )
+
+
+def _confusion(target: Target, y: IntArray, probabilities: FloatArray) -> Figure | None:
+    size = len(target.classes)
+    counts = metrics.confusion(target, y, probabilities)
+    if size > DRAWN or not counts.any():
+        return None
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    numbers = [[str(count) if count else "" for count in line] for line in counts.tolist()]
+    hints = [
+        [
+            f"given {a}, answered {b}: {counts[i, j]} ({shares[i, j]:.1%})"
+            for j, b in enumerate(target.classes)
+        ]
+        for i, a in enumerate(target.classes)
+    ]
+    styles = np.where(np.eye(size, dtype=bool), "good", "bad")
+    svg, width = _heat(
+        target.classes, shares, styles, numbers if size <= NUMBERED else None, hints, ("answered", "given")
+    )
+    words = "Given on the left, answered on top; the shade is the share of a line."
+    return Figure(
+        "Confusion",
+        svg,
+        words + ("" if size <= NUMBERED else " Point at a cell for its numbers."),
+        width=width,
+    )
+
+
+def _together(target: Target, y: IntArray) -> Figure | None:
+    """Draw how often the tag of a column is given where the tag of the line is."""
+    most = np.argsort(-(y == 1).sum(axis=0), kind="stable")[:TAGS]
+    most = np.sort(most[(y[:, most] == 1).any(axis=0)])
+    if len(most) < 2:
+        return None
+    there, known = (y[:, most] == 1).astype(float), (y[:, most] != UNKNOWN).astype(float)
+    both, either = there.T @ there, there.T @ known
+    shares = both / np.maximum(either, 1)
+    names = [target.classes[c] for c in most]
+    hints = [
+        [f"of {int(either[i, j])} with {a}, {shares[i, j]:.1%} have {b}" for j, b in enumerate(names)]
+        for i, a in enumerate(names)
+    ]
+    numbers = [[f"{share * 100:.0f}" if share >= 0.005 else "" for share in line] for line in shares.tolist()]
+    styles = np.where(np.eye(len(most), dtype=bool), "self", "good")
+    svg, width = _heat(
+        names, shares, styles, numbers if len(most) <= NUMBERED else None, hints, ("also has", "has")
+    )
+    words = "Of the rows that are given the tag on the left, how many per cent also have the tag on top."
+    words += f" The {TAGS} most frequent tags." if len(target.classes) > TAGS else ""
+    return Figure("Tags that go together", svg, words, width=width)
+
+
+def _heat(
+    names: Any,
+    shares: Any,
+    styles: Any,
+    numbers: list[list[str]] | None,
+    hints: list[list[str]],
+    axes: tuple[str, str],
+) -> tuple[Markup, float]:
+    """Draw a square of shaded cells with names on two sides; return its width too."""
+    size = len(names)
+    cell = min(42.0, max(11.0, 700 / size))
+    shown = [name if len(name) <= 16 else name[:15] + "…" for name in names]
+    margin = 26 + 6.6 * max(len(name) for name in shown)
+    upright = max(len(name) for name in shown) * 6.6 <= cell - 2
+    top = 38.0 if upright else margin
+    parts = [
+        text(margin + size * cell / 2, 12, axes[0], "name", "middle"),
+        text(12, top + size * cell / 2, axes[1], "name", "middle", turn=-90),
+    ]
+    small = "tick tiny" if cell < 15 else "tick"
+    for i, name in enumerate(shown):
+        middle = i * cell + cell / 2
+        parts.append(text(margin - 6, top + middle + 3.5, name, small, "end"))
+        if upright:
+            parts.append(text(margin + middle, top - 6, name, small, "middle"))
+        else:
+            parts.append(text(margin + middle + 3.5, top - 6, name, small, "start", turn=-90))
+    gap = 1.5 if cell > 15 else 0.5
+    parts.append(rect(margin, top, size * cell, size * cell, "paper"))
+    for i, j in np.argwhere(np.isfinite(shares)):
+        share, x, y = float(shares[i, j]), margin + j * cell, top + i * cell
+        # The square root lets a few mistakes among many rows still be seen.
+        shade = share if styles[i, j] != "bad" else share**0.5
+        style = f"cell {styles[i, j]}"
+        if share or numbers is not None:
+            parts.append(
+                rect(x, y, cell - gap, cell - gap, style, 0.08 + 0.92 * shade if share else 0.04, hints[i][j])
+            )
+        if numbers is not None and numbers[i][j]:
+            ink = "count on" if shade > 0.55 else "count"
+            parts.append(text(x + (cell - gap) / 2, y + cell / 2 + 3.5, numbers[i][j], ink, "middle"))
+    width, height = margin + size * cell + 4, top + size * cell + 4
+    return picture(width, height, parts, f"{axes[1]} by {axes[0]}"), width
+
+
+def _curves(target: Target, y: IntArray, probabilities: FloatArray, names: tuple[str, ...]) -> Figure | None:
+    """Draw precision over recall for the most frequent tags, a small panel each.
+
+    Shape:
+        y, probabilities: (N, T) for the T names.
+    """
+    support = (y == 1).sum(axis=0)
+    most = [int(c) for c in np.argsort(-support, kind="stable")[:CURVES] if support[c]]
+    if not most:
+        return None
+    thresholds = np.broadcast_to(np.asarray(target.thresholds or 0.5), len(names))
+    columns = min(4, len(most))
+    wide, high = (340, 250) if columns == 1 else (230, 190)
+    parts: list[str] = []
+    for place, c in enumerate(most):
+        keep = y[:, c] != UNKNOWN
+        left, top = place % columns * wide, place // columns * high
+        parts += _curve(
+            y[keep, c] == 1, probabilities[keep, c], float(thresholds[c]), names[c], (left, top, wide, high)
+        )
+    lines = -(-len(most) // columns)
+    svg = picture(columns * wide, lines * high + 18, parts, "Precision over recall")
+    words = "Precision (upwards) over recall; the dot is where the threshold stands."
+    words += f" The {CURVES} most frequent tags." if len(names) > CURVES else ""
+    return Figure("Precision and recall", svg, words, width=columns * wide)
+
+
+def _curve(
+    yes: NDArray[np.bool_], chance: FloatArray, threshold: float, name: str, box: tuple[int, int, int, int]
+) -> list[str]:
+    """Draw one panel; `box` is left, top, width, height."""
+    order = np.argsort(-chance, kind="stable")
+    ranked, hits = chance[order], yes[order].cumsum()
+    last = np.flatnonzero(np.append(np.diff(ranked) != 0, True))  # equal probabilities come together
+    recall, precision = hits[last] / yes.sum(), hits[last] / (last + 1)
+    some = np.unique(np.linspace(0, len(last) - 1, POINTS).astype(int))
+    left, top, wide, high = box
+    axes = Axes(left + 34, top + 26, wide - 50, high - 52, (0, 1), (0, 1))
+    axes.frame([0, 0.5, 1], [0, 0.5, 1])
+    room = (wide - 50 - 56) // 7  # letters beside the average precision
+    shown = name if len(name) <= room else name[: room - 1] + "…"
+    area = float((np.diff(recall, prepend=0) * precision).sum())
+    axes.parts.append(text(left + 34, top + 16, shown, "title"))
+    axes.parts.append(text(left + wide - 16, top + 16, f"AP {area:.3f}", "tick", "end"))
+    axes.line([0, *recall[some]], [precision[some[0]], *precision[some]], "s0")
+    at = np.flatnonzero(ranked[last] >= threshold)
+    if len(at):
+        x, y = float(recall[at[-1]]), float(precision[at[-1]])
+        axes.dot(x, y, "s1", f"{name} at {threshold:.3g}: precision {y:.3f}, recall {x:.3f}", 4)
+    return axes.parts

@@ -1,0 +1,183 @@
+"""What a table is read as: its inputs and its targets. Data only, JSON and nothing else.
+
+`data.infer` writes a Schema from a table, people edit it, everything after it reads it.
+What a *kind* of target means is not said here: see `targets`, `model.losses` and `metrics`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from manyhot.errors import UserError, listed, suggest
+
+Kind = Literal["binary", "multiclass", "multilabel"]
+InputKind = Literal["image", "number", "category"]
+
+OBJECTIVES = ("hamming", "exact_match", "micro_f1", "macro_f1")
+PARAMETRIC_OBJECTIVES = ("precision", "recall")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing to predict about a row. A model predicts a list of these.
+
+    name         what the answers are called
+    kind         one of two classes, one of several, or any number of them
+    classes      their names, in the order of the logits; for binary (negative, positive)
+    columns      where its cells are: one column, or one 0/1 column per class (multilabel)
+    separators   what stands between the tags of one cell (multilabel, one column)
+    numeric      the classes were numbers in a typed source, so 1, 1.0 and True are one class
+    objective    what `targets.decide` aims at
+    thresholds   a probability equal to its threshold counts as yes; () means 0.5 throughout
+    temperature  logits are divided by it before they become probabilities
+    """
+
+    name: str
+    kind: Kind
+    classes: tuple[str, ...]
+    columns: tuple[str, ...]
+    separators: tuple[str, ...] = (";", "|")
+    numeric: bool = False
+    objective: str = "hamming"
+    thresholds: tuple[float, ...] = ()
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        where = f"target '{self.name}'"
+        if self.kind not in get_args(Kind):
+            raise UserError(f"{where}: kind must be one of {listed(get_args(Kind))}, got '{self.kind}'.")
+        if len(set(self.classes)) != len(self.classes):
+            raise UserError(f"{where}: classes must differ, got {listed(self.classes)}.")
+        if self.kind == "binary" and len(self.classes) != 2:
+            raise UserError(f"{where}: a binary target has 2 classes, got {len(self.classes)}.")
+        if not self.columns:
+            raise UserError(f"{where}: names no column.")
+        if not self.temperature > 0:
+            raise UserError(f"{where}: temperature must be above 0, got {self.temperature}.")
+        check_objective(self.objective)
+
+    @property
+    def exclusive(self) -> bool:
+        """True when a row has exactly one of the classes, False when it has any number."""
+        return self.kind != "multilabel"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One column that the model reads; `shape` is (H, W, C) for images, () otherwise."""
+
+    name: str
+    kind: InputKind
+    shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(InputKind):
+            kinds = listed(get_args(InputKind))
+            raise UserError(f"input '{self.name}': kind must be one of {kinds}, got '{self.kind}'.")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The inputs and targets of a table, and the words that mean an empty cell in it."""
+
+    inputs: tuple[Input, ...]
+    targets: tuple[Target, ...]
+    missing: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [target.name for target in self.targets]
+        if len(set(names)) != len(names):
+            raise UserError(f"targets must have different names, got {listed(names)}.")
+        if self.is_image and len(self.inputs) > 1:
+            raise UserError(f"one image column at a time can be read, got {listed(i.name for i in self.inputs)}.")
+
+    @property
+    def is_image(self) -> bool:
+        """True when the rows are pictures, False when they are rows of a table."""
+        return any(input.kind == "image" for input in self.inputs)
+
+    def target(self, name: str) -> Target:
+        """Return the target called `name`; raise UserError with a suggestion when there is none."""
+        for target in self.targets:
+            if target.name == name:
+                return target
+        names = [target.name for target in self.targets]
+        raise UserError(f"no target '{name}'{suggest(name, names)}; there are {listed(names)}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain dicts and lists that `from_json` reads back unchanged."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: object) -> Schema:
+        """Read what `to_json` gave, perhaps edited by hand.
+
+        Raises:
+            UserError: a key is unknown or missing, or a value is of the wrong type.
+        """
+        document = _checked(cls, data, "schema")
+        for key, kind in (("inputs", Input), ("targets", Target)):
+            if not isinstance(document.get(key), (list, tuple)):
+                raise UserError(f"schema: '{key}' must be a list.")
+            document[key] = tuple(kind(**_checked(kind, item, f"schema {key}")) for item in document[key])
+        document["missing"] = tuple(document.get("missing", ()))
+        return cls(**document)
+
+
+def check_objective(objective: str) -> tuple[str, float | None]:
+    """Split 'precision=0.9' into its name and number; raise UserError when it is no objective.
+
+    >>> check_objective("recall=0.8")
+    ('recall', 0.8)
+    """
+    name, equals, number = objective.partition("=")
+    if name in OBJECTIVES and not equals:
+        return name, None
+    if name in PARAMETRIC_OBJECTIVES and equals:
+        try:
+            value = float(number)
+        except ValueError:
+            value = -1.0
+        if 0 < value <= 1:
+            return name, value
+        raise UserError(f"objective '{objective}': {name} must be a number above 0 and at most 1.")
+    every = [*OBJECTIVES, *(f"{name}=P" for name in PARAMETRIC_OBJECTIVES)]
+    raise UserError(f"objective must be one of {listed(every)}, got '{objective}'{suggest(objective, every)}.")
+
+
+def _checked(kind: type[Any], data: object, where: str) -> dict[str, Any]:
+    """Check the keys and the types of one JSON object against a dataclass; lists become tuples."""
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: must be an object, got {type(data).__name__}.")
+    known = {field.name: str(field.type) for field in fields(kind)}
+    for key in data:
+        if key not in known:
+            raise UserError(f"{where}: unknown key '{key}'{suggest(str(key), known)}.")
+    checked: dict[str, Any] = {}
+    for key, value in data.items():
+        if not _fits(value, known[key]):
+            raise UserError(f"{where}: '{key}' must be {known[key]}, got {value!r}.")
+        checked[key] = tuple(value) if isinstance(value, list) else value
+    needed = [name for name in ("name", "kind", "classes", "columns") if name in known and name not in checked]
+    if needed:
+        raise UserError(f"{where}: lacks {listed(needed)}.")
+    return checked
+
+
+def _fits(value: object, annotation: str) -> bool:
+    """Tell whether a JSON value can stand for a field with this annotation."""
+    if annotation.startswith("tuple["):
+        inner = annotation[len("tuple[") : -len(", ...]")]
+        return isinstance(value, (list, tuple)) and all(_fits(item, inner) for item in value)
+    match annotation:
+        case "str" | "Kind" | "InputKind":
+            return isinstance(value, str)
+        case "bool":
+            return isinstance(value, bool)
+        case "int":
+            return isinstance(value, int) and not isinstance(value, bool)
+        case "float":
+            return isinstance(value, (int, float)) and not isinstance(value, bool)
+        case _:
+            return isinstance(value, dict)

@@ -1,0 +1,288 @@
+"""What a kind of target means for labels and answers: cells → numbers → answers → names.
+
+`encode` turns cells into numbers, `dense` turns those into the rows of 0, 1 and NaN that mixing,
+weighting and splitting use, `decide` turns probabilities into answers, `decode` gives these names.
+Everything here is numpy, so that a server without torch decides exactly as training did.
+
+Shapes: N rows · C classes · W numbers per row in y (1 for binary, else C).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot.errors import UserError, suggest
+from manyhot.schema import Target
+
+IntArray = NDArray[np.integer[Any]]
+FloatArray = NDArray[np.floating[Any]]
+Cell = str | tuple[str, ...]
+UnknownClass = Literal["error", "missing"]
+
+UNKNOWN = -1
+YES = frozenset({"1", "true", "yes", "y", "t", "positive", "pos", "+"})
+NO = frozenset({"0", "false", "no", "n", "f", "negative", "neg", "-"})
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One column of a table, each distinct cell held once.
+
+    Row i holds `values[codes[i]]`, and an empty cell where `codes[i]` is −1. A value is a text, or
+    a tuple of texts where the source has lists. `typed` is True when the source had numbers or
+    booleans rather than text. `rows` are the row numbers that messages name, counted from 1.
+    """
+
+    values: tuple[Cell, ...]
+    codes: IntArray
+    name: str = ""
+    source: str = ""
+    typed: bool = False
+    rows: IntArray | None = None
+
+    def where(self, value: int) -> str:
+        """Say where the distinct cell number `value` first stands: "train.csv row 418, column 'x'"."""
+        index = int(np.flatnonzero(self.codes == value)[0])
+        row = index + 1 if self.rows is None else int(self.rows[index])
+        return f"{self.source} row {row}, column '{self.name}'".lstrip()
+
+
+def num_outputs(target: Target) -> int:
+    """Return W, how many numbers the model gives for a row: 1 for binary, else one per class."""
+    match target.kind:
+        case "binary":
+            return 1
+        case "multiclass" | "multilabel":
+            return len(target.classes)
+        case _:
+            assert_never(target.kind)
+
+
+def tags_of(cell: Cell, separators: Sequence[str]) -> tuple[str, ...]:
+    """Take one cell apart into its tags; `[]` has none.
+
+    >>> tags_of("sky; sea", (";",)), tags_of("[]", (";",)), tags_of('["a;b"]', (";",))
+    (('sky', 'sea'), (), ('a;b',))
+    """
+    if isinstance(cell, tuple):
+        return cell
+    text = cell.strip()
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            items = json.loads(text)
+        except ValueError:
+            items = None
+        if isinstance(items, list):
+            return tuple(str(item) for item in items)
+    pattern = "|".join(re.escape(separator) for separator in separators)
+    parts = re.split(pattern, text) if pattern else [text]
+    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def classes_in(target: Target, cells: Sequence[Cells]) -> tuple[str, ...]:
+    """Return the classes that a target's cells name, in the order of their first distinct cell."""
+    if len(target.columns) > 1:
+        return target.columns
+    found: dict[str, None] = {}
+    for value in cells[0].values:
+        found.update(dict.fromkeys(_names(target, value)))
+    return tuple(found)
+
+
+def novel(target: Target, cells: Sequence[Cells]) -> tuple[str, ...]:
+    """Return the classes among the cells that the target does not have."""
+    if len(target.columns) > 1:
+        return ()
+    index = _index(target, cells[0].typed)
+    return tuple(name for name in classes_in(target, cells) if index(name) is None)
+
+
+def widen(target: Target, classes: Iterable[str]) -> Target:
+    """Return the target with more classes at the end, so that rows that have them count as wrong."""
+    extra = tuple(classes)
+    if not extra:
+        return target
+    kind = "multiclass" if target.exclusive else target.kind
+    thresholds = target.thresholds if target.exclusive else target.thresholds + (0.5,) * len(extra)
+    thresholds = thresholds if target.thresholds and kind == target.kind else ()
+    return replace(target, kind=kind, classes=target.classes + extra, thresholds=thresholds)
+
+
+def encode(target: Target, cells: Sequence[Cells], unknown_class: UnknownClass = "error") -> IntArray:
+    """Turn the cells of a target's columns into numbers; −1 stands for unknown, always.
+
+    Shape:
+        out: int32 (N,) class numbers for multiclass; int8 (N, W) of 0, 1 and −1 otherwise.
+
+    Raises:
+        UserError: a cell names a class that the target does not have and `unknown_class` is
+            "error" (with "missing" such a class is passed over), or a 0/1 column holds neither.
+
+    >>> cells = Cells(("cat", "dog"), np.array([1, -1, 0]))
+    >>> encode(Target("pet", "multiclass", ("cat", "dog", "cow"), ("pet",)), [cells]).tolist()
+    [1, -1, 0]
+    """
+    if len(target.columns) > 1:
+        return np.stack([_encode_flags(column) for column in cells], axis=1)
+    (column,) = cells
+    index = _index(target, column.typed)
+    numbers: list[list[int]] = []
+    for number, value in enumerate(column.values):
+        names = _names(target, value)
+        found = [index(name) for name in names]
+        if unknown_class == "error" and None in found:
+            name = names[found.index(None)]
+            raise UserError(
+                f"{column.where(number)}: '{name}' is not a known class{suggest(name, target.classes)}. "
+                "Correct the cell, or pass --unknown-class missing."
+            )
+        numbers.append([i for i in found if i is not None])
+    match target.kind:
+        case "multiclass":
+            table = np.array([n[0] if n else UNKNOWN for n in numbers] + [UNKNOWN], dtype=np.int32)
+        case "binary":
+            table = np.array([[n[0] if n else UNKNOWN] for n in numbers] + [[UNKNOWN]], dtype=np.int8)
+        case "multilabel":
+            table = np.zeros((len(numbers) + 1, len(target.classes)), dtype=np.int8)
+            table[-1] = UNKNOWN
+            for row, tags in enumerate(numbers):
+                table[row, tags] = 1
+        case _:
+            assert_never(target.kind)
+    return table[column.codes]  # code −1 takes the last line, the unknown one
+
+
+def dense(target: Target, y: IntArray) -> NDArray[np.float32]:
+    """Turn what `encode` gave into 0, 1 and NaN for unknown.
+
+    Shape:
+        y: what `encode` gives.
+        out: float32 (N, W).
+    """
+    match target.kind:
+        case "multiclass":
+            rows = np.eye(len(target.classes), dtype=np.float32)[y]
+            rows[y == UNKNOWN] = np.nan
+            return rows
+        case "binary" | "multilabel":
+            return np.where(y == UNKNOWN, np.float32(np.nan), y.astype(np.float32))
+        case _:
+            assert_never(target.kind)
+
+
+def known(y: IntArray) -> NDArray[np.bool_]:
+    """Tell for each row whether anything is known of it.
+
+    Shape:
+        y: what `encode` gives. out: bool (N,).
+    """
+    return (y != UNKNOWN) if y.ndim == 1 else (y != UNKNOWN).any(axis=1)
+
+
+def decide(target: Target, probabilities: FloatArray) -> IntArray:
+    """Choose the answer of each row, in the numbers of `encode`; −1 where a probability is NaN.
+
+    A probability equal to its threshold counts as yes.
+
+    Shape:
+        probabilities: float (N, C), in [0, 1]; a binary target's two sum to 1.
+        out: as `encode`.
+
+    >>> tags = Target("t", "multilabel", ("a", "b", "c"), ("t",))
+    >>> decide(tags, np.array([[.2, .5, .8], [.4, .7, .1]])).tolist()
+    [[0, 1, 1], [0, 1, 0]]
+    """
+    blank = np.isnan(probabilities).any(axis=1)
+    thresholds = np.asarray(target.thresholds or 0.5)
+    match target.kind:
+        case "multiclass":
+            best = probabilities.argmax(axis=1) if len(probabilities) else np.zeros(0)
+            return np.where(blank, UNKNOWN, best).astype(np.int32)
+        case "binary":
+            yes = probabilities[:, 1:] >= thresholds
+        case "multilabel":
+            yes = probabilities >= thresholds
+        case _:
+            assert_never(target.kind)
+    return np.where(blank[:, None], UNKNOWN, yes).astype(np.int8)
+
+
+def decode(target: Target, answers: IntArray) -> list[str]:
+    """Give answers the names that people read: a class, tags joined by ';', `[]`, '' for unknown.
+
+    A multilabel row some of whose tags are unknown names those known to be there.
+    """
+    match target.kind:
+        case "multiclass":
+            return [*np.array([*target.classes, ""], dtype=object)[answers]]
+        case "binary":
+            return [*np.array([*target.classes, ""], dtype=object)[answers[:, 0]]]
+        case "multilabel":
+            names = np.array(target.classes, dtype=object)
+            return [
+                "" if (row == UNKNOWN).all() else ";".join(names[row == 1]) or "[]" for row in answers
+            ]
+        case _:
+            assert_never(target.kind)
+
+
+def number_of(text: str) -> float | None:
+    """Read a text as the number that a typed source would hold; True is 1.
+
+    >>> number_of("1"), number_of("1.0"), number_of("True"), number_of("cat")
+    (1.0, 1.0, 1.0, None)
+    """
+    if text in ("True", "true", "False", "false"):
+        return float(text in ("True", "true"))
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _names(target: Target, cell: Cell) -> tuple[str, ...]:
+    """Return the class names in one distinct cell."""
+    if not target.exclusive:
+        return tags_of(cell, target.separators)
+    return (cell,) if isinstance(cell, str) else (";".join(cell),)
+
+
+def _index(target: Target, typed: bool) -> Any:
+    """Return a function from a class name to its number, or None for a class that is not there.
+
+    Text is compared as it stands, so that '7' is not '007'. Where the cell or the classes come
+    from typed numbers, equal numbers are equal classes, since a missing value alone turns the
+    integers of a data frame into floats.
+    """
+    exact = {name: number for number, name in enumerate(target.classes)}
+    if not (typed or target.numeric):
+        return exact.get
+    by_number = {number_of(name): number for name, number in exact.items()}
+    by_number.pop(None, None)
+
+    def index(name: str) -> int | None:
+        return exact.get(name, by_number.get(number_of(name)))
+
+    return index
+
+
+def _encode_flags(column: Cells) -> NDArray[np.int8]:
+    """Read a column of yes and no (0/1, true/false) into 1, 0 and −1."""
+    table = np.full(len(column.values) + 1, UNKNOWN, dtype=np.int8)
+    for number, value in enumerate(column.values):
+        word = value.strip().casefold() if isinstance(value, str) else ""
+        amount = number_of(word) if column.typed or word not in YES | NO else None
+        if word in YES or amount == 1:
+            table[number] = 1
+        elif word in NO or amount == 0:
+            table[number] = 0
+        else:
+            raise UserError(f"{column.where(number)}: '{value}' must be 0 or 1 (or empty for unknown).")
+    return table[column.codes]

@@ -1,0 +1,135 @@
+"""Held-out rows into decisions: a temperature per target, and thresholds for what it aims at.
+
+`classifier.fit` and `tune` call it; what it finds is stored on the Target and read by
+`losses.probabilities` and `targets.decide`.
+
+Shapes: N rows · C classes · W outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import assert_never
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from manyhot.model import losses
+from manyhot.schema import Target, check_objective
+from manyhot.targets import FloatArray, IntArray, known
+
+MIN_ROWS = 20  # with fewer known rows a temperature would be noise
+
+
+def fit_temperature(target: Target, logits: NDArray[np.float32], y: IntArray) -> Target:
+    """Return the target with the temperature that makes its probabilities likeliest.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 4.2.
+    """
+    rows = known(y)
+    if rows.sum() < MIN_ROWS:
+        return target
+    scores = torch.from_numpy(np.ascontiguousarray(logits[rows], dtype=np.float64))
+    wanted = torch.from_numpy(y[rows].astype(np.int64))
+
+    def negative_log_likelihood(log_temperature: float) -> float:
+        return losses.loss(target, scores / np.exp(log_temperature), wanted).item()
+
+    # Bounds keep a held-out set without a single error from asking for certainty.
+    found = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.25), np.log(8)), method="bounded")
+    return replace(target, temperature=round(float(np.exp(found.x)), 4))
+
+
+def fit_thresholds(target: Target, probabilities: FloatArray, y: IntArray) -> Target:
+    """Return the target with thresholds that serve its objective on these rows.
+
+    Shape:
+        probabilities: float (N, C), calibrated. y: as `targets.encode` gives it.
+    """
+    name, level = check_objective(target.objective)
+    match target.kind:
+        case "multiclass":
+            return replace(target, thresholds=())  # the likeliest class serves every objective
+        case "binary":
+            scores, truth = probabilities[:, 1:], y
+        case "multilabel":
+            scores, truth = probabilities, y
+        case _:
+            assert_never(target.kind)
+    if name in ("hamming",) or (name == "exact_match" and target.exclusive):
+        return replace(target, thresholds=())
+    width = truth.shape[1]
+    if name in ("micro_f1", "exact_match") and not target.exclusive:
+        measure = _micro_f1 if name == "micro_f1" else _exact_match
+        return replace(target, thresholds=(_best_cut(scores, truth, measure),) * width)
+    measures: dict[str, Callable[[IntArray, IntArray], float]] = {
+        "precision": lambda yes, given: _reaching(yes, given, level or 0, _precision, _recall),
+        "recall": lambda yes, given: _reaching(yes, given, level or 0, _recall, _precision),
+    }
+    measure = measures.get(name, _macro_f1 if target.exclusive else _micro_f1)
+    cuts = (_best_cut(scores[:, [c]], truth[:, [c]], measure) for c in range(width))
+    return replace(target, thresholds=tuple(cuts))
+
+
+def _best_cut(scores: FloatArray, truth: IntArray, measure: Callable[[IntArray, IntArray], float]) -> float:
+    """Return the threshold with the highest measure; of equals the one nearest to 0.5.
+
+    Cuts are tried halfway between neighbouring probabilities, 200 of them at most.
+    """
+    there = truth >= 0
+    if not (truth[there] == 1).any():
+        return 0.5
+    values = np.unique(scores[there])
+    values = values[:: max(1, len(values) // 200)]
+    cuts = np.append((values[1:] + values[:-1]) / 2, 0.5)
+    found = [(measure(np.where(there, scores >= cut, -1), truth), -abs(cut - 0.5), cut) for cut in cuts]
+    return round(float(max(found)[2]), 6)
+
+
+def _counts(yes: IntArray, given: IntArray) -> tuple[int, int, int]:
+    """True positives, false positives, false negatives over known entries."""
+    return (
+        int(((yes == 1) & (given == 1)).sum()),
+        int(((yes == 1) & (given == 0)).sum()),
+        int(((yes == 0) & (given == 1)).sum()),
+    )
+
+
+def _micro_f1(yes: IntArray, given: IntArray) -> float:
+    hit, false, missed = _counts(yes, given)
+    return 2 * hit / max(1, 2 * hit + false + missed)
+
+
+def _macro_f1(yes: IntArray, given: IntArray) -> float:
+    flip = (np.where(a < 0, a, 1 - a) for a in (yes, given))
+    return (_micro_f1(yes, given) + _micro_f1(*flip)) / 2
+
+
+def _exact_match(yes: IntArray, given: IntArray) -> float:
+    rows = (given >= 0).any(axis=1)
+    return float(((yes == given) | (given < 0)).all(axis=1)[rows].mean())
+
+
+def _precision(yes: IntArray, given: IntArray) -> float:
+    hit, false, _ = _counts(yes, given)
+    return hit / max(1, hit + false)
+
+
+def _recall(yes: IntArray, given: IntArray) -> float:
+    hit, _, missed = _counts(yes, given)
+    return hit / max(1, hit + missed)
+
+
+def _reaching(
+    yes: IntArray,
+    given: IntArray,
+    level: float,
+    wanted: Callable[[IntArray, IntArray], float],
+    then: Callable[[IntArray, IntArray], float],
+) -> float:
+    """Score a cut: those that reach the level come first, the best of the other measure among them."""
+    reached = wanted(yes, given)
+    return 1 + then(yes, given) if reached >= level else reached

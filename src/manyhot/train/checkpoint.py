@@ -1,0 +1,107 @@
+"""Where a run stands, on disk: written whole, checked by checksum, the newest whole one read back.
+
+`train.fit` saves after each epoch and loads at the start. Tensors are kept as safetensors and
+numbers as JSON; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from manyhot.errors import UserError
+from manyhot.files import checksum, read_json, write_json, write_with
+
+log = logging.getLogger("manyhot")
+KEEP = 2  # checkpoints; the one before is there in case the newest is damaged
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a run needs to go on as if it had not stopped."""
+
+    model: Mapping[str, Tensor]
+    optimizer: Mapping[str, Any]
+    best: Mapping[str, Tensor]
+    progress: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run in one folder.
+
+    A checkpoint is STEP.safetensors and, written after it, STEP.json with its checksum. `run`
+    tells runs apart: a checkpoint of other data or settings is refused.
+    """
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self.folder = folder
+        self.run = run
+
+    def save(self, state: State) -> None:
+        """Write a checkpoint, then remove those that are no longer needed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"{state.progress['step']:09d}"
+        tensors = {f"model/{k}": v for k, v in state.model.items()}
+        tensors |= {f"best/{k}": v for k, v in state.best.items()}
+        for number, slots in state.optimizer["state"].items():
+            tensors |= {f"optimizer/{number}/{slot}": value for slot, value in slots.items()}
+        data = self.folder / f"{name}.safetensors"
+        contiguous = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
+        write_with(data, lambda path: save_file(contiguous, path))
+        groups = state.optimizer["param_groups"]
+        document = {"run": self.run, "sha256": checksum(data), "progress": state.progress, "groups": groups}
+        write_json(self.folder / f"{name}.json", document)
+        for old in sorted(self.folder.glob("*.json"))[:-KEEP]:
+            old.unlink()
+            old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+    def load(self) -> State | None:
+        """Return the newest checkpoint that is whole, None when there is none.
+
+        Raises:
+            UserError: the checkpoint belongs to a run with other data or settings.
+        """
+        for path in sorted(self.folder.glob("*.json"), reverse=True):
+            data = path.with_suffix(".safetensors")
+            try:
+                document = read_json(path)
+                if document["sha256"] != checksum(data):
+                    raise ValueError("checksum differs")
+                tensors = _read(data)
+            except (UserError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+                log.warning("%s is damaged (%s); going on from the checkpoint before it", path, error)
+                continue
+            if document["run"] != self.run:
+                raise UserError(
+                    f"{self.folder} holds checkpoints of a run with other data or settings; "
+                    "repeat that run's command, or pass --overwrite to start afresh."
+                )
+            return _state(document, tensors)
+        return None
+
+
+def _state(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
+    """Put the pieces of a checkpoint back where they came from."""
+    kinds: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    for key, value in tensors.items():
+        kind, _, name = key.partition("/")
+        kinds[kind][name] = value
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in kinds["optimizer"].items():
+        number, _, slot = key.partition("/")
+        slots.setdefault(int(number), {})[slot] = value
+    optimizer = {"state": slots, "param_groups": document["groups"]}
+    return State(kinds["model"], optimizer, kinds["best"], json.loads(json.dumps(document["progress"])))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping

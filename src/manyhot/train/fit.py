@@ -1,0 +1,248 @@
+"""The loop. Prepared rows and a fresh model go in; the model with its best weights is left.
+
+`classifier.fit` calls `train`. What happens on the way is told through `tell`, a line (dict) per
+logged step and per epoch, the lines of history.jsonl.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from manyhot import metrics
+from manyhot.config import FitConfig
+from manyhot.data.loader import Batch, Loader
+from manyhot.errors import RunError
+from manyhot.model import losses, optim
+from manyhot.model.network import Model
+from manyhot.predict import run
+from manyhot.schema import Target
+from manyhot.targets import IntArray
+from manyhot.train.checkpoint import Checkpoints, State
+
+STEPS_PER_LINE = 50
+Tell = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass
+class Progress:
+    """Where a run stands: what a checkpoint keeps beside the weights."""
+
+    step: int = 0
+    epoch: int = 0
+    best: float = -math.inf
+    best_epoch: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The held-out rows by which the best epoch is chosen."""
+
+    x: Any
+    y: Mapping[str, IntArray]
+
+    def judge(self, model: Model, targets: tuple[Target, ...], config: FitConfig) -> dict[str, Any]:
+        """Return the scores of these rows, as `evaluate --json` has them."""
+        probabilities = run(model, targets, self.x, config.device)
+        return {
+            "rows": len(self.x),
+            "targets": {t.name: metrics.scores(t, self.y[t.name], probabilities[t.name]) for t in targets},
+            "overall": metrics.overall(targets, self.y, probabilities),
+        }
+
+
+def train(
+    model: Model,
+    loader: Loader,
+    validation: Validation,
+    targets: tuple[Target, ...],
+    config: FitConfig,
+    tell: Tell,
+    checkpoints: Checkpoints | None = None,
+) -> list[dict[str, Any]]:
+    """Train until the epochs are through or validation stops improving; keep the best epoch's weights.
+
+    Returns:
+        The history: a dict per logged step and per epoch.
+
+    Raises:
+        RunError: a loss or a weight is no longer finite; the message names the step and its rows.
+    """
+    optimizer = optim.optimizer(model, config)
+    weights = _class_weights(loader, targets, config)
+    progress, best = _begin(model, optimizer, checkpoints, tell)
+    steps = loader.step_after(config.epochs)
+    while progress.epoch < config.epochs and not _stalled(progress, config):
+        started = time.perf_counter()
+        running = _Mean()
+        for step in range(progress.step, loader.step_after(progress.epoch + 1)):
+            rate = optim.rate(step, steps, config)
+            batch = loader.batch(step)
+            loss, each = _step(model, optimizer, batch, targets, config, weights, rate, step)
+            running.add(loss, each)
+            _check_finite(loss, batch, step, loader)
+            if (step + 1) % STEPS_PER_LINE == 0:
+                _log_step(progress, tell, step + 1, running, rate, started)
+        progress.step, progress.epoch = step + 1, progress.epoch + 1
+        scores = validation.judge(model, targets, config)
+        if _is_best(progress, scores, targets, config):
+            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        progress.seconds += time.perf_counter() - started
+        _log_epoch(progress, tell, running, rate, scores)
+        if checkpoints is not None:
+            checkpoints.save(State(model.state_dict(), optimizer.state_dict(), best, vars(progress)))
+    model.load_state_dict(best)
+    return progress.history
+
+
+def _begin(
+    model: Model, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints | None, tell: Tell
+) -> tuple[Progress, dict[str, Tensor]]:
+    """Start from nothing, or from the newest whole checkpoint."""
+    state = checkpoints.load() if checkpoints is not None else None
+    if state is None:
+        return Progress(), {name: value.detach().clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(state.model)
+    optimizer.load_state_dict(state.optimizer)
+    progress = Progress(**state.progress)
+    for line in progress.history:
+        tell(line)
+    return progress, dict(state.best)
+
+
+def _step(
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    targets: tuple[Target, ...],
+    config: FitConfig,
+    weights: Mapping[str, Tensor],
+    rate: float,
+    step: int,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One step of gradient descent. Returns the loss and each target's own, detached."""
+    model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    torch.manual_seed(config.seed * 1_000_003 + step)  # dropout, the same after a resume
+    with autocast(config):
+        logits = model(batch.x)
+    logits = {name: value.float() for name, value in logits.items()}
+    loss, each = losses.total(
+        targets, logits, batch.y, config.label_smoothing, weights, config.target_weights
+    )
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+    optimizer.step()
+    return loss.detach(), {name: value.detach() for name, value in each.items()}
+
+
+@contextmanager
+def autocast(config: FitConfig) -> Iterator[None]:
+    """Compute in bfloat16 where the configuration says so; weights and losses stay float32."""
+    device = "cpu" if config.device == "auto" else config.device
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
+        yield
+
+
+def _class_weights(loader: Loader, targets: tuple[Target, ...], config: FitConfig) -> dict[str, Tensor]:
+    """Weigh rare classes up, where it is asked for."""
+    if config.class_weight == "none":
+        return {}
+    y = {name: values.cpu().numpy() for name, values in loader.y.items()}
+    return {t.name: torch.from_numpy(losses.class_weights(t, y[t.name])).to(loader.device) for t in targets}
+
+
+def _check_finite(loss: Tensor, batch: Batch, step: int, loader: Loader) -> None:
+    """Stop at a loss that is not finite, before the weights that it spoilt are kept."""
+    if not torch.isfinite(loss):
+        rows = ", ".join(map(str, loader.names(batch.rows[:8])))
+        raise RunError(
+            f"the loss is {loss.item()} at step {step + 1} (table rows {rows}, …); the best weights so far "
+            "are kept. Try a smaller learning rate: --set learning_rate=…"
+        )
+
+
+def _is_best(
+    progress: Progress, scores: Mapping[str, Any], targets: tuple[Target, ...], config: FitConfig
+) -> bool:
+    """Tell whether this epoch is the best so far by `config.monitor`, and note it."""
+    target, slash, name = config.monitor.partition("/")
+    if slash:
+        value = scores["targets"][target].get(name)
+        sign = 1 if metrics.higher_is_better(name) else -1
+    else:
+        value, sign = weighted_loss(scores, config), -1
+    if value is None:  # nothing to measure: the latest epoch is the one to keep
+        value, sign = float(progress.epoch), 1
+    better = sign * value > progress.best
+    if better:
+        progress.best, progress.best_epoch = sign * value, progress.epoch
+    return better
+
+
+def weighted_loss(scores: Mapping[str, Any], config: FitConfig) -> float | None:
+    """Return the validation loss with the weights that training has; None when nothing is known."""
+    each = [
+        config.target_weights.get(name, 1.0) * values["log_loss"]
+        for name, values in scores["targets"].items()
+        if values.get("log_loss") is not None
+    ]
+    return float(np.sum(each)) if each else None
+
+
+def _stalled(progress: Progress, config: FitConfig) -> bool:
+    return 0 < config.patience <= progress.epoch - progress.best_epoch
+
+
+class _Mean:
+    """The mean of losses over the steps of an epoch, kept on the device until somebody looks."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, loss: Tensor, each: Mapping[str, Tensor]) -> None:
+        self.count += 1
+        for name, value in {"": loss, **each}.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+
+    def line(self) -> dict[str, Any]:
+        means = {name: value.item() / self.count for name, value in self.sums.items()}
+        return {"loss": means.pop(""), "losses": means}
+
+
+def _log_step(
+    progress: Progress, tell: Tell, step: int, running: _Mean, rate: float, started: float
+) -> None:
+    seconds = progress.seconds + time.perf_counter() - started
+    place = {"kind": "step", "epoch": progress.epoch + 1, "step": step}
+    line = {**place, **running.line(), "learning_rate": rate, "seconds": round(seconds, 3)}
+    progress.history.append(line)
+    tell(line)
+
+
+def _log_epoch(
+    progress: Progress, tell: Tell, running: _Mean, rate: float, scores: Mapping[str, Any]
+) -> None:
+    place = {"kind": "epoch", "epoch": progress.epoch, "step": progress.step}
+    line = {
+        **(place | running.line()),
+        "learning_rate": rate,
+        "seconds": round(progress.seconds, 3),
+        "validation": scores,
+        "best": progress.best_epoch == progress.epoch,
+    }
+    progress.history.append(line)
+    tell(line)

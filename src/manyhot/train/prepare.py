@@ -1,0 +1,166 @@
+"""A table and a schema into arrays to train on: labels, parts, inputs, in that order.
+
+`classifier.fit` calls it once; all that can be wrong with the user's data is refused here, before
+anything is written or trained.
+
+Shapes: N rows of the table that is left: without test rows of its own, and without unreadable ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot.config import FitConfig, resolve
+from manyhot.data import infer, inputs, split
+from manyhot.data.images import Progress, Unreadable
+from manyhot.data.inputs import Inputs
+from manyhot.data.table import Table
+from manyhot.errors import UserError
+from manyhot.schema import Schema, Target
+from manyhot.targets import IntArray, UnknownClass, encode, known
+
+MAX_UNREADABLE = 0.05  # share of the pictures
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What training needs, and what the bundle remembers of the rows.
+
+    `part` is the split.PARTS number of each row; `hashes` tell rows apart when they come again.
+    """
+
+    table: Table
+    schema: Schema
+    config: FitConfig
+    inputs: Inputs
+    x: NDArray[Any]
+    y: Mapping[str, IntArray]
+    part: NDArray[np.int8]
+    hashes: NDArray[np.uint64]
+    unreadable: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def rows(self, part: int) -> NDArray[np.intp]:
+        """Return the positions of the rows of one part."""
+        return np.flatnonzero(self.part == part)
+
+
+def prepare(
+    table: Table, schema: Schema, options: Mapping[str, Any], progress: Progress | None = None
+) -> Prepared:
+    """Read labels and inputs, and decide which rows train, choose and test.
+
+    Raises:
+        UserError: there is nothing to learn from: no rows, one class only, too many unreadable
+            pictures; or an option or a cell is wrong.
+    """
+    given = infer.split_of(table)
+    if given is not None:
+        given_part = np.array([split.PARTS.index(name) for name in given], dtype=np.int8)
+        table, given_part = table.take(given_part != split.TEST), given_part[given_part != split.TEST]
+    config = resolve(options, schema, len(table))
+    schema = replace(schema, targets=tuple(replace(t, objective=config.objective) for t in schema.targets))
+    y = labels(table, schema, config.unknown_class)
+    hashes = inputs.row_hashes(schema, table)
+    notes = [*table.notes, *_agreement(hashes, y, schema.targets)]
+    if given is not None and (given_part == split.VAL).any():
+        part = given_part
+    else:
+        part = _cut(table, schema, config, y, hashes, keep_test=given is None)
+    _check_parts(part, y, schema.targets)
+
+    size = config.size if schema.is_image else 0
+    fitted, x, bad = inputs.fit_transform(schema, table, np.flatnonzero(part == split.TRAIN), size, progress)
+    names = _named(table, schema, bad)
+    _check_unreadable(table, bad, names)
+    keep = np.setdiff1d(np.arange(len(table)), list(bad))
+    if bad:
+        table, x, part, hashes = table.take(keep), x[keep], part[keep], hashes[keep]
+        y = {name: values[keep] for name, values in y.items()}
+        _check_parts(part, y, schema.targets)
+    return Prepared(table, schema, config, fitted, x, y, part, hashes, names, tuple(notes))
+
+
+def labels(table: Table, schema: Schema, unknown_class: str) -> dict[str, IntArray]:
+    """Encode every target of a table; see `targets.encode`."""
+    policy: UnknownClass = "missing" if unknown_class == "missing" else "error"
+    return {
+        target.name: encode(target, [table.cells(c, schema.missing) for c in target.columns], policy)
+        for target in schema.targets
+    }
+
+
+def _cut(
+    table: Table,
+    schema: Schema,
+    config: FitConfig,
+    y: Mapping[str, IntArray],
+    hashes: NDArray[np.uint64],
+    keep_test: bool,
+) -> NDArray[np.int8]:
+    """Cut validation rows, and test rows where they are asked for; duplicates and groups stay whole."""
+    test = config.test if keep_test else 0.0
+    together: list[IntArray] = [hashes.astype(np.int64)]
+    if config.group:
+        codes = table.cells(config.group, schema.missing).codes.astype(np.int64)
+        alone = len(table) + np.arange(len(table))  # rows without a group are each their own
+        together.append(np.where(codes < 0, alone, codes))
+    if len(np.unique(hashes)) == len(hashes):
+        together = together[1:]
+    fractions = [1 - config.validation - test, config.validation, test]
+    return split.split(schema.targets, y, fractions, config.seed, together)
+
+
+def _check_parts(part: NDArray[np.int8], y: Mapping[str, IntArray], targets: tuple[Target, ...]) -> None:
+    """Refuse early what could not be learned: an empty part, or a target without two classes."""
+    train = part == split.TRAIN
+    for number in (split.TRAIN, split.VAL):
+        if not (part == number).any():
+            raise UserError(
+                f"no {split.PARTS[number]} rows are left of {len(part)}; give more rows, "
+                "or another --set validation=FRACTION."
+            )
+    for target in targets:
+        if not known(y[target.name][train]).any():
+            raise UserError(f"target '{target.name}': all labels of the training rows are unknown.")
+
+
+def _agreement(
+    hashes: NDArray[np.uint64], y: Mapping[str, IntArray], targets: tuple[Target, ...]
+) -> list[str]:
+    """Say how many rows are exact duplicates, and how many of those contradict each other."""
+    _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    again = counts[inverse] > 1
+    if not again.any():
+        return []
+    notes = [f"{again.sum()} rows are exact duplicates of others; each set of them stays in one part."]
+    for target in targets:
+        values = y[target.name].reshape(len(hashes), -1)
+        rows = np.flatnonzero(again & known(y[target.name]))
+        pairs = np.unique(np.column_stack([inverse[rows], values[rows]]), axis=0)
+        clashing = int((np.bincount(pairs[:, 0].astype(np.int64)) > 1).sum()) if len(pairs) else 0
+        if clashing:
+            notes.append(f"target '{target.name}': {clashing} sets of equal rows have different labels.")
+    return notes
+
+
+def _named(table: Table, schema: Schema, bad: Unreadable) -> dict[str, str]:
+    """Name unreadable pictures by path and row for people."""
+    if not bad:
+        return {}
+    column = table.column(schema.inputs[0].name)
+    return {f"row {table.rows[i]}, {column[i].as_py() or 'no path'}": reason for i, reason in bad.items()}
+
+
+def _check_unreadable(table: Table, bad: Unreadable, names: Mapping[str, str]) -> None:
+    if len(bad) > MAX_UNREADABLE * len(table):
+        first = "; ".join(f"{name}: {reason}" for name, reason in list(names.items())[:3])
+        raise UserError(
+            f"{table.source}: {len(bad)} of {len(table)} pictures cannot be read, more than "
+            f"{MAX_UNREADABLE:.0%} ({first}). Mend the paths (--root FOLDER) or remove the rows."
+        )

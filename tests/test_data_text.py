@@ -1,0 +1,263 @@
+"""Delimited text, JSON lines and ARFF: cells come back as they were written, broken files name the row."""
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from manyhot.data.arff import read_arff
+from manyhot.data.jsonl import read_jsonl
+from manyhot.data.table import Table
+from manyhot.data.text import encoding_of, read_text, sniff
+from manyhot.errors import UserError
+from manyhot.targets import tags_of
+
+in_tmp = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+
+
+def write(folder: Path, content: str | bytes, name: str = "t.csv", encoding: str = "utf-8") -> Path:
+    path = folder / name
+    path.write_bytes(content.encode(encoding) if isinstance(content, str) else content)
+    return path
+
+
+def lists(table: Table) -> dict[str, list]:
+    return {name: column.to_pylist() for name, column in table.columns.items()}
+
+
+def refused(reader, path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        reader(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert path.name in message
+    return message
+
+
+@pytest.mark.parametrize("word", ["NA", "null", "None", "1e3", "007", "NaN", "true", "2020-01-01", " a "])
+def test_cells_stay_the_text_they_are(tmp_path, word):
+    assert lists(read_text(write(tmp_path, f"a,b\n{word},1\nx,2\n"))) == {"a": [word, "x"], "b": ["1", "2"]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_encodings_and_line_ends(tmp_path, encoding, end):
+    content = end.join(["größe,b", "é,1", '"x,y",2', ""])
+    table = read_text(write(tmp_path, content, encoding=encoding))
+    assert lists(table) == {"größe": ["é", "x,y"], "b": ["1", "2"]}
+    assert bool(table.notes) == (encoding == "cp1252")
+
+
+def test_utf16_of_either_byte_order(tmp_path):
+    for codec, mark in (("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")):
+        path = write(tmp_path, mark + "a;b\nä;1\n".encode(codec))
+        assert lists(read_text(path)) == {"a": ["ä"], "b": ["1"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "delimiter"),
+    [
+        ("a,b\n1,2\n", ","),
+        ("a;b\n1,5;2,5\n", ";"),
+        ("a\tb\n1,2\t3\n", "\t"),
+        ("a|b\n1|2\n", "|"),
+        ("image,tags\na.png,sky;sea\nb.png,sky|sea\n", ","),
+        ("image;tags\na.png;x,y\n", ";"),
+        ("one\n1\n", ","),
+        ('a,"b;c;d"\n1,2\n', ","),
+    ],
+)
+def test_the_delimiter_is_found_out(tmp_path, content, delimiter):
+    assert sniff(write(tmp_path, content), "utf-8") == delimiter
+
+
+def test_quoted_newlines_delimiters_and_quotes(tmp_path):
+    table = read_text(write(tmp_path, 'a,b\n"x\ny","p""q"\n"1,2",5" pipe\n,""\n'))
+    assert lists(table) == {"a": ["x\ny", "1,2", None], "b": ['p"q', '5" pipe', None]}
+
+
+def test_a_row_longer_than_a_block(tmp_path):
+    long = "x\n" * 800_000
+    assert lists(read_text(write(tmp_path, f'a,b\n1,"{long}"\n')))["b"] == [long]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ["empty"]),
+        ("\n\n", ["empty"]),
+        ("a,b\n", ["header", "no row"]),
+        ("a,b", ["header", "no row"]),
+        ("a,b\n1,2\n3\n", ["row 2", "1 field,", "has 2"]),
+        ("a,b\n1,2\n1,2,3\n", ["row 2", "3 fields", "has 2"]),
+        ('a,b\n"x\ny",2\n3\n', ["row 2", "1 field,"]),
+        ("a,b,a,b,c\n1,2,3,4,5\n", ["'a', 'b'"]),
+        (",\n1,2\n", ["names no column"]),
+        ('a,b\n1,2\n1,"2\n3,4\n', ["row 2", "never closed"]),
+        ('a,b\n1,"2', ["row 1", "never closed"]),
+        (b"PK\x03\x04\0\0", ["NUL"]),
+        (b"a,b\n1,\x81\x8d\n", ["UTF-8"]),
+        (b"\xff\xfea", ["UTF-16"]),
+    ],
+)
+def test_what_is_refused(tmp_path, content, words):
+    message = refused(read_text, write(tmp_path, content))
+    assert all(word in message for word in words), message
+
+
+def test_a_column_without_a_name_is_given_one(tmp_path):
+    table = read_text(write(tmp_path, ",b, c\n0,1,2\n"))
+    assert table.names == ("column 1", "b", "c")
+    assert "column 1" in table.notes[0]
+    assert "blanks" in table.notes[1]
+
+
+def test_escaped_formulas_are_restored_and_numbers_left(tmp_path):
+    table = read_text(write(tmp_path, "a\n'=1+1\n-1\n''=x\n'quoted'\n"))
+    assert lists(table)["a"] == ["=1+1", "-1", "'=x", "'quoted'"]
+
+
+def test_bytes_split_between_two_reads_are_valid(tmp_path, monkeypatch):
+    monkeypatch.setattr("manyhot.data.text.CHUNK", 3)
+    assert encoding_of(write(tmp_path, "a\n€€€€\n")).name == "utf-8"
+
+
+cell = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\x1f"), max_size=12).filter(
+    lambda text: not text.startswith("'")
+)
+
+
+@in_tmp
+@given(st.lists(st.tuples(cell, cell, cell), min_size=1, max_size=12))
+def test_what_the_csv_module_writes_comes_back(tmp_path, rows):
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([("a", "b", "c"), *rows])
+    read = read_text(write(tmp_path, out.getvalue()))
+    assert lists(read) == {name: [row[i] or None for row in rows] for i, name in enumerate("abc")}
+
+
+@in_tmp
+@given(st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(tmp_path, content):
+    for reader, name in ((read_text, "t.csv"), (read_jsonl, "t.jsonl"), (read_arff, "t.arff")):
+        try:
+            assert len(reader(write(tmp_path, content, name))) > 0
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+# JSON lines
+
+
+def jsonl(folder: Path, *lines: str) -> Path:
+    return write(folder, "\n".join(lines), "t.jsonl")
+
+
+def test_json_lines_keep_their_types(tmp_path):
+    table = read_jsonl(jsonl(tmp_path, '{"n":1,"t":["x","y"]}', "", '{"n":2.5,"t":[],"b":true}', '{"s":"é"}'))
+    assert lists(table) == {
+        "n": [1.0, 2.5, None],
+        "t": [["x", "y"], [], None],
+        "b": [None, True, None],
+        "s": [None, None, "é"],
+    }
+
+
+def test_json_columns_of_mixed_types_become_text(tmp_path):
+    table = read_jsonl(jsonl(tmp_path, '{"a":1}', '{"a":"x"}', '{"a":["p","q"]}', '{"a":null}', '{"a":true}'))
+    assert lists(table)["a"] == ["1", "x", '["p", "q"]', None, "True"]
+    assert tags_of(lists(table)["a"][2], (";",)) == ("p", "q")
+
+
+def test_json_types_that_differ_between_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr("manyhot.data.jsonl.BATCH", 2)
+    lines = ['{"a":1,"b":1}', '{"a":2,"b":2}', '{"a":2.5,"b":"x"}', '{"a":null,"c":[1]}', '{"c":null}']
+    table = read_jsonl(jsonl(tmp_path, *lines))
+    assert lists(table) == {
+        "a": [1.0, 2.0, 2.5, None, None],
+        "b": ["1", "2", "x", None, None],
+        "c": [None, None, None, ["1"], None],
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{a", ["not valid JSON"]),
+        ("[1]", ["must be a JSON object"]),
+        ('{"a":{"b":1}}', ["'a'", "nested"]),
+        ('{"a":[[1]]}', ["'a'", "nested"]),
+        ('{"a":1,"a":2}', ["'a'", "twice"]),
+        ("[" * 100_000, ["line 2"]),
+    ],
+)
+def test_a_bad_json_line_is_named(tmp_path, line, words):
+    message = refused(read_jsonl, jsonl(tmp_path, '{"a":1}', line))
+    assert all(word in message for word in ["line 2", *words]), message
+
+
+def test_json_without_rows_or_with_half_a_character(tmp_path):
+    assert "no rows" in refused(read_jsonl, jsonl(tmp_path, ""))
+    assert "surrogate" in refused(read_jsonl, jsonl(tmp_path, '{"a":"\\ud800"}'))
+    assert lists(read_jsonl(jsonl(tmp_path, '{"a":' + "9" * 30 + "}")))["a"] == ["9" * 30]
+
+
+json_cell = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=9) | st.integers(-9, 9)
+
+
+@in_tmp
+@given(st.lists(json_cell, min_size=1, max_size=9))
+def test_json_round_trip(tmp_path, values):
+    read = lists(read_jsonl(jsonl(tmp_path, *(json.dumps({"v": v, "i": i}) for i, v in enumerate(values)))))
+    mixed = {type(v) for v in values if v is not None} == {int, str}
+    assert read["v"] == [str(v) if mixed and v is not None else v for v in values]
+    assert read["i"] == list(range(len(values)))
+
+
+# ARFF
+
+HEAD = "% a comment\n@RELATION r\n@ATTRIBUTE 'my a' REAL\n@attribute b {x,'y z',\"q\"}\n@attribute c string\n@data\n"
+
+
+def test_arff_quoted_sparse_and_missing(tmp_path):
+    rows = "1, 'y z', 'it\\'s, a'\n% no row\n?,?,?\n{0 3, 1 x}\n{}\n{2 '?'}\n-1e-3,\"q\",plain, {5}\n"
+    table = read_arff(write(tmp_path, HEAD + rows, "t.arff"))
+    assert lists(table) == {
+        "my a": [1.0, None, 3.0, 0.0, 0.0, -0.001],
+        "b": ["y z", None, "x", "x", "x", "q"],
+        "c": ["it's, a", None, None, None, "?", "plain"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("hello\n", ["line 1", "@attribute"]),
+        (HEAD, ["no rows"]),
+        (HEAD + "z,x,c\n", ["line 7", "'my a'", "not a number"]),
+        (HEAD + "1,xx,c\n", ["line 7", "'b'", "'xx'"]),
+        (HEAD + "1,x\n", ["line 7", "2 values", "3 attributes"]),
+        (HEAD + "{9 x}\n", ["line 7", "cannot be read"]),
+        (HEAD + "1,'x,c\n", ["line 7", "cannot be read"]),
+        ("@relation r\n@attribute a relational\n@data\n1\n", ["line 2", "'relational'"]),
+        ("@relation r\n@attribute a real\n@attribute a real\n@data\n1,2\n", ["'a'"]),
+    ],
+)
+def test_what_arff_refuses(tmp_path, content, words):
+    message = refused(read_arff, write(tmp_path, content, "t.arff"))
+    assert all(word in message for word in words), message
+
+
+def test_mulan_as_arff_and_as_csv_are_the_same():
+    data = os.environ.get("MANYHOT_DATA")
+    if not data:
+        pytest.skip("MANYHOT_DATA names no folder with real data")
+    folder = Path(data) / "mulan" / "yeast"
+    one, other = read_arff(folder / "yeast-test.arff"), read_text(folder / "test.csv")
+    assert one.names == other.names
+    assert all((one.numbers(name) == other.numbers(name)).all() for name in one.names)

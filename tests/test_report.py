@@ -1,0 +1,248 @@
+"""The report on every kind of target: complete, escaped, and loading nothing."""
+
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from manyhot import metrics
+from manyhot.data.table import from_python
+from manyhot.judge import Judged
+from manyhot.report import curves, plots
+from manyhot.report.page import Report, render
+from manyhot.report.sheet import contact_sheet, thumbnail
+from manyhot.report.svg import log_ticks, ticks
+from manyhot.schema import Input, Schema, Target
+
+EVIL = "<script>alert('x')</script>"
+TARGETS = (
+    Target("yes or no", "binary", ("no", "yes"), ("b",)),
+    Target("one", "multiclass", ("a & b", EVIL, "never given", 'quo"te'), ("m",)),
+    Target("many", "multilabel", ("sky", EVIL, "sea", "absent"), ("t",)),
+)
+SECTIONS = ("summary", "data", "schema", "training", "settings")
+
+
+def labels(rng, target, rows):
+    if target.kind == "multiclass":
+        y = rng.integers(-1, len(target.classes), rows).astype(np.int32)
+        y[y == 2] = 1
+        return y
+    y = rng.integers(-1, 2, (rows, 1 if target.kind == "binary" else len(target.classes))).astype(np.int8)
+    if target.kind == "multilabel":
+        y[:, -1:] = 0
+    return y
+
+
+def png(size=(9, 7), colour=(10, 200, 30)):
+    out = io.BytesIO()
+    Image.new("RGB", size, colour).save(out, "PNG")
+    return out.getvalue()
+
+
+def history(targets):
+    lines = []
+    for epoch in (1, 2, 3):
+        for step in range(4):
+            losses = {t.name: 1.0 for t in targets}
+            line = {"kind": "step", "epoch": epoch, "step": epoch * 4 + step - 3, "loss": 9.0 / epoch}
+            lines.append(line | {"losses": losses, "learning_rate": 0.1, "seconds": 1.0})
+        known = {t.name: {"log_loss": 1.0, "accuracy": None, "micro_f1": 0.5} for t in targets}
+        validation = {"rows": 5, "targets": known, "overall": {"exact_match": None, "loss": 2.0}}
+        line = {"kind": "epoch", "epoch": epoch, "step": epoch * 4, "loss": 3.0, "losses": {}, "seconds": 1.0}
+        lines.append(line | {"learning_rate": 0.1, "validation": validation, "best": epoch == 2})
+    return lines
+
+
+def report(targets=TARGETS, rows=60, image=False, lines=(), unknown=False, **changes):
+    rng = np.random.default_rng(0)
+    y = {t.name: labels(rng, t, rows) for t in targets}
+    if unknown:
+        y = {name: np.full_like(values, -1) for name, values in y.items()}
+    p = {}
+    for target in targets:
+        raw = rng.random((rows, len(target.classes)))
+        p[target.name] = raw / raw.sum(axis=1, keepdims=True) if target.exclusive else raw
+    columns = {"width": rng.random(rows), EVIL: [EVIL] * rows, "empty": [None] * rows}
+    table = from_python(columns, source="t.csv")
+    inputs = [Input("width", "image", (8, 8, 3))] if image else [Input(n, "category") for n in columns]
+    schema = Schema(tuple(inputs), tuple(targets))
+    scores = {
+        "rows": rows,
+        "targets": {t.name: metrics.scores(t, y[t.name], p[t.name]) for t in targets},
+        "overall": metrics.overall(targets, y, p),
+    }
+    values = {
+        "title": f"Report {EVIL}",
+        "created": "2025-01-01",
+        "version": "1",
+        "schema": schema,
+        "config": {"command": ["manyhot", "fit", EVIL], "epochs": 3, "optim": {"rate": 0.1}, "device": None},
+        "notes": [f"left out {EVIL}"],
+        "rows": {"train": 100, "val": rows, "unreadable": 0},
+        "history": lines,
+        "judged": Judged("val", table, schema, y, p, scores, {"row 3": f"broken {EVIL}"}),
+        "picture": (lambda i: png() if i % 2 else None) if image else None,
+    }
+    return Report(**(values | changes))
+
+
+class Page(HTMLParser):
+    """Collects what a browser would load and where links lead; knows the tags that must be closed."""
+
+    VOID = frozenset({"meta", "img", "br", "link", "input"})
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.loads, self.ids, self.links, self.tags = [], [], set(), set(), set()
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        for key, value in attrs:
+            if key in ("src", "srcset", "data") or (key == "href" and tag != "a"):
+                self.loads.append(value)
+            if key == "href" and tag == "a":
+                self.links.add(value)
+            if key == "id":
+                self.ids.add(value)
+            assert not key.startswith("on")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, tag
+
+
+def check(html):
+    page = Page(html)
+    assert all(load.startswith("data:image/png;base64,") for load in page.loads)
+    assert not re.search(r"https?://|url\(|@import", html)
+    assert not page.tags & {"script", "link", "iframe", "object", "embed"}
+    assert EVIL not in html
+    assert {f"#{name}" for name in SECTIONS} <= page.links
+    assert all(link.removeprefix("#") in page.ids for link in page.links)
+    assert not re.search(
+        r"\b(nan|None|inf)\b", re.sub(r"<title>.*?</title>|<style>.*?</style>", "", html, flags=re.S)
+    )
+    return page
+
+
+@pytest.mark.parametrize("image", [False, True])
+def test_every_kind_at_once(image):
+    html = render(report(image=image, lines=history(TARGETS)))
+    page = check(html)
+    assert {"target-1", "target-2", "target-3"} <= page.ids
+    wanted = ["Confusion", "Calibration", "Precision and recall", "Tags that go together", "Most wrong"]
+    wanted += ["Learning rate", "Loss of each target", "which was kept", "optim.rate", "fit &#39;&lt;script"]
+    assert [word for word in wanted if word not in html] == []
+    assert bool(page.loads) == image
+    assert "&lt;script&gt;alert" in html
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.kind)
+def test_each_kind_alone(target):
+    html = render(report((target,)))
+    check(html)
+    assert "no record of the training" in html
+
+
+@pytest.mark.parametrize("rows", [0, 5])
+def test_nothing_known(rows):
+    html = render(report(rows=rows, unknown=True))
+    check(html)
+    assert html.count("n/a") > 20
+    assert "No judged row has this target." in html
+
+
+def test_everything_right():
+    target = TARGETS[1]
+    base = report((target,))
+    y = np.zeros(60, np.int32)
+    p = np.tile([0.97, 0.01, 0.01, 0.01], (60, 1))
+    judged = base.judged
+    right = Judged(judged.split, judged.table, judged.schema, {"one": y}, {"one": p}, judged.scores, {})
+    html = render(report((target,), judged=right))
+    check(html)
+    assert "No judged row was answered wrongly." in html
+
+
+@pytest.mark.parametrize("size", [25, 80])
+def test_many_classes(size):
+    names = tuple(f"class {number}" for number in range(size))
+    html = render(
+        report((Target("m", "multiclass", names, ("m",)), Target("t", "multilabel", names, ("t",))))
+    )
+    check(html)
+    assert ("Most often taken for each other" in html) == (size > plots.DRAWN)
+    assert "the hardest first" in html
+
+
+def test_no_tags_and_no_schema_columns():
+    target = Target("t", "multilabel", (), ("t",))
+    check(render(report((target,), rows=3)))
+
+
+def test_confused_pairs():
+    names = tuple(map(str, range(70)))
+    target = Target("m", "multiclass", names, ("m",))
+    y = np.array([3, 3, 3, 5], np.int32)
+    p = np.eye(70)[[4, 4, 3, 6]]
+    pairs = plots.confused(target, y, p)
+    assert [(pair["given"], pair["answer"], pair["count"]) for pair in pairs] == [
+        ("3", "4", 2),
+        ("5", "6", 1),
+    ]
+    assert pairs[0]["share"] == pytest.approx(2 / 3)
+
+
+def test_widened_classes_are_shown():
+    known = Target("m", "multiclass", ("a", "b"), ("m",))
+    judged = report((Target("m", "multiclass", ("a", "b", "new one"), ("m",)),)).judged
+    html = render(report(judged=judged, schema=Schema((), (known,))))
+    assert "new one" in html
+
+
+def test_history_of_steps_only_and_single_epoch():
+    lines = history(TARGETS)
+    assert [figure.title for figure in curves.training(lines[:3], TARGETS)] == ["Loss", "Learning rate"]
+    assert curves.training(lines[:5], TARGETS)[0].title == "Loss"
+    assert curves.training([], TARGETS) == []
+
+
+def test_the_same_page_again():
+    assert render(report(lines=history(TARGETS))) == render(report(lines=history(TARGETS)))
+
+
+def test_ticks():
+    assert ticks(0, 12, 6) == [0, 2, 4, 6, 8, 10, 12]
+    assert ticks(1, 1) == [1]
+    assert log_ticks(0.15, 30) == pytest.approx([0.2, 0.5, 1, 2, 5, 10, 20])
+
+
+def test_contact_sheet():
+    pictures = [png((8, 8)), png((300, 200)), png((20, 90))]
+    captions = ["seven", "a very long caption; of, several words that cannot fit below one picture", ""]
+    with Image.open(io.BytesIO(contact_sheet(pictures, captions, columns=2))) as sheet:
+        assert sheet.format == "PNG"
+        assert sheet.width < 2 * 140
+        assert sheet.height > 2 * 112
+    assert contact_sheet([], [])
+    with pytest.raises(ValueError, match="captions"):
+        contact_sheet(pictures, captions[:1])
+
+
+def test_thumbnail():
+    small, large = png((8, 8)), png((900, 300))
+    assert thumbnail(small, 160) is small
+    with Image.open(io.BytesIO(thumbnail(large, 160))) as image:
+        assert image.size == (160, 53)

@@ -74,7 +74,9 @@ def test_parquet(tmp_path):
 
 
 def test_data_that_are_in_python_already():
-    frame = pd.DataFrame({"a": pd.Categorical(["x", "y"], categories=["x", "y", "unused"]), "b": [1.0, np.nan]})
+    frame = pd.DataFrame(
+        {"a": pd.Categorical(["x", "y"], categories=["x", "y", "unused"]), "b": [1.0, np.nan]}
+    )
     table = read(frame)
     assert table.cells("a").values == ("x", "y")
     assert table.cells("b").values == ("1",)
@@ -161,7 +163,9 @@ def test_labels_that_match_no_row_are_named(pictures, tmp_path):
 
 
 def test_labels_twice_or_with_nothing_to_match_by(pictures, tmp_path):
-    assert "rows 1 and 2" in refused(pictures, labels=write(tmp_path / "l.csv", "image,k\na.png,x\na.png,y\n"))
+    assert "rows 1 and 2" in refused(
+        pictures, labels=write(tmp_path / "l.csv", "image,k\na.png,x\na.png,y\n")
+    )
     assert "no column to match" in refused(pictures, labels=write(tmp_path / "m.csv", "k\nx\n"))
 
 

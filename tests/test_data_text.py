@@ -1,11 +1,13 @@
 """Delimited text, JSON lines and ARFF: cells come back as they were written, broken files name the row."""
 
+import contextlib
 import csv
 import io
 import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from manyhot.data.arff import read_arff
 from manyhot.data.jsonl import read_jsonl
 from manyhot.data.table import Table
 from manyhot.data.text import encoding_of, read_text, sniff
+from manyhot.data.write import write as write_table
 from manyhot.errors import UserError
 from manyhot.targets import tags_of
 
@@ -145,10 +148,22 @@ def test_what_the_csv_module_writes_comes_back(tmp_path, rows):
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(tmp_path, content):
     for reader, name in ((read_text, "t.csv"), (read_jsonl, "t.jsonl"), (read_arff, "t.arff")):
-        try:
+        with contextlib.suppress(UserError):  # and nothing but a UserError
             assert len(reader(write(tmp_path, content, name))) > 0
-        except UserError as error:
-            assert "\n" not in str(error)
+
+
+@in_tmp
+@given(
+    st.lists(st.tuples(cell, st.sampled_from(["=1+1", "'=x", "''+y", "-1", "@a", "-a", "a'", "\t", None])))
+)
+def test_what_we_write_is_what_we_read(tmp_path, rows):
+    data = {"k": [f"r{i}" for i in range(len(rows) + 1)], "=a": [r[0] or None for r in rows] + [None]}
+    data["-1"] = [r[1] for r in rows] + ["+"]
+    table = Table({name: pa.chunked_array([pa.array(cells, pa.string())]) for name, cells in data.items()})
+    for ending in (".csv", ".tsv", ".jsonl"):
+        write_table(table, tmp_path / f"t{ending}")
+        reader = read_jsonl if ending == ".jsonl" else read_text
+        assert lists(reader(tmp_path / f"t{ending}")) == data
 
 
 # JSON lines
@@ -221,7 +236,8 @@ def test_json_round_trip(tmp_path, values):
 
 # ARFF
 
-HEAD = "% a comment\n@RELATION r\n@ATTRIBUTE 'my a' REAL\n@attribute b {x,'y z',\"q\"}\n@attribute c string\n@data\n"
+HEAD = "% a comment\n@RELATION r\n@ATTRIBUTE 'my a' REAL\n"
+HEAD += "@attribute b {x,'y z',\"q\"}\n@attribute c string\n@data\n"
 
 
 def test_arff_quoted_sparse_and_missing(tmp_path):
@@ -259,5 +275,5 @@ def test_mulan_as_arff_and_as_csv_are_the_same():
         pytest.skip("MANYHOT_DATA names no folder with real data")
     folder = Path(data) / "mulan" / "yeast"
     one, other = read_arff(folder / "yeast-test.arff"), read_text(folder / "test.csv")
-    assert one.names == other.names
+    assert sorted(one.names) == sorted(other.names)
     assert all((one.numbers(name) == other.numbers(name)).all() for name in one.names)

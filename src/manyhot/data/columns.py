@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from manyhot.data.folder import is_image_name
 from manyhot.data.table import Table
-from manyhot.errors import UserError, suggest
+from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import InputKind
-from manyhot.targets import number_of
 
 SPLIT = "split"
 SPLIT_NAMES = ("train", "val", "test")
@@ -121,7 +120,9 @@ def why_left_out(table: Table, name: str, missing: Sequence[str] = ()) -> str:
         return ""
     distinct = pc.count_distinct(filled).as_py()
     if distinct > max(MOSTLY_UNIQUE * len(table), MANY):
-        return f"it has {distinct} different texts in {len(table)} rows"
+        words = words_among_numbers(table, name, missing)
+        hint = f"; all but {listed(words)} are numbers, see --missing" if words else ""
+        return f"it has {distinct} different texts in {len(table)} rows{hint}"
     return ""
 
 
@@ -150,13 +151,30 @@ def _filled(table: Table, name: str, missing: Sequence[str]) -> pa.ChunkedArray:
     return column
 
 
+def words_among_numbers(table: Table, name: str, missing: Sequence[str] = ()) -> list[str]:
+    """Return the few texts of a column whose other texts are numbers; they may mean an empty cell."""
+    if not is_text(table.column(name).type):
+        return []
+    texts = pc.unique(_filled(table, name, missing)).slice(0, 10_000).to_pylist()
+    words = [text for text in texts if not _is_number(text)]
+    return words if len(texts) > 5 and len(words) <= max(1, len(texts) // 20) else []
+
+
 def _all_numbers(texts: pa.ChunkedArray) -> bool:
     """Tell whether every text is a number, at Arrow's speed where it knows the spelling."""
     sample = texts.slice(0, SAMPLE).to_pylist()
-    if not sample or any(number_of(text.strip()) is None or text[:1].isalpha() for text in sample):
+    if not sample or not all(_is_number(text) for text in sample):
         return False
     try:
         pc.cast(pc.utf8_trim_whitespace(texts), pa.float64())
     except pa.ArrowInvalid:
-        return all(number_of(text) is not None for text in pc.unique(texts).to_pylist())
+        return all(_is_number(text) for text in pc.unique(texts).to_pylist())
+    return True
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
     return True

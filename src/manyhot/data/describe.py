@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from manyhot.data.columns import ROW, split_column, split_of, why_left_out
+from manyhot.data.columns import ROW, split_column, split_of, why_left_out, words_among_numbers
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
 from manyhot.schema import Input, Schema, Target
@@ -196,6 +196,11 @@ def _left_out(table: Table, schema: Schema) -> Iterable[str]:
         if rest:
             yield f"not used beside the images: {listed(rest)}"
         return
+    for column in schema.inputs:
+        words = words_among_numbers(table, column.name, schema.missing) if column.kind == "category" else []
+        if words:
+            rest_is = f"all but {listed(words)} are numbers, see --missing"
+            yield f"column '{column.name}' is read as categories: {rest_is}"
     for name in rest:
         reason = why_left_out(table, name, schema.missing)
         yield f"column '{name}' is left out: {reason}" if reason else f"column '{name}' is not used"

@@ -81,11 +81,10 @@ def _by_path(table: Table, path: str, labels: Table, key: str) -> list[int]:
     match = [positions.get(_path(text), -1) for text in texts]
     if labels.root is not None and table.root is not None and -1 in match:
         # Paths in the labels may be meant from the folder of the labels' own file.
-        inner = os.path.relpath(labels.root, table.root)
-        match = [
-            found if found >= 0 else positions.get(_path(os.path.normpath(os.path.join(inner, text))), -1)  # noqa: PTH118
-            for found, text in zip(match, texts, strict=True)
-        ]
+        ours, theirs = table.root.absolute(), labels.root.absolute()
+        for row, text in enumerate(texts):
+            if match[row] < 0:
+                match[row] = positions.get(_path(os.path.relpath(theirs / text, ours)), -1)
     _all_found(table, labels, key, match, texts)
     clash = next((text for text in texts if _path(text) in twice), None)
     if clash is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from manyhot.data.table import Table
+from manyhot.data.write import ESCAPED, restore
 from manyhot.errors import UserError, listed
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -60,7 +62,8 @@ def read_text(path: Path, root: Path | None = None) -> Table:
     raw = _parse(path, encoding, delimiter, len(header))
     if not encoding.paired:
         _explain(path, encoding.name, delimiter, len(header))
-    names, notes = column_names(path, [str(raw[i][0].as_py() or "") for i in range(raw.num_columns)])
+    first = [str(raw[i][0].as_py() or "") for i in range(raw.num_columns)]
+    names, notes = column_names(path, [re.sub(ESCAPED, r"\1", name) for name in first])
     body = raw.slice(1)
     if not body.num_rows:
         raise UserError(f"{path}: there is a header and no row below it.")
@@ -224,7 +227,5 @@ def _codec(encoding: str) -> str:
 
 def _restored(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Take away the quote that was written before text a spreadsheet would run as a formula."""
-    escaped = r"^'('*[=+\-@\t\r])"
-    if not pc.any(pc.match_substring_regex(column, escaped)).as_py():
-        return column
-    return pc.replace_substring_regex(column, escaped, r"\1", max_replacements=1)
+    found = pc.any(pc.match_substring_regex(column, ESCAPED)).as_py()
+    return restore(column) if found else column

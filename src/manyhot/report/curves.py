@@ -130,8 +130,6 @@ def _epoch_of(steps: Sequence[Mapping[str, Any]], epochs: Sequence[Mapping[str, 
     """Place each step between the epochs' ends, so that both kinds of line share one axis."""
     at = _values(steps, "step")
     ends = _values(epochs, "step")
-    placed: Values = at / max(np.nanmax(at, initial=1), 1)
     if not len(epochs) or not np.isfinite(ends).all() or (np.diff(ends, prepend=0) <= 0).any():
-        return placed
-    placed = np.interp(at, [0, *ends], np.arange(len(ends) + 1))
-    return placed
+        return np.asarray(at / max(np.nanmax(at, initial=1), 1))
+    return np.asarray(np.interp(at, [0, *ends], np.arange(len(ends) + 1)))

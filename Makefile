@@ -1,0 +1,44 @@
+# Three commands for a newcomer: make demo, make test, make check. All live in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO ?= manyhot-demo
+
+.PHONY: demo test test-all check lint format docs clean
+
+demo: .venv/base
+	$(BIN)/manyhot demo --out $(DEMO) --overwrite
+
+test: .venv/test
+	$(BIN)/pytest -m "not slow"
+
+test-all: .venv/test
+	$(BIN)/pytest
+
+check: lint test
+
+lint: .venv/test
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: .venv/test
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+docs: .venv/base
+	$(BIN)/python -m manyhot.cli.document > docs/cli.md
+
+clean:
+	rm -rf .venv manyhot-demo
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "manyhot needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+
+.venv/base: .venv/bin/python pyproject.toml
+	$(BIN)/pip install --disable-pip-version-check --quiet --editable .
+	@touch $@
+
+.venv/test: .venv/bin/python pyproject.toml
+	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[test,check]'
+	@touch $@ .venv/base

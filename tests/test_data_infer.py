@@ -1,0 +1,405 @@
+"""What columns mean: kinds and classes by the rules, features, splits, and every oddity told."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manyhot.data import images
+from manyhot.data.infer import describe, infer, problems, split_column, split_of
+from manyhot.data.read import read
+from manyhot.data.table import Table, from_python
+from manyhot.errors import UserError
+from manyhot.schema import Schema
+from manyhot.targets import decode, encode
+
+
+def table(**columns) -> Table:
+    return from_python(columns, "t.csv")
+
+
+def target_of(cells, **options):
+    return infer(table(y=cells, x=list(range(len(cells)))), ["y"], **options).targets[0]
+
+
+def refused(*args, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        infer(*args, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "classes"),
+    [
+        (["b", "a", "b"], "binary", ("a", "b")),
+        (["yes", "no", None], "binary", ("no", "yes")),
+        (["Positive", "negative", "x"][:2], "binary", ("negative", "Positive")),
+        (["1", "0"], "binary", ("0", "1")),
+        (["TRUE", "zebra"], "binary", ("zebra", "TRUE")),
+        (["y", "yes"], "binary", ("y", "yes")),
+        (["T", "F"], "binary", ("F", "T")),
+        ([True, False], "binary", ("False", "True")),
+        ([2.0, 10.0, None, 9.0], "multiclass", ("2", "9", "10")),
+        (["10", "9", "2"], "multiclass", ("2", "9", "10")),
+        (["10", "9", "x"], "multiclass", ("10", "9", "x")),
+        (["NA", "null", "None", "1e3", "007"], "multiclass", ("007", "1e3", "NA", "None", "null")),
+        (["a;b", "c"], "multilabel", ("a", "b", "c")),
+        (["a|b", "c"], "multilabel", ("a", "b", "c")),
+        (["a", "[]", "b"], "multilabel", ("a", "b")),
+        (['["a;b"]', "c"], "multilabel", ("a;b", "c")),
+        ([["b", "a"], [], None], "multilabel", ("a", "b")),
+        (["a,b", "c", "d"], "multiclass", ("a,b", "c", "d")),
+        (["10;9", "1"], "multilabel", ("1", "9", "10")),
+    ],
+)
+def test_kinds_and_classes(cells, kind, classes):
+    target = target_of(cells)
+    assert (target.kind, target.classes) == (kind, classes)
+
+
+@pytest.mark.parametrize(
+    ("cells", "separators", "classes"),
+    [
+        (["a,b;c", "c"], (";", "|"), ("a,b", "c")),
+        (["a b,c", "c"], (",",), ("a b", "c")),
+        (["a b", "c"], (" ",), ("a", "b", "c")),
+        (["a", "c"], (";", "|"), ("a", "c")),
+    ],
+)
+def test_tags_find_their_separator(cells, separators, classes):
+    target = infer(table(y=cells, x=[1, 2]), tags={"y": None}).targets[0]
+    assert (target.kind, target.separators, target.classes) == ("multilabel", separators, classes)
+
+
+def test_a_given_separator():
+    target = target_of(["a, b", "c"], separator=",")
+    assert (target.kind, target.separators, target.classes) == ("multilabel", (",",), ("a", "b", "c"))
+    message = refused(table(y=["a,b", "c"], x=[1, 2]), ["y"], separator="|")
+    assert "separator '|' never occurs in column 'y'; its cells have ','" in message
+    both = infer(table(y=["a,b", "c"], z=["p", "q"], x=[1, 2]), ["y", "z"], separator=",")
+    assert [target.kind for target in both.targets] == ["multilabel", "binary"]
+    assert "at least one character" in refused(table(y=["a", "c"], x=[1, 2]), ["y"], separator="")
+
+
+def test_flag_columns_are_one_target():
+    data = table(a=["1", "0", ""], b=["0", "1", "1"], x=[1, 2, 3])
+    schema = infer(data, tags={"t": ["a", "b"]})
+    assert schema.targets[0].columns == ("a", "b")
+    assert [column.name for column in schema.inputs] == ["x"]
+    y = encode(schema.targets[0], [data.cells("a"), data.cells("b")])
+    assert y.tolist() == [[1, 0], [0, 1], [-1, 1]]
+    assert "two columns or more" in refused(data, tags={"t": ["a"]})
+    assert "twice" in refused(data, tags={"t": ["a", "a"]})
+    assert "did you mean 'a'" in refused(data, tags={"t": ["A", "b"]})
+    assert "all labels are unknown" in refused(
+        table(a=["", None], b=[None, ""], x=[1, 2]), tags={"t": ["a", "b"]}
+    )
+    bad = table(a=["1", "2"], b=["0", "1"], x=[1, 2])
+    with pytest.raises(UserError, match="row 2, column 'a': '2' must be 0 or 1"):
+        problems(bad, infer(bad, tags={"t": ["a", "b"]}))
+
+
+def test_targets_keep_their_order_and_tags_come_after():
+    data = table(p=["a", "b"], q=["c", "d"], r=["e f", "g"], x=[1, 2])
+    schema = infer(data, ["q", "r", "p"], tags={"r": None})
+    assert [(target.name, target.kind) for target in schema.targets] == [
+        ("q", "binary"),
+        ("r", "multilabel"),
+        ("p", "binary"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["a", "a"], ["column 'y'", "only one class, 'a'"]),
+        ([None, ""], ["all labels are unknown"]),
+        (["[]", "[]"], ["no row has a tag"]),
+        (["a;", "a;"], ["only one class, 'a'"]),
+    ],
+)
+def test_too_few_classes_are_refused(cells, words):
+    message = refused(table(y=cells, x=[1, 2]), ["y"])
+    assert all(word in message for word in words), message
+
+
+def test_words_for_missing():
+    target = target_of(["a", "NA", "b", "?"], missing=["NA", "?"])
+    assert target.classes == ("a", "b")
+    schema = infer(table(y=["a", "b"], x=["1", "NA"]), ["y"], missing=["NA"])
+    assert (schema.inputs[0].kind, schema.missing) == ("number", ("NA",))
+
+
+def test_overridden_kinds():
+    data = table(y=["a;b", "c", "d"], n=["1", "2", "3"], m=[4, 5, 6])
+    schema = infer(data, ["y"], kinds={"y": "multiclass", "n": "category", "m": "ignore"})
+    assert schema.targets[0].classes == ("a;b", "c", "d")
+    assert [(column.name, column.kind) for column in schema.inputs] == [("n", "category")]
+    assert infer(data, ["y"], kinds={"y": "multilabel"}).targets[0].kind == "multilabel"
+    assert "has 3" in refused(data, ["y"], kinds={"y": "binary"})
+    assert "did you mean 'number'" in refused(data, ["y"], kinds={"n": "numbr"})
+    assert "no column 'q'" in refused(data, ["y"], kinds={"q": "number"})
+
+
+def test_the_target_is_asked_for_with_the_likely_columns_first():
+    data = table(
+        x=list(range(60)), colour=["r", "g"] * 30, label=[*"aabb"] * 15, split=["train", "test"] * 30
+    )
+    message = refused(data)
+    assert message.endswith("Name one with --target NAME; there are 'label', 'colour'.")
+    assert "did you mean 'colour'" in refused(data, ["color"])
+    marked = Table(data.columns, "t", targets=("label",))
+    assert infer(marked).targets[0].name == "label"
+
+
+# Features
+
+
+def test_features_and_what_is_left_out():
+    n = 120
+    data = table(
+        y=["a", "b"] * 60,
+        number=[str(i / 7) for i in range(n)],
+        words=["1e3", "+5", "inf", "-.5"] * 30,
+        colour=["r", "g", "1"] * 40,
+        flag=[True, False] * 60,
+        same=["k"] * n,
+        empty=[None] * n,
+        name=[f"n{i}" for i in range(n)],
+        tags=[["a"]] * n,
+        id=[str(i) for i in range(1, n + 1)],
+        row=list(range(n)),
+        whole=pa.array([1, None] * 60),
+        group=["g", "h"] * 60,
+    )
+    schema = infer(data, ["y"], ignore=["group"])
+    assert {column.name: column.kind for column in schema.inputs} == {
+        "number": "number",
+        "words": "number",
+        "colour": "category",
+        "flag": "category",
+        "whole": "number",
+    }
+    told = problems(data, schema)
+    assert told == [
+        "column 'same' is left out: all its cells are 'k'",
+        "column 'empty' is left out: all its cells are empty",
+        "column 'name' is left out: it has 120 different texts in 120 rows",
+        "column 'tags' is left out: it holds lists",
+        "column 'id' is left out: it numbers the rows",
+        "column 'group' is not used",
+    ]
+    assert "name" in [column.name for column in infer(data, ["y"], kinds={"name": "category"}).inputs]
+
+
+def test_words_among_numbers_are_named():
+    n = 120
+    data = table(y=["a", "b"] * 60, x=["NA", *map(str, range(1, n))], z=[*map(str, range(10)), "?", "5"] * 10)
+    read_as, left_out = problems(data, infer(data, ["y"]))
+    assert read_as == "column 'z' is read as categories: all but '?' are numbers, see --missing"
+    assert left_out.startswith(
+        "column 'x' is left out: it has 120 different texts in 120 rows; all but 'NA' are"
+    )
+    kinds = [column.kind for column in infer(data, ["y"], missing=["NA", "?"]).inputs]
+    assert kinds == ["number", "number"]
+
+
+def test_no_feature_left_is_refused():
+    assert "no column is left" in refused(table(y=["a", "b"], x=["k", "k"]), ["y"])
+    assert "no column is left" in refused(table(y=["a", "b"]), ["y"])
+
+
+def test_pixels_are_the_input():
+    data = from_python((np.zeros((4, 5, 6, 3), np.uint8), {"y": [1, 2, 1, 2], "x": [1, 2, 3, 4]}), "t")
+    schema = infer(data, ["y"])
+    assert [(column.name, column.shape) for column in schema.inputs] == [("pixels", (5, 6, 3))]
+    assert problems(data, schema) == ["not used beside the images: 'x'"]
+    assert "no column 'x' can be" in refused(data, ["y"], image="x")
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    monkeypatch.setattr(images, "measure", lambda table, column: (8, 9, 3))
+
+
+def test_the_image_column_is_found(measured):
+    data = table(y=["a", "b", "a"], file=["p/1.JPG", None, "2.png"], size=[1, 2, 3])
+    schema = infer(data, ["y"])
+    assert [(column.name, column.kind, column.shape) for column in schema.inputs] == [
+        ("file", "image", (8, 9, 3))
+    ]
+    two = table(y=["a", "b"], f=["1.png", "2.png"], g=["3.png", "4.png"])
+    assert "'f', 'g'" in refused(two, ["y"])
+    assert infer(two, ["y"], image="g").inputs[0].name == "g"
+    assert infer(two, ["y"], kinds={"f": "category"}).inputs[0].name == "g"
+    assert "no column 'h'" in refused(two, ["y"], image="h")
+    assert "be no target" in refused(two, ["y"], image="y")
+
+
+# The split column
+
+
+def test_split_is_read_in_any_case():
+    data = table(split=["Train", "VAL", "test"], x=[1, 2, 3])
+    assert split_column(data) == "split"
+    assert split_of(data).tolist() == ["train", "val", "test"]
+    other = table(split=["left", "right"])
+    assert (split_column(other), split_of(other), split_of(table(x=[1]))) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["train", "validation"], ["row 2", "'validation'", "did you mean 'val'"]),
+        (["train", "tset"], ["row 2", "'tset'", "did you mean 'test'"]),
+        (["train", None, "test"], ["row 2", "empty"]),
+        (["train", " test"], ["row 2", "did you mean 'test'"]),
+    ],
+)
+def test_other_words_in_a_split_column_are_refused(cells, words):
+    with pytest.raises(UserError) as caught:
+        split_column(table(split=cells))
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_classes_come_from_rows_that_are_not_test():
+    data = table(
+        y=["a", "b", "c", "zzz", "zzz"], x=[1, 2, 3, 4, 5], split=["train", "train", "val", "test", "test"]
+    )
+    schema = infer(data, ["y"])
+    assert schema.targets[0].classes == ("a", "b", "c")
+    assert [column.name for column in schema.inputs] == ["x"]
+    assert "target 'y': 1 class only test rows have: 'zzz' (2 rows)" in problems(data, schema)
+    summary = describe(data, schema)
+    assert summary["targets"][0]["classes"] == {"a": 1, "b": 1, "c": 1, "zzz": 2}
+    assert summary["targets"][0]["unknown"] == 0
+    assert "no row is 'train'" in refused(table(y=["a", "b"], x=[1, 2], split=["test", "val"]), ["y"])
+
+
+# What people are told
+
+
+def test_labels_that_differ_only_by_case_or_blanks_are_named_never_merged():
+    data = table(y=["cat", "Cat", "cat", " cat", "dog", "dog"], x=[1, 2, 3, 4, 5, 6])
+    schema = infer(data, ["y"])
+    assert set(schema.targets[0].classes) == {"cat", "Cat", " cat", "dog"}
+    (line,) = [line for line in problems(data, schema) if "case" in line]
+    assert line == (
+        "target 'y': classes that differ only by case or blanks are kept apart: "
+        "' cat' (1 row), 'Cat' (1 row), 'cat' (2 rows)"
+    )
+
+
+def test_unknown_and_single_rows_are_counted():
+    data = table(y=["a", None, "b", "b"], p=["1", "", "0", "0"], q=["0", "", "0", ""], x=[1, 2, 3, 4])
+    told = problems(data, infer(data, ["y"], tags={"t": ["p", "q"]}))
+    assert "target 'y': 1 of 4 rows have no label" in told
+    assert "target 'y': 1 class with one row: 'a'" in told
+    assert "target 't': 1 of 4 rows have no label" in told
+    assert "target 't': 1 of 4 rows have some labels and lack others" in told
+    assert "target 't': no row has 'q'" in told
+
+
+def test_one_picture_with_two_classes_is_named(measured):
+    data = table(
+        image=["a.png", "b.png", "a.png", "b.png"], y=["cat", "dog", "dog", "dog"], t=["p;q"] * 3 + ["q"]
+    )
+    told = problems(data, infer(data, ["y", "t"]))
+    line = "target 'y': 1 image has more than one class: 'a.png' is 'cat' (row 1) and 'dog' (row 3)"
+    assert [told_line for told_line in told if "image" in told_line] == [line]
+
+
+def test_notes_of_reading_are_told(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes("y,x\né,1\nb,2\n".encode("cp1252"))
+    data = read(path)
+    assert "Windows-1252" in problems(data, infer(data, ["y"]))[0]
+
+
+def test_the_description_is_json():
+    data = table(
+        y=["a;b", "b", None],
+        k=["u", "v", "u"],
+        n=[1.5, None, 3.0],
+        c=["p", "q", ""],
+        split=["train"] * 2 + ["val"],
+    )
+    summary = describe(data, infer(data, ["y", "k"]))
+    assert json.loads(json.dumps(summary)) == summary
+    assert summary["rows"] == 3
+    assert summary["splits"] == {"train": 2, "val": 1}
+    assert summary["inputs"] == [
+        {"name": "n", "kind": "number", "missing": 1, "distinct": 2, "min": 1.5, "max": 3.0},
+        {"name": "c", "kind": "category", "missing": 1, "distinct": 2, "most": {"p": 1, "q": 1}},
+    ]
+    assert summary["targets"][0] == {
+        "name": "y",
+        "kind": "multilabel",
+        "columns": ["y"],
+        "known": 2,
+        "unknown": 1,
+        "classes": {"a": 1, "b": 2},
+        "examples": ["a;b", "b"],
+    }
+    assert summary["targets"][1]["classes"] == {"u": 2, "v": 1}
+
+
+# Properties
+
+name = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=6).filter(
+    lambda text: text.strip() and not set(text) & set(";|[]")
+)
+
+
+@given(st.lists(st.none() | name, min_size=2, max_size=20))
+def test_single_classes_encode_and_decode_to_themselves(cells):
+    data = table(y=pa.array(cells, pa.string()), x=list(range(len(cells))))
+    if len({cell for cell in cells if cell}) < 2:
+        assert any(word in refused(data, ["y"]) for word in ("only one class", "unknown"))
+        return
+    target = infer(data, ["y"]).targets[0]
+    assert decode(target, encode(target, [data.cells("y")])) == [cell or "" for cell in cells]
+
+
+@given(st.lists(st.none() | st.lists(name.map(str.strip), max_size=4, unique=True), min_size=2, max_size=15))
+def test_tags_encode_and_decode_to_themselves(cells):
+    texts = [None if tags is None else ";".join(tags) or "[]" for tags in cells]
+    data = table(y=pa.array(texts, pa.string()), x=list(range(len(cells))))
+    try:
+        target = infer(
+            data, tags={"y": None}, separator=";" if any(";" in t for t in texts if t) else None
+        ).targets[0]
+    except UserError:
+        return
+    if target.separators[0] == ";":
+        given = [None if text is None else set(tags) for text, tags in zip(texts, cells, strict=True)]
+        answers = decode(target, encode(target, [data.cells("y")]))
+        assert [None if text == "" else set(text.split(";")) - {"[]"} for text in answers] == given
+
+
+@given(st.lists(st.integers(0, 3), min_size=4, max_size=20), st.randoms())
+def test_classes_do_not_depend_on_the_order_of_rows(numbers, random):
+    shuffled = list(numbers)
+    random.shuffle(shuffled)
+    if len(set(numbers)) > 1:
+        assert target_of(numbers).classes == target_of(shuffled).classes
+
+
+@given(st.permutations(["cat", "Dog", "cow"]))
+def test_a_schema_survives_json(words):
+    schema = infer(table(y=words, x=[1, 2, 3]), ["y"])
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+def test_folder_order_does_not_matter(tmp_path, monkeypatch):
+    for path in ("b/1.png", "a/1.png", "c/1.png"):
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_bytes(b"x")
+    monkeypatch.setattr(images, "measure", lambda table, column: (1, 1, 3))
+    schema = infer(read(Path(tmp_path)))
+    assert schema.targets[0].classes == ("a", "b", "c")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from manyhot import __version__
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from manyhot import __version__
 from manyhot.config import FitConfig
 from manyhot.data import inputs as inputs_module
 from manyhot.data.inputs import Inputs
@@ -91,7 +91,9 @@ def check(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder}: no such model{near}.")
     if not (folder / MANIFEST).is_file():
         unfinished = (folder / "checkpoints").is_dir()
-        reason = "its training was not finished; go on with --resume" if unfinished else f"it has no {MANIFEST}"
+        reason = (
+            "its training was not finished; go on with --resume" if unfinished else f"it has no {MANIFEST}"
+        )
         raise UserError(f"{folder} is not a manyhot model: {reason}.")
     manifest = read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("checksums"), dict):

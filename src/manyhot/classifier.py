@@ -29,7 +29,6 @@ from manyhot.data.loader import Loader
 from manyhot.data.read import read
 from manyhot.data.table import Table
 from manyhot.data.write import write
-from manyhot.errors import UserError
 from manyhot.judge import Judged, Seen, document, judge
 from manyhot.model.network import Model, build
 from manyhot.schema import Schema, Target
@@ -97,7 +96,9 @@ class Classifier:
         table = _table(data)
         return predict.answers(self.schema, table, predict.predict(self.bundle, table, progress))
 
-    def evaluate(self, data: object, split: str | None = None, unknown_class: str = "wrong") -> dict[str, Any]:
+    def evaluate(
+        self, data: object, split: str | None = None, unknown_class: str = "wrong"
+    ) -> dict[str, Any]:
         """Return the scores on rows whose labels are known, as `manyhot evaluate --json` prints them."""
         return self.judge(data, split, unknown_class).scores
 
@@ -141,7 +142,9 @@ class Classifier:
             )
             for target in self.schema.targets
         )
-        return replace(self, bundle=replace(self.bundle, schema=replace(self.schema, targets=targets)), run=None)
+        return replace(
+            self, bundle=replace(self.bundle, schema=replace(self.schema, targets=targets)), run=None
+        )
 
     def update(self, folder: str | Path) -> None:
         """Write the model over the one in `folder`, leaving its history and its report."""
@@ -279,9 +282,7 @@ def _finish(prepared: Prepared, model: Model, history: list[dict[str, Any]], tab
     x, y = prepared.x[held], {name: values[held] for name, values in prepared.y.items()}
     raw = predict.logits(model, x)
     first = _first_half(len(held)) % len(held)  # 0 where all rows serve
-    targets = tuple(
-        _calibrated(t, raw[t.name][first:], y[t.name][first:]) for t in prepared.schema.targets
-    )
+    targets = tuple(_calibrated(t, raw[t.name][first:], y[t.name][first:]) for t in prepared.schema.targets)
     schema = replace(prepared.schema, targets=targets)
     bundle = Bundle(schema, prepared.config, prepared.inputs, model)
     probabilities = predict.run(model, targets, x)
@@ -330,8 +331,6 @@ def _fingerprint(prepared: Prepared) -> str:
 
 def _table(data: object) -> Table:
     return data if isinstance(data, Table) else read(data)
-
-
 
 
 def estimate(config: FitConfig, rows: int, inputs: Inputs) -> str:

@@ -74,7 +74,9 @@ class FitConfig:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                raise UserError(f"{name} must be one of {listed(choices)}, got '{value}'{suggest(value, choices)}.")
+                raise UserError(
+                    f"{name} must be one of {listed(choices)}, got '{value}'{suggest(value, choices)}."
+                )
         for name in ("epochs", "batch_size", "threads"):
             _require(self, name, at_least=1)
         for name in ("patience", "size", "weight_decay", "seed"):

@@ -20,7 +20,6 @@ from manyhot.errors import UserError
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file beside its place, sync it, rename it, sync the folder: whole or not at all."""
 
-
     def write(temporary: Path) -> None:
         temporary.write_bytes(data)
 

@@ -84,7 +84,9 @@ def judge(
     name, rows = _chosen(bundle.schema, table, seen, split)
     table = table.take(rows)
     if len(table) == 0:
-        raise UserError(f"{table.source}: no rows to judge in split '{name}'; pass --split all or another name.")
+        raise UserError(
+            f"{table.source}: no rows to judge in split '{name}'; pass --split all or another name."
+        )
     _warn_of_seen(bundle.schema, table, seen)
     schema, y = _labels(bundle.schema, table, unknown_class)
     predicted = predict(bundle, table, progress)
@@ -111,9 +113,7 @@ def document(
     }
 
 
-def _chosen(
-    schema: Schema, table: Table, seen: Seen, split: str | None
-) -> tuple[str, NDArray[np.bool_]]:
+def _chosen(schema: Schema, table: Table, seen: Seen, split: str | None) -> tuple[str, NDArray[np.bool_]]:
     """Return the name of the split to judge and a mask of its rows."""
     everything = np.ones(len(table), dtype=bool)
     if split == "all":
@@ -149,7 +149,9 @@ def _labels(schema: Schema, table: Table, unknown_class: str) -> tuple[Schema, d
         cells = [table.cells(name, schema.missing) for name in target.columns]
         extra = novel(target, cells)
         if extra and unknown_class == "missing":
-            log.warning("target '%s': cells with %s count as unknown", target.name, listed(extra))
+            log.warning(
+                "target '%s': %s were not in training and are passed over", target.name, listed(extra)
+            )
         elif extra:
             log.warning("target '%s': %s were not in training and count as wrong", target.name, listed(extra))
             target = widen(target, extra)

@@ -29,7 +29,8 @@ class Target:
     separators   what stands between the tags of one cell (multilabel, one column)
     numeric      the classes were numbers in a typed source, so 1, 1.0 and True are one class
     objective    what `targets.decide` aims at
-    thresholds   a probability equal to its threshold counts as yes; () means 0.5 throughout
+    thresholds   a probability equal to its threshold counts as yes; () means 0.5 throughout; for
+                 multiclass what is taken from each class's probability before the largest wins
     temperature  logits are divided by it before they become probabilities
     """
 
@@ -90,7 +91,9 @@ class Schema:
         if len(set(names)) != len(names):
             raise UserError(f"targets must have different names, got {listed(names)}.")
         if self.is_image and len(self.inputs) > 1:
-            raise UserError(f"one image column at a time can be read, got {listed(i.name for i in self.inputs)}.")
+            raise UserError(
+                f"one image column at a time can be read, got {listed(i.name for i in self.inputs)}."
+            )
 
     @property
     def is_image(self) -> bool:
@@ -143,7 +146,9 @@ def check_objective(objective: str) -> tuple[str, float | None]:
             return name, value
         raise UserError(f"objective '{objective}': {name} must be a number above 0 and at most 1.")
     every = [*OBJECTIVES, *(f"{name}=P" for name in PARAMETRIC_OBJECTIVES)]
-    raise UserError(f"objective must be one of {listed(every)}, got '{objective}'{suggest(objective, every)}.")
+    raise UserError(
+        f"objective must be one of {listed(every)}, got '{objective}'{suggest(objective, every)}."
+    )
 
 
 def _checked(kind: type[Any], data: object, where: str) -> dict[str, Any]:
@@ -159,7 +164,9 @@ def _checked(kind: type[Any], data: object, where: str) -> dict[str, Any]:
         if not _fits(value, known[key]):
             raise UserError(f"{where}: '{key}' must be {known[key]}, got {value!r}.")
         checked[key] = tuple(value) if isinstance(value, list) else value
-    needed = [name for name in ("name", "kind", "classes", "columns") if name in known and name not in checked]
+    needed = [
+        name for name in ("name", "kind", "classes", "columns") if name in known and name not in checked
+    ]
     if needed:
         raise UserError(f"{where}: lacks {listed(needed)}.")
     return checked

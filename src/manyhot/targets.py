@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.errors import UserError, suggest
-from manyhot.schema import Target
+from manyhot.schema import Kind, Target
 
 IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.floating[Any]]
@@ -109,9 +109,18 @@ def widen(target: Target, classes: Iterable[str]) -> Target:
     extra = tuple(classes)
     if not extra:
         return target
-    kind = "multiclass" if target.exclusive else target.kind
-    thresholds = target.thresholds if target.exclusive else target.thresholds + (0.5,) * len(extra)
-    thresholds = thresholds if target.thresholds and kind == target.kind else ()
+    kind: Kind
+    match target.kind:
+        case "multiclass":
+            kind, old, new = "multiclass", target.thresholds, 0.0
+        case "binary":  # with a threshold on either class, the larger margin is what the one decided
+            yes = (target.thresholds or (0.5,))[0]
+            kind, old, new = "multiclass", (1 - yes, yes), 1.0
+        case "multilabel":
+            kind, old, new = "multilabel", target.thresholds, 0.5
+        case _:
+            assert_never(target.kind)
+    thresholds = old + (new,) * len(extra) if old else ()
     return replace(target, kind=kind, classes=target.classes + extra, thresholds=thresholds)
 
 
@@ -183,7 +192,8 @@ def known(y: IntArray) -> NDArray[np.bool_]:
     Shape:
         y: what `encode` gives. out: bool (N,).
     """
-    return (y != UNKNOWN) if y.ndim == 1 else (y != UNKNOWN).any(axis=1)
+    there: NDArray[np.bool_] = np.not_equal(y, UNKNOWN)
+    return there if y.ndim == 1 else np.asarray(there.any(axis=1))
 
 
 def decide(target: Target, probabilities: FloatArray) -> IntArray:
@@ -199,11 +209,12 @@ def decide(target: Target, probabilities: FloatArray) -> IntArray:
     >>> decide(tags, np.array([[.2, .5, .8], [.4, .7, .1]])).tolist()
     [[0, 1, 1], [0, 1, 0]]
     """
-    blank = np.isnan(probabilities).any(axis=1)
+    blank: NDArray[np.bool_] = np.asarray(np.isnan(probabilities).any(axis=1))
     thresholds = np.asarray(target.thresholds or 0.5)
     match target.kind:
         case "multiclass":
-            best = probabilities.argmax(axis=1) if len(probabilities) else np.zeros(0)
+            margin = probabilities - thresholds if target.thresholds else probabilities
+            best = margin.argmax(axis=1) if len(margin) else np.zeros(0)
             return np.where(blank, UNKNOWN, best).astype(np.int32)
         case "binary":
             yes = probabilities[:, 1:] >= thresholds
@@ -226,9 +237,7 @@ def decode(target: Target, answers: IntArray) -> list[str]:
             return [*np.array([*target.classes, ""], dtype=object)[answers[:, 0]]]
         case "multilabel":
             names = np.array(target.classes, dtype=object)
-            return [
-                "" if (row == UNKNOWN).all() else ";".join(names[row == 1]) or "[]" for row in answers
-            ]
+            return ["" if (row == UNKNOWN).all() else ";".join(names[row == 1]) or "[]" for row in answers]
         case _:
             assert_never(target.kind)
 

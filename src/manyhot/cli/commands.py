@@ -24,9 +24,10 @@ from manyhot.data.table import Table
 from manyhot.errors import UserError, suggest
 from manyhot.schema import Schema
 
-FLAGS = (
-    "effort epochs backbone weights size class_weight objective monitor unknown_class test group device seed"
-).split()
+FLAGS = (  # of `fit`, each a setting of the same name
+    *("effort", "epochs", "backbone", "weights", "size", "class_weight", "objective", "monitor"),
+    *("unknown_class", "test", "group", "device", "seed"),
+)
 
 
 def inspect(args: argparse.Namespace) -> None:
@@ -78,7 +79,9 @@ def fit(args: argparse.Namespace) -> None:
         judged = run.judged.scores if run else files.read_json(Path(args.out) / "metrics.json")
         epochs = run.history[-1]["epoch"] if run else None
         rows = run.counts if run else None
-        show.document({"model": args.out, "rows": rows, "epochs": epochs, "validation": judged, "config": config})
+        show.document(
+            {"model": args.out, "rows": rows, "epochs": epochs, "validation": judged, "config": config}
+        )
     elif run is not None:
         for note in run.notes[:10]:
             show.say(f"note: {note}")
@@ -141,7 +144,9 @@ def report(args: argparse.Namespace) -> None:
         bundle.check(Path(args.model))
         page = Path(args.model, "report.html")
         if not page.is_file():
-            raise UserError(f"{args.model} has no report of its own; name rows to judge: manyhot report MODEL DATA")
+            raise UserError(
+                f"{args.model} has no report of its own; name rows to judge: manyhot report MODEL DATA"
+            )
         files.write_bytes(out, page.read_bytes())
     else:
         classifier = load(args.model)
@@ -262,7 +267,11 @@ def _inputs(args: argparse.Namespace, schema: Schema) -> Table:
         folder = Path(missing[0]).parent
         near = suggest(Path(missing[0]).name, [p.name for p in folder.glob("*")] if folder.is_dir() else [])
         raise UserError(f"{missing[0]}: no such file{near}.")
-    root = Path(args.root) if args.root else Path(os.path.commonpath([Path(p).absolute().parent for p in args.inputs]))
+    root = (
+        Path(args.root)
+        if args.root
+        else Path(os.path.commonpath([Path(p).absolute().parent for p in args.inputs]))
+    )
     return Table({}, "INPUT", root=root, rows=np.arange(1, len(args.inputs) + 1)).with_columns(
         {"image": [str(Path(name).absolute().relative_to(root.absolute())) for name in args.inputs]}
     )

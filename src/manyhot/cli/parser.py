@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from manyhot.config import CHOICES
 from manyhot.errors import suggest
@@ -60,7 +60,7 @@ def build_parser() -> Parser:
     return parser
 
 
-Commands = argparse._SubParsersAction  # type: ignore[type-arg]
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 def _command(commands: Commands, name: str, help: str) -> argparse.ArgumentParser:
@@ -74,7 +74,9 @@ def _command(commands: Commands, name: str, help: str) -> argparse.ArgumentParse
 
 def _reading(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("reading")
-    group.add_argument("--root", metavar="FOLDER", help="what image paths are relative to (default: the table)")
+    group.add_argument(
+        "--root", metavar="FOLDER", help="what image paths are relative to (default: the table)"
+    )
     group.add_argument("--labels", metavar="FILE", help="a second table with labels, joined on path or row")
 
 
@@ -128,8 +130,12 @@ def _fit(commands: Commands) -> None:
     add("--backbone", metavar="NAME", help="mlp, cnn, mnist-mlp, mnist-cnn, or any name of timm's")
     add("--weights", metavar="auto|none|PATH", help="what the backbone starts from")
     add("--size", metavar="PIXELS", help="the side that pictures are brought to")
-    add("--class-weight", choices=CHOICES["class_weight"], help="balanced lets rare classes count like others")
-    add("--objective", metavar="AIM", help="hamming, exact_match, micro_f1, macro_f1, precision=P or recall=R")
+    add(
+        "--class-weight", choices=CHOICES["class_weight"], help="balanced lets rare classes count like others"
+    )
+    add(
+        "--objective", metavar="AIM", help="hamming, exact_match, micro_f1, macro_f1, precision=P or recall=R"
+    )
     add("--monitor", metavar="SCORE", help="what chooses the best epoch: loss, or such as species/macro_f1")
     add("--unknown-class", choices=("error", "missing"), help="what a class outside the schema is")
     add("--test", metavar="FRACTION", help="keep rows back for `evaluate`")
@@ -145,7 +151,9 @@ def _evaluate(commands: Commands) -> None:
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("data", metavar="DATA")
     _reading(parser)
-    parser.add_argument("--split", metavar="NAME", help="train, val, test or all (default: test where there is one)")
+    parser.add_argument(
+        "--split", metavar="NAME", help="train, val, test or all (default: test where there is one)"
+    )
     parser.add_argument(
         "--unknown-class",
         choices=("wrong", "missing"),
@@ -159,7 +167,9 @@ def _predict(commands: Commands) -> None:
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help="tables, folders or image files")
     _reading(parser)
-    parser.add_argument("--out", metavar="FILE", help="a .csv, .tsv, .jsonl or .parquet file (default: print CSV)")
+    parser.add_argument(
+        "--out", metavar="FILE", help="a .csv, .tsv, .jsonl or .parquet file (default: print CSV)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
 
 
@@ -179,7 +189,9 @@ def _tune(commands: Commands) -> None:
     parser.add_argument("data", metavar="DATA", help="labelled rows that training did not see")
     parser.add_argument("--objective", metavar="AIM", required=True, help="as for fit")
     _reading(parser)
-    parser.add_argument("--split", metavar="NAME", help="train, val, test or all (default: val where there is one)")
+    parser.add_argument(
+        "--split", metavar="NAME", help="train, val, test or all (default: val where there is one)"
+    )
 
 
 def _demo(commands: Commands) -> None:

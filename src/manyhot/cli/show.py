@@ -56,7 +56,9 @@ def description(found: Mapping[str, Any], stderr: bool = False) -> None:
     """Show how a table was read, as `inspect` gives it."""
     out = console(stderr)
     splits = ", ".join(f"{count:,} {name}" for name, count in (found.get("splits") or {}).items())
-    out.print(f"[bold]{escape(found['source'])}[/]: {found['rows']:,} rows" + (f" ({splits})" if splits else ""))
+    out.print(
+        f"[bold]{escape(found['source'])}[/]: {found['rows']:,} rows" + (f" ({splits})" if splits else "")
+    )
     grid = Grid("input", "kind", "values", box=None, pad_edge=False, header_style="dim")
     for item in found["inputs"][:30]:
         grid.add_row(escape(item["name"]), item["kind"], escape(_values(item)))
@@ -156,7 +158,9 @@ class Training:
             f"epoch {line['epoch']}/{self.epochs}  loss {line['loss']:.4f}  held-out loss {_number(loss)}  "
             f"exact match {_number(held['overall']['exact_match'])}  {line['seconds']:.1f} s{best}"
         )
-        self.bar.update(self.task, completed=line["epoch"], news=f"exact match {_number(held['overall']['exact_match'])}")
+        self.bar.update(
+            self.task, completed=line["epoch"], news=f"exact match {_number(held['overall']['exact_match'])}"
+        )
         self.bar.console.print(text, highlight=False, soft_wrap=True)
 
 
@@ -167,7 +171,9 @@ def reading_bar(quiet: bool = False) -> Callable[[int, int], None]:
     def told(done: int, rows: int) -> None:
         if not quiet and sys.stderr.isatty() and (done == rows or done - state["told"] >= 100):
             state["told"] = done
-            print(f"\rread {done:,} of {rows:,}", end="\n" if done == rows else "", file=sys.stderr, flush=True)
+            print(
+                f"\rread {done:,} of {rows:,}", end="\n" if done == rows else "", file=sys.stderr, flush=True
+            )
 
     return told
 

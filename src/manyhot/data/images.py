@@ -183,10 +183,12 @@ def measure(table: Table, column: str) -> tuple[int, int, int]:
                     turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
                     sizes.append(image.size if turned else image.size[::-1])
                     grey = grey and image.mode in GREY_MODES
-        except Exception:  # noqa: BLE001, S112, PERF203 - a broken header is met again, and named, on reading
+        except Exception:
             continue
     if not sizes:
-        reasons = {path for path in paths[::step] if isinstance(path, str)} or {"no such files, or not pictures"}
+        reasons = {path for path in paths[::step] if isinstance(path, str)} or {
+            "no such files, or not pictures"
+        }
         raise UserError(
             f"{table.source}: none of the pictures in column '{column}' can be read "
             f"({'; '.join(sorted(reasons)[:2])}); they are looked for in {table.root}. Pass --root FOLDER."

@@ -92,9 +92,7 @@ def _units(rows: int, together: Sequence[IntArray]) -> IntArray:
     return units
 
 
-def _deal(
-    labels: csc_matrix, sizes: IntArray, fractions: NDArray[np.float64], seed: int
-) -> NDArray[np.int8]:
+def _deal(labels: csc_matrix, sizes: IntArray, fractions: NDArray[np.float64], seed: int) -> NDArray[np.int8]:
     """Give each unit a part; labels is (U, L), sizes (U,) the rows in each unit."""
     rng = np.random.default_rng(seed)
     part = np.full(len(sizes), -1, dtype=np.int8)

@@ -67,7 +67,9 @@ def write_to(table: Table, file: IO[bytes], ending: str = ".csv") -> None:
 
 def escape(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Put an apostrophe before text that a spreadsheet would run as a formula; numbers stay."""
-    risky = pc.and_(pc.match_substring_regex(column, FORMULA), pc.invert(pc.match_substring_regex(column, NUMBER)))
+    risky = pc.and_(
+        pc.match_substring_regex(column, FORMULA), pc.invert(pc.match_substring_regex(column, NUMBER))
+    )
     return pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
 
 
@@ -80,11 +82,15 @@ def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Make a column one that a CSV can hold: lists become JSON, text is escaped."""
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        texts = [None if items is None else json.dumps(items, ensure_ascii=False) for items in column.to_pylist()]
+        texts = [
+            None if items is None else json.dumps(items, ensure_ascii=False) for items in column.to_pylist()
+        ]
         return pa.chunked_array([pa.array(texts, pa.string())])
     if pa.types.is_dictionary(kind):
         column = pc.cast(column, kind.value_type)
-    return escape(column) if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) else column
+    return (
+        escape(column) if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) else column
+    )
 
 
 def _escape_text(text: str) -> str:

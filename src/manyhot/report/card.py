@@ -50,7 +50,8 @@ def model_card(bundle: Bundle, judged: Judged, source: str, counts: Mapping[str,
         f"# Classifier for {', '.join(target.name for target in bundle.schema.targets)}",
         "",
         f"Trained by manyhot {__version__} on `{source}`: {counts.get('train', 0):,} rows to train, "
-        f"{counts.get('val', 0):,} to choose and calibrate. Backbone `{config.backbone}`, seed {config.seed}.",
+        f"{counts.get('val', 0):,} to choose and calibrate. "
+        f"Backbone `{config.backbone}`, seed {config.seed}.",
         "",
         "| target | kind | classes | score on the rows held back |",
         "|---|---|---|---|",

@@ -21,6 +21,7 @@ from manyhot.model import losses
 from manyhot.schema import Target, check_objective
 from manyhot.targets import FloatArray, IntArray, known
 
+Measure = Callable[[IntArray, IntArray], float]  # answers and labels → what is to be high
 MIN_ROWS = 20  # with fewer known rows a temperature would be noise
 
 
@@ -63,9 +64,9 @@ def fit_thresholds(target: Target, probabilities: FloatArray, y: IntArray) -> Ta
         return replace(target, thresholds=())
     width = truth.shape[1]
     if name in ("micro_f1", "exact_match") and not target.exclusive:
-        measure = _micro_f1 if name == "micro_f1" else _exact_match
-        return replace(target, thresholds=(_best_cut(scores, truth, measure),) * width)
-    measures: dict[str, Callable[[IntArray, IntArray], float]] = {
+        whole = _micro_f1 if name == "micro_f1" else _exact_match
+        return replace(target, thresholds=(_best_cut(scores, truth, whole),) * width)
+    measures: dict[str, Measure] = {
         "precision": lambda yes, given: _reaching(yes, given, level or 0, _precision, _recall),
         "recall": lambda yes, given: _reaching(yes, given, level or 0, _recall, _precision),
     }
@@ -74,7 +75,7 @@ def fit_thresholds(target: Target, probabilities: FloatArray, y: IntArray) -> Ta
     return replace(target, thresholds=tuple(cuts))
 
 
-def _best_cut(scores: FloatArray, truth: IntArray, measure: Callable[[IntArray, IntArray], float]) -> float:
+def _best_cut(scores: FloatArray, truth: IntArray, measure: Measure) -> float:
     """Return the threshold with the highest measure; of equals the one nearest to 0.5.
 
     Cuts are tried halfway between neighbouring probabilities, 200 of them at most.
@@ -127,8 +128,8 @@ def _reaching(
     yes: IntArray,
     given: IntArray,
     level: float,
-    wanted: Callable[[IntArray, IntArray], float],
-    then: Callable[[IntArray, IntArray], float],
+    wanted: Measure,
+    then: Measure,
 ) -> float:
     """Score a cut: those that reach the level come first, the best of the other measure among them."""
     reached = wanted(yes, given)

@@ -113,7 +113,7 @@ def _begin(
     if state is None:
         return Progress(), {name: value.detach().clone() for name, value in model.state_dict().items()}
     model.load_state_dict(state.model)
-    optimizer.load_state_dict(state.optimizer)
+    optimizer.load_state_dict(dict(state.optimizer))
     progress = Progress(**state.progress)
     for line in progress.history:
         tell(line)
@@ -186,7 +186,7 @@ def _is_best(
         value, sign = weighted_loss(scores, config), -1
     if value is None:  # nothing to measure: the latest epoch is the one to keep
         value, sign = float(progress.epoch), 1
-    better = sign * value > progress.best
+    better = bool(sign * value > progress.best)
     if better:
         progress.best, progress.best_epoch = sign * value, progress.epoch
     return better
@@ -223,9 +223,7 @@ class _Mean:
         return {"loss": means.pop(""), "losses": means}
 
 
-def _log_step(
-    progress: Progress, tell: Tell, step: int, running: _Mean, rate: float, started: float
-) -> None:
+def _log_step(progress: Progress, tell: Tell, step: int, running: _Mean, rate: float, started: float) -> None:
     seconds = progress.seconds + time.perf_counter() - started
     place = {"kind": "step", "epoch": progress.epoch + 1, "step": step}
     line = {**place, **running.line(), "learning_rate": rate, "seconds": round(seconds, 3)}

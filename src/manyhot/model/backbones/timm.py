@@ -44,7 +44,9 @@ def create(shape: tuple[int, ...], config: FitConfig, known: Sequence[str]) -> B
     name = config.backbone
     if name.split(".")[0] not in timm.list_models():
         options = [*known, *timm.list_models()]
-        raise UserError(f"no backbone '{name}'{suggest(name, options)}; there are {listed(known)} and timm's names.")
+        raise UserError(
+            f"no backbone '{name}'{suggest(name, options)}; there are {listed(known)} and timm's names."
+        )
     settings: dict[str, Any] = {"num_classes": 0, "in_chans": channels, "drop_rate": config.dropout}
     try:
         try:
@@ -56,7 +58,9 @@ def create(shape: tuple[int, ...], config: FitConfig, known: Sequence[str]) -> B
             backbone.num_features = backbone.eval()(torch.zeros(1, channels, height, width)).shape[1]
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"backbone '{name}' cannot take pictures of {height}×{width} pixels ({reason}).") from None
+        raise UserError(
+            f"backbone '{name}' cannot take pictures of {height}×{width} pixels ({reason})."
+        ) from None
     if config.weights not in ("none", "auto"):
         _load(model, Path(config.weights))
     return backbone

@@ -30,6 +30,7 @@ from manyhot.data.read import read
 from manyhot.data.table import Table
 from manyhot.data.write import write
 from manyhot.judge import Judged, Seen, document, judge
+from manyhot.model.device import pick
 from manyhot.model.network import Model, build
 from manyhot.schema import Schema, Target
 from manyhot.targets import IntArray, decide, decode
@@ -115,7 +116,7 @@ class Classifier:
     def embed(self, data: object) -> NDArray[np.float32]:
         """Return the features that all heads read; float32 (N, F)."""
         x, _ = self.bundle.inputs.transform(_table(data))
-        return predict.embed(self.bundle.model, x, self.bundle.config.device)
+        return predict.embed(self.bundle.model, x)
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write the classifier as a folder that `load` reads.
@@ -208,11 +209,12 @@ def fit(
         return load(folder)
     if folder is not None and not resume:
         files.check_out(folder, overwrite)
+    device = pick(options.get("device", "auto"))
     prepared = prepare(table, schema, options, progress)
     torch.set_num_threads(prepared.config.threads)
     if begin is not None:
         begin(prepared.config, estimate(prepared.config, len(prepared.rows(splits.TRAIN)), prepared.inputs))
-    model = build(prepared.inputs, prepared.schema.targets, prepared.config)
+    model = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
     checkpoints = None
     if folder is not None:
         if not resume:
@@ -234,6 +236,7 @@ def load(folder: str | Path) -> Classifier:
     """
     path = Path(folder)
     bundle = bundles.load(path)
+    bundle.model.to(pick("auto"))
     rows = read(path / "split.csv") if (path / "split.csv").is_file() else Table({})
     return Classifier(bundle, _seen(rows), rows=rows)
 
@@ -250,6 +253,7 @@ def _train(
         config.batch_size,
         config.seed,
         config.augment,
+        next(model.parameters()).device,
         numbers=prepared.table.rows[rows],
     )
     held = prepared.rows(splits.VAL)

@@ -44,7 +44,6 @@ class FitConfig:
     effort: str = "balanced"
     backbone: str = "mlp"
     weights: str = "auto"
-    freeze: bool = False
     epochs: int = 20
     batch_size: int = 64
     learning_rate: float = 1e-3
@@ -165,7 +164,7 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
 
 def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
     """Images up to 64 pixels: a convolutional network of our own, trained from nothing."""
-    steps = {"fast": 600, "balanced": 2_000, "best": 12_000}[base.effort]
+    steps = {"fast": 600, "balanced": 1_800, "best": 12_000}[base.effort]
     batch = _power_of_two(rows / 25, 32, 256)
     return replace(
         base,

@@ -42,42 +42,40 @@ def predict(bundle: Bundle, table: Table, progress: Callable[[int, int], None] |
         UserError: a column that the model needs is missing or of the wrong type.
     """
     x, unreadable = bundle.inputs.transform(table, progress)
-    probabilities = run(bundle.model, bundle.schema.targets, x, bundle.config.device)
+    probabilities = run(bundle.model, bundle.schema.targets, x)
     for values in probabilities.values():
         values[list(unreadable)] = np.nan
     return Predicted(probabilities, unreadable)
 
 
-def run(
-    model: Model, targets: Sequence[Target], x: NDArray[Any], device: str = "cpu"
-) -> dict[str, NDArray[np.float32]]:
+def run(model: Model, targets: Sequence[Target], x: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
     """Return probabilities for x as the inputs give it; float32 (N, C) by target."""
-    raw = logits(model, x, device)
+    raw = logits(model, x)
     return {t.name: losses.probabilities(t, torch.from_numpy(raw[t.name])).numpy() for t in targets}
 
 
-def logits(model: Model, x: NDArray[Any], device: str = "cpu") -> dict[str, NDArray[np.float32]]:
+def logits(model: Model, x: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
     """Return the logits for x; float32 (N, W) by target."""
-    pieces = _batched(model, x, device, model.forward)
+    pieces = _batched(model, x, model.forward)
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in model.names}
 
 
-def embed(model: Model, x: NDArray[Any], device: str = "cpu") -> NDArray[np.float32]:
+def embed(model: Model, x: NDArray[Any]) -> NDArray[np.float32]:
     """Return the features that all heads read; float32 (N, F)."""
-    pieces = _batched(model, x, device, lambda batch: {"": model.embed(batch)})
+    pieces = _batched(model, x, lambda batch: {"": model.embed(batch)})
     return np.concatenate([piece[""] for piece in pieces])
 
 
 def _batched(
-    model: Model, x: NDArray[Any], device: str, forward: Callable[[torch.Tensor], dict[str, torch.Tensor]]
+    model: Model, x: NDArray[Any], forward: Callable[[torch.Tensor], dict[str, torch.Tensor]]
 ) -> list[dict[str, NDArray[np.float32]]]:
     model.eval()
     rows = max(1, min(BATCH, BATCH_VALUES // max(1, int(np.prod(x.shape[1:])))))
-    place = next(model.parameters()).device
+    device = next(model.parameters()).device
     pieces = []
     with torch.inference_mode():
-        for batch in in_order(x, rows) if len(x) else [torch.from_numpy(x)]:
-            outputs = forward(batch.to(place))
+        for batch in in_order(x, rows, device) if len(x) else [torch.from_numpy(x).to(device)]:
+            outputs = forward(batch)
             pieces.append({name: value.float().cpu().numpy() for name, value in outputs.items()})
     return pieces
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from manyhot import files
 from manyhot.cli import show
-from manyhot.data.infer import describe, infer
+from manyhot.data.infer import describe, infer, inputs_only
 from manyhot.data.read import read
 from manyhot.data.table import Table
 from manyhot.errors import UserError, suggest
@@ -33,8 +33,11 @@ FLAGS = (  # of `fit`, each a setting of the same name
 def inspect(args: argparse.Namespace) -> None:
     """Show how a table is read."""
     table = _read(args, args.data)
-    schema = _schema(args, table)
+    asked = args.target or args.tags or args.schema or table.targets
+    schema = _schema(args, table) if asked else inputs_only(table)
     found = {"source": table.source, **describe(table, schema)}
+    if not asked:
+        found["problems"].append("no target is named yet; say what to predict: --target NAME or --tags NAME")
     if args.write_schema:
         files.write_json(Path(args.write_schema), schema.to_json())
     if args.sheet:
@@ -86,10 +89,18 @@ def fit(args: argparse.Namespace) -> None:
         for note in run.notes[:10]:
             show.say(f"note: {note}")
         show.scores(run.judged.scores, "held-out rows (these chose the best epoch)")
-        data = shlex.quote(args.data)
-        print(f"\nmodel written to {args.out}; look at {args.out}/report.html, then:")
-        print(f"  manyhot evaluate {shlex.quote(args.out)} {data}")
-        print(f"  manyhot predict {shlex.quote(args.out)} {data} --out answers.csv")
+        _say_next(args)
+
+
+def _say_next(args: argparse.Namespace) -> None:
+    """Print the commands that judge and use the model, with the options that read the same table."""
+    options = ["--root", args.root] if args.root else []
+    options += ["--labels", args.labels] if args.labels else []
+    options += [word for text in args.map for word in ("--map", text)]
+    words = [args.out, args.data, *options]
+    print(f"\nmodel written to {args.out}; look at {args.out}/report.html, then:")
+    print(f"  manyhot evaluate {shlex.join(words)}")
+    print(f"  manyhot predict {shlex.join(words)} --out answers.csv")
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -182,7 +193,11 @@ def demo(args: argparse.Namespace) -> None:
 
 def _read(args: argparse.Namespace, data: str) -> Table:
     """Read DATA with the options that all commands share."""
-    return read(data, root=args.root, labels=args.labels)
+    return read(data, root=args.root, labels=args.labels, maps=_maps(args))
+
+
+def _maps(args: argparse.Namespace) -> dict[str, str]:
+    return dict(_pair("--map", text, "COLUMN=FILE") for text in args.map)
 
 
 def _schema(args: argparse.Namespace, table: Table) -> Schema:
@@ -202,10 +217,12 @@ def _schema(args: argparse.Namespace, table: Table) -> Schema:
         if text in table.columns:  # a column may have '=' in its name
             name, equals = text, ""
         tags[name] = tuple(part.strip() for part in columns.split(",") if part.strip()) if equals else None
-    kinds = dict(_pair("--kind", text) for text in args.kind)
+    kinds = dict(_pair("--kind", text, "COLUMN=KIND") for text in args.kind)
     group = getattr(args, "group", None)
     if group:
         table.column(group)
+    # A column from which targets were looked up would tell them, were it a feature.
+    apart = [*([group] if group else []), *_maps(args)]
     return infer(
         table,
         args.target,
@@ -214,7 +231,7 @@ def _schema(args: argparse.Namespace, table: Table) -> Schema:
         separator=args.separator,
         missing=missing,
         kinds=kinds,
-        ignore=[group] if group else [],
+        ignore=apart,
     )
 
 
@@ -224,7 +241,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     if args.config:
         options |= _config_file(Path(args.config))
     options |= {name: getattr(args, name) for name in FLAGS if getattr(args, name) is not None}
-    options |= dict(_pair("--set", text) for text in args.set)
+    options |= dict(_pair("--set", text, "KEY=VALUE") for text in args.set)
     from manyhot.config import parse_options
 
     return parse_options(options)
@@ -245,10 +262,10 @@ def _config_file(path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _pair(option: str, text: str) -> tuple[str, str]:
+def _pair(option: str, text: str, form: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise UserError(f"{option} {text}: must be {'KEY=VALUE' if option == '--set' else 'COLUMN=KIND'}.")
+        raise UserError(f"{option} {text}: must be {form}.")
     return name, value
 
 

@@ -78,6 +78,13 @@ def _reading(parser: argparse.ArgumentParser) -> None:
         "--root", metavar="FOLDER", help="what image paths are relative to (default: the table)"
     )
     group.add_argument("--labels", metavar="FILE", help="a second table with labels, joined on path or row")
+    group.add_argument(
+        "--map",
+        metavar="COLUMN=FILE",
+        action="append",
+        default=[],
+        help="add what each class of COLUMN stands for, from a table: the class, then such as its tags",
+    )
 
 
 def _labelling(parser: argparse.ArgumentParser) -> None:

@@ -78,6 +78,15 @@ def infer(
     return Schema(_inputs(table, used, image, missing, kinds, ignore), made, tuple(missing))
 
 
+def inputs_only(table: Table) -> Schema:
+    """Return a schema of all columns and no target, for a first look at a table."""
+    if table.pixels is not None:
+        return Schema((Input(PIXELS, "image", table.pixels.shape[1:]),), ())
+    split = split_column(table)
+    names = [name for name in table.names if name != split and not image_columns(table).count(name)]
+    return Schema(tuple(Input(name, feature_kind(table, name)) for name in names), ())
+
+
 def _training_rows(table: Table) -> NDArray[np.bool_] | None:
     """Tell which rows classes may come from: those that are not test; None means all."""
     splits = split_of(table)

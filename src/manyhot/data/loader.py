@@ -42,7 +42,7 @@ class Loader:
         batch_size: int,
         seed: int,
         how: str = "none",
-        device: str = "cpu",
+        device: torch.device | str = "cpu",
         numbers: NDArray[np.int64] | None = None,
     ) -> None:
         self.numbers = np.arange(1, len(x) + 1) if numbers is None else numbers
@@ -88,7 +88,7 @@ class Loader:
         return self._orders[epoch]
 
 
-def in_order(x: NDArray[Any], batch_size: int, device: str = "cpu") -> Iterator[Tensor]:
+def in_order(x: NDArray[Any], batch_size: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
     """Give all rows from first to last, some at a time, for prediction."""
     for first in range(0, len(x), batch_size):
         yield torch.from_numpy(np.ascontiguousarray(x[first : first + batch_size])).to(device)

@@ -6,7 +6,7 @@ ending, or from what a folder holds; each kind is read by a module of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,16 +18,24 @@ from manyhot.data.folder import is_image_name, read_folder
 from manyhot.data.idx import find_idx, read_idx
 from manyhot.data.join import join
 from manyhot.data.jsonl import read_jsonl
+from manyhot.data.mapping import add_mapped
 from manyhot.data.table import Table, from_python
 from manyhot.data.text import column_names, read_text
 from manyhot.errors import UserError, listed, suggest
 
 
-def read(source: object, *, root: str | Path | None = None, labels: str | Path | None = None) -> Table:
+def read(
+    source: object,
+    *,
+    root: str | Path | None = None,
+    labels: str | Path | None = None,
+    maps: Mapping[str, str | Path] | None = None,
+) -> Table:
     """Read a table, a folder of pictures, or data that are in Python already.
 
     `root` is the folder that image paths are relative to, by default the table's own. `labels` names
-    a second table whose columns are joined to this one by the path of the picture or by `row`.
+    a second table whose columns are joined to this one by the path of the picture or by `row`. `maps`
+    names for a column a table of its classes, whose other columns are looked up by the class.
 
     Raises:
         UserError: there is no such file, it is of no known kind, or it cannot be read as what it is.
@@ -44,7 +52,11 @@ def read(source: object, *, root: str | Path | None = None, labels: str | Path |
         table = from_python(source)
         if base is not None:
             table = replace(table, root=base)
-    return table if labels is None else join(table, _read_path(Path(labels), None))
+    if labels is not None:
+        table = join(table, _read_path(Path(labels), None))
+    for column, path in (maps or {}).items():
+        table = add_mapped(table, column, _read_path(Path(path), None))
+    return table
 
 
 def read_parquet(path: Path, root: Path | None = None) -> Table:

@@ -51,9 +51,9 @@ class Validation:
     x: Any
     y: Mapping[str, IntArray]
 
-    def judge(self, model: Model, targets: tuple[Target, ...], config: FitConfig) -> dict[str, Any]:
+    def judge(self, model: Model, targets: tuple[Target, ...]) -> dict[str, Any]:
         """Return the scores of these rows, as `evaluate --json` has them."""
-        probabilities = run(model, targets, self.x, config.device)
+        probabilities = run(model, targets, self.x)
         return {
             "rows": len(self.x),
             "targets": {t.name: metrics.scores(t, self.y[t.name], probabilities[t.name]) for t in targets},
@@ -94,7 +94,7 @@ def train(
             if (step + 1) % STEPS_PER_LINE == 0:
                 _log_step(progress, tell, step + 1, running, rate, started)
         progress.step, progress.epoch = step + 1, progress.epoch + 1
-        scores = validation.judge(model, targets, config)
+        scores = validation.judge(model, targets)
         if _is_best(progress, scores, targets, config):
             best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         progress.seconds += time.perf_counter() - started
@@ -135,7 +135,7 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = rate
     torch.manual_seed(config.seed * 1_000_003 + step)  # dropout, the same after a resume
-    with autocast(config):
+    with autocast(config, batch.x.device):
         logits = model(batch.x)
     logits = {name: value.float() for name, value in logits.items()}
     loss, each = losses.total(
@@ -149,10 +149,9 @@ def _step(
 
 
 @contextmanager
-def autocast(config: FitConfig) -> Iterator[None]:
+def autocast(config: FitConfig, device: torch.device) -> Iterator[None]:
     """Compute in bfloat16 where the configuration says so; weights and losses stay float32."""
-    device = "cpu" if config.device == "auto" else config.device
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16"):
         yield
 
 

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from manyhot.data.read import read
     from manyhot.data.table import Table
     from manyhot.errors import RunError, UserError
+    from manyhot.estimator import ManyhotClassifier
     from manyhot.schema import Input, Schema, Target
 
 _PLACES = {
     "Classifier": "manyhot.classifier",
     "fit": "manyhot.classifier",
+    "ManyhotClassifier": "manyhot.estimator",
     "load": "manyhot.classifier",
     "infer": "manyhot.data.infer",
     "read": "manyhot.data.read",
@@ -40,6 +42,7 @@ _PLACES = {
 __all__ = [
     "Classifier",
     "Input",
+    "ManyhotClassifier",
     "RunError",
     "Schema",
     "Table",

@@ -25,6 +25,7 @@ from manyhot.schema import Schema
 
 FORMAT = 1
 MANIFEST = "manyhot.json"
+MARKS = (MANIFEST, "checkpoints", "history.jsonl")  # one of these is in every folder that a fit began
 CHECKED = ("schema.json", "config.json", "inputs.json", "weights.safetensors")
 
 
@@ -77,8 +78,10 @@ def load(folder: Path) -> Bundle:
         # what the file holds replaces any weights that the run began from
         model = build(inputs, schema.targets, replace(config, weights="none"))
         model.load_state_dict(state)
-    except (SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except UserError:
+        raise
+    except (SafetensorError, RuntimeError, ValueError, TypeError, LookupError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{folder}: the weights do not fit the model ({reason}).") from None
     model.eval()
     return Bundle(schema, config, inputs, model)

@@ -9,9 +9,10 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -125,6 +126,7 @@ class Classifier:
             UserError: the folder exists and `overwrite` is False.
         """
         files.check_out(Path(folder), overwrite)
+        files.check_ours(Path(folder), bundles.MARKS)
         files.clear(Path(folder))
         self._write(Path(folder))
 
@@ -203,12 +205,15 @@ def fit(
     """
     table = _table(data)
     if not isinstance(schema, Schema):
-        schema = infer(table, [schema] if isinstance(schema, str) else schema or ())
+        group = options.get("group")
+        names = [schema] if isinstance(schema, str) else schema or ()
+        schema = infer(table, names, ignore=[group] if group else [])
     folder = None if out is None else Path(out)
     if folder is not None and resume and (folder / bundles.MANIFEST).is_file():
         return load(folder)
-    if folder is not None and not resume:
-        files.check_out(folder, overwrite)
+    if folder is not None:
+        files.check_out(folder, overwrite or resume)
+        files.check_ours(folder, bundles.MARKS)
     device = pick(options.get("device", "auto"))
     prepared = prepare(table, schema, options, progress)
     torch.set_num_threads(prepared.config.threads)
@@ -262,9 +267,12 @@ def _train(
     if folder is None:
         return train(model, loader, validation, prepared.schema.targets, config, tell)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "history.jsonl").open("w", encoding="utf-8") as file:
+    with ExitStack() as stack:
+        file: TextIO | None = None  # opened at the first line, so that a refused --resume leaves the old one
 
         def told(line: Mapping[str, Any]) -> None:
+            nonlocal file
+            file = file or stack.enter_context((folder / "history.jsonl").open("w", encoding="utf-8"))
             file.write(json.dumps(line) + "\n")
             file.flush()
             tell(line)

@@ -30,6 +30,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda", "mps"),
     "unknown_class": ("error", "missing"),
 }
+MAX_SEED = 1 << 32  # seeds of steps are made of it, and must fit into 64 bits
 SMALL_IMAGE = 64  # pixels; up to here images keep their size and have networks of their own
 
 
@@ -78,8 +79,12 @@ class FitConfig:
                 )
         for name in ("epochs", "batch_size", "threads"):
             _require(self, name, at_least=1)
-        for name in ("patience", "size", "weight_decay", "seed"):
+        for name in ("patience", "size", "weight_decay"):
             _require(self, name, at_least=0)
+        _require(self, "seed", at_least=0, below=MAX_SEED)
+        for name, share in self.target_weights.items():
+            if share < 0:
+                raise UserError(f"target_weights.{name} must be at least 0, got {share}.")
         for name in ("validation", "test", "label_smoothing", "dropout", "warmup"):
             _require(self, name, at_least=0, below=1)
         for name in ("learning_rate", "clip"):
@@ -116,8 +121,10 @@ def parse_options(data: object) -> dict[str, Any]:
         name, dot, entry = str(key).partition(".")
         if name not in kinds:
             raise UserError(f"no setting '{key}'{suggest(str(key), kinds)}; there are {listed(kinds, 40)}.")
+        if dot and not kinds[name].startswith("Mapping"):
+            raise UserError(f"{key}: '{name}' is one value and has no '{entry}'.")
         if dot:
-            options.setdefault(name, {})[entry] = _parse(str(key), value, "float")
+            options[name] = {**options.get(name, {}), entry: _parse(str(key), value, "float")}
         else:
             options[name] = _parse(name, value, kinds[name])
     return options

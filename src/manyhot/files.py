@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def write_json(path: Path, document: object) -> None:
 
 def write_with(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -113,6 +114,18 @@ def check_out(path: Path, overwrite: bool) -> None:
             return
         if parent.exists():
             raise UserError(f"{parent} is a file, so {path} cannot be made; choose another --out.")
+
+
+def check_ours(path: Path, marks: Iterable[str]) -> None:
+    """Refuse to replace what manyhot did not write: `--overwrite` must not cost anybody their pictures.
+
+    Raises:
+        UserError: `path` is a file, or a folder with something in it and none of these names.
+    """
+    if path.is_dir() and (not any(path.iterdir()) or any((path / mark).exists() for mark in marks)):
+        return
+    if path.exists():
+        raise UserError(f"{path} was not written by manyhot and is not replaced; choose another --out.")
 
 
 def clear(path: Path) -> None:

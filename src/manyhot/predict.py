@@ -87,9 +87,12 @@ def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
     the probabilities NAME.CLASS, and a column `error` where an input could not be read.
     """
     names = {target.name for target in schema.targets}
-    columns: dict[str, Any] = {
-        f"{name}_given" if name in names else name: column for name, column in table.columns.items()
-    }
+    columns: dict[str, Any] = {}
+    for name, column in table.columns.items():
+        given = f"{name}_given" if name in names else name
+        if given in columns or (given != name and given in table.columns):
+            raise UserError(f"{table.source}: the column '{given}' is in the way of '{name}'; rename it.")
+        columns[given] = column
     if table.pixels is not None:  # without a file a row has only its number to be known by
         columns = {"row": [int(number) for number in table.rows], **columns}
     added: dict[str, Any] = {}

@@ -6,6 +6,7 @@ What a *kind* of target means is not said here: see `targets`, `model.losses` an
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -54,7 +55,15 @@ class Target:
             raise UserError(f"{where}: a binary target has 2 classes, got {len(self.classes)}.")
         if not self.columns:
             raise UserError(f"{where}: names no column.")
-        if not self.temperature > 0:
+        if len(self.columns) > 1 and (self.exclusive or len(self.columns) != len(self.classes)):
+            raise UserError(
+                f"{where}: several columns are for a multilabel target with a class for each, "
+                f"got {len(self.columns)} columns and {len(self.classes)} classes."
+            )
+        wanted = 1 if self.kind == "binary" else len(self.classes)
+        if len(self.thresholds) not in (0, wanted):
+            raise UserError(f"{where}: thresholds must be {wanted} numbers, got {len(self.thresholds)}.")
+        if not 0 < self.temperature < math.inf:
             raise UserError(f"{where}: temperature must be above 0, got {self.temperature}.")
         check_objective(self.objective)
 
@@ -76,6 +85,10 @@ class Input:
         if self.kind not in get_args(InputKind):
             kinds = listed(get_args(InputKind))
             raise UserError(f"input '{self.name}': kind must be one of {kinds}, got '{self.kind}'.")
+        if self.kind == "image" and not (len(self.shape) == 3 and min(self.shape) > 0):
+            raise UserError(
+                f"input '{self.name}': shape must be (height, width, channels), got {self.shape}."
+            )
 
 
 @dataclass(frozen=True)

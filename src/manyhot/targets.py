@@ -27,6 +27,7 @@ Cell = str | tuple[str, ...]
 UnknownClass = Literal["error", "missing"]
 
 UNKNOWN = -1
+PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?|[Tt]rue|[Ff]alse")  # texts that may stand for a typed value
 YES = frozenset({"1", "true", "yes", "y", "t", "positive", "pos", "+"})
 NO = frozenset({"0", "false", "no", "n", "f", "negative", "neg", "-"})
 
@@ -72,7 +73,7 @@ def tags_of(cell: Cell, separators: Sequence[str]) -> tuple[str, ...]:
     (('sky', 'sea'), (), ('a;b',))
     """
     if isinstance(cell, tuple):
-        return cell
+        return tuple(dict.fromkeys(item for item in cell if item.strip()))
     text = cell.strip()
     if text.startswith("[") and text.endswith("]"):
         try:
@@ -80,7 +81,7 @@ def tags_of(cell: Cell, separators: Sequence[str]) -> tuple[str, ...]:
         except ValueError:
             items = None
         if isinstance(items, list):
-            return tuple(str(item) for item in items)
+            return tuple(dict.fromkeys(str(item) for item in items if str(item).strip()))
     pattern = "|".join(re.escape(separator) for separator in separators)
     parts = re.split(pattern, text) if pattern else [text]
     return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
@@ -266,18 +267,17 @@ def _names(target: Target, cell: Cell) -> tuple[str, ...]:
 def _index(target: Target, typed: bool) -> Any:
     """Return a function from a class name to its number, or None for a class that is not there.
 
-    Text is compared as it stands, so that '7' is not '007'. Where the cell or the classes come
+    Text is compared as it stands, and '7' is never '007'. Where the cell or the classes come
     from typed numbers, equal numbers are equal classes, since a missing value alone turns the
     integers of a data frame into floats.
     """
     exact = {name: number for number, name in enumerate(target.classes)}
     if not (typed or target.numeric):
         return exact.get
-    by_number = {number_of(name): number for name, number in exact.items()}
-    by_number.pop(None, None)
+    by_number = {number_of(name): number for name, number in exact.items() if PLAIN.fullmatch(name)}
 
     def index(name: str) -> int | None:
-        return exact.get(name, by_number.get(number_of(name)))
+        return exact.get(name, by_number.get(number_of(name)) if PLAIN.fullmatch(name) else None)
 
     return index
 

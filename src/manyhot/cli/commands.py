@@ -18,7 +18,7 @@ import numpy as np
 
 from manyhot import files
 from manyhot.cli import show
-from manyhot.data.infer import describe, infer, inputs_only
+from manyhot.data.infer import describe, infer, look
 from manyhot.data.read import read
 from manyhot.data.table import Table
 from manyhot.errors import UserError, suggest
@@ -33,11 +33,14 @@ FLAGS = (  # of `fit`, each a setting of the same name
 def inspect(args: argparse.Namespace) -> None:
     """Show how a table is read."""
     table = _read(args, args.data)
-    asked = args.target or args.tags or args.schema or table.targets
-    schema = _schema(args, table) if asked else inputs_only(table)
-    found = {"source": table.source, **describe(table, schema)}
-    if not asked:
-        found["problems"].append("no target is named yet; say what to predict: --target NAME or --tags NAME")
+    if not (args.target or args.tags or args.schema or table.targets):
+        if args.write_schema or args.sheet:
+            raise UserError("name what to predict first: --target NAME or --tags NAME.")
+        found = look(table)
+        show.document(found) if args.json else show.description(found)
+        return
+    schema = _schema(args, table)
+    found = describe(table, schema)
     if args.write_schema:
         files.write_json(Path(args.write_schema), schema.to_json())
     if args.sheet:
@@ -61,7 +64,7 @@ def fit(args: argparse.Namespace) -> None:
     from manyhot.classifier import fit as train  # torch is loaded here, after all cheap mistakes are found
 
     if not args.json:
-        show.description({"source": table.source, **describe(table, schema)}, stderr=True)
+        show.description(describe(table, schema), stderr=True)
     with show.Training() as training:
         classifier = train(
             table,
@@ -287,10 +290,12 @@ def _inputs(args: argparse.Namespace, schema: Schema) -> Table:
     root = (
         Path(args.root)
         if args.root
-        else Path(os.path.commonpath([Path(p).absolute().parent for p in args.inputs]))
+        else Path(
+            os.path.commonpath([Path(os.path.normpath(Path(name).absolute())).parent for name in args.inputs])
+        )
     )
     return Table({}, "INPUT", root=root, rows=np.arange(1, len(args.inputs) + 1)).with_columns(
-        {"image": [str(Path(name).absolute().relative_to(root.absolute())) for name in args.inputs]}
+        {"image": [os.path.relpath(name, root) for name in args.inputs]}
     )
 
 

@@ -19,6 +19,7 @@ from manyhot.errors import RunError
 def run(out: Path, overwrite: bool, seed: int, as_json: bool) -> None:
     """Write the digits, then inspect, fit, evaluate, report and predict; end with the commands run."""
     files.check_out(out, overwrite)
+    files.check_ours(out, ["few.csv"])
     files.clear(out)
     table = write_digits(out, seed)
     show.say(f"wrote 1,797 handwritten digits and {table}, a tenth of its label cells left empty")

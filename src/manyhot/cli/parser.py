@@ -72,6 +72,13 @@ def _command(commands: Commands, name: str, help: str) -> argparse.ArgumentParse
     return parser
 
 
+def _seed(text: str) -> int:
+    """Read a seed; argparse makes the mistake a line."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, got '{text}'")
+    return int(text)
+
+
 def _reading(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("reading")
     group.add_argument(
@@ -119,7 +126,7 @@ def _inspect(commands: Commands) -> None:
     parser.add_argument("--group", metavar="COLUMN", help="rows to be kept together; not a feature")
     parser.add_argument("--write-schema", metavar="FILE", help="write what was found, for editing")
     parser.add_argument("--sheet", metavar="FILE", help="draw sample rows with their labels (PNG)")
-    parser.add_argument("--seed", type=int, default=0, help="which rows are sampled (default: %(default)s)")
+    parser.add_argument("--seed", type=_seed, default=0, help="which rows are sampled (default: %(default)s)")
 
 
 def _fit(commands: Commands) -> None:
@@ -205,4 +212,4 @@ def _demo(commands: Commands) -> None:
     parser = _command(commands, "demo", "Do the whole job once, on 1,797 handwritten digits.")
     parser.add_argument("--out", metavar="DIR", default="manyhot-demo", help="default: %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")

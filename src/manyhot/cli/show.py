@@ -43,8 +43,12 @@ def log_to_stderr() -> None:
 
 
 def document(content: object) -> None:
-    """Print one JSON document on standard output."""
-    print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print one JSON document on standard output; infinite cells of a table are text in it."""
+    try:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(json.loads(json.dumps(content), parse_constant=str), indent=2, ensure_ascii=False)
+    print(text)
 
 
 def say(text: str = "") -> None:
@@ -59,7 +63,14 @@ def description(found: Mapping[str, Any], stderr: bool = False) -> None:
     out.print(
         f"[bold]{escape(found['source'])}[/]: {found['rows']:,} rows" + (f" ({splits})" if splits else "")
     )
-    grid = Grid("input", "kind", "values", box=None, pad_edge=False, header_style="dim")
+    grid = Grid(
+        "input" if found["targets"] else "column",
+        "kind",
+        "values",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+    )
     for item in found["inputs"][:30]:
         grid.add_row(escape(item["name"]), item["kind"], escape(_values(item)))
     out.print(grid)
@@ -69,8 +80,9 @@ def description(found: Mapping[str, Any], stderr: bool = False) -> None:
     for item in found["targets"]:
         known, unknown = f"{item['known']:,}", f"{item['unknown']:,}"
         grid.add_row(escape(item["name"]), item["kind"], known, unknown, escape(_classes(item["classes"])))
-    out.print()
-    out.print(grid)
+    if found["targets"]:
+        out.print()
+        out.print(grid)
     if found.get("unused"):
         out.print(f"\nnot used: {escape(', '.join(found['unused'][:20]))}")
     for problem in found["problems"]:

@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from manyhot.data.columns import ROW, split_column, split_of, why_left_out, words_among_numbers
+from manyhot.data.columns import (
+    ROW,
+    feature_kind,
+    image_columns,
+    split_column,
+    split_of,
+    why_left_out,
+    words_among_numbers,
+)
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
 from manyhot.schema import Input, Schema, Target
@@ -51,6 +59,26 @@ def describe(table: Table, schema: Schema) -> dict[str, Any]:
     summary["unused"] = unused(table, schema)
     summary["problems"] = problems(table, schema)
     return summary
+
+
+def look(table: Table) -> dict[str, Any]:
+    """Summarise a table of which nobody has said yet what to predict: all columns, as `describe` has them."""
+    from manyhot.data.images import measure  # Pillow is not needed for tables
+
+    columns = [Input(PIXELS, "image", table.pixels.shape[1:])] if table.pixels is not None else []
+    pictures = image_columns(table)
+    for name in table.names:
+        if name in pictures:
+            columns.append(Input(name, "image", measure(table, name)))
+        elif name != split_column(table):
+            columns.append(Input(name, feature_kind(table, name)))
+    plain = Schema((), ())
+    hint = "no target is named yet; say what to predict with --target NAME or --tags NAME"
+    return describe(table, plain) | {
+        "inputs": [_describe_input(table, plain, column) for column in columns],
+        "unused": [],
+        "problems": [*table.notes, hint],
+    }
 
 
 def unused(table: Table, schema: Schema) -> list[str]:

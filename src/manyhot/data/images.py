@@ -206,12 +206,15 @@ def picture_paths(table: Table, column: str) -> list[Path | str]:
     root = table.root or Path()
     base = root.resolve()
     out: list[Path | str] = []
+    leaves: dict[Path, bool] = {}  # folders → whether a link on the way leads out of the table's folder
     for index, name in enumerate(table.column(column).to_pylist()):
         if name is None or not str(name).strip():
             out.append("no path")
             continue
         path = Path(base, str(name))
-        if ".." in path.parts or Path(str(name)).is_absolute() or path.is_symlink():
+        if path.parent not in leaves:
+            leaves[path.parent] = not path.parent.resolve().is_relative_to(base)
+        if leaves[path.parent] or ".." in path.parts or path.is_symlink():
             try:
                 path = inside(base, str(name))
             except UserError as error:

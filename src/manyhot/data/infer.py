@@ -21,13 +21,13 @@ from manyhot.data.columns import (
     split_of,
     why_left_out,
 )
-from manyhot.data.describe import describe, problems
+from manyhot.data.describe import describe, look, problems
 from manyhot.data.kinds import Tags, check_separator, target_of
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Input, Schema
 
-__all__ = ["describe", "infer", "problems", "split_column", "split_of"]
+__all__ = ["describe", "infer", "look", "problems", "split_column", "split_of"]
 
 LIKELY = ("label", "labels", "target", "class", "class_name", "category", "tags", "y", "outcome")
 OVERRIDES = ("binary", "multiclass", "multilabel", "number", "category", "image", "ignore")
@@ -76,15 +76,6 @@ def infer(
     check_separator(table, made, separator, missing)
     used = {column for target in made for column in target.columns}
     return Schema(_inputs(table, used, image, missing, kinds, ignore), made, tuple(missing))
-
-
-def inputs_only(table: Table) -> Schema:
-    """Return a schema of all columns and no target, for a first look at a table."""
-    if table.pixels is not None:
-        return Schema((Input(PIXELS, "image", table.pixels.shape[1:]),), ())
-    split = split_column(table)
-    names = [name for name in table.names if name != split and not image_columns(table).count(name)]
-    return Schema(tuple(Input(name, feature_kind(table, name)) for name in names), ())
 
 
 def _training_rows(table: Table) -> NDArray[np.bool_] | None:

@@ -217,6 +217,10 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return _plain(column.cast(kind.value_type))
     if pa.types.is_decimal(kind):
         return column.cast(pa.float64())
+    if pa.types.is_float32(kind) or pa.types.is_float64(kind):
+        return pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
+    if pa.types.is_fixed_size_list(kind):
+        return column.cast(pa.list_(kind.value_type))
     if pa.types.is_null(kind) or pa.types.is_temporal(kind) or kind in (pa.large_string(), pa.string_view()):
         return column.cast(pa.string())
     return column

@@ -40,22 +40,21 @@ def loss(
     >>> round(loss(t, torch.tensor([[0.2, 0.1, -0.1]]), torch.tensor([0])).item(), 5)
     0.97292
     """
+    there = y != UNKNOWN
+    # Where nothing is known the logit is cut out before anything is computed of it, so that even an
+    # infinite one leaves no trace of itself in the loss or the gradient.
+    logits = torch.where(there.reshape(len(y), -1), logits, torch.zeros_like(logits))
     match target.kind:
         case "multiclass":
-            there = y != UNKNOWN
             safe = y.clamp(min=0)
             every = F.cross_entropy(logits, safe, reduction="none", label_smoothing=smoothing)
             amount = there.float() if weight is None else there * weight[safe]
         case "binary" | "multilabel":
-            there = y != UNKNOWN
             wanted = y.clamp(min=0).float() * (1 - smoothing) + smoothing / 2
             every = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
             amount = there.float() if weight is None else there * torch.where(y == 1, weight[1], weight[0])
         case _:
             assert_never(target.kind)
-    # Where nothing is known the entry is cut out, not multiplied by 0, so that even an infinite
-    # logit leaves no trace of itself in the loss or the gradient.
-    every = torch.where(there, every, torch.zeros_like(every))
     return (every * amount).sum() / amount.sum().clamp(min=1e-12)
 
 

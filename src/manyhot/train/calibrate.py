@@ -78,16 +78,17 @@ def fit_thresholds(target: Target, probabilities: FloatArray, y: IntArray) -> Ta
 def _best_cut(scores: FloatArray, truth: IntArray, measure: Measure) -> float:
     """Return the threshold with the highest measure; of equals the one nearest to 0.5.
 
-    Cuts are tried halfway between neighbouring probabilities, 200 of them at most.
+    Cuts are tried halfway between neighbouring probabilities, 200 of them at most, and at the lowest,
+    where every answer is yes.
     """
     there = truth >= 0
     if not (truth[there] == 1).any():
         return 0.5
     values = np.unique(scores[there])
     values = values[:: max(1, len(values) // 200)]
-    cuts = np.append((values[1:] + values[:-1]) / 2, 0.5)
+    cuts = np.concatenate([values[:1], (values[1:] + values[:-1]) / 2, [0.5]])
     found = [(measure(np.where(there, scores >= cut, -1), truth), -abs(cut - 0.5), cut) for cut in cuts]
-    return round(float(max(found)[2]), 6)
+    return float(max(found)[2])  # not rounded, since neighbours may be nearer than any digits kept
 
 
 def _counts(yes: IntArray, given: IntArray) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ numbers as JSON; nothing is pickled.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -58,7 +59,7 @@ class Checkpoints:
         write_with(data, lambda path: save_file(contiguous, path))
         groups = state.optimizer["param_groups"]
         document = {"run": self.run, "sha256": checksum(data), "progress": state.progress, "groups": groups}
-        write_json(self.folder / f"{name}.json", document)
+        write_json(self.folder / f"{name}.json", {"self": _digest(document), **document})
         for old in sorted(self.folder.glob("*.json"))[:-KEEP]:
             old.unlink()
             old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -73,10 +74,10 @@ class Checkpoints:
             data = path.with_suffix(".safetensors")
             try:
                 document = read_json(path)
-                if document["sha256"] != checksum(data):
+                if document.pop("self") != _digest(document) or document["sha256"] != checksum(data):
                     raise ValueError("checksum differs")
                 tensors = _read(data)
-            except (UserError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError, OSError, SafetensorError) as error:
                 log.warning("%s is damaged (%s); going on from the checkpoint before it", path, error)
                 continue
             if document["run"] != self.run:
@@ -86,6 +87,11 @@ class Checkpoints:
                 )
             return _state(document, tensors)
         return None
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    """Return a checksum of the numbers, which have no file of their own to be checked as a whole."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _state(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:

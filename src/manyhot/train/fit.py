@@ -52,8 +52,18 @@ class Validation:
     y: Mapping[str, IntArray]
 
     def judge(self, model: Model, targets: tuple[Target, ...]) -> dict[str, Any]:
-        """Return the scores of these rows, as `evaluate --json` has them."""
+        """Return the scores of these rows, as `evaluate --json` has them.
+
+        Raises:
+            RunError: a probability is not finite, so that the weights are spoilt.
+        """
         probabilities = run(model, targets, self.x)
+        for name, values in probabilities.items():
+            if not np.isfinite(values).all():
+                raise RunError(
+                    f"target '{name}': the probabilities of held-out rows are no longer finite; the best "
+                    "weights so far are kept. Try a smaller learning rate: --set learning_rate=…"
+                )
         return {
             "rows": len(self.x),
             "targets": {t.name: metrics.scores(t, self.y[t.name], probabilities[t.name]) for t in targets},
@@ -76,7 +86,8 @@ def train(
         The history: a dict per logged step and per epoch.
 
     Raises:
-        RunError: a loss or a weight is no longer finite; the message names the step and its rows.
+        RunError: a loss is no longer finite (the message names the step and its rows), or what
+            the weights make of the held-out rows.
     """
     optimizer = optim.optimizer(model, config)
     weights = _class_weights(loader, targets, config)

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manyhot import metrics
 from manyhot.config import FitConfig, resolve
 from manyhot.data import infer, inputs, split
 from manyhot.data.images import Progress, Unreadable
 from manyhot.data.inputs import Inputs
 from manyhot.data.table import Table
-from manyhot.errors import UserError
+from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Schema, Target
 from manyhot.targets import IntArray, UnknownClass, encode, known
 
@@ -59,11 +60,13 @@ def prepare(
         UserError: there is nothing to learn from: no rows, one class only, too many unreadable
             pictures; or an option or a cell is wrong.
     """
+    _check_schema(table, schema)
     given = infer.split_of(table)
     if given is not None:
         given_part = np.array([split.PARTS.index(name) for name in given], dtype=np.int8)
         table, given_part = table.take(given_part != split.TEST), given_part[given_part != split.TEST]
     config = resolve(options, schema, len(table))
+    _check_monitor(schema, config)
     schema = replace(schema, targets=tuple(replace(t, objective=config.objective) for t in schema.targets))
     y = labels(table, schema, config.unknown_class)
     hashes = inputs.row_hashes(schema, table)
@@ -84,6 +87,25 @@ def prepare(
         y = {name: values[keep] for name, values in y.items()}
         _check_parts(part, y, schema.targets)
     return Prepared(table, schema, config, fitted, x, y, part, hashes, names, tuple(notes))
+
+
+def _check_schema(table: Table, schema: Schema) -> None:
+    """Refuse a schema that says too little, as one edited by hand may."""
+    if not schema.targets:
+        raise UserError(f"{table.source}: the schema has no target; name one with --target NAME.")
+    if not schema.inputs:
+        raise UserError(f"{table.source}: the schema has no input to predict from.")
+
+
+def _check_monitor(schema: Schema, config: FitConfig) -> None:
+    """Refuse a score that the monitored target does not have."""
+    name, slash, metric = config.monitor.partition("/")
+    scores = metrics.SINGLE if slash and schema.target(name).exclusive else metrics.TAGS
+    if slash and metric not in scores:
+        raise UserError(
+            f"monitor: target '{name}' has no score '{metric}'{suggest(metric, scores)}; "
+            f"there are {listed(scores)}."
+        )
 
 
 def labels(table: Table, schema: Schema, unknown_class: str) -> dict[str, IntArray]:

@@ -36,6 +36,10 @@ def build_backbone(shape: Shape, config: FitConfig) -> Backbone:
         raise UserError(f"backbone '{name}' is not one for tables{suggest(name, ['mlp'])}; there is 'mlp'.")
     if name in ("cnn", "mnist-cnn") and len(shape) == 1:
         raise UserError(f"backbone '{name}' takes pictures, and these are features; use 'mlp'.")
+    if name in BUILDERS and config.weights not in ("auto", "none"):
+        raise UserError(
+            f"--weights {config.weights}: '{name}' starts from nothing; weights are for timm's names."
+        )
     if name in BUILDERS:
         return BUILDERS[name](shape, config)
     return timm.create(shape, config, known=tuple(BUILDERS))

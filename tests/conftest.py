@@ -1,0 +1,59 @@
+"""Fixtures that many tests share, and the counts at the end of the session."""
+
+import logging
+import shutil
+
+import pytest
+from making import QUICK, counts, infer_options, write_table
+
+
+def pytest_terminal_summary(terminalreporter):
+    if counts["checks"]:
+        terminalreporter.write_line(f"conformance grid: {counts['checks']} checks")
+    if counts["faults"]:
+        terminalreporter.write_line(f"faults: {counts['faults']} cases")
+
+
+@pytest.fixture
+def log_lines():
+    """What the library says on the way; works also after the command line took the logger over."""
+    lines = []
+
+    class Lines(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+
+    log = logging.getLogger("manyhot")
+    handler, level = Lines(), log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    yield lines
+    log.removeHandler(handler)
+    log.setLevel(level)
+
+
+def _fitted(folder, image):
+    import manyhot
+
+    data = write_table(folder, "mixed", 60, image=image, empty=0.1)
+    table = manyhot.read(data)
+    manyhot.fit(table, manyhot.infer(table, **infer_options("mixed")), out=folder / "model", **QUICK)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fitted_tables(tmp_path_factory):
+    """A folder with table.csv and the model trained on it; for reading only."""
+    return _fitted(tmp_path_factory.mktemp("tables"), image=False)
+
+
+@pytest.fixture(scope="session")
+def fitted_pictures(tmp_path_factory):
+    """The same with pictures."""
+    return _fitted(tmp_path_factory.mktemp("pictures"), image=True)
+
+
+@pytest.fixture
+def model(fitted_tables, tmp_path):
+    """A copy of the model for features, to be changed."""
+    return shutil.copytree(fitted_tables / "model", tmp_path / "model")

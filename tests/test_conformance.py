@@ -1,0 +1,178 @@
+"""The grid: every structure of labels × every kind of input, through fit, save, load and predict.
+
+Each check is counted; the number is printed at the end of the session and may not fall.
+"""
+
+import json
+
+import numpy as np
+import pytest
+from making import KINDS, QUICK, counts, infer_options, label_columns, pixels, write_csv, write_table
+
+import manyhot
+from manyhot import metrics
+from manyhot.data.table import from_python
+from manyhot.data.write import write
+from manyhot.targets import decide, decode
+
+ROWS = 60
+FLOOR = 1400  # checks; raise it when the grid grows
+INPUTS = ("table", "image", "pixels")
+STRUCTURES = ("binary", "multiclass", "multilabel", "mixed", "unknown", "unseen", "no targets")
+FILES = (
+    *("manyhot.json", "schema.json", "config.json", "inputs.json", "weights.safetensors", "metrics.json"),
+    *("history.jsonl", "validation.parquet", "report.html", "README.md", "split.csv"),
+)
+ran = set()
+
+
+def check(condition, what):
+    counts["checks"] += 1
+    assert condition, what
+
+
+def parts(rows):
+    return [("train", "train", "val", "train", "test")[i % 5] for i in range(rows)]
+
+
+def make(folder, structure, kind_of_input):
+    """Return the table of one cell of the grid and the kind of its targets."""
+    kind = structure if structure in KINDS else "mixed"
+    empty = 0.4 if structure == "unknown" else 0.0
+    extra = {}
+    if structure == "unseen":
+        labels = label_columns(kind, ROWS)
+        split = parts(ROWS)
+        fruit = ["quince" if part == "test" and i % 2 else labels["fruit"][i] for i, part in enumerate(split)]
+        tags = [
+            "spiky;red" if part == "test" and i % 2 else labels["tags"][i] for i, part in enumerate(split)
+        ]
+        extra = {"split": split, "fruit": fruit, "tags": tags}
+    if kind_of_input == "pixels":
+        return from_python((pixels(ROWS), {**label_columns(kind, ROWS, empty=empty), **extra})), kind
+    return manyhot.read(
+        write_table(folder, kind, ROWS, image=kind_of_input == "image", empty=empty, extra=extra)
+    ), kind
+
+
+@pytest.mark.parametrize("kind_of_input", INPUTS)
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_grid(tmp_path, structure, kind_of_input):
+    table, kind = make(tmp_path, structure, kind_of_input)
+    schema = manyhot.infer(table, **infer_options(kind))
+    check({t.name: t.kind for t in schema.targets} == KINDS[kind], "the kinds of the targets")
+    check(schema.is_image == (kind_of_input != "table"), "what the rows are")
+
+    fitted = manyhot.fit(table, schema, out=tmp_path / "out", **QUICK)
+    for name in FILES:
+        check((tmp_path / "out" / name).is_file(), f"the bundle has {name}")
+    fitted.save(tmp_path / "saved")
+    if structure == "no targets":
+        names = {column for target in schema.targets for column in target.columns}
+        table = manyhot.Table(
+            {name: column for name, column in table.columns.items() if name not in names},
+            table.source,
+            table.root,
+            table.pixels,
+        )
+    before = fitted.predict_proba(table)
+    check(list(before) == [t.name for t in schema.targets], "probabilities of every target in order")
+    for folder in ("out", "saved"):
+        loaded = manyhot.load(tmp_path / folder)
+        after = loaded.predict_proba(table)
+        for target in fitted.schema.targets:
+            check(before[target.name].tobytes() == after[target.name].tobytes(), f"{folder}: equal bits")
+        check(loaded.schema == fitted.schema, f"{folder}: the schema")
+        check(loaded.bundle.config == fitted.bundle.config, f"{folder}: the settings")
+        check(loaded.bundle.inputs == fitted.bundle.inputs, f"{folder}: the inputs")
+        check(loaded.predict(table) == fitted.predict(table), f"{folder}: the answers")
+
+    check_answers(fitted, table, before, tmp_path)
+    if structure != "no targets":
+        check_scores(fitted, table, structure)
+    ran.add((structure, kind_of_input))
+
+
+def check_answers(fitted, table, probabilities, tmp_path):
+    names = fitted.predict(table)
+    answers = fitted.answers(table)
+    wanted = ["row"] if table.pixels is not None else []
+    targets = {target.name for target in fitted.schema.targets}
+    wanted += [f"{name}_given" if name in targets else name for name in table.names]
+    for target in fitted.schema.targets:
+        p = probabilities[target.name]
+        check(p.dtype == np.float32, f"{target.name}: float32")
+        check(p.shape == (len(table), len(target.classes)), f"{target.name}: (N, C)")
+        check(bool(np.isfinite(p).all() and (p >= 0).all() and (p <= 1).all()), f"{target.name}: in [0, 1]")
+        if target.exclusive:
+            check(np.allclose(p.sum(axis=1), 1, atol=1e-5), f"{target.name}: rows sum to 1")
+            check(set(names[target.name]) <= set(target.classes), f"{target.name}: classes by name")
+        else:
+            tags = {tag for text in names[target.name] for tag in text.split(";")} - {"[]"}
+            check(tags <= set(target.classes), f"{target.name}: tags by name")
+        check(names[target.name] == decode(target, decide(target, p)), f"{target.name}: one decide")
+        check(answers.column(target.name).to_pylist() == names[target.name], f"{target.name}: its column")
+        wanted += [target.name, *(f"{target.name}.{name}" for name in target.classes)]
+        for number, name in enumerate(target.classes):
+            column = answers.column(f"{target.name}.{name}").to_pylist()
+            check(np.allclose(column, p[:, number], atol=1e-6), f"{target.name}.{name}: its probability")
+    check(list(answers.names) == wanted, "the columns of the answers, in order")
+    check("error" not in answers.names, "no column of errors where there are none")
+    for ending in (".csv", ".parquet"):
+        write(answers, tmp_path / f"answers{ending}")
+        again = manyhot.read(tmp_path / f"answers{ending}")
+        check(again.names == answers.names, f"{ending}: the names come back")
+        for target in fitted.schema.targets:
+            check(again.column(target.name).to_pylist() == names[target.name], f"{ending}: answers come back")
+
+
+def check_scores(fitted, table, structure):
+    scores = fitted.evaluate(table)
+    check(list(scores) == ["rows", "targets", "overall"], "the keys of the document")
+    check(set(scores["overall"]) == {"exact_match", "loss"}, "the keys of overall")
+    rows = parts(ROWS).count("test") if structure == "unseen" else ROWS
+    check(scores["rows"] == rows, "the rows judged")
+    check(json.loads(json.dumps(scores, allow_nan=False)) == scores, "JSON without NaN")
+    for target in fitted.schema.targets:
+        found = scores["targets"][target.name]
+        check(tuple(found) == (metrics.SINGLE if target.exclusive else metrics.TAGS), f"{target.name}: keys")
+        check(all(v is None or isinstance(v, float) for v in found.values()), f"{target.name}: numbers")
+    if structure != "unseen":
+        return
+    judged = fitted.judge(table)
+    fruit, tags = judged.schema.target("fruit"), judged.schema.target("tags")
+    check(fruit.classes[-1] == "quince" and tags.classes[-1] == "spiky", "the new classes are named")
+    new = judged.y["fruit"] == len(fruit.classes) - 1
+    check(bool(new.any()) and not (judged.y["fruit"] == -1).any(), "wrong, never unknown")
+    answers = decide(fruit, judged.probabilities["fruit"])
+    check(not (answers[new] == judged.y["fruit"][new]).any(), "rows of a new class are wrong")
+    share = float((answers == judged.y["fruit"]).mean())
+    check(abs(scores["targets"]["fruit"]["accuracy"] - share) < 1e-9, "accuracy counts them")
+    check(not (decide(tags, judged.probabilities["tags"])[:, -1] == 1).any(), "a new tag is never answered")
+    missing = fitted.judge(table, unknown_class="missing")
+    check(bool((missing.y["fruit"][new] == -1).all()), "--unknown-class missing passes them over")
+    check(
+        missing.schema.target("fruit").classes == fitted.schema.target("fruit").classes, "and adds no class"
+    )
+
+
+def test_a_mixed_model_answers_features_of_any_source(tmp_path):
+    """A CSV, the same as JSON lines, and the same as a dict give equal bits."""
+    path = write_table(tmp_path, "mixed", ROWS)
+    table = manyhot.read(path)
+    fitted = manyhot.fit(table, manyhot.infer(table, **infer_options("mixed")), **QUICK)
+    first = fitted.predict_proba(path)
+    columns = {name: column.to_pylist() for name, column in table.columns.items()}
+    typed = {
+        name: [None if c is None else float(c) for c in cells] if name in ("width", "weight") else cells
+        for name, cells in columns.items()
+    }
+    for other in (str(path), columns, typed, write_csv(tmp_path / "semi.csv", columns)):
+        for name, values in fitted.predict_proba(other).items():
+            check(values.tobytes() == first[name].tobytes(), f"{name} from another source")
+
+
+def test_the_grid_has_not_shrunk():
+    if len(ran) < len(STRUCTURES) * len(INPUTS):
+        pytest.skip("only a part of the grid was run here")
+    assert counts["checks"] >= FLOOR

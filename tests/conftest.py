@@ -1,10 +1,13 @@
 """Fixtures that many tests share, and the counts at the end of the session."""
 
 import logging
+import os
 import shutil
 
-import pytest
-from making import QUICK, counts, infer_options, write_table
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small are fastest on one core
+
+import pytest  # noqa: E402
+from making import QUICK, counts, infer_options, write_table  # noqa: E402
 
 
 def pytest_terminal_summary(terminalreporter):

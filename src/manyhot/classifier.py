@@ -30,6 +30,7 @@ from manyhot.data.loader import Loader
 from manyhot.data.read import read
 from manyhot.data.table import Table
 from manyhot.data.write import write
+from manyhot.errors import UserError
 from manyhot.judge import Judged, Seen, document, judge
 from manyhot.model.device import pick
 from manyhot.model.network import Model, build
@@ -222,8 +223,7 @@ def fit(
     model = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
     checkpoints = None
     if folder is not None:
-        if not resume:
-            files.clear(folder)
+        files.sweep(folder) if resume else files.clear(folder)
         checkpoints = Checkpoints(folder / "checkpoints", _fingerprint(prepared))
     history = _train(prepared, model, tell or (lambda line: None), folder, checkpoints)
     classifier = _finish(prepared, model, history, table)
@@ -327,8 +327,13 @@ def _row_table(prepared: Prepared) -> Table:
 def _seen(rows: Table) -> Seen:
     if "hash" not in rows.columns:
         return Seen(np.zeros(0, np.uint64), np.zeros(0, object))
-    hashes = [int(value, 16) for value in rows.column("hash").to_pylist()]
-    return Seen(np.array(hashes, np.uint64), np.array(rows.column("split").to_pylist(), object))
+    try:
+        hashes = np.array([int(value, 16) for value in rows.column("hash").to_pylist()], np.uint64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UserError(
+            f"{rows.source}: not the rows of a model ({error}); delete it or train again."
+        ) from None
+    return Seen(hashes, np.array(rows.column("split").to_pylist(), object))
 
 
 def _fingerprint(prepared: Prepared) -> str:

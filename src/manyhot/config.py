@@ -228,7 +228,12 @@ def _power_of_two(value: float, low: int, high: int) -> int:
 
 
 def num_cores() -> int:
-    """Return the cores this process may use, which in a container are fewer than the machine's."""
+    """Return the cores this process may use: OMP_NUM_THREADS where it is set, else those it is given.
+
+    In a container these are fewer than the machine's.
+    """
+    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        return max(1, int(os.environ["OMP_NUM_THREADS"]))
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -20,8 +21,7 @@ from manyhot.classifier import fit
 from manyhot.data.infer import infer
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError
-from manyhot.schema import Input, Schema, Target
-
+from manyhot.schema import Input, Kind, Schema, Target
 
 CHECKS: dict[str, Any] = {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
 
@@ -31,7 +31,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         effort: how long to try, "fast", "balanced" or "best".
-        random_state: the seed, or None for 0.
+        random_state: the seed, a RandomState to draw it from, or None for 0.
         options: more settings of FitConfig by name, such as {"epochs": 5}.
 
     Shape:
@@ -53,7 +53,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         effort: str = "balanced",
-        random_state: int | None = None,
+        random_state: Any = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.effort = effort
@@ -70,8 +70,10 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             table, schema = self._columns(X, y)
         else:
             table, schema = self._arrays(X, y)
-        seed = {} if self.random_state is None else {"seed": int(self.random_state)}
-        self.classifier_ = fit(table, schema, effort=self.effort, **seed, **(self.options or {}))
+        state = self.random_state  # a number is the seed itself, a RandomState draws one
+        seed = state or 0 if isinstance(state, int | None) else int(check_random_state(state).randint(2**31))
+        options: dict[str, Any] = {"effort": self.effort, "seed": seed}
+        self.classifier_ = fit(table, schema, **(options | dict(self.options or {})))
         return self
 
     def predict(self, X: Any) -> Any:
@@ -132,7 +134,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 )
             y = np.ravel(y)
             names = tuple(f"class {number}" for number in range(len(self.classes_)))
-            kind = "binary" if len(names) == 2 else "multiclass"
+            kind: Kind = "binary" if len(names) == 2 else "multiclass"
             target = Target("y", kind, names, ("y",))
             columns = {"y": np.array(names)[np.searchsorted(self.classes_, y)]}
         return table.with_columns(columns), Schema(self._inputs(table), (target,))

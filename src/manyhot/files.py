@@ -17,6 +17,9 @@ from typing import Any
 from manyhot.errors import UserError
 
 
+PART = ".part"  # the ending of a file that is still being written
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file beside its place, sync it, rename it, sync the folder: whole or not at all."""
 
@@ -39,7 +42,7 @@ def write_json(path: Path, document: object) -> None:
 def write_with(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -96,6 +99,12 @@ def inside(root: Path, relative: str) -> Path:
     if not path.is_relative_to(root.resolve()):
         raise UserError(f"'{relative}' leaves the folder {root}; pass --root with a folder that holds it.")
     return path
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half-written in a folder."""
+    for path in folder.rglob(f".*{PART}"):
+        path.unlink(missing_ok=True)
 
 
 def check_out(path: Path, overwrite: bool) -> None:

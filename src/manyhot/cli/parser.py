@@ -113,7 +113,7 @@ def _labelling(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN=KIND",
         action="append",
         default=[],
-        help="read a column as binary, multiclass, multilabel, number, category or ignore",
+        help="read a column as binary, multiclass, multilabel, number, category, image or ignore",
     )
     add("--schema", metavar="FILE", help="all of this from a file that `inspect --write-schema` wrote")
 
@@ -162,8 +162,8 @@ def _fit(commands: Commands) -> None:
 
 def _evaluate(commands: Commands) -> None:
     parser = _command(commands, "evaluate", "Judge a model by rows whose labels are known.")
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("model", metavar="MODEL", help="a folder that `fit` wrote")
+    parser.add_argument("data", metavar="DATA", help="labelled rows, such as those that `fit` was given")
     _reading(parser)
     parser.add_argument(
         "--split", metavar="NAME", help="train, val, test or all (default: test where there is one)"
@@ -178,7 +178,7 @@ def _evaluate(commands: Commands) -> None:
 
 def _predict(commands: Commands) -> None:
     parser = _command(commands, "predict", "Answer for new rows: tables, folders or image files.")
-    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("model", metavar="MODEL", help="a folder that `fit` wrote")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help="tables, folders or image files")
     _reading(parser)
     parser.add_argument(
@@ -189,17 +189,19 @@ def _predict(commands: Commands) -> None:
 
 def _report(commands: Commands) -> None:
     parser = _command(commands, "report", "Write a page about a model: its data, its training, its mistakes.")
-    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("model", metavar="MODEL", help="a folder that `fit` wrote")
     parser.add_argument("data", metavar="DATA", nargs="?", help="rows to judge (default: as fit saw it)")
     _reading(parser)
     parser.add_argument("--split", metavar="NAME", help="train, val, test or all")
-    parser.add_argument("--out", metavar="FILE", default="report.html", help="default: %(default)s")
+    parser.add_argument(
+        "--out", metavar="FILE", default="report.html", help="an HTML file (default: %(default)s)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
 
 
 def _tune(commands: Commands) -> None:
     parser = _command(commands, "tune", "Refit a model's thresholds to an objective, without training.")
-    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("model", metavar="MODEL", help="a folder that `fit` wrote")
     parser.add_argument("data", metavar="DATA", help="labelled rows that training did not see")
     parser.add_argument("--objective", metavar="AIM", required=True, help="as for fit")
     _reading(parser)
@@ -210,6 +212,8 @@ def _tune(commands: Commands) -> None:
 
 def _demo(commands: Commands) -> None:
     parser = _command(commands, "demo", "Do the whole job once, on 1,797 handwritten digits.")
-    parser.add_argument("--out", metavar="DIR", default="manyhot-demo", help="default: %(default)s")
+    parser.add_argument(
+        "--out", metavar="DIR", default="manyhot-demo", help="a folder for all (default: %(default)s)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
     parser.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")

@@ -73,7 +73,9 @@ class TableInputs:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TableInputs:
-        """Read what `to_json` gave."""
+        """Read what `to_json` gave. Raises KeyError or TypeError when it is something else."""
+        if not data["features"]:
+            raise KeyError("features")
         features = (Feature(**{**f, "classes": tuple(f["classes"])}) for f in data["features"])
         return cls(tuple(features), tuple(data["missing"]))
 

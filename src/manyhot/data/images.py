@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from manyhot.config import num_cores
 from manyhot.data.table import Table
@@ -145,13 +146,13 @@ def open_image(path: Path, near: tuple[int, int] | None = None) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata that nobody can mend here
-            image = Image.open(path, formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise UserError(f"{image.width}×{image.height} pixels are more than {MAX_PIXELS:,}")
-            if near is not None:
-                image.draft("L" if image.mode == "L" else "RGB", (near[1], near[0]))
-            image.load()
-            return _flat(ImageOps.exif_transpose(image))
+            with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise UserError(f"{image.width}×{image.height} pixels are more than {MAX_PIXELS:,}")
+                if near is not None:
+                    image.draft("L" if image.mode == "L" else "RGB", (near[1], near[0]))
+                image.load()
+                return _flat(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise UserError("no such file") from None
     except IsADirectoryError:
@@ -181,7 +182,10 @@ def measure(table: Table, column: str) -> tuple[int, int, int]:
             if isinstance(path, Path):
                 with Image.open(path, formats=FORMATS) as image:
                     turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
-                    sizes.append(image.size if turned else image.size[::-1])
+                    width, height = image.size
+                    if isinstance(image, TiffImageFile):  # whose size Pillow has turned already
+                        width, height = image.tag_v2[256], image.tag_v2[257]
+                    sizes.append((width, height) if turned else (height, width))
                     grey = grey and image.mode in GREY_MODES
         except Exception:
             continue
@@ -248,8 +252,10 @@ def picture(table: Table, schema: Schema, index: int, longest: int = 160) -> byt
 def _flat(image: Image.Image) -> Image.Image:
     """Bring any mode to L or RGB: 16 bits and floats keep their range, alpha lies on white."""
     if image.mode.startswith(("I", "F")):
-        levels = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode.startswith("I") else 1.0 if levels.max(initial=0) <= 1 else 255.0
+        levels = np.array(image, dtype=np.float64)
+        levels[np.isnan(levels)] = 0
+        highest = levels[np.isfinite(levels)].max(initial=0)
+        top = 65535.0 if image.mode.startswith("I") else 1.0 if highest <= 1 else 255.0
         return Image.fromarray(np.clip(levels / top * 255, 0, 255).round().astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")

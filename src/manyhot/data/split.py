@@ -100,7 +100,11 @@ def _deal(labels: csc_matrix, sizes: IntArray, fractions: NDArray[np.float64], s
     totals = np.asarray(labels.sum(axis=0)).ravel()
     lacking = np.outer(fractions, totals)  # (P, L): rows with each label that each part should still get
     room = fractions * sizes.sum()  # (P,): rows that each part should still get
-    for label in np.argsort(totals, kind="stable"):
+    pending = np.arange(len(totals))
+    while len(pending):
+        # the label with the fewest rows still to be dealt comes first, as in the paper
+        at = int(np.argmin(lacking[:, pending].sum(axis=0)))
+        label, pending = pending[at], np.delete(pending, at)
         units = labels.indices[labels.indptr[label] : labels.indptr[label + 1]]
         units = rng.permutation(units[part[units] < 0])
         if len(units):

@@ -70,12 +70,12 @@ def prepare(
     schema = replace(schema, targets=tuple(replace(t, objective=config.objective) for t in schema.targets))
     y = labels(table, schema, config.unknown_class)
     hashes = inputs.row_hashes(schema, table)
-    notes = [*table.notes, *_agreement(hashes, y, schema.targets)]
     if given is not None and (given_part == split.VAL).any():
         part = given_part
     else:
         part = _cut(table, schema, config, y, hashes, keep_test=given is None)
     _check_parts(part, y, schema.targets)
+    notes = (*table.notes, *_agreement(hashes, part, y, schema.targets))
 
     size = config.size if schema.is_image else 0
     fitted, x, bad = inputs.fit_transform(schema, table, np.flatnonzero(part == split.TRAIN), size, progress)
@@ -86,7 +86,7 @@ def prepare(
         table, x, part, hashes = table.take(keep), x[keep], part[keep], hashes[keep]
         y = {name: values[keep] for name, values in y.items()}
         _check_parts(part, y, schema.targets)
-    return Prepared(table, schema, config, fitted, x, y, part, hashes, names, tuple(notes))
+    return Prepared(table, schema, config, fitted, x, y, part, hashes, names, notes)
 
 
 def _check_schema(table: Table, schema: Schema) -> None:
@@ -125,17 +125,26 @@ def _cut(
     hashes: NDArray[np.uint64],
     keep_test: bool,
 ) -> NDArray[np.int8]:
-    """Cut validation rows, and test rows where they are asked for; duplicates and groups stay whole."""
+    """Cut validation rows, and test rows where they are asked for; groups stay whole.
+
+    Exact duplicates stay together too, so that no row is judged that was trained on, unless there
+    are so few distinct rows that the parts would not get their share: such a table is one of few
+    categories, where equal rows are no copies.
+    """
     test = config.test if keep_test else 0.0
-    together: list[IntArray] = [hashes.astype(np.int64)]
+    fractions = [1 - config.validation - test, config.validation, test]
+    groups: list[IntArray] = []
     if config.group:
         codes = table.cells(config.group, schema.missing).codes.astype(np.int64)
         alone = len(table) + np.arange(len(table))  # rows without a group are each their own
-        together.append(np.where(codes < 0, alone, codes))
-    if len(np.unique(hashes)) == len(hashes):
-        together = together[1:]
-    fractions = [1 - config.validation - test, config.validation, test]
-    return split.split(schema.targets, y, fractions, config.seed, together)
+        groups.append(np.where(codes < 0, alone, codes))
+    if len(np.unique(hashes)) < len(hashes):
+        together = [*groups, hashes.astype(np.int64)]
+        part = split.split(schema.targets, y, fractions, config.seed, together)
+        shares = np.bincount(part, minlength=len(fractions)) / len(part)
+        if np.allclose(shares, fractions, atol=0.05):
+            return part
+    return split.split(schema.targets, y, fractions, config.seed, groups)
 
 
 def _check_parts(part: NDArray[np.int8], y: Mapping[str, IntArray], targets: tuple[Target, ...]) -> None:
@@ -153,14 +162,19 @@ def _check_parts(part: NDArray[np.int8], y: Mapping[str, IntArray], targets: tup
 
 
 def _agreement(
-    hashes: NDArray[np.uint64], y: Mapping[str, IntArray], targets: tuple[Target, ...]
+    hashes: NDArray[np.uint64],
+    part: NDArray[np.int8],
+    y: Mapping[str, IntArray],
+    targets: tuple[Target, ...],
 ) -> list[str]:
     """Say how many rows are exact duplicates, and how many of those contradict each other."""
     _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     again = counts[inverse] > 1
     if not again.any():
         return []
-    notes = [f"{again.sum()} rows are exact duplicates of others; each set of them stays in one part."]
+    whole = len(np.unique(np.column_stack([inverse, part]), axis=0)) == len(counts)
+    kept = "each set of them stays in one part" if whole else "too many to keep each set of them in one part"
+    notes = [f"{again.sum()} rows are exact duplicates of others; {kept}."]
     for target in targets:
         values = y[target.name].reshape(len(hashes), -1)
         rows = np.flatnonzero(again & known(y[target.name]))

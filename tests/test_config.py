@@ -1,0 +1,139 @@
+"""Settings: what is given stays, what is not follows from the data, and nonsense is refused in a line."""
+
+import json
+import math
+
+import pytest
+
+from manyhot.config import CHOICES, FitConfig, num_cores, parse_options, resolve
+from manyhot.errors import UserError
+from manyhot.schema import Input, Schema, Target
+
+TARGET = Target("y", "multiclass", ("a", "b", "c"), ("y",))
+TABLE = Schema((Input("a", "number"),), (TARGET,))
+SMALL = Schema((Input("a", "image", (28, 28, 1)),), (TARGET,))
+PHOTO = Schema((Input("a", "image", (300, 400, 3)),), (TARGET,))
+
+
+def refused(options, schema=TABLE) -> str:
+    with pytest.raises(UserError) as caught:
+        resolve(options, schema, 100)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_is_given_stays():
+    given = {
+        **{"effort": "fast", "backbone": "mnist-mlp", "epochs": 7, "batch_size": 3, "learning_rate": 0.5},
+        **{"dropout": 0.25, "validation": 0.33, "seed": 9, "precision": "float32", "threads": 1},
+        **{"target_weights": {"y": 2.0}, "monitor": "y/accuracy", "label_smoothing": 0.1, "test": 0.2},
+    }
+    for schema in (TABLE, SMALL, PHOTO):
+        config = resolve(given, schema, 100)
+        assert {name: getattr(config, name) for name in given} == given
+
+
+@pytest.mark.parametrize("effort", CHOICES["effort"])
+@pytest.mark.parametrize("rows", [1, 10, 500, 5_000, 1_000_000])
+@pytest.mark.parametrize("schema", [TABLE, SMALL, PHOTO], ids=["table", "small", "photo"])
+def test_every_number_follows_for_any_number_of_rows(schema, rows, effort):
+    config = resolve({"effort": effort}, schema, rows)
+    assert config.epochs >= 1
+    assert config.batch_size >= 1
+    assert 0 < config.validation < 1
+    assert config.threads == num_cores()
+    assert (config.size > 0) == (schema is PHOTO)
+    assert config == resolve({"effort": effort}, schema, rows)
+
+
+def test_more_effort_is_never_less_training():
+    for schema in (TABLE, SMALL, PHOTO):
+        epochs = [resolve({"effort": effort}, schema, 3_000).epochs for effort in CHOICES["effort"]]
+        assert epochs == sorted(epochs)
+
+
+def test_kinds_of_backbones():
+    assert [resolve({}, schema, 100).backbone for schema in (TABLE, SMALL)] == ["mlp", "cnn"]
+    assert resolve({}, PHOTO, 100).backbone not in ("mlp", "cnn")
+    assert resolve({"size": 32}, PHOTO, 100).backbone == "cnn"
+    assert not resolve({}, TABLE, 100).channels_last
+
+
+def test_json_and_back():
+    for schema in (TABLE, SMALL, PHOTO):
+        config = resolve({"target_weights": {"y": 2}}, schema, 100)
+        assert FitConfig.from_json(json.loads(json.dumps(config.to_json(), allow_nan=False))) == config
+        assert resolve(config.to_json(), schema, 7) == config
+
+
+@pytest.mark.parametrize(
+    ("options", "parsed"),
+    [
+        ({"epochs": "3"}, {"epochs": 3}),
+        ({"epochs": "3.0"}, {"epochs": 3}),
+        ({"epochs": 3.0}, {"epochs": 3}),
+        ({"learning_rate": "1e-3"}, {"learning_rate": 0.001}),
+        ({"channels_last": "Yes"}, {"channels_last": True}),
+        ({"channels_last": False}, {"channels_last": False}),
+        ({"target_weights": '{"y": 2}'}, {"target_weights": {"y": 2.0}}),
+        ({"target_weights.y": "2", "target_weights.z": 1}, {"target_weights": {"y": 2.0, "z": 1.0}}),
+        ({"target_weights": {"y": 1}, "target_weights.z": 3}, {"target_weights": {"y": 1.0, "z": 3.0}}),
+        ({"target_weights.a.b": 1}, {"target_weights": {"a.b": 1.0}}),
+        ({}, {}),
+    ],
+)
+def test_parse_options(options, parsed):
+    assert parse_options(options) == parsed
+
+
+def test_options_that_are_given_are_not_changed():
+    given = {"target_weights": {"y": 1.0}, "target_weights.z": 3}
+    parse_options(given)
+    assert given == {"target_weights": {"y": 1.0}, "target_weights.z": 3}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"epochs": "many"}, "epochs: must be a whole number, got 'many'"),
+        ({"epochs": 2.5}, "whole number"),
+        ({"epochs": True}, "whole number"),
+        ({"epochs": None}, "whole number"),
+        ({"epochs": "inf"}, "whole number"),
+        ({"epochs": "nan"}, "whole number"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"epochs.x": 2}, "'epochs' is one value"),
+        ({"learning_rate": "nan"}, "must be a number"),
+        ({"learning_rate": math.inf}, "must be a number"),
+        ({"learning_rate": 0}, "above 0"),
+        ({"learning_rate": -1}, "above 0"),
+        ({"clip": 0}, "above 0"),
+        ({"dropout": 1}, "below 1"),
+        ({"dropout": -0.1}, "at least 0"),
+        ({"validation": 1}, "below 1"),
+        ({"validation": 0.6, "test": 0.5}, "leave no rows"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"threads": 0}, "at least 1"),
+        ({"seed": -1}, "at least 0"),
+        ({"seed": 10**20}, "seed must be"),
+        ({"channels_last": "perhaps"}, "true or false"),
+        ({"backbone": 3}, "must be text"),
+        ({"effort": "fastt"}, "did you mean 'fast'"),
+        ({"class_weight": "balancd"}, "did you mean 'balanced'"),
+        ({"device": "gpu"}, "device must be one of"),
+        ({"precision": "float16"}, "precision must be one of"),
+        ({"objective": "f1"}, "objective must be one of"),
+        ({"monitor": "accuracy"}, "must be 'loss' or TARGET/METRIC"),
+        ({"monitor": "z/accuracy"}, "no target 'z'"),
+        ({"target_weights": {"z": 1}}, "no target 'z'"),
+        ({"target_weights": {"y": "x"}}, "must be a number"),
+        ({"target_weights": {"y": -1}}, "must be at least 0"),
+        ({"target_weights": "[]"}, "target_weights"),
+        ({"target_weights": "{"}, "target_weights"),
+        ({"target_weights": 3}, "target_weights"),
+        ([], "must be an object"),
+    ],
+)
+def test_nonsense_is_refused_in_a_line(options, words):
+    assert words in refused(options)

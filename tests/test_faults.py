@@ -1,0 +1,442 @@
+"""What people get wrong: one line with the remedy, exit status 2, and nothing half-written.
+
+Each row of the table is a case; their number is printed at the end of the session and may not fall.
+"""
+
+import json
+import os
+import shutil
+
+import pytest
+from making import counts, features, label_columns, pixels, write_csv, write_pictures
+from PIL import Image
+
+from manyhot.cli import main
+
+FLOOR = 130
+FIT = ["--set", "epochs=1", "--set", "threads=1", "--out", "{out}"]
+ROWS = 40
+
+# name → words of the command, words of the message
+FAULTS = {
+    # the command itself
+    "no command": ([], "COMMAND"),
+    "misspelt command": (["fitt", "{zoo}/good.csv"], "did you mean 'fit'"),
+    "no data": (["fit", "--out", "{out}"], "DATA"),
+    "no out": (["fit", "{zoo}/good.csv", "--target", "fruit"], "--out"),
+    "misspelt option": (["fit", "{zoo}/good.csv", "--tagret", "fruit", *FIT], "did you mean '--target'"),
+    "misspelt effort": (["fit", "{zoo}/good.csv", "--effort", "fastest", *FIT], "did you mean 'fast'"),
+    "misspelt class weight": (["fit", "{zoo}/good.csv", "--class-weight", "balance", *FIT], "'balanced'"),
+    "two tables to predict": (["predict", "{model}", "{zoo}/good.csv", "{zoo}/other.csv"], "one table"),
+    "value missing": (["fit", "{zoo}/good.csv", "--target"], "expected one argument"),
+    # files
+    "no such file": (["fit", "{zoo}/goood.csv", "--target", "fruit", *FIT], "did you mean 'good.csv'"),
+    "no such folder": (["inspect", "{zoo}/nowhere/x.csv"], "no such file or folder"),
+    "binary file": (["fit", "{zoo}/binary.csv", "--target", "fruit", *FIT], "NUL bytes"),
+    "no text of any encoding": (["fit", "{zoo}/bytes.csv", "--target", "fruit", *FIT], "UTF-8"),
+    "picture as a table": (["fit", "{zoo}/picture.csv", "--target", "fruit", *FIT], "picture.csv"),
+    "empty file": (["fit", "{zoo}/empty.csv", "--target", "fruit", *FIT], "the file is empty"),
+    "blank lines only": (["fit", "{zoo}/blank.csv", "--target", "fruit", *FIT], "the file is empty"),
+    "header only": (["fit", "{zoo}/header.csv", "--target", "fruit", *FIT], "header and no row"),
+    "header without end of line": (["fit", "{zoo}/header2.csv", "--target", "b", *FIT], "header and no row"),
+    "ragged row": (
+        ["fit", "{zoo}/ragged.csv", "--target", "fruit", *FIT],
+        "row 2: 3 fields, the header has 2",
+    ),
+    "duplicate columns": (["fit", "{zoo}/twice.csv", "--target", "fruit", *FIT], "fruit"),
+    "open quote": (["fit", "{zoo}/quote.csv", "--target", "fruit", *FIT], "never closed"),
+    "unknown ending": (["fit", "{zoo}/table.xlsx", "--target", "fruit", *FIT], "'.xlsx' is no known ending"),
+    "no ending": (["inspect", "{zoo}/README"], "no ending"),
+    "broken JSON lines": (["fit", "{zoo}/broken.jsonl", "--target", "fruit", *FIT], "line 2"),
+    "nested JSON lines": (["fit", "{zoo}/nested.jsonl", "--target", "fruit", *FIT], "nested"),
+    "no Parquet": (["fit", "{zoo}/bad.parquet", "--target", "fruit", *FIT], "cannot be read as Parquet"),
+    "no ARFF": (["fit", "{zoo}/bad.arff", "--target", "fruit", *FIT], "bad.arff"),
+    "folder without pictures": (["fit", "{zoo}/hollow", *FIT], "holds no picture"),
+    "folder of tables": (["fit", "{zoo}/tables", "--target", "fruit", *FIT], "Name one of these files"),
+    "IDX cut short": (["fit", "{zoo}/idx", *FIT], "header promises"),
+    "labels that match nothing": (
+        ["fit", "{zoo}/good.csv", "--labels", "{zoo}/header.csv", "--target", "fruit", *FIT],
+        "header.csv",
+    ),
+    "no such labels": (["fit", "{zoo}/good.csv", "--labels", "{zoo}/no.csv", *FIT], "no.csv"),
+    "no such root": (["fit", "{zoo}/good.csv", "--root", "{zoo}/no", *FIT], "--root"),
+    # targets
+    "no target named": (["fit", "{zoo}/good.csv", *FIT], "no target is named. Name one with --target NAME"),
+    "no such target": (["fit", "{zoo}/good.csv", "--target", "friut", *FIT], "did you mean 'fruit'"),
+    "no such tags": (["fit", "{zoo}/good.csv", "--tags", "tag", *FIT], "did you mean 'tags'"),
+    "no such 0/1 column": (["fit", "{zoo}/good.csv", "--tags", "t=f1,f9", *FIT], "no column 'f9'"),
+    "one 0/1 column": (["fit", "{zoo}/good.csv", "--tags", "t=f1", *FIT], "two columns or more"),
+    "0/1 column twice": (["fit", "{zoo}/good.csv", "--tags", "t=f1,f1", *FIT], "named twice"),
+    "neither 0 nor 1": (["fit", "{zoo}/flags.csv", "--tags", "t=f1,f2", *FIT], "row 3, column 'f2': '7'"),
+    "one class only": (["fit", "{zoo}/oneclass.csv", "--target", "fruit", *FIT], "only one class, 'apple'"),
+    "one tag only": (["fit", "{zoo}/oneclass.csv", "--tags", "fruit", *FIT], "only one class"),
+    "all labels unknown": (["fit", "{zoo}/unknown.csv", "--target", "fruit", *FIT], "all labels are unknown"),
+    "all flags unknown": (["fit", "{zoo}/unknown.csv", "--tags", "t=f1,f2", *FIT], "all labels are unknown"),
+    "all tags are []": (["fit", "{zoo}/notags.csv", "--tags", "fruit", *FIT], "no row has a tag"),
+    "separator that never occurs": (
+        ["fit", "{zoo}/good.csv", "--tags", "tags", "--separator", "#", *FIT],
+        "never occurs",
+    ),
+    "empty separator": (
+        ["fit", "{zoo}/good.csv", "--tags", "tags", "--separator", "", *FIT],
+        "one character",
+    ),
+    "no such kind": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--kind", "width=nubmer", *FIT],
+        "did you mean 'number'",
+    ),
+    "kind of no column": (["fit", "{zoo}/good.csv", "--target", "fruit", "--kind", "w=number", *FIT], "'w'"),
+    "kind without a value": (["fit", "{zoo}/good.csv", "--kind", "width", *FIT], "COLUMN=KIND"),
+    "binary of three": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--kind", "fruit=binary", *FIT],
+        "this has 3",
+    ),
+    "nothing to predict from": (["fit", "{zoo}/only.csv", "--target", "fruit", *FIT], "no column is left"),
+    "a number that is text": (
+        ["fit", "{zoo}/mistyped.csv", "--target", "fruit", "--kind", "width=number", *FIT],
+        "row 4, column 'width': 'wide' is not a number",
+    ),
+    # splits
+    "misspelt split": (["fit", "{zoo}/split.csv", "--target", "fruit", *FIT], "did you mean 'val'"),
+    "split with an empty cell": (["fit", "{zoo}/splitgap.csv", "--target", "fruit", *FIT], "empty cell"),
+    "no train rows": (["fit", "{zoo}/notrain.csv", "--target", "fruit", *FIT], "no row is 'train'"),
+    "too few rows": (["fit", "{zoo}/two.csv", "--target", "fruit", *FIT], "rows are left"),
+    "train labels unknown": (["fit", "{zoo}/late.csv", "--target", "fruit", *FIT], "unknown"),
+    "no such group": (["fit", "{zoo}/good.csv", "--target", "fruit", "--group", "g", *FIT], "no column 'g'"),
+    "one group": (["fit", "{zoo}/group.csv", "--target", "fruit", "--group", "g", *FIT], "rows are left"),
+    "test of all": (["fit", "{zoo}/good.csv", "--target", "fruit", "--test", "1", *FIT], "below 1"),
+    "test and validation of all": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--test", "0.6", "--set", "validation=0.5", *FIT],
+        "leave no rows",
+    ),
+    "no validation": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--set", "validation=0", *FIT],
+        "no val rows",
+    ),
+    # settings
+    "no such backbone": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--backbone", "mpl", *FIT],
+        "did you mean 'mlp'",
+    ),
+    "no such backbone for pictures": (
+        ["fit", "{zoo}/photos.csv", "--target", "fruit", "--backbone", "resnet-18", *FIT],
+        "did you mean 'resnet18",
+    ),
+    "picture backbone for a table": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--backbone", "cnn", *FIT],
+        "takes pictures",
+    ),
+    "weights for a backbone of our own": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--weights", "x.safetensors", *FIT],
+        "x.safetensors",
+    ),
+    "epochs of text": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--epochs", "many", "--out", "{out}"],
+        "whole number",
+    ),
+    "no epochs": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--epochs", "0", "--out", "{out}"],
+        "at least 1",
+    ),
+    "negative seed": (["fit", "{zoo}/good.csv", "--target", "fruit", "--seed", "-1", *FIT], "seed"),
+    "huge seed": (["fit", "{zoo}/good.csv", "--target", "fruit", "--seed", "9" * 30, *FIT], "seed"),
+    "seed of text": (["inspect", "{zoo}/good.csv", "--seed", "x"], "seed"),
+    "no such device": (["fit", "{zoo}/good.csv", "--device", "gpu", *FIT], "device"),
+    "no such objective": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--objective", "micro", *FIT],
+        "did you mean 'micro_f1'",
+    ),
+    "precision without a level": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--objective", "precision", *FIT],
+        "objective must be",
+    ),
+    "no such score": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--monitor", "fruit/acuracy", *FIT],
+        "did you mean 'accuracy'",
+    ),
+    "score of no target": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--monitor", "fruits/accuracy", *FIT],
+        "did you mean 'fruit'",
+    ),
+    "set nonsense": (["fit", "{zoo}/good.csv", "--set", "nonsense", *FIT], "KEY=VALUE"),
+    "set no key": (["fit", "{zoo}/good.csv", "--set", "=3", *FIT], "KEY=VALUE"),
+    "set an unknown key": (
+        ["fit", "{zoo}/good.csv", "--set", "lerning_rate=1", *FIT],
+        "did you mean 'learning_",
+    ),
+    "set a part of a number": (
+        ["fit", "{zoo}/good.csv", "--set", "epochs.x=1", *FIT],
+        "'epochs' is one value",
+    ),
+    "set a rate of text": (
+        ["fit", "{zoo}/good.csv", "--set", "learning_rate=fast", *FIT],
+        "must be a number",
+    ),
+    "set a rate of nan": (["fit", "{zoo}/good.csv", "--set", "learning_rate=nan", *FIT], "must be a number"),
+    "negative target weight": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--set", "target_weights.fruit=-1", *FIT],
+        "at least 0",
+    ),
+    "config with an unknown key": (["fit", "{zoo}/good.csv", "--config", "{zoo}/key.json", *FIT], "'epochs'"),
+    "config of a list": (["fit", "{zoo}/good.csv", "--config", "{zoo}/list.json", *FIT], "settings by name"),
+    "config that is no JSON": (["fit", "{zoo}/good.csv", "--config", "{zoo}/broken.jsonl", *FIT], "not JSON"),
+    "config that is no TOML": (["fit", "{zoo}/good.csv", "--config", "{zoo}/bad.toml", *FIT], "not TOML"),
+    "no such config": (["fit", "{zoo}/good.csv", "--config", "{zoo}/no.json", *FIT], "cannot be read"),
+    "no such TOML": (["fit", "{zoo}/good.csv", "--config", "{zoo}/no.toml", *FIT], "no such file"),
+    "schema and target": (
+        ["fit", "{zoo}/good.csv", "--schema", "{zoo}/schema.json", "--target", "fruit", *FIT],
+        "--schema says all",
+    ),
+    "schema with an unknown key": (
+        ["fit", "{zoo}/good.csv", "--schema", "{zoo}/key.json", *FIT],
+        "unknown key",
+    ),
+    "no such schema": (["fit", "{zoo}/good.csv", "--schema", "{zoo}/no.json", *FIT], "cannot be read"),
+    "schema of another table": (
+        ["fit", "{zoo}/only.csv", "--schema", "{zoo}/schema.json", *FIT],
+        "width",
+    ),
+    "schema without targets": (
+        ["fit", "{zoo}/good.csv", "--schema", "{zoo}/aimless.json", *FIT],
+        "no target",
+    ),
+    "schema without inputs": (["fit", "{zoo}/good.csv", "--schema", "{zoo}/blind.json", *FIT], "no input"),
+    "a class outside the schema": (
+        ["fit", "{zoo}/typo.csv", "--schema", "{zoo}/schema.json", *FIT],
+        "row 6, column 'fruit': 'appel' is not a known class (did you mean 'apple'?)",
+    ),
+    # pictures
+    "all pictures missing": (["fit", "{zoo}/nophotos.csv", "--target", "fruit", *FIT], "--root FOLDER"),
+    "too many pictures missing": (["fit", "{zoo}/fewphotos.csv", "--target", "fruit", *FIT], "more than 5%"),
+    "path that leaves the folder": (
+        ["fit", "{zoo}/leaving.csv", "--target", "fruit", *FIT],
+        "leaves the folder",
+    ),
+    "path of the system": (["fit", "{zoo}/system.csv", "--target", "fruit", *FIT], "leaves the folder"),
+    "two columns of pictures": (
+        ["fit", "{zoo}/pairs.csv", "--target", "fruit", *FIT],
+        "Choose one with --image",
+    ),
+    "image column of numbers": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--image", "f1", *FIT],
+        "can be read",
+    ),
+    "no such image column": (
+        ["fit", "{zoo}/photos.csv", "--target", "fruit", "--image", "imgae", *FIT],
+        "did you mean 'image'",
+    ),
+    "sheet of a table": (
+        ["inspect", "{zoo}/good.csv", "--target", "fruit", "--sheet", "{out}"],
+        "draws pictures",
+    ),
+    # outputs
+    "out is a file": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--out", "{zoo}/good.csv"],
+        "exists already",
+    ),
+    "out is a folder": (["fit", "{zoo}/good.csv", "--target", "fruit", "--out", "{zoo}"], "exists already"),
+    "overwrite the data": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--overwrite", "--out", "{zoo}/good.csv"],
+        "not written by manyhot",
+    ),
+    "overwrite a folder of photos": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--overwrite", "--out", "{zoo}/pictures"],
+        "not written by manyhot",
+    ),
+    "resume into a folder of photos": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--resume", "--out", "{zoo}/pictures"],
+        "not written by manyhot",
+    ),
+    "demo over a folder of photos": (["demo", "--overwrite", "--out", "{zoo}/pictures"], "not written by"),
+    "out below a file": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--out", "{zoo}/good.csv/m"],
+        "is a file",
+    ),
+    "answers exist": (["predict", "{model}", "{zoo}/good.csv", "--out", "{zoo}/other.csv"], "exists already"),
+    "answers of no kind": (
+        ["predict", "{model}", "{zoo}/good.csv", "--out", "{out}.xls"],
+        "must end in one of",
+    ),
+    "report exists": (["report", "{model}", "--out", "{zoo}/other.csv"], "exists already"),
+    # models
+    "no such model": (["predict", "{zoo}/modle", "{zoo}/good.csv"], "no such model"),
+    "model that is a file": (["evaluate", "{zoo}/good.csv", "{zoo}/good.csv"], "is not a manyhot model"),
+    "model that is a folder of photos": (
+        ["tune", "{zoo}/pictures", "{zoo}/good.csv", "--objective", "micro_f1"],
+        "no manyhot.json",
+    ),
+    "model that was changed": (["evaluate", "{zoo}/changed", "{zoo}/good.csv"], "was changed"),
+    "model of a newer format": (["predict", "{zoo}/newer", "{zoo}/good.csv"], "format 99"),
+    "unfinished model": (["report", "{zoo}/unfinished", "--out", "{out}"], "--resume"),
+    # other rows
+    "no such input": (["predict", "{model}", "{zoo}/goood.csv"], "did you mean 'good.csv'"),
+    "a feature is missing": (
+        ["predict", "{model}", "{zoo}/oneclass.csv"],
+        "which the model was trained with",
+    ),
+    "a feature is mistyped": (["predict", "{model}", "{zoo}/mistyped.csv"], "row 4, column 'width': 'wide'"),
+    "pictures for a table model": (["predict", "{model}", "{zoo}/pictures/000.png"], "INPUT must be a table"),
+    "a table for a picture model": (["predict", "{pmodel}", "{zoo}/good.csv"], "no column 'image'"),
+    "no such picture": (["predict", "{pmodel}", "{zoo}/pictures/00.png"], "no such file"),
+    "no labels to evaluate": (["evaluate", "{model}", "{zoo}/bare.csv"], "the labels of target"),
+    "no such split": (["evaluate", "{model}", "{zoo}/good.csv", "--split", "tset"], "split 'tset'"),
+    "no labels to report": (
+        ["report", "{model}", "{zoo}/bare.csv", "--out", "{out}"],
+        "the labels of target",
+    ),
+    "tune to nothing": (
+        ["tune", "{zoo}/unfit", "{zoo}/good.csv", "--objective", "best"],
+        "objective must be",
+    ),
+    "a column in the way": (["predict", "{model}", "{zoo}/clash.csv"], "in the way"),
+    "a given column in the way": (["predict", "{model}", "{zoo}/given.csv"], "in the way"),
+}
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory, fitted_tables):
+    """One of everything that is wrong. Nothing in it may be changed by a command."""
+    folder = tmp_path_factory.mktemp("zoo")
+
+    def table(name, **columns):
+        write_csv(folder / name, columns)
+
+    def raw(name, content):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    base = features(ROWS)
+    labels = label_columns("mixed", ROWS)
+    fruit = labels["fruit"]
+    table("good.csv", **base, **labels)
+    table("other.csv", **base, **labels)
+    table("bare.csv", **base)
+    table("clash.csv", **base, **{"fruit.pear": fruit})
+    table("given.csv", **base, fruit=fruit, fruit_given=fruit)
+    raw("binary.csv", bytes(range(256)) * 4)
+    raw("bytes.csv", b"a,b\n\x81\x8d\x8f,x\n")
+    Image.fromarray(pixels(1)[0, ..., 0]).save(folder / "p.png")
+    raw("picture.csv", (folder / "p.png").read_bytes())
+    raw("empty.csv", "")
+    raw("blank.csv", "\n\n\n")
+    raw("header.csv", "width,fruit\n")
+    raw("header2.csv", "a,b")
+    raw("ragged.csv", "width,fruit\n1,a\n2,b,c\n3,a\n")
+    raw("twice.csv", "fruit,fruit\na,b\nb,a\n")
+    raw("quote.csv", 'width,fruit\n1,"a\n2,b\n')
+    raw("table.xlsx", b"PK\x03\x04")
+    raw("README", "x")
+    raw("broken.jsonl", '{"fruit": "a"}\n{"fruit": \n')
+    raw("nested.jsonl", '{"fruit": {"a": 1}}\n')
+    raw("bad.parquet", b"PAR1 no more")
+    raw("bad.arff", "@relation r\n@attribute a number\n")
+    raw("hollow/.DS_Store", b"x")
+    raw("tables/a.csv", "a,b\n1,2\n")
+    raw("idx/train-images-idx3-ubyte", b"\0\0\x08\x03" + (9).to_bytes(4, "big") * 3 + b"\0" * 20)
+    raw("idx/train-labels-idx1-ubyte", b"\0\0\x08\x01" + (9).to_bytes(4, "big") + b"\0" * 9)
+    table("flags.csv", width=[1, 2, 3, 4], f1=[0, 1, 0, 1], f2=[1, 0, 7, 0])
+    table("oneclass.csv", width=base["width"], fruit=["apple"] * ROWS)
+    table("unknown.csv", width=base["width"], fruit=[None] * ROWS, f1=[None] * ROWS, f2=[None] * ROWS)
+    table("notags.csv", width=base["width"], fruit=["[]"] * ROWS)
+    table("only.csv", fruit=fruit)
+    mistyped = [*base["width"][:3], "wide", *base["width"][4:]]
+    table("mistyped.csv", **{**base, "width": mistyped}, fruit=fruit)
+    half = ["train", "validation"] * (ROWS // 2)
+    table("split.csv", **base, fruit=fruit, split=half)
+    table("splitgap.csv", **base, fruit=fruit, split=["train", None] * (ROWS // 2))
+    table("notrain.csv", **base, fruit=fruit, split=["val", "test"] * (ROWS // 2))
+    late = ["train"] * (ROWS // 2) + ["val"] * (ROWS // 2)
+    table("late.csv", **base, fruit=[None] * (ROWS // 2) + fruit[ROWS // 2 :], split=late)
+    table("two.csv", width=[1, 2], fruit=["a", "b"])
+    table("group.csv", **base, fruit=fruit, g=["same"] * ROWS)
+    table("typo.csv", **base, fruit=[*fruit[:5], "appel", *fruit[6:]])
+    write_pictures(folder, ROWS)
+    names = [f"pictures/{i:03d}.png" for i in range(ROWS)]
+    table("photos.csv", image=names, fruit=fruit)
+    table("nophotos.csv", image=[f"gone/{i}.png" for i in range(ROWS)], fruit=fruit)
+    table("fewphotos.csv", image=[*names[:-3], "a.png", "b.png", "c.png"], fruit=fruit)
+    table("leaving.csv", image=[*names[:-1], "../p.png"], fruit=fruit)
+    table("system.csv", image=[*names[:-1], "/etc/passwd.png"], fruit=fruit)
+    table("pairs.csv", image=names, second=names, fruit=fruit)
+    raw("key.json", '{"epoch": 3}')
+    raw("list.json", "[1, 2]")
+    raw("bad.toml", "epochs = = 3")
+    target = {
+        "name": "fruit",
+        "kind": "multiclass",
+        "classes": ["apple", "pear", "plum"],
+        "columns": ["fruit"],
+    }
+    inputs = [{"name": "width", "kind": "number"}]
+    raw("schema.json", json.dumps({"inputs": inputs, "targets": [target]}))
+    raw("aimless.json", json.dumps({"inputs": inputs, "targets": []}))
+    raw("blind.json", json.dumps({"inputs": [], "targets": [target]}))
+    for name in ("changed", "newer", "unfinished", "unfit"):
+        shutil.copytree(fitted_tables / "model", folder / name)
+    (folder / "changed" / "schema.json").write_text("{}")
+    manifest = json.loads((folder / "newer" / "manyhot.json").read_text()) | {"format": 99}
+    (folder / "newer" / "manyhot.json").write_text(json.dumps(manifest))
+    (folder / "unfinished" / "manyhot.json").unlink()
+    (folder / "unfinished" / "checkpoints").mkdir()
+    return folder
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder): path.stat().st_mtime_ns
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def refused(words, capsys):
+    """Run a command that must be refused; return its message."""
+    try:
+        status = main(words)
+    except SystemExit as stop:  # argparse leaves this way
+        status = stop.code
+    found = capsys.readouterr()
+    lines = found.err.strip("\n").split("\n")
+    assert status == 2, found.err
+    assert found.out == ""
+    assert [line for line in lines if line.startswith("manyhot: ")] == lines[-1:]
+    assert "Traceback" not in found.err
+    return lines
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_one_line_status_2_and_nothing_written(name, zoo, tmp_path, capsys, fitted_tables, fitted_pictures):
+    words, wanted = FAULTS[name]
+    places = {
+        "zoo": zoo,
+        "out": tmp_path / "out",
+        "model": fitted_tables / "model",
+        "pmodel": fitted_pictures / "model",
+    }
+    before = contents(zoo)
+    lines = refused([word.format(**places) for word in words], capsys)
+    counts["faults"] += 1
+    assert wanted in lines[-1]
+    assert lines[-1].rstrip().endswith((".", "`.", ")", "`"))
+    assert list(tmp_path.iterdir()) == []
+    assert contents(zoo) == before
+
+
+@pytest.mark.parametrize("name", [n for n, (words, _) in FAULTS.items() if words and words[0] != "fit"])
+def test_outside_of_fit_the_line_is_the_only_one(name, zoo, tmp_path, capsys, fitted_tables, fitted_pictures):
+    words, _ = FAULTS[name]
+    places = {"zoo": zoo, "out": tmp_path / "out"}
+    places |= {"model": fitted_tables / "model", "pmodel": fitted_pictures / "model"}
+    lines = refused([word.format(**places) for word in words], capsys)
+    assert [line for line in lines if not line.startswith("warning: ")] == lines[-1:]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(zoo, tmp_path, capsys):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    words = ["fit", str(zoo / "good.csv"), "--target", "fruit", "--out", str(tmp_path / "closed" / "m")]
+    assert "cannot be written to" in refused(words, capsys)[-1]
+
+
+def test_the_table_has_not_shrunk():
+    assert len(FAULTS) >= FLOOR

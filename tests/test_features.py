@@ -1,0 +1,141 @@
+"""Columns of numbers and categories: fitted on training rows, the same afterwards, odd cells named."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from making import QUICK, features, label_columns
+
+import manyhot
+from manyhot.data.features import MAX_CATEGORIES, TableInputs, table_inputs
+from manyhot.data.inputs import from_json, row_hashes
+from manyhot.data.table import Table, from_python
+from manyhot.errors import UserError
+from manyhot.model.stems import TableStem
+from manyhot.schema import Input, Schema
+
+SCHEMA = Schema((Input("n", "number"), Input("c", "category")), (), ("?",))
+
+
+def table(n, c, **more) -> Table:
+    return from_python({"n": n, "c": c, **more}, "t.csv")
+
+
+def fitted(n, c, rows=None) -> TableInputs:
+    data = table(n, c)
+    return table_inputs(SCHEMA, data, np.arange(len(data)) if rows is None else np.array(rows))
+
+
+INPUTS = fitted([1.0, 2.0, 3.0, 4.0, None], ["red", "blue", "red", "?", "green"])
+
+
+def test_numbers_are_centred_and_missing_ones_are_nan():
+    x, unreadable = INPUTS.transform(table([2.5, None, "?", " 4 "], ["red"] * 4))
+    assert (x.dtype, x.shape, unreadable) == (np.float32, (4, 2), {})
+    assert x[0, 0] == 0
+    assert np.isnan(x[1:3, 0]).all()
+    assert x[3, 0] > 0
+
+
+def test_categories_have_codes_and_what_is_unknown_is_bucket_0():
+    x, _ = INPUTS.transform(table([1] * 6, ["blue", "green", "red", "never seen", None, "?"]))
+    assert x[:, 1].tolist() == [1, 2, 3, 0, 0, 0]
+
+
+def test_only_training_rows_count():
+    inputs = fitted([1.0, 2.0, 3.0, 1e9, None], ["a", "b", "a", "late", "late"], rows=[0, 1, 2])
+    number, category = inputs.features
+    assert (number.center, number.has_missing, category.classes) == (2, False, ("a", "b"))
+
+
+def test_rare_categories_beyond_the_limit_share_bucket_0():
+    names = [f"c{i:03d}" for i in range(MAX_CATEGORIES + 5)]
+    inputs = fitted([1.0] * (2 * len(names) - 5), names + names[:MAX_CATEGORIES])
+    assert len(inputs.features[1].classes) == MAX_CATEGORIES
+    x, _ = inputs.transform(table([1.0] * len(names), names))
+    assert (x[:, 1] > 0).sum() == MAX_CATEGORIES
+
+
+@pytest.mark.parametrize("values", [[7, 7, 7, 7], [None, None, 1, None], [1e300, -1e300, 0, 1], [5, 5, 5, 9]])
+def test_columns_without_a_spread(values):
+    x, _ = fitted(values, list("abcd")).transform(table(values, list("abcd")))
+    assert np.isfinite(x[:, 0][[v is not None for v in values]]).all()
+
+
+def test_infinite_and_huge_cells_stay_bounded():
+    x, _ = INPUTS.transform(table(["inf", "-inf", "1e308", "-1e308", "nan"], ["red"] * 5))
+    assert np.isnan(x[4, 0])
+    assert np.isfinite(x[:4, 0]).all()
+    assert (np.abs(x[:4, 0]) <= 3.001).all()
+    assert (np.sign(x[:4, 0]) == [1, -1, 1, -1]).all()
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(UserError, match=r"t.csv: lacks 'c', which the model was trained with; there are 'n'"):
+        INPUTS.transform(from_python({"n": [1]}, "t.csv"))
+
+
+def test_a_mistyped_cell_is_named_with_its_row():
+    with pytest.raises(
+        UserError, match=r"t.csv row 3, column 'n': 'three' is not a number.*--missing 'three'"
+    ):
+        INPUTS.transform(table(["1", "2", "three"], ["red"] * 3))
+
+
+def test_extra_columns_and_their_order_are_no_matter():
+    data = table([1, 2], ["red", "blue"])
+    more = from_python({"extra": ["x", "y"], "c": ["red", "blue"], "n": [1, 2]})
+    assert INPUTS.transform(data)[0].tobytes() == INPUTS.transform(more)[0].tobytes()
+
+
+def test_text_and_typed_cells_give_equal_numbers():
+    text = INPUTS.transform(table(["1", "2.50", "", "1e0"], ["red"] * 4))[0]
+    typed = INPUTS.transform(from_python(pd.DataFrame({"n": [1, 2.5, None, 1], "c": ["red"] * 4})))[0]
+    assert text.tobytes() == typed.tobytes()
+
+
+def test_json_and_back():
+    inputs = from_json(json.loads(json.dumps(INPUTS.to_json(), allow_nan=False)))
+    assert inputs == INPUTS
+    data = table([1.5, None], ["red", "x"])
+    assert inputs.transform(data)[0].tobytes() == INPUTS.transform(data)[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    "edit", [{"features": 3}, {"features": [{}]}, {"features": [{"name": "n", "odd": 1}]}]
+)
+def test_json_that_is_no_inputs(edit):
+    with pytest.raises(UserError, match="not the inputs of a model"):
+        from_json(INPUTS.to_json() | edit)
+
+
+def test_the_stem_leaves_no_nan():
+    stem = TableStem(INPUTS)
+    x, _ = INPUTS.transform(table([2.5, None], ["blue", "never seen"]))
+    out = stem(torch.from_numpy(x))
+    assert out.shape == (2, *stem.shape)
+    # number, its flag, then one-hot of unknown, blue, green, red
+    assert out.tolist() == [[0, 0, 0, 1, 0, 0], [0, 1, 1, 0, 0, 0]]
+
+
+def test_hashes_are_of_the_cells_whatever_the_source():
+    data = table([1.0, 2.0, None, 1.0], ["a", "b", None, "a"], y=list("pqrs"))
+    hashes = row_hashes(SCHEMA, data)
+    assert hashes[0] == hashes[3]
+    assert len(set(hashes.tolist())) == 3
+    text = table(["1", "2", "?", "1"], ["a", "b", "", "a"], other=[1, 2, 3, 4])
+    assert (row_hashes(SCHEMA, text) == hashes).all()
+    swapped = row_hashes(SCHEMA, table(["a", "b"], ["1", "2"]))
+    assert not set(swapped.tolist()) & set(hashes.tolist())
+
+
+def test_a_model_answers_rows_with_nothing_known():
+    data = {**features(60), **label_columns("multiclass", 60)}
+    model = manyhot.fit(data, ["fruit"], **QUICK)
+    rows = {"width": [None, "0.5"], "weight": [None, None], "origin": ["the moon", None]}
+    p = model.predict_proba(rows)["fruit"]
+    assert np.isfinite(p).all()
+    embedded = model.embed(rows)
+    assert (embedded.dtype, len(embedded)) == (np.float32, 2)

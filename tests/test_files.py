@@ -1,0 +1,164 @@
+"""Files: whole or not there, nothing left over, and no path that leaves its folder."""
+
+import json
+import os
+import stat
+
+import pytest
+
+from manyhot import files
+from manyhot.errors import UserError
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_writing_makes_folders_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "a" / "b" / "x.txt"
+    files.write_text(path, "ü\n")
+    assert path.read_bytes() == "ü\n".encode()
+    assert names(path.parent) == ["x.txt"]
+    files.write_text(path, "new")
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["x.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are POSIX's")
+def test_permissions_are_those_of_a_usual_file(tmp_path):
+    files.write_text(tmp_path / "ours", "x")
+    (tmp_path / "usual").write_text("x")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("ours", "usual")}
+    assert len(modes) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("x")]
+)
+def test_the_old_file_is_intact_when_writing_fails(tmp_path, error):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+
+    def half(temporary):
+        temporary.write_text("ha")
+        raise error
+
+    with pytest.raises(type(error)):
+        files.write_with(path, half)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["x.txt"]
+
+
+def test_a_failing_sync_or_rename_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="space"):
+        files.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["x.txt"]
+
+
+def test_json(tmp_path):
+    path = tmp_path / "x.json"
+    files.write_json(path, {"a": [1, None, "ü"]})
+    assert files.read_json(path) == {"a": [1, None, "ü"]}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        files.write_json(path, {"a": float("nan")})
+    assert files.read_json(path) == {"a": [1, None, "ü"]}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"a": 1} x'])
+def test_what_is_not_json(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not JSON"):
+        files.read_json(path)
+
+
+def test_json_that_is_missing_a_folder_or_too_large(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        files.read_json(tmp_path / "none.json")
+    with pytest.raises(UserError, match="cannot be read"):
+        files.read_json(tmp_path)
+    (tmp_path / "x.json").write_text(json.dumps("a" * 100))
+    with pytest.raises(UserError, match="larger than"):
+        files.read_json(tmp_path / "x.json", limit_bytes=50)
+
+
+def test_json_lines(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"a": 1}\n\n{"a": 2}\n')
+    assert files.read_json_lines(path) == [{"a": 1}, {"a": 2}]
+    path.write_text('{"a": 1}\n{"a"')
+    with pytest.raises(UserError, match="not JSON lines"):
+        files.read_json_lines(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        files.read_json_lines(tmp_path / "none")
+
+
+def test_checksum(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    assert files.checksum(tmp_path / "x").startswith("ba7816bf")
+
+
+@pytest.mark.parametrize("inner", ["a.png", "sub/a.png", "sub/../a.png", "./a.png", "not there.png"])
+def test_paths_that_stay_inside(tmp_path, inner):
+    (tmp_path / "sub").mkdir()
+    assert files.inside(tmp_path, inner).is_relative_to(tmp_path.resolve())
+
+
+@pytest.mark.parametrize("outer", ["../a.png", "sub/../../a.png", "/etc/passwd", "link/a.png", "file.png"])
+def test_paths_that_leave(tmp_path, outer):
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "a.png").write_bytes(b"x")
+    (root / "link").symlink_to(tmp_path / "out")
+    (root / "file.png").symlink_to(tmp_path / "a.png")
+    with pytest.raises(UserError, match="leaves the folder"):
+        files.inside(root, outer)
+
+
+def test_outputs_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="exists already; pass --overwrite"):
+        files.check_out(tmp_path / "file", overwrite=False)
+    files.check_out(tmp_path / "file", overwrite=True)
+    files.check_out(tmp_path / "new" / "deep", overwrite=False)
+    with pytest.raises(UserError, match="is a file"):
+        files.check_out(tmp_path / "file" / "x", overwrite=False)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(UserError, match="cannot be written to"):
+        files.check_out(tmp_path / "closed" / "x", overwrite=False)
+
+
+def test_only_what_manyhot_wrote_is_replaced(tmp_path):
+    files.check_ours(tmp_path / "none", ["mark"])
+    files.check_ours(tmp_path, ["mark"])
+    (tmp_path / "photo.png").write_bytes(b"x")
+    for path in (tmp_path, tmp_path / "photo.png"):
+        with pytest.raises(UserError, match="not written by manyhot"):
+            files.check_ours(path, ["mark"])
+    (tmp_path / "mark").write_bytes(b"")
+    files.check_ours(tmp_path, ["mark"])
+
+
+def test_clear(tmp_path):
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "x").write_text("x")
+    (tmp_path / "link").symlink_to(target)
+    files.clear(tmp_path / "link")
+    assert (target / "x").exists()
+    files.clear(target)
+    files.clear(target)
+    assert names(tmp_path) == []

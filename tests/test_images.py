@@ -1,0 +1,360 @@
+"""Pictures: every mode and orientation read alike, whatever is broken skipped, counted and named."""
+
+import io
+
+import numpy as np
+import pytest
+from making import QUICK, pixels, write_csv, write_pictures
+from PIL import Image
+
+import manyhot
+from manyhot.data import images
+from manyhot.data.images import ImageInputs, measure, open_image, picture
+from manyhot.data.inputs import from_json, row_hashes
+from manyhot.data.read import read
+from manyhot.errors import UserError
+from manyhot.schema import Input, Schema
+
+SCENE = np.zeros((8, 8, 3), np.uint8)
+SCENE[:4, :, 0], SCENE[:, :4, 1], SCENE[6:, 6:, 2] = 250, 120, 200
+# What must be done to a picture so that EXIF orientation N brings it back upright
+STORED = {
+    1: [],
+    2: [Image.Transpose.FLIP_LEFT_RIGHT],
+    3: [Image.Transpose.ROTATE_180],
+    4: [Image.Transpose.FLIP_TOP_BOTTOM],
+    5: [Image.Transpose.TRANSPOSE],
+    6: [Image.Transpose.ROTATE_90],
+    7: [Image.Transpose.TRANSVERSE],
+    8: [Image.Transpose.ROTATE_270],
+}
+
+
+def table_of(folder, names):
+    return read(write_csv(folder / "t.csv", {"image": names, "n": range(len(names))}))
+
+
+def transform(folder, names, size=(8, 8), channels=3):
+    return ImageInputs("image", size, channels).transform(table_of(folder, names))
+
+
+def reason(path) -> str:
+    with pytest.raises(UserError) as caught:
+        open_image(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def array(path):
+    return np.asarray(open_image(path))
+
+
+# All ways to store a picture
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "webp"])
+def test_the_eight_orientations_give_equal_arrays(tmp_path, ending):
+    big = np.kron(SCENE, np.ones((8, 8, 1), np.uint8))[:, :48]  # (64, 48): not square, so that sides swap
+    names = []
+    for orientation, steps in STORED.items():
+        image = Image.fromarray(big)
+        for step in steps:
+            image = image.transpose(step)
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        names.append(f"{orientation}.{ending}")
+        lossless = {"lossless": True} if ending == "webp" else {"quality": 95} if ending == "jpg" else {}
+        image.save(tmp_path / names[-1], exif=exif, **lossless)
+    x, unreadable = transform(tmp_path, names, size=(64, 48))
+    assert unreadable == {}
+    for other in x[1:]:
+        assert np.abs(other.astype(int) - x[0]).max() <= (40 if ending == "jpg" else 0)
+        assert np.abs(other.astype(int) - x[0]).mean() < 2
+    assert measure(table_of(tmp_path, names), "image") == (64, 48, 3)
+    assert measure(table_of(tmp_path, names[5:6]), "image") == (64, 48, 3)
+
+
+def test_sixteen_bits_keep_their_levels(tmp_path):
+    levels = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    Image.fromarray(levels).save(tmp_path / "b.tif")
+    Image.fromarray(levels).save(tmp_path / "c.pgm")
+    wanted = (levels / 65535 * 255).round()
+    for name in ("a.png", "b.tif", "c.pgm"):
+        assert np.abs(array(tmp_path / name) - wanted).max() <= 1
+        assert len(np.unique(array(tmp_path / name))) == 64
+
+
+def test_floats(tmp_path):
+    grey = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    Image.fromarray(grey).save(tmp_path / "unit.tif")
+    Image.fromarray(grey * 255).save(tmp_path / "bytes.tif")
+    wanted = (grey * 255).round()
+    assert np.abs(array(tmp_path / "unit.tif") - wanted).max() <= 1
+    assert np.abs(array(tmp_path / "bytes.tif") - wanted).max() <= 1
+    grey[0, 0], grey[0, 1] = np.nan, np.inf
+    Image.fromarray(grey).save(tmp_path / "odd.tif")
+    assert np.abs(array(tmp_path / "odd.tif")[1:] - wanted[1:]).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK", "P", "RGBA", "YCbCr", "LAB"])
+def test_colour_modes_look_the_same(tmp_path, mode):
+    ending = {"CMYK": "tif", "YCbCr": "tif", "LAB": "tif"}.get(mode, "png")
+    image = Image.fromarray(SCENE)
+    if mode == "LAB":
+        from PIL import ImageCms
+
+        srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        image = ImageCms.profileToProfile(image, srgb, lab, outputMode="LAB")
+        image.save(tmp_path / "a.tif")
+        assert open_image(tmp_path / "a.tif").mode == "RGB"
+        return
+    image.convert(mode).save(tmp_path / f"a.{ending}")
+    found = open_image(tmp_path / f"a.{ending}")
+    assert found.mode == "RGB"
+    assert np.abs(np.asarray(found).astype(int) - SCENE).mean() < 12
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA"])
+def test_grey_modes(tmp_path, mode):
+    grey = np.zeros((8, 8), np.uint8)
+    grey[:, 4:] = 255
+    Image.fromarray(grey).convert(mode).save(tmp_path / "a.png")
+    x, unreadable = transform(tmp_path, ["a.png"], channels=1)
+    assert unreadable == {}
+    assert (x[0, ..., 0] == grey).all()
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    clear = np.zeros((8, 8, 4), np.uint8)
+    clear[:4, :, 3] = 255
+    Image.fromarray(clear).save(tmp_path / "a.png")
+    assert (array(tmp_path / "a.png")[:4] == 0).all()
+    assert (array(tmp_path / "a.png")[4:] == 255).all()
+    palette = Image.fromarray(SCENE).quantize(4)
+    palette.save(tmp_path / "p.png", transparency=palette.getpixel((7, 7)))
+    assert (array(tmp_path / "p.png")[7, 7] == 255).all()
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp", "tif"])
+def test_of_an_animation_the_first_frame(tmp_path, ending):
+    frames = [Image.fromarray(np.full((8, 8), level, np.uint8)) for level in (50, 200, 120)]
+    lossless = {"lossless": True} if ending == "webp" else {}
+    frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:], **lossless)
+    assert np.abs(array(tmp_path / f"a.{ending}").astype(int) - 50).max() <= 1
+
+
+def test_grey_and_colour_of_one_column(tmp_path):
+    Image.fromarray(SCENE).save(tmp_path / "c.png")
+    Image.fromarray(SCENE[..., 0]).save(tmp_path / "g.png")
+    table = table_of(tmp_path, ["c.png", "g.png"])
+    assert measure(table, "image") == (8, 8, 3)
+    x, _ = transform(tmp_path, ["c.png", "g.png"])
+    assert (x[1] == SCENE[..., :1]).all()
+    assert measure(table_of(tmp_path, ["g.png"]), "image") == (8, 8, 1)
+
+
+# What cannot be read
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """One picture that is right and all kinds that are not: name → a word of the reason."""
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, "PNG")
+    (tmp_path / "right.png").write_bytes(buffer.getvalue())
+    (tmp_path / "short.png").write_bytes(buffer.getvalue()[:2000])
+    jpeg = io.BytesIO()
+    Image.fromarray(noise).save(jpeg, "JPEG")
+    (tmp_path / "short.jpg").write_bytes(jpeg.getvalue()[:1000])
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "page.png").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (tmp_path / "folder.png").mkdir()
+    Image.fromarray(noise).save(tmp_path / "other.pdf")
+    (tmp_path / "pdf.png").write_bytes((tmp_path / "other.pdf").read_bytes())
+    return {
+        "right.png": "",
+        "short.png": "damaged",
+        "short.jpg": "damaged",
+        "empty.png": "empty file",
+        "text.png": "not a picture",
+        "page.png": "not a picture",
+        "pdf.png": "not a picture",
+        "folder.png": "is a folder",
+        "missing.png": "no such file",
+        " ": "no path",
+        "a\0b.png": "damaged",
+    }
+
+
+def test_whatever_is_broken_is_named_with_its_reason(tmp_path, broken):
+    names = [name for name in broken if "\0" not in name]
+    x, unreadable = transform(tmp_path, names)
+    assert set(unreadable) == set(range(1, len(names)))
+    for index, text in unreadable.items():
+        assert broken[names[index]] in text
+        assert "\n" not in text
+        assert not x[index].any()
+    assert x[0].any()
+
+
+def test_a_wrong_ending_is_no_matter(tmp_path):
+    Image.fromarray(SCENE).save(tmp_path / "a.png")
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.png").read_bytes())
+    assert (array(tmp_path / "a.jpg") == SCENE).all()
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    Image.fromarray(SCENE).save(tmp_path / "a.png")
+    monkeypatch.setattr(images, "MAX_PIXELS", 63)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    assert reason(tmp_path / "a.png") == "8×8 pixels are more than 63"
+
+
+def test_pillows_own_bomb_error_is_one_of_ours(tmp_path, monkeypatch):
+    Image.fromarray(SCENE).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+    assert "pixels" in reason(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    "path", ["../a.png", "sub/../../a.png", "/etc/hostname.png", "link/a.png", "a-link.png"]
+)
+def test_a_path_that_leaves_the_folder(tmp_path, path):
+    folder = tmp_path / "data"
+    write_pictures(folder, 2)
+    (tmp_path / "out").mkdir()
+    Image.fromarray(SCENE).save(tmp_path / "out" / "a.png")
+    Image.fromarray(SCENE).save(tmp_path / "a.png")
+    (folder / "sub").mkdir()
+    (folder / "link").symlink_to(tmp_path / "out")
+    (folder / "a-link.png").symlink_to(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"t.csv row 2: .*leaves the folder .*--root"):
+        transform(folder, ["pictures/000.png", path])
+
+
+def test_links_and_absolute_paths_inside_are_allowed(tmp_path):
+    write_pictures(tmp_path, 2)
+    (tmp_path / "link.png").symlink_to(tmp_path / "pictures" / "001.png")
+    (tmp_path / "folder").symlink_to(tmp_path / "pictures")
+    names = ["link.png", str(tmp_path / "pictures/001.png"), "folder/001.png", "folder/../pictures/001.png"]
+    x, unreadable = transform(tmp_path, names)
+    assert unreadable == {}
+    assert (x == x[:1]).all()
+
+
+def test_root(tmp_path):
+    write_pictures(tmp_path / "data", 2)
+    path = write_csv(tmp_path / "tables" / "t.csv", {"image": ["000.png", "001.png"]})
+    x, unreadable = ImageInputs("image", (8, 8), 1).transform(read(path, root=tmp_path / "data" / "pictures"))
+    assert unreadable == {}
+    assert (x == pixels(2)).all()
+
+
+# In training and answering
+
+
+def photos(folder, rows=60, bad=0):
+    names = write_pictures(folder, rows)
+    for number in range(bad):
+        (folder / names[number * 7 + 1]).write_bytes(b"")
+    return write_csv(folder / "t.csv", {"image": names, "y": [("a", "b")[i % 2] for i in range(rows)]})
+
+
+def test_a_few_are_skipped_counted_and_named(tmp_path):
+    fitted = manyhot.fit(str(photos(tmp_path, bad=3)), ["y"], out=tmp_path / "m", **QUICK)
+    assert fitted.run.counts["unreadable"] == 3
+    assert sum(fitted.run.counts.values()) == 60
+    told = [note for note in fitted.run.notes if note.startswith("left out: row")]
+    assert told[0] == "left out: row 2, pictures/001.png: empty file"
+    assert len(told) == 3
+
+
+def test_more_than_a_twentieth_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"4 of 60 pictures cannot be read, more than 5%.*row 2, .*--root"):
+        manyhot.fit(str(photos(tmp_path, bad=4)), ["y"], out=tmp_path / "m", **QUICK)
+    assert not (tmp_path / "m").exists()
+
+
+def test_in_answers_the_row_stays_and_says_why(tmp_path):
+    fitted = manyhot.fit(str(photos(tmp_path / "a")), ["y"], **QUICK)
+    answers = fitted.answers(str(photos(tmp_path / "b", bad=2)))
+    assert len(answers) == 60
+    errors = answers.column("error").to_pylist()
+    assert [i for i, error in enumerate(errors) if error] == [1, 8]
+    assert errors[1] == "empty file"
+    for name in ("y", "y.a", "y.b"):
+        cells = answers.column(name).to_pylist()
+        assert [i for i, cell in enumerate(cells) if cell is None] == [1, 8]
+    assert fitted.predict(str(tmp_path / "b" / "t.csv"))["y"][1] == ""
+
+
+def test_in_scores_they_are_left_out_and_named(tmp_path, log_lines):
+    fitted = manyhot.fit(str(photos(tmp_path / "a")), ["y"], **QUICK)
+    judged = fitted.judge(str(photos(tmp_path / "b", bad=2)))
+    assert (judged.scores["rows"], len(judged.table)) == (58, 58)
+    assert judged.unreadable == {"row 2": "empty file", "row 9": "empty file"}
+    assert any("2 pictures cannot be read" in line for line in log_lines)
+
+
+def test_training_and_answering_read_a_turned_photo_alike(tmp_path):
+    names = write_pictures(tmp_path, 60)
+    image = Image.open(tmp_path / names[0]).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.png", exif=exif)
+    fitted = manyhot.fit(str(photos(tmp_path)), ["y"], **QUICK)
+    p = fitted.predict_proba(str(write_csv(tmp_path / "two.csv", {"image": [names[0], "turned.png"]})))
+    assert p["y"][0].tobytes() == p["y"][1].tobytes()
+
+
+# The rest
+
+
+def test_json_and_back():
+    inputs = ImageInputs("image", (8, 9), 3, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert from_json(inputs.to_json()) == inputs
+    assert inputs.shape == (8, 9, 3)
+    for wrong in ({}, [], None, {"kind": "sound"}, {"kind": "image", "x": 1}):
+        with pytest.raises(UserError, match="not the inputs of a model"):
+            from_json(wrong)
+
+
+def test_mean_and_deviation_are_those_of_the_training_rows():
+    x = pixels(40, channels=3)
+    inputs = ImageInputs("image", (8, 8), 3).standardised(x)
+    assert inputs.mean == pytest.approx((x / 255).mean(axis=(0, 1, 2)), abs=1e-4)
+    assert inputs.std == pytest.approx((x / 255).std(axis=(0, 1, 2)), abs=1e-4)
+    assert min(ImageInputs("image", (8, 8), 1).standardised(np.zeros((3, 8, 8, 1), np.uint8)).std) > 0
+
+
+def test_a_picture_to_look_at(tmp_path):
+    schema = Schema((Input("image", "image", (8, 8, 3)),), ())
+    Image.fromarray(np.kron(SCENE, np.ones((50, 100, 1), np.uint8))).save(tmp_path / "large.png")
+    Image.fromarray(SCENE).save(tmp_path / "small.png")
+    (tmp_path / "bad.png").write_bytes(b"x")
+    table = table_of(tmp_path, ["large.png", "small.png", "bad.png"])
+    with Image.open(io.BytesIO(picture(table, schema, 0))) as image:
+        assert (image.format, image.size) == ("PNG", (160, 80))
+    with Image.open(io.BytesIO(picture(table, schema, 1))) as image:
+        assert image.size[0] > 8
+        assert image.getpixel((0, 0)) == tuple(SCENE[0, 0])
+    assert picture(table, schema, 2) is None
+    held = manyhot.Table({}, pixels=pixels(2))
+    assert picture(held, Schema((Input("pixels", "image", (8, 8, 1)),), ()), 1).startswith(b"\x89PNG")
+
+
+def test_hashes_are_of_the_bytes_whatever_the_name(tmp_path):
+    write_pictures(tmp_path, 3)
+    (tmp_path / "copy.png").write_bytes((tmp_path / "pictures/000.png").read_bytes())
+    table = table_of(tmp_path, ["pictures/000.png", "copy.png", "pictures/001.png", "none.png", "none.png"])
+    hashes = row_hashes(Schema((Input("image", "image", (8, 8, 1)),), ()), table)
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes.tolist())) == 4
+
+
+def test_a_column_without_a_single_picture(tmp_path):
+    with pytest.raises(UserError, match=r"none of the pictures in column 'image' can be read.*--root"):
+        measure(table_of(tmp_path, ["a.png", "b.png"]), "image")

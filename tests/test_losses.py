@@ -1,0 +1,244 @@
+"""Losses against the numbers of textbooks and of torch; unknown entries leave no trace."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from manyhot.model.losses import class_weights, loss, probabilities, total
+from manyhot.schema import Target
+from manyhot.targets import decide
+
+ONE = Target("m", "multiclass", ("a", "b", "c"), ("m",))
+MANY = Target("t", "multilabel", ("a", "b", "c"), ("t",))
+BINARY = Target("b", "binary", ("no", "yes"), ("b",))
+
+
+def logit(p):
+    p = torch.tensor(p, dtype=torch.float64)
+    return torch.log(p / (1 - p))
+
+
+# Facts that the README and the docs state
+
+
+def test_cross_entropy_is_log_softmax_and_negative_log_likelihood():
+    logits, y = torch.tensor([[0.2, 0.1, -0.1]]), torch.tensor([0])
+    assert loss(ONE, logits, y).item() == pytest.approx(0.97292, abs=5e-6)
+    assert loss(ONE, logits, y) == F.nll_loss(F.log_softmax(logits, dim=1), y)
+
+
+@pytest.mark.parametrize(
+    ("logits", "value"),
+    [
+        ([[0.1, 0.2, 0.9], [1.1, 0.1, 0.2], [0.2, 2.1, 0.1]], 0.4966),
+        ([[0.8, 0.2, 0.3], [0.2, 0.3, 0.5], [0.2, 0.2, 0.5]], 1.2389),
+    ],
+)
+def test_cross_entropy_of_good_and_bad_logits(logits, value):
+    assert loss(ONE, torch.tensor(logits), torch.tensor([2, 0, 1])).item() == pytest.approx(value, abs=5e-5)
+
+
+def test_binary_cross_entropy_of_three_tags():
+    y = torch.tensor([[0, 0, 1]])
+    assert loss(MANY, logit([[0.2, 0.6, 0.8]]), y).item() == pytest.approx(0.4542, abs=5e-5)
+    assert -(np.log(0.8) + np.log(0.4) + np.log(0.8)) / 3 == pytest.approx(0.4542, abs=5e-5)
+    assert decide(MANY, np.array([[0.2, 0.6, 0.8]])).tolist() != y.tolist()
+
+
+def test_a_probability_at_the_threshold_is_a_yes_in_the_exact_match():
+    answers = decide(MANY, np.array([[0.2, 0.5, 0.8], [0.4, 0.7, 0.1]]))
+    right = (answers == np.array([[0, 0, 1], [0, 1, 0]])).all(axis=1)
+    assert right.tolist() == [False, True]
+
+
+def test_mean_of_two_rows_is_the_mean_of_the_tags():
+    logits = logit([[0.6293, 0.1712, 0.6457], [0.5994, 0.8830, 0.1837]])
+    y = torch.tensor([[1, 0, 0], [0, 0, 1]])
+    assert loss(MANY, logits, y).item() == pytest.approx(1.0739, abs=5e-5)
+    each = F.binary_cross_entropy(torch.sigmoid(logits), y.double(), reduction="none").mean(dim=0)
+    assert each.mean().item() == pytest.approx(1.0739, abs=5e-5)
+
+
+def test_logits_are_the_ones_to_train_with():
+    logits, y = torch.tensor([[0.3, -1.2, 2.0]]), torch.tensor([[1, 0, 1]])
+    assert loss(MANY, logits, y).item() == pytest.approx(
+        F.binary_cross_entropy(torch.sigmoid(logits), y.float()).item()
+    )
+    far = torch.tensor([[-500.0, 500.0, 0.0]], requires_grad=True)
+    value = loss(MANY, far, torch.tensor([[1, 0, 1]]))
+    value.backward()
+    assert value.item() == pytest.approx(1000.693 / 3, rel=1e-5)
+    assert torch.isfinite(far.grad).all()
+
+
+def test_class_numbers_carry_no_order():
+    logits = torch.tensor([[3.0, 0.0, 0.0]])
+    assert loss(ONE, logits, torch.tensor([1])) == loss(ONE, logits, torch.tensor([2]))
+
+
+# Unknown entries
+
+
+def random_case(target, rows=12, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    width = 1 if target.kind == "binary" else 3
+    logits = torch.randn(rows, width, generator=generator)
+    if target.kind == "multiclass":
+        return logits, torch.randint(0, 3, (rows,), generator=generator)
+    return logits, torch.randint(0, 2, (rows, width), generator=generator)
+
+
+@pytest.mark.parametrize("odd", [0.0, 1e30, float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("target", [ONE, MANY, BINARY], ids=lambda target: target.kind)
+def test_an_unknown_entry_leaves_no_trace(target, odd, weighted):
+    logits, y = random_case(target)
+    rows = torch.arange(12) % 3 == 1
+    y[rows] = -1
+    weight = None
+    if weighted:
+        weight = torch.tensor([1.0, 2.0, 3.0]) if target is ONE else torch.rand(2, logits.shape[1]) + 0.5
+    bad = logits.clone()
+    bad[rows] = odd
+    bad.requires_grad_()
+    clean = logits[~rows].clone().requires_grad_()
+    value, wanted = loss(target, bad, y, 0.1, weight), loss(target, clean, y[~rows], 0.1, weight)
+    value.backward()
+    wanted.backward()
+    assert value.item() == pytest.approx(wanted.item(), rel=1e-6)
+    assert (bad.grad[rows] == 0).all()
+    assert torch.allclose(bad.grad[~rows], clean.grad)
+
+
+def test_an_unknown_tag_beside_known_ones():
+    logits = torch.tensor([[0.3, float("inf"), -2.0], [1.0, 2.0, float("nan")]], requires_grad=True)
+    value = loss(MANY, logits, torch.tensor([[1, -1, 0], [0, 1, -1]]))
+    value.backward()
+    known = torch.tensor([0.3, -2.0, 1.0, 2.0])
+    wanted = F.binary_cross_entropy_with_logits(known, torch.tensor([1.0, 0, 0, 1]))
+    assert value.item() == pytest.approx(wanted.item())
+    assert logits.grad[0, 1] == 0
+    assert logits.grad[1, 2] == 0
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("target", [ONE, MANY, BINARY], ids=lambda target: target.kind)
+def test_nothing_known_is_no_loss_and_no_gradient(target):
+    logits, y = random_case(target)
+    logits.requires_grad_()
+    value = loss(target, logits, torch.full_like(y, -1))
+    value.backward()
+    assert value.item() == 0
+    assert (logits.grad == 0).all()
+
+
+def test_a_whole_target_unknown_leaves_the_others_alone():
+    logits = {"m": random_case(ONE)[0].requires_grad_(), "t": random_case(MANY)[0].requires_grad_()}
+    y = {"m": random_case(ONE)[1], "t": torch.full((12, 3), -1)}
+    value, each = total([ONE, MANY], logits, y)
+    value.backward()
+    assert each["t"].item() == 0
+    assert value == each["m"] == loss(ONE, logits["m"], y["m"])
+    assert (logits["t"].grad == 0).all()
+    assert (logits["m"].grad != 0).any()
+
+
+def test_a_batch_of_which_nothing_is_known():
+    shared = torch.nn.Linear(4, 3)
+    x = torch.ones(5, 4)
+    logits = {"m": shared(x), "t": shared(x)}
+    value, _ = total([ONE, MANY], logits, {"m": torch.full((5,), -1), "t": torch.full((5, 3), -1)})
+    value.backward()
+    assert value.item() == 0
+    assert all((p.grad == 0).all() for p in shared.parameters())
+
+
+def test_the_mean_is_over_known_entries_only():
+    logits, y = random_case(MANY)
+    half = y.clone()
+    half[:6] = -1
+    assert loss(MANY, logits, half).item() == pytest.approx(loss(MANY, logits[6:], y[6:]).item())
+
+
+# Smoothing and weights
+
+
+def test_smoothing_is_torchs():
+    logits, y = random_case(ONE)
+    assert loss(ONE, logits, y, 0.2).item() == pytest.approx(
+        F.cross_entropy(logits, y, label_smoothing=0.2).item()
+    )
+    logits, y = random_case(MANY)
+    wanted = F.binary_cross_entropy_with_logits(logits, y * 0.8 + 0.1)
+    assert loss(MANY, logits, y, 0.2).item() == pytest.approx(wanted.item())
+
+
+def test_weights_are_torchs():
+    logits, y = random_case(ONE)
+    weight = torch.tensor([0.5, 2.0, 1.0])
+    assert loss(ONE, logits, y, 0.0, weight).item() == pytest.approx(
+        F.cross_entropy(logits, y, weight=weight).item()
+    )
+    logits, y = random_case(BINARY)
+    weight = torch.tensor([[1.0], [3.0]])
+    each = F.binary_cross_entropy_with_logits(logits, y.float(), reduction="none")
+    amount = torch.where(y == 1, 3.0, 1.0)
+    wanted = (each * amount).sum() / amount.sum()
+    assert loss(BINARY, logits, y, 0.0, weight).item() == pytest.approx(wanted.item())
+
+
+def test_class_weights_let_all_classes_count_alike():
+    y = np.array([0] * 80 + [1] * 15 + [2] * 5 + [-1] * 10, np.int32)
+    weights = class_weights(ONE, y)
+    assert weights.dtype == np.float32
+    assert np.allclose(weights * [80, 15, 5], 100 / 3)
+    tags = np.array([[1, 0, -1]] * 10 + [[0, 0, 1]] * 30, np.int8)
+    weights = class_weights(MANY, tags)
+    assert weights.shape == (2, 3)
+    assert np.allclose(weights[0, 0] * 30, weights[1, 0] * 10)
+    assert weights[:, 1].tolist() == [0.5, 1]
+    assert weights[:, 2].tolist() == [1, 0.5]
+    assert class_weights(ONE, np.array([0, 0, -1])).tolist() == [1, 1, 1]
+    assert class_weights(BINARY, np.array([[-1]], np.int8)).tolist() == [[1], [1]]
+
+
+def test_targets_can_be_weighed_against_each_other():
+    logits = {"m": random_case(ONE)[0], "t": random_case(MANY)[0]}
+    y = {"m": random_case(ONE)[1], "t": random_case(MANY)[1]}
+    value, each = total([ONE, MANY], logits, y, target_weights={"t": 0.25})
+    assert value.item() == pytest.approx((each["m"] + 0.25 * each["t"]).item())
+
+
+# Probabilities
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
+def test_probabilities(temperature):
+    logits = torch.randn(50, 3, generator=torch.Generator().manual_seed(1)) * 20
+    one = probabilities(Target("m", "multiclass", ("a", "b", "c"), ("m",), temperature=temperature), logits)
+    assert torch.allclose(one, torch.softmax(logits / temperature, dim=1))
+    assert torch.allclose(one.sum(dim=1), torch.ones(50))
+    many = probabilities(Target("t", "multilabel", ("a", "b", "c"), ("t",), temperature=temperature), logits)
+    assert torch.allclose(many, torch.sigmoid(logits / temperature))
+    two = probabilities(Target("b", "binary", ("n", "y"), ("b",), temperature=temperature), logits[:, :1])
+    assert two.shape == (50, 2)
+    assert torch.allclose(two[:, 1], torch.sigmoid(logits[:, 0] / temperature))
+    assert torch.allclose(two.sum(dim=1), torch.ones(50))
+    for found in (one, many, two):
+        assert ((found >= 0) & (found <= 1)).all()
+
+
+def test_a_temperature_changes_no_answer():
+    logits = torch.randn(200, 3, generator=torch.Generator().manual_seed(2))
+    for target in (ONE, MANY):
+        plain = decide(target, probabilities(target, logits).numpy())
+        warm = probabilities(
+            Target(target.name, target.kind, target.classes, ("x",), temperature=4.0), logits
+        )
+        assert (decide(target, warm.numpy()) == plain).all()
+
+
+def test_no_rows():
+    for target, width in ((ONE, 3), (MANY, 3), (BINARY, 1)):
+        assert probabilities(target, torch.zeros(0, width)).shape == (0, len(target.classes))

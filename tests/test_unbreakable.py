@@ -1,0 +1,121 @@
+"""Runs that are killed, or whose disk is full: what resumes ends in the weights of a run left alone."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import manyhot
+from manyhot import files
+from manyhot.data.table import from_python
+from manyhot.errors import RunError
+
+SETTINGS = {"batch_size": 16, "patience": 0, "dropout": 0.2}
+
+
+def rows() -> manyhot.Table:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(240, 4))
+    columns = {f"x{i}": x[:, i] for i in range(4)}
+    return from_python({**columns, "y": np.where(x[:, 0] > 0, "up", "down")})
+
+
+def run(out: Path, resume: bool = False, epochs: int = 6) -> None:
+    manyhot.fit(rows(), ["y"], out=out, resume=resume, epochs=epochs, **SETTINGS)
+
+
+def weights(out: Path) -> dict[str, bytes]:
+    return {name: value.tobytes() for name, value in load_file(out / "weights.safetensors").items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], float]:
+    out = tmp_path_factory.mktemp("undisturbed") / "model"
+    run(tmp_path_factory.mktemp("warm") / "model")  # so that the time below has no first calls in it
+    start = time.perf_counter()
+    run(out)
+    return weights(out), time.perf_counter() - start
+
+
+def killed(out: Path, after: float, resume: bool) -> bool:
+    """Run in a process of its own and kill it after some seconds; tell whether it was killed at work."""
+    child = multiprocessing.get_context("fork").Process(target=run, args=(out, resume))
+    child.start()
+    child.join(after)
+    at_work = child.is_alive()
+    if at_work:
+        os.kill(child.pid or 0, signal.SIGKILL)
+    child.join()
+    return at_work
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("moments", [6, pytest.param(40, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_and_resumed(
+    tmp_path: Path, undisturbed: tuple[dict[str, bytes], float], moments: int
+) -> None:
+    expected, seconds = undisturbed
+    rng = np.random.default_rng(moments)
+    kills = 0
+    for number, share in enumerate(rng.random(moments)):
+        out = tmp_path / str(number)
+        kills += killed(out, share * seconds, resume=False)
+        kills += killed(out, rng.random() * seconds / 2, resume=True)  # and once more on the way
+        run(out, resume=True)
+        assert weights(out) == expected
+        assert not list(out.glob("**/.*")), "temporary files are left"
+    assert kills >= moments // 2
+
+
+def test_resume_of_a_finished_run_changes_nothing(
+    tmp_path: Path, undisturbed: tuple[dict[str, bytes], float]
+) -> None:
+    run(tmp_path / "model")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "model").rglob("*")}
+    run(tmp_path / "model", resume=True)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "model").rglob("*")} == before
+
+
+def test_the_nth_write_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every write of a run fails once with a full disk; the run stops, and goes on when there is room."""
+    sync = os.fsync
+    count, failing = 0, 0
+
+    def full(handle: int) -> None:
+        nonlocal count
+        count += 1
+        if count == failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    run(tmp_path / "whole", epochs=2)
+    expected, writes = weights(tmp_path / "whole"), count
+    assert writes > 10
+    for failing in range(1, writes + 1):
+        out, count = tmp_path / str(failing), 0
+        with pytest.raises((OSError, RunError)):
+            run(out, epochs=2)
+        if (out / "manyhot.json").exists():  # written last, so with it the model is whole
+            manyhot.load(out)
+        else:
+            with pytest.raises(manyhot.UserError):
+                manyhot.load(out)
+        count = writes + failing  # from here on the disk has room
+        run(out, resume=True, epochs=2)
+        assert weights(out) == expected, f"write {failing} of {writes}"
+
+
+def test_old_model_survives_a_refused_overwrite(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    run(out)
+    before = weights(out)
+    with pytest.raises(manyhot.UserError, match="only one class"):
+        manyhot.fit(rows().with_columns({"y": ["up"] * 240}), ["y"], out=out, overwrite=True)
+    assert weights(out) == before

@@ -7,8 +7,8 @@ FOLDER holds MNIST as distributed; without it, scikit-learn's small digits are u
 
     manyhot fit FOLDER --out model && manyhot evaluate model FOLDER
 
-Pixels are normalised by the mean and the deviation of the training rows, which for MNIST are 0.1307 and
-0.3081; they are kept in the model, so that nobody has to know them when it answers.
+Pixels are normalised by the mean and the deviation of (at most 5,000 of) the training rows. Over all of them
+these are 0.1307 and 0.3081; what was found is kept in the model, so nobody has to know it for an answer.
 """
 
 import argparse

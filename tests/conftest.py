@@ -6,8 +6,8 @@ import shutil
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small are fastest on one core
 
-import pytest  # noqa: E402
-from making import QUICK, counts, infer_options, write_table  # noqa: E402
+import pytest
+from making import QUICK, counts, infer_options, write_table
 
 
 def pytest_terminal_summary(terminalreporter):

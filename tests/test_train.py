@@ -161,14 +161,14 @@ def test_the_same_seed_gives_the_same_bits(how):
     assert first.schema == second.schema
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Stands for a kill in the middle of a run."""
 
 
 def stopping_at(epoch):
     def tell(line):
         if line["kind"] == "epoch" and line["epoch"] == epoch:
-            raise Stop
+            raise StopError
 
     return tell
 
@@ -177,9 +177,9 @@ def stopping_at(epoch):
 @pytest.mark.parametrize("epoch", [1, 2, 4])
 def test_a_resumed_run_ends_in_the_same_bits(tmp_path, how, epoch):
     whole = how(out=tmp_path / "whole")
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         how(out=tmp_path / "part", tell=stopping_at(epoch))
-    with pytest.raises(UserError, match="not finished|no manyhot.json"):
+    with pytest.raises(UserError, match=r"not finished|no manyhot.json"):
         manyhot.load(tmp_path / "part")
     told = []
     resumed = how(out=tmp_path / "part", resume=True, tell=told.append)
@@ -200,7 +200,7 @@ def test_resuming_what_is_finished_or_not_begun(tmp_path):
 
 
 def stopped(folder, epoch=3):
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         fit(out=folder, tell=stopping_at(epoch))
     return sorted((folder / "checkpoints").glob("*"))
 
@@ -238,7 +238,7 @@ def test_all_checkpoints_damaged_starts_afresh(tmp_path, log_lines):
 def test_a_checkpoint_of_another_run_is_refused_and_stays(tmp_path, change):
     stopped(tmp_path / "m")
     before = {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match="run with other data or settings; .*--overwrite"):
+    with pytest.raises(UserError, match=r"run with other data or settings; .*--overwrite"):
         fit(out=tmp_path / "m", resume=True, **change)
     assert before == {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
     assert bits(fit(out=tmp_path / "m", overwrite=True)) == bits(fit())

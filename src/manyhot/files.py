@@ -16,7 +16,6 @@ from typing import Any
 
 from manyhot.errors import UserError
 
-
 PART = ".part"  # the ending of a file that is still being written
 
 

@@ -57,6 +57,7 @@ def inspect(args: argparse.Namespace) -> None:
 def fit(args: argparse.Namespace) -> None:
     """Train a classifier and say what to do with it."""
     options = _options(args)
+    args.group = options.get("group")  # --config and --set may name it too
     if not args.resume:
         files.check_out(Path(args.out), args.overwrite)
     table = _read(args, args.data)

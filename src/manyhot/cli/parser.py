@@ -126,7 +126,9 @@ def _inspect(commands: Commands) -> None:
     parser.add_argument("--group", metavar="COLUMN", help="rows to be kept together; not a feature")
     parser.add_argument("--write-schema", metavar="FILE", help="write what was found, for editing")
     parser.add_argument("--sheet", metavar="FILE", help="draw sample rows with their labels (PNG)")
-    parser.add_argument("--seed", type=_seed, default=0, help="which rows are sampled (default: %(default)s)")
+    parser.add_argument(
+        "--seed", metavar="N", type=_seed, default=0, help="which rows are sampled (default: %(default)s)"
+    )
 
 
 def _fit(commands: Commands) -> None:
@@ -216,4 +218,10 @@ def _demo(commands: Commands) -> None:
         "--out", metavar="DIR", default="manyhot-demo", help="a folder for all (default: %(default)s)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
-    parser.add_argument("--seed", type=_seed, default=0, help="default: %(default)s")
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        type=_seed,
+        default=0,
+        help="the same seed, the same run (default: %(default)s)",
+    )

@@ -6,6 +6,7 @@ Prints a line per epoch: the epoch, the test accuracy, the seconds since the fil
 
 import sys
 import time
+from itertools import pairwise
 
 import torch
 from torch import nn, optim
@@ -18,7 +19,7 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = [784, 512, 256, 128, 64, 10]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.view(-1, 784)

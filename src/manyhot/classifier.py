@@ -354,6 +354,8 @@ def estimate(config: FitConfig, rows: int, inputs: Inputs) -> str:
     """Guess how long a run takes, from what its backbone took on one processor with two cores."""
     values = float(np.prod(inputs.shape)) if isinstance(inputs, ImageInputs) else 1.0
     per_row = {"mlp": 8e-6, "mnist-mlp": 3e-5, "mnist-cnn": 1.2e-4, "cnn": 2.5e-7 * values}
-    seconds = rows * config.epochs * per_row.get(config.backbone, 4e-7 * values)
+    per_step = 4e-3  # what a step costs however few its rows are
+    steps = rows * config.epochs / config.batch_size
+    seconds = 3 + steps * per_step + rows * config.epochs * per_row.get(config.backbone, 4e-7 * values)
     unit = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(1, seconds):.0f} s"
     return f"about {unit} on 2 cores if no epoch is skipped"

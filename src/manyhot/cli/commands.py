@@ -92,7 +92,7 @@ def fit(args: argparse.Namespace) -> None:
     elif run is not None:
         for note in run.notes[:10]:
             show.say(f"note: {note}")
-        show.scores(run.judged.scores, "held-out rows (these chose the best epoch)")
+        show.scores(run.judged.scores, "rows held back to choose the best epoch and to calibrate")
         _say_next(args)
 
 
@@ -186,6 +186,11 @@ def tune(args: argparse.Namespace) -> None:
         show.document({"objective": args.objective, "thresholds": found})
     else:
         show.say(f"{args.model} now aims at {args.objective}; its probabilities are as before")
+        for target in classifier.schema.targets:
+            if target.thresholds and not (target.exclusive and len(target.classes) > 2):
+                names = target.classes[-len(target.thresholds) :]
+                cuts = ", ".join(f"{n} {cut:.3f}" for n, cut in zip(names, target.thresholds, strict=True))
+                show.say(f"  {target.name}: yes from {cuts}")
 
 
 def demo(args: argparse.Namespace) -> None:

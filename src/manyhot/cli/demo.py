@@ -6,8 +6,8 @@ was run.
 
 from __future__ import annotations
 
+import csv
 import shlex
-import sys
 from pathlib import Path
 
 from manyhot import files
@@ -30,7 +30,7 @@ def run(out: Path, overwrite: bool, seed: int, as_json: bool) -> None:
     targets = ["--target", "digit", "--target", "even", "--tags", "strokes"]
     commands = [
         ["inspect", data, *targets, "--sheet", str(out / "sheet.png")],
-        ["fit", data, *targets, "--test", "0.2", "--seed", str(seed), "--out", model],
+        ["fit", data, *targets, "--test", "0.2", "--epochs", "30", "--seed", str(seed), "--out", model],
         ["evaluate", model, data],
         ["report", model, data, "--out", str(out / "report.html")],
         ["predict", model, str(few), "--out", str(out / "answers.csv")],
@@ -46,7 +46,14 @@ def run(out: Path, overwrite: bool, seed: int, as_json: bool) -> None:
     if as_json:
         show.document({"out": str(out), "commands": lines})
         return
-    sys.stdout.write((out / "answers.csv").read_text(encoding="utf-8"))
+    with (out / "answers.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        shown = (
+            (name, row[name], row[f"{name}_given"] or "unknown") for name in ("digit", "even", "strokes")
+        )
+        said = ", ".join(f"{name} {answer} (given: {given})" for name, answer, given in shown)
+        print(f"  {row['image']}: {said}")
     print(f"\nLook at {out}/sheet.png and {out}/report.html. These commands did it, and do the same")
     print("with a table of your own:\n")
     for line in lines:

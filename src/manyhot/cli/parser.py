@@ -23,6 +23,9 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("unrecognized arguments: "):
             word = message.split(": ", 1)[1].split()[0]
             message = f"unknown option {word}{suggest(word.split('=')[0], self._words())}"
+            command = next((name for name in sys.argv[1:] if name in self._choices()), "")
+            print(f"manyhot: {message}. See `manyhot {command} --help`.".replace("  ", " "), file=sys.stderr)
+            sys.exit(2)
         elif "invalid choice: " in message:
             given = message.split("invalid choice: ", 1)[1].split(" (", 1)[0].strip("'\"")
             message = message.replace("argument ", "", 1) + suggest(given, self._choices())

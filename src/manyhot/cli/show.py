@@ -83,8 +83,10 @@ def description(found: Mapping[str, Any], stderr: bool = False) -> None:
     if found["targets"]:
         out.print()
         out.print(grid)
-    if found.get("unused"):
-        out.print(f"\nnot used: {escape(', '.join(found['unused'][:20]))}")
+    told = " ".join(found["problems"])
+    unused = [name for name in found["unused"] if f"'{name}'" not in told]
+    if unused:
+        out.print(f"\nnot used: {escape(', '.join(unused[:20]))}")
     for problem in found["problems"]:
         out.print(f"[yellow]note:[/] {escape(problem)}")
 

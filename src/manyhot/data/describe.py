@@ -23,8 +23,9 @@ from manyhot.data.columns import (
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
 from manyhot.schema import Input, Schema, Target
-from manyhot.targets import UNKNOWN, Cells, encode, known, novel, widen
+from manyhot.targets import UNKNOWN, Cells, encode, known, novel, number_of, widen
 
+MANY_NUMBERS = 30  # classes that are all numbers; more look like a quantity
 FEW = 3  # how many of a kind a message names
 EXAMPLES = 5
 
@@ -175,6 +176,8 @@ def _target_problems(table: Table, schema: Schema, target: Target) -> Iterable[s
     single = [name for name in target.classes if counts[name] == 1]
     if single:
         yield f"{where}: {len(single)} {_classes(single)} with one row: {listed(single, FEW)}"
+    if len(target.classes) > MANY_NUMBERS and all(number_of(name) is not None for name in target.classes):
+        yield f"{where}: its {len(target.classes)} classes are all numbers; is it a quantity, not a label?"
 
 
 def spellings(names: Iterable[str]) -> list[list[str]]:

@@ -31,6 +31,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 MAX_PIXELS = 100_000_000  # above this a picture is refused before it is decoded
 FOLDER_COLUMN = "image"  # what the paths of a folder of pictures are called
+MAX_MEASURED = 100_000_000  # values that the mean and the deviation are taken from
 SAMPLE = 200  # pictures whose headers are read to measure a column
 
 Unreadable = dict[int, str]  # position of a row → why its picture could not be read
@@ -83,10 +84,18 @@ class ImageInputs:
         return x, unreadable
 
     def standardised(self, x: NDArray[np.uint8]) -> ImageInputs:
-        """Return the inputs with the mean and deviation of these pictures (at most 5,000 of them)."""
-        sample = x[:: max(1, len(x) // 5_000)].astype(np.float32) / 255
-        std = np.maximum(sample.std(axis=(0, 1, 2)), 1e-3)
-        return replace(self, mean=_rounded(sample.mean(axis=(0, 1, 2))), std=_rounded(std))
+        """Return the inputs with the mean and deviation of these pictures (of some, where they are many)."""
+        sample = x[:: max(1, x.size // MAX_MEASURED)].reshape(-1, self.channels)
+        levels = np.arange(256) / 255
+        mean, std = [], []
+        for channel in range(self.channels):
+            counts = np.zeros(256)
+            for part in np.array_split(sample[:, channel], max(1, len(sample) // 1_000_000)):
+                counts += np.bincount(part, minlength=256)
+            middle = float(counts @ levels / counts.sum())
+            mean.append(round(middle, 4))
+            std.append(round(max(float(counts @ (levels - middle) ** 2 / counts.sum()) ** 0.5, 1e-3), 4))
+        return replace(self, mean=tuple(mean), std=tuple(std))
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict that `from_json` reads back."""
@@ -266,7 +275,3 @@ def _flat(image: Image.Image) -> Image.Image:
 
 def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-
-
-def _rounded(values: NDArray[np.floating[Any]]) -> tuple[float, ...]:
-    return tuple(round(float(value), 4) for value in values)

@@ -16,7 +16,7 @@ from manyhot.model.backbones.base import Backbone
 
 Shape = tuple[int, ...]  # (D,) for features, (C, H, W) for pictures
 
-# The two named mnist-* are rows A and C of the README's table, as people write them by hand.
+# The two named mnist-* are the networks that people write for MNIST by hand, for comparing like with like.
 BUILDERS: dict[str, Callable[[Shape, FitConfig], Backbone]] = {
     "mlp": mlp.mlp,
     "cnn": cnn.cnn,

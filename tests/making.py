@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-QUICK = {"effort": "fast", "epochs": 1, "batch_size": 16, "threads": 1}  # a core is shared with others
+QUICK = {"effort": "fast", "epochs": 1, "batch_size": 16, "threads": 1}
 ROW_OPTIONS = ["--epochs", "1", "--effort", "fast", "--set", "batch_size=16", "--set", "threads=1"]
 SIDE = 8
 counts = {"checks": 0, "faults": 0}  # printed at the end of the session, see conftest

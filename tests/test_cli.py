@@ -335,7 +335,7 @@ def test_a_pipe_that_closes_is_no_error(fitted_tables):
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_fit_says_how_to_go_on_and_does(tmp_path, sent, status):
+def test_an_interrupted_fit_says_how_to_go_on(tmp_path, sent, status):
     table, model = write_table(tmp_path, "multiclass", 60), tmp_path / "a model"
     words = ["fit", table, "--target", "fruit", "--seed", "5", "--set", "threads=1", "--set", "patience=0"]
     with process(*words, "--set", "batch_size=4", "--epochs", "100000", "--out", model) as running:

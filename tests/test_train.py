@@ -250,7 +250,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_stays(tmp_path, change):
 def spoil(monkeypatch, at_step, value=float("nan")):
     original = loop._step
 
-    def spoilt(model, optimizer, batch, targets, config, weights, rate, step):
+    def spoilt(model, optimizer, batch, targets, config, weights, rate, step, *rest):
         loss, each = original(model, optimizer, batch, targets, config, weights, rate, step)
         if step == at_step:
             with torch.no_grad():

@@ -119,3 +119,62 @@ def test_old_model_survives_a_refused_overwrite(tmp_path: Path) -> None:
     with pytest.raises(manyhot.UserError, match="only one class"):
         manyhot.fit(rows().with_columns({"y": ["up"] * 240}), ["y"], out=out, overwrite=True)
     assert weights(out) == before
+
+
+def test_the_old_model_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    run(out)
+    before = weights(out)
+
+    def stop(line: dict) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        manyhot.fit(rows(), ["y"], out=out, overwrite=True, tell=stop, epochs=3, **SETTINGS)
+    manyhot.load(out)
+    assert weights(out) == before
+    run(out, resume=True, epochs=3)  # the interrupted run goes on, and replaces it
+    assert weights(out) != before
+
+
+def test_tuning_killed_between_its_writes_leaves_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "model"
+    run(out)
+    tuned = manyhot.load(out).tune(rows(), "macro_f1")
+    sync, failing = os.fsync, 0
+    count = 0
+
+    def full(handle: int) -> None:
+        nonlocal count
+        count += 1
+        if count == failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    for number in range(1, 9):
+        count, failing = 0, number
+        with pytest.raises(OSError, match="No space"):
+            tuned.update(out)
+        assert manyhot.load(out).schema.targets[0].objective in ("hamming", "macro_f1")
+    failing = 0
+    tuned.update(out)
+    assert manyhot.load(out).schema == tuned.schema
+
+
+def test_save_over_a_model_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "model"
+    run(out)
+    before = weights(out)
+    classifier = manyhot.load(out)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        classifier.save(out, overwrite=True)
+    assert weights(out) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

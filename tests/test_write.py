@@ -84,9 +84,8 @@ def test_a_file_for_a_spreadsheet(tmp_path, ending):
 
 def test_the_class_minus_one_stays_a_number(tmp_path):
     write(from_python({"y": ["-1", "1"], "n": [-1, 1], "f": [-0.5, 0.5]}), tmp_path / "t.csv")
-    assert (tmp_path / "t.csv").read_text() == '"y","n","f"\n-1,-1,-0.5\n1,1,0.5\n'.replace('"', "") or (
-        "'" not in (tmp_path / "t.csv").read_text()
-    )
+    assert "'" not in (tmp_path / "t.csv").read_text()
+    assert read(tmp_path / "t.csv").column("y").to_pylist() == ["-1", "1"]
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])

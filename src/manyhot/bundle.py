@@ -19,7 +19,7 @@ from manyhot.config import FitConfig
 from manyhot.data import inputs as inputs_module
 from manyhot.data.inputs import Inputs
 from manyhot.errors import UserError, suggest
-from manyhot.files import checksum, read_json, write_json, write_text, write_with
+from manyhot.files import checksum, checksum_of, read_json, write_json, write_text, write_with
 from manyhot.model.network import Model, build
 from manyhot.schema import Schema
 
@@ -60,6 +60,27 @@ def save(bundle: Bundle, folder: Path, files: Mapping[str, object] | None = None
     checksums = {name: checksum(folder / name) for name in CHECKED}
     manifest = {"format": FORMAT, "manyhot": __version__, "checksums": checksums}
     write_json(folder / MANIFEST, manifest)
+
+
+def replace_schema(schema: Schema, folder: Path) -> None:
+    """Give the model in a folder another schema, such as one with other thresholds.
+
+    Killed at any moment it leaves a whole model, the old or the new one: while the schema is being
+    replaced, the manifest allows both.
+    """
+    manifest = check(folder)
+    path = folder / "schema.json"
+    document = schema.to_json()
+    both = [checksum(path), checksum_of(document)]
+    for allowed in (both, both[1]):
+        checksums = {**manifest["checksums"], "schema.json": allowed}
+        write_json(folder / MANIFEST, {**manifest, "checksums": checksums})
+        write_json(path, document)
+
+
+def finished(folder: Path) -> bool:
+    """Tell whether a folder holds a model and no run that is still to be finished."""
+    return (folder / MANIFEST).is_file() and not (folder / "checkpoints").is_dir()
 
 
 def load(folder: Path) -> Bundle:
@@ -110,6 +131,7 @@ def check(folder: Path) -> dict[str, Any]:
         path = folder / name
         if not path.is_file():
             raise UserError(f"{folder}: {name} is missing.")
-        if checksum(path) != manifest["checksums"].get(name):
+        allowed = manifest["checksums"].get(name)
+        if checksum(path) not in (allowed if isinstance(allowed, list) else [allowed]):
             raise UserError(f"{path} was changed since the model was saved; restore it, or train again.")
     return manifest

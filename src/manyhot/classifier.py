@@ -36,8 +36,9 @@ from manyhot.model.device import pick
 from manyhot.model.network import Model, build
 from manyhot.schema import Schema, Target
 from manyhot.targets import IntArray, decide, decode
-from manyhot.train import calibrate
+from manyhot.train import calibrate, distributed
 from manyhot.train.checkpoint import Checkpoints
+from manyhot.train.distributed import World
 from manyhot.train.fit import Tell, Validation, train
 from manyhot.train.prepare import Prepared, prepare
 
@@ -128,8 +129,8 @@ class Classifier:
         """
         files.check_out(Path(folder), overwrite)
         files.check_ours(Path(folder), bundles.MARKS)
-        files.clear(Path(folder))
-        self._write(Path(folder))
+        Path(folder).absolute().parent.mkdir(parents=True, exist_ok=True)
+        files.replace_folder(Path(folder), self._write)
 
     def tune(self, data: object, objective: str, split: str | None = None) -> Classifier:
         """Return the classifier with its thresholds fitted anew to an objective, on labelled rows.
@@ -152,8 +153,7 @@ class Classifier:
 
     def update(self, folder: str | Path) -> None:
         """Write the model over the one in `folder`, leaving its history and its report."""
-        bundles.check(Path(folder))
-        bundles.save(self.bundle, Path(folder))
+        bundles.replace_schema(self.schema, Path(folder))
 
     def _write(self, folder: Path) -> None:
         from manyhot.report.card import model_card
@@ -210,26 +210,34 @@ def fit(
         names = [schema] if isinstance(schema, str) else schema or ()
         schema = infer(table, names, ignore=[group] if group else [])
     folder = None if out is None else Path(out)
-    if folder is not None and resume and (folder / bundles.MANIFEST).is_file():
+    if folder is not None and resume and bundles.finished(folder):
         return load(folder)
     if folder is not None:
         files.check_out(folder, overwrite or resume)
         files.check_ours(folder, bundles.MARKS)
+    world = distributed.start()
     device = pick(options.get("device", "auto"))
     prepared = prepare(table, schema, options, progress)
     torch.set_num_threads(prepared.config.threads)
-    if begin is not None:
+    if begin is not None and world.leads:
         begin(prepared.config, estimate(prepared.config, len(prepared.rows(splits.TRAIN)), prepared.inputs))
     model = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
+    distributed.share_statistics(model, world)
     checkpoints = None
     if folder is not None:
-        files.sweep(folder) if resume else files.clear(folder)
+        if world.leads:
+            # A model that is being replaced stays until the new one is whole.
+            files.sweep(folder) if resume else files.clear(folder / "checkpoints")
+            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)  # says that a run is under way
+        world.wait()
         checkpoints = Checkpoints(folder / "checkpoints", _fingerprint(prepared))
-    history = _train(prepared, model, tell or (lambda line: None), folder, checkpoints)
+    told = tell if tell is not None and world.leads else lambda line: None
+    history = _train(prepared, model, told, folder, checkpoints, world)
     classifier = _finish(prepared, model, history, table)
-    if folder is not None:
+    if folder is not None and world.leads:
         classifier._write(folder)
         files.clear(folder / "checkpoints")
+    world.wait()
     return classifier
 
 
@@ -247,7 +255,12 @@ def load(folder: str | Path) -> Classifier:
 
 
 def _train(
-    prepared: Prepared, model: Model, tell: Tell, folder: Path | None, checkpoints: Checkpoints | None
+    prepared: Prepared,
+    model: Model,
+    tell: Tell,
+    folder: Path | None,
+    checkpoints: Checkpoints | None,
+    world: World,
 ) -> list[dict[str, Any]]:
     """Run the loop on the training rows, writing history.jsonl as it goes."""
     rows = prepared.rows(splits.TRAIN)
@@ -260,12 +273,13 @@ def _train(
         config.augment,
         next(model.parameters()).device,
         numbers=prepared.table.rows[rows],
+        share=(world.rank, world.size),
     )
     held = prepared.rows(splits.VAL)
     choosing = held[: _first_half(len(held))]
     validation = Validation(prepared.x[choosing], {name: v[choosing] for name, v in prepared.y.items()})
-    if folder is None:
-        return train(model, loader, validation, prepared.schema.targets, config, tell)
+    if folder is None or not world.leads:
+        return train(model, loader, validation, prepared.schema.targets, config, tell, checkpoints, world)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         file: TextIO | None = None  # opened at the first line, so that a refused --resume leaves the old one
@@ -277,7 +291,7 @@ def _train(
             file.flush()
             tell(line)
 
-        return train(model, loader, validation, prepared.schema.targets, config, told, checkpoints)
+        return train(model, loader, validation, prepared.schema.targets, config, told, checkpoints, world)
 
 
 def _first_half(rows: int) -> int:
@@ -341,7 +355,9 @@ def _fingerprint(prepared: Prepared) -> str:
     digest = hashlib.sha256(prepared.hashes.tobytes() + prepared.part.tobytes())
     for values in prepared.y.values():
         digest.update(np.ascontiguousarray(values).tobytes())
-    settings = [prepared.schema.to_json(), prepared.config.to_json(), prepared.inputs.to_json()]
+    here = ("threads", "device")  # where a run computes may change between its parts
+    config = {name: value for name, value in prepared.config.to_json().items() if name not in here}
+    settings = [prepared.schema.to_json(), config, prepared.inputs.to_json()]
     digest.update(json.dumps(settings, sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -172,7 +172,7 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
 def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
     """Images up to 64 pixels: a convolutional network of our own, trained from nothing."""
     steps = {"fast": 600, "balanced": 1_800, "best": 12_000}[base.effort]
-    batch = _power_of_two(rows / 25, 32, 256)
+    batch = _power_of_two(rows / 25, 64, 256)
     return replace(
         base,
         backbone="cnn",

@@ -35,7 +35,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, document: object) -> None:
     """Write a JSON document, indented, atomically. NaN is refused: a score without a value is null."""
-    write_text(path, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(path, _json(document))
+
+
+def checksum_of(document: object) -> str:
+    """Return the checksum that a JSON document has once `write_json` has written it."""
+    return hashlib.sha256(_json(document).encode()).hexdigest()
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def write_with(path: Path, write: Callable[[Path], None]) -> None:
@@ -122,6 +131,21 @@ def check_out(path: Path, overwrite: bool) -> None:
             return
         if parent.exists():
             raise UserError(f"{parent} is a file, so {path} cannot be made; choose another --out.")
+
+
+def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder beside `path`, then put it in place; what was there goes last."""
+    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=PART, dir=path.absolute().parent))
+    old = beside.with_name(f"{beside.name}.old")
+    try:
+        beside.chmod(0o777 & ~_umask())
+        write(beside)
+        if path.exists():
+            path.replace(old)
+        beside.replace(path)
+    finally:
+        clear(beside)
+        clear(old)
 
 
 def check_ours(path: Path, marks: Iterable[str]) -> None:

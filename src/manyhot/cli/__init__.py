@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from manyhot.cli import commands, show
 
     show.log_to_stderr()
+    if os.environ.get("RANK", "0") != "0":  # of several processes of torchrun's the first one speaks
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         getattr(commands, args.command)(args)

@@ -13,12 +13,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+EVERY = slice(None)
 
-def augment(x: Tensor, how: str, generator: torch.Generator) -> Tensor:
-    """Apply "shift" (for symbols: turn, scale and move a little) or "crop" (for photos), or "none"."""
+
+def augment(
+    x: Tensor, how: str, generator: torch.Generator, rows: int | None = None, mine: slice = EVERY
+) -> Tensor:
+    """Apply "shift" (for symbols: turn, scale and move a little) or "crop" (for photos), or "none".
+
+    `rows` and `mine` say which rows of how large a batch x is, where other processes have the rest;
+    a row is changed in the same way whoever has it.
+    """
     if how == "none":
         return x
-    affine = _small_changes(len(x), generator) if how == "shift" else _crops(len(x), generator)
+    rows = len(x) if rows is None else rows
+    affine = (_small_changes(rows, generator) if how == "shift" else _crops(rows, generator))[mine]
     pictures = x.permute(0, 3, 1, 2).float()
     grid = F.affine_grid(affine.to(x.device), list(pictures.shape), align_corners=False)
     padding = "border" if how == "shift" else "reflection"

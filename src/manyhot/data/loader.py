@@ -44,7 +44,9 @@ class Loader:
         how: str = "none",
         device: torch.device | str = "cpu",
         numbers: NDArray[np.int64] | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
+        self.mine = slice(share[0], None, share[1])
         self.numbers = np.arange(1, len(x) + 1) if numbers is None else numbers
         self.x = torch.from_numpy(x).to(device)
         # int64 for class numbers is what torch's cross-entropy takes
@@ -61,13 +63,13 @@ class Loader:
         return max(epoch, round(epoch * len(self) / self.batch_size))
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of a step, counted from 0, augmented."""
-        rows = self.rows(step)
+        """Return this process's share of the batch of a step, counted from 0, augmented."""
+        rows = self.rows(step)[self.mine]
         index = torch.from_numpy(rows).to(self.device)
         x = self.x.index_select(0, index)
         if self.how != "none":
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-            x = augment(x, self.how, generator)
+            x = augment(x, self.how, generator, self.batch_size, self.mine)
         return Batch(x, {name: y.index_select(0, index) for name, y in self.y.items()}, rows)
 
     def names(self, rows: NDArray[np.int64]) -> list[int]:
@@ -75,7 +77,7 @@ class Loader:
         return [int(number) for number in self.numbers[rows]]
 
     def rows(self, step: int) -> NDArray[np.int64]:
-        """Return the positions of a step's rows; int64 (B,)."""
+        """Return the positions of a step's rows, whichever process has them; int64 (B,)."""
         first = step * self.batch_size
         place = np.arange(first, first + self.batch_size)
         epochs = place // len(self)

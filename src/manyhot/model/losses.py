@@ -8,7 +8,7 @@ Shapes: N rows · C classes · W outputs (1 for binary, else C).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import assert_never
 
 import numpy as np
@@ -19,6 +19,8 @@ from torch.nn import functional as F
 
 from manyhot.schema import Target
 from manyhot.targets import UNKNOWN, IntArray, dense
+
+TINY = 1e-12  # keeps a loss of nothing known from being 0/0
 
 
 def loss(
@@ -40,6 +42,14 @@ def loss(
     >>> round(loss(t, torch.tensor([[0.2, 0.1, -0.1]]), torch.tensor([0])).item(), 5)
     0.97292
     """
+    summed, amount = _summed(target, logits, y, smoothing, weight)
+    return summed / amount.clamp(min=TINY)
+
+
+def _summed(
+    target: Target, logits: Tensor, y: Tensor, smoothing: float, weight: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the summed loss of the known entries and their summed weight, both ()."""
     there = y != UNKNOWN
     # Where nothing is known the logit is cut out before anything is computed of it, so that even an
     # infinite one leaves no trace of itself in the loss or the gradient.
@@ -55,7 +65,7 @@ def loss(
             amount = there.float() if weight is None else there * torch.where(y == 1, weight[1], weight[0])
         case _:
             assert_never(target.kind)
-    return (every * amount).sum() / amount.sum().clamp(min=1e-12)
+    return (every * amount).sum(), amount.sum()
 
 
 def probabilities(target: Target, logits: Tensor) -> Tensor:
@@ -104,11 +114,17 @@ def total(
     smoothing: float = 0.0,
     weights: Mapping[str, Tensor] | None = None,
     target_weights: Mapping[str, float] | None = None,
+    add_up: Callable[[Tensor], Tensor] = lambda amounts: amounts,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the weighted sum of the targets' losses, and each target's own."""
-    each = {
-        t.name: loss(t, logits[t.name], y[t.name], smoothing, (weights or {}).get(t.name)) for t in targets
-    }
+    """Return the weighted sum of the targets' losses, and each target's own.
+
+    Args:
+        add_up: makes the weight of the known entries here that of the whole batch, where other
+            processes have the rest of it; what is returned is then this share of the mean.
+    """
+    pairs = [_summed(t, logits[t.name], y[t.name], smoothing, (weights or {}).get(t.name)) for t in targets]
+    amounts = add_up(torch.stack([amount.float() for _, amount in pairs])).clamp(min=TINY)
+    each = {t.name: pairs[i][0] / amounts[i] for i, t in enumerate(targets)}
     shares = target_weights or {}
     weighted = [value * shares.get(name, 1.0) for name, value in each.items()]
     return torch.stack(weighted).sum(), each

@@ -27,8 +27,10 @@ from manyhot.predict import run
 from manyhot.schema import Target
 from manyhot.targets import IntArray
 from manyhot.train.checkpoint import Checkpoints, State
+from manyhot.train.distributed import World
 
 STEPS_PER_LINE = 50
+ALONE = World()
 Tell = Callable[[Mapping[str, Any]], None]
 
 
@@ -79,6 +81,7 @@ def train(
     config: FitConfig,
     tell: Tell,
     checkpoints: Checkpoints | None = None,
+    world: World = ALONE,
 ) -> list[dict[str, Any]]:
     """Train until the epochs are through or validation stops improving; keep the best epoch's weights.
 
@@ -99,18 +102,18 @@ def train(
         for step in range(progress.step, loader.step_after(progress.epoch + 1)):
             rate = optim.rate(step, steps, config)
             batch = loader.batch(step)
-            loss, each = _step(model, optimizer, batch, targets, config, weights, rate, step)
+            loss, each = _step(model, optimizer, batch, targets, config, weights, rate, step, world)
             running.add(loss, each)
             _check_finite(loss, batch, step, loader)
             if (step + 1) % STEPS_PER_LINE == 0:
                 _log_step(progress, tell, step + 1, running, rate, started)
         progress.step, progress.epoch = step + 1, progress.epoch + 1
-        scores = validation.judge(model, targets)
-        if _is_best(progress, scores, targets, config):
+        scores = validation.judge(model, targets) if world.leads else {}
+        if _is_best(progress, world.agree(_monitored(progress, scores, config))):
             best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         progress.seconds += time.perf_counter() - started
         _log_epoch(progress, tell, running, rate, scores)
-        if checkpoints is not None:
+        if checkpoints is not None and world.leads:
             checkpoints.save(State(model.state_dict(), optimizer.state_dict(), best, vars(progress)))
     model.load_state_dict(best)
     return progress.history
@@ -145,6 +148,7 @@ def _step(
     weights: Mapping[str, Tensor],
     rate: float,
     step: int,
+    world: World = ALONE,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One step of gradient descent. Returns the loss and each target's own, detached."""
     model.train()
@@ -155,13 +159,15 @@ def _step(
         logits = model(batch.x)
     logits = {name: value.float() for name, value in logits.items()}
     loss, each = losses.total(
-        targets, logits, batch.y, config.label_smoothing, weights, config.target_weights
+        targets, logits, batch.y, config.label_smoothing, weights, config.target_weights, world.sum
     )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    world.sum_gradients(model)
     torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
     optimizer.step()
-    return loss.detach(), {name: value.detach() for name, value in each.items()}
+    whole = world.sum(torch.stack([loss.detach(), *(value.detach() for value in each.values())]))
+    return whole[0], dict(zip(each, whole[1:], strict=True))
 
 
 def _seed(device: torch.device, number: int) -> None:
@@ -197,21 +203,24 @@ def _check_finite(loss: Tensor, batch: Batch, step: int, loader: Loader) -> None
         )
 
 
-def _is_best(
-    progress: Progress, scores: Mapping[str, Any], targets: tuple[Target, ...], config: FitConfig
-) -> bool:
-    """Tell whether this epoch is the best so far by `config.monitor`, and note it."""
+def _monitored(progress: Progress, scores: Mapping[str, Any], config: FitConfig) -> float:
+    """Return what `config.monitor` names, such that more is better; the epoch where it cannot be measured."""
+    if not scores:  # the leading process has them
+        return 0.0
     target, slash, name = config.monitor.partition("/")
     if slash:
         value = scores["targets"][target].get(name)
         sign = 1 if metrics.higher_is_better(name) else -1
     else:
         value, sign = weighted_loss(scores, config), -1
-    if value is None:  # nothing to measure: the latest epoch is the one to keep
-        value, sign = float(progress.epoch), 1
-    better = bool(sign * value > progress.best)
+    return float(progress.epoch if value is None else sign * value)
+
+
+def _is_best(progress: Progress, value: float) -> bool:
+    """Tell whether an epoch is the best so far, and note it."""
+    better = value > progress.best
     if better:
-        progress.best, progress.best_epoch = sign * value, progress.epoch
+        progress.best, progress.best_epoch = value, progress.epoch
     return better
 
 

@@ -29,7 +29,7 @@ def suggest(word: str, options: Iterable[str]) -> str:
     ''
     """
     known = {option.casefold(): option for option in options}
-    near = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=0.65)
     return f" (did you mean '{known[near[0]]}'?)" if near else ""
 
 

@@ -243,9 +243,10 @@ def num_cores() -> int:
 def _precision(backbone: str) -> Precision:
     """Choose bfloat16 where the processor multiplies it in hardware and the backbone is dense.
 
-    Depthwise convolutions gain nothing from it, and two-layer networks lose more in conversions.
+    Depthwise convolutions gain nothing from it, and the small networks for tables lose more in
+    conversions.
     """
-    dense = backbone in ("cnn",) or backbone.startswith(("resnet", "vgg"))
+    dense = backbone in ("cnn", "mnist-mlp") or backbone.startswith(("resnet", "vgg"))
     return "bfloat16" if dense and "amx_bf16" in _cpu_flags() else "float32"
 
 

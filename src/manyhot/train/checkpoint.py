@@ -30,7 +30,7 @@ class State:
     """All that a run needs to go on as if it had not stopped."""
 
     model: Mapping[str, Tensor]
-    optimizer: Mapping[str, Any]
+    optimizer: Mapping[str, Tensor]
     best: Mapping[str, Tensor]
     progress: dict[str, Any]
 
@@ -52,13 +52,11 @@ class Checkpoints:
         name = f"{state.progress['step']:09d}"
         tensors = {f"model/{k}": v for k, v in state.model.items()}
         tensors |= {f"best/{k}": v for k, v in state.best.items()}
-        for number, slots in state.optimizer["state"].items():
-            tensors |= {f"optimizer/{number}/{slot}": value for slot, value in slots.items()}
+        tensors |= {f"optimizer/{k}": v for k, v in state.optimizer.items()}
         data = self.folder / f"{name}.safetensors"
         contiguous = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
         write_with(data, lambda path: save_file(contiguous, path))
-        groups = state.optimizer["param_groups"]
-        document = {"run": self.run, "sha256": checksum(data), "progress": state.progress, "groups": groups}
+        document = {"run": self.run, "sha256": checksum(data), "progress": state.progress}
         write_json(self.folder / f"{name}.json", {"self": _digest(document), **document})
         for old in sorted(self.folder.glob("*.json"))[:-KEEP]:
             old.unlink()
@@ -100,12 +98,7 @@ def _state(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
     for key, value in tensors.items():
         kind, _, name = key.partition("/")
         kinds[kind][name] = value
-    slots: dict[int, dict[str, Tensor]] = {}
-    for key, value in kinds["optimizer"].items():
-        number, _, slot = key.partition("/")
-        slots.setdefault(int(number), {})[slot] = value
-    optimizer = {"state": slots, "param_groups": document["groups"]}
-    return State(kinds["model"], optimizer, kinds["best"], json.loads(json.dumps(document["progress"])))
+    return State(kinds["model"], kinds["optimizer"], kinds["best"], document["progress"])
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -92,7 +92,7 @@ def train(
         RunError: a loss is no longer finite (the message names the step and its rows), or what
             the weights make of the held-out rows.
     """
-    optimizer = optim.optimizer(model, config)
+    optimizer = optim.AdamW(model, config)
     weights = _class_weights(loader, targets, config)
     progress, best = _begin(model, optimizer, checkpoints, tell)
     steps = loader.step_after(config.epochs)
@@ -120,19 +120,14 @@ def train(
 
 
 def _begin(
-    model: Model, optimizer: torch.optim.Optimizer, checkpoints: Checkpoints | None, tell: Tell
+    model: Model, optimizer: optim.AdamW, checkpoints: Checkpoints | None, tell: Tell
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Start from nothing, or from the newest whole checkpoint."""
     state = checkpoints.load() if checkpoints is not None else None
     if state is None:
         return Progress(), {name: value.detach().clone() for name, value in model.state_dict().items()}
     model.load_state_dict(state.model)
-    optimizer.load_state_dict(dict(state.optimizer))
-    for parameter, slots in optimizer.state.items():
-        for name, value in slots.items():
-            # The fused step reads memory in order, so a slot must lie as its weights do (channels last).
-            if value.shape == parameter.shape:
-                slots[name] = torch.empty_like(parameter).copy_(value)
+    optimizer.load_state_dict(state.optimizer)
     progress = Progress(**state.progress)
     for line in progress.history:
         tell(line)
@@ -141,7 +136,7 @@ def _begin(
 
 def _step(
     model: Model,
-    optimizer: torch.optim.Optimizer,
+    optimizer: optim.AdamW,
     batch: Batch,
     targets: tuple[Target, ...],
     config: FitConfig,
@@ -152,8 +147,6 @@ def _step(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One step of gradient descent. Returns the loss and each target's own, detached."""
     model.train()
-    for group in optimizer.param_groups:
-        group["lr"] = rate
     _seed(batch.x.device, config.seed * 1_000_003 + step)  # dropout, the same after a resume
     with autocast(config, batch.x.device):
         logits = model(batch.x)
@@ -161,11 +154,10 @@ def _step(
     loss, each = losses.total(
         targets, logits, batch.y, config.label_smoothing, weights, config.target_weights, world.sum
     )
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     world.sum_gradients(model)
-    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-    optimizer.step()
+    optimizer.step(rate)
     whole = world.sum(torch.stack([loss.detach(), *(value.detach() for value in each.values())]))
     return whole[0], dict(zip(each, whole[1:], strict=True))
 

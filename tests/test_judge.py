@@ -187,3 +187,9 @@ def test_tuning_takes_val_rows_where_there_are_some(monkeypatch):
     fitted.tune(data(), "macro_f1")
     fitted.tune(columns, "macro_f1", "test")
     assert asked == ["val", "all", "test"]
+
+
+def test_a_split_column_and_a_test_fraction_are_refused_together():
+    data = {"a": list(range(60)), "y": ["u", "v"] * 30, "split": ["train"] * 40 + ["test"] * 20}
+    with pytest.raises(manyhot.UserError, match="leave --test out"):
+        manyhot.fit(data, "y", test=0.2)

@@ -23,7 +23,7 @@ from manyhot.data.inputs import Inputs
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Schema, Target
-from manyhot.targets import IntArray, UnknownClass, encode, known
+from manyhot.targets import UNKNOWN, IntArray, UnknownClass, encode, known
 
 MAX_UNREADABLE = 0.05  # share of the pictures
 
@@ -67,6 +67,10 @@ def prepare(
         table, given_part = table.take(given_part != split.TEST), given_part[given_part != split.TEST]
     config = resolve(options, schema, len(table))
     _check_monitor(schema, config)
+    if given is not None and config.test:
+        raise UserError(
+            f"{table.source}: the column 'split' says already which rows are test rows; leave --test out."
+        )
     schema = replace(schema, targets=tuple(replace(t, objective=config.objective) for t in schema.targets))
     y = labels(table, schema, config.unknown_class)
     hashes = inputs.row_hashes(schema, table)
@@ -177,7 +181,7 @@ def _agreement(
     notes = [f"{again.sum()} rows are exact duplicates of others; {kept}."]
     for target in targets:
         values = y[target.name].reshape(len(hashes), -1)
-        rows = np.flatnonzero(again & known(y[target.name]))
+        rows = np.flatnonzero(again & (values != UNKNOWN).all(axis=1))
         pairs = np.unique(np.column_stack([inverse[rows], values[rows]]), axis=0)
         clashing = int((np.bincount(pairs[:, 0].astype(np.int64)) > 1).sum()) if len(pairs) else 0
         if clashing:

@@ -158,7 +158,7 @@ def test_duplicates_that_contradict_each_other_are_told():
     columns = data()
     columns["x"][:2], columns["z"][:2], columns["y"][:2] = [0.5, 0.5], [1, 1], ["a", "b"]
     notes = manyhot.fit(columns, ["y"], **QUICK).run.notes
-    assert any("target 'y': 1 sets of equal rows have different labels" in note for note in notes)
+    assert any("target 'y': 1 set of equal rows with different labels" in note for note in notes)
 
 
 def test_a_group_is_no_feature_and_stays_whole():

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +20,10 @@ from numpy.typing import NDArray
 from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.bundle import Bundle
-from manyhot.config import FitConfig
+from manyhot.config import FitConfig, estimate
 from manyhot.data import split as splits
-from manyhot.data.images import ImageInputs, Progress
+from manyhot.data.images import Progress
 from manyhot.data.infer import infer, split_of
-from manyhot.data.inputs import Inputs
 from manyhot.data.loader import Loader
 from manyhot.data.read import read
 from manyhot.data.table import Table
@@ -34,9 +32,10 @@ from manyhot.errors import UserError
 from manyhot.judge import Judged, Seen, document, judge
 from manyhot.model.device import pick
 from manyhot.model.network import Model, build
-from manyhot.schema import Schema, Target
-from manyhot.targets import IntArray, decide, decode
-from manyhot.train import calibrate, distributed
+from manyhot.schema import Schema
+from manyhot.targets import decide, decode
+from manyhot.train import distributed
+from manyhot.train.calibrate import calibrate, fit_thresholds
 from manyhot.train.checkpoint import Checkpoints
 from manyhot.train.distributed import World
 from manyhot.train.fit import Tell, Validation, train
@@ -142,7 +141,7 @@ class Classifier:
         part = split or ("val" if given is not None and (given == "val").any() else "all")
         judged = self.judge(table, part, "missing")
         targets = tuple(
-            calibrate.fit_thresholds(
+            fit_thresholds(
                 replace(target, objective=objective), judged.probabilities[target.name], judged.y[target.name]
             )
             for target in self.schema.targets
@@ -220,7 +219,9 @@ def fit(
     prepared = prepare(table, schema, options, progress)
     torch.set_num_threads(prepared.config.threads)
     if begin is not None and world.leads:
-        begin(prepared.config, estimate(prepared.config, len(prepared.rows(splits.TRAIN)), prepared.inputs))
+        begin(
+            prepared.config, estimate(prepared.config, len(prepared.rows(splits.TRAIN)), prepared.x[0].size)
+        )
     model = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
     distributed.share_statistics(model, world)
     checkpoints = None
@@ -230,7 +231,7 @@ def fit(
             files.sweep(folder) if resume else files.clear(folder / "checkpoints")
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)  # says that a run is under way
         world.wait()
-        checkpoints = Checkpoints(folder / "checkpoints", _fingerprint(prepared))
+        checkpoints = Checkpoints(folder / "checkpoints", prepared.fingerprint())
     told = tell if tell is not None and world.leads else lambda line: None
     history = _train(prepared, model, told, folder, checkpoints, world)
     classifier = _finish(prepared, model, history, table)
@@ -267,7 +268,7 @@ def _train(
     config = prepared.config
     loader = Loader(
         prepared.x[rows],
-        {name: values[rows] for name, values in prepared.y.items()},
+        prepared.labels(rows),
         config.batch_size,
         config.seed,
         config.augment,
@@ -275,9 +276,8 @@ def _train(
         numbers=prepared.table.rows[rows],
         share=(world.rank, world.size),
     )
-    held = prepared.rows(splits.VAL)
-    choosing = held[: _first_half(len(held))]
-    validation = Validation(prepared.x[choosing], {name: v[choosing] for name, v in prepared.y.items()})
+    choosing, _ = prepared.held_out()
+    validation = Validation(prepared.x[choosing], prepared.labels(choosing))
     if folder is None or not world.leads:
         return train(model, loader, validation, prepared.schema.targets, config, tell, checkpoints, world)
     folder.mkdir(parents=True, exist_ok=True)
@@ -294,48 +294,22 @@ def _train(
         return train(model, loader, validation, prepared.schema.targets, config, told, checkpoints, world)
 
 
-def _first_half(rows: int) -> int:
-    """Return how many held-out rows choose the best epoch; the rest calibrate.
-
-    Below 1,000 there are too few for two parts, and all rows serve for both.
-    """
-    return rows // 2 if rows >= 1_000 else rows
-
-
 def _finish(prepared: Prepared, model: Model, history: list[dict[str, Any]], table: Table) -> Classifier:
     """Calibrate on the held-out rows that did not choose the epoch, and judge by all of them."""
-    held = prepared.rows(splits.VAL)
-    x, y = prepared.x[held], {name: values[held] for name, values in prepared.y.items()}
-    raw = predict.logits(model, x)
-    first = _first_half(len(held)) % len(held)  # 0 where all rows serve
-    targets = tuple(_calibrated(t, raw[t.name][first:], y[t.name][first:]) for t in prepared.schema.targets)
+    _, calibrating = prepared.held_out()
+    raw, y = predict.logits(model, prepared.x[calibrating]), prepared.labels(calibrating)
+    targets = tuple(calibrate(t, raw[t.name], y[t.name]) for t in prepared.schema.targets)
     schema = replace(prepared.schema, targets=targets)
     bundle = Bundle(schema, prepared.config, prepared.inputs, model)
-    probabilities = predict.run(model, targets, x)
+    held = prepared.rows(splits.VAL)
+    probabilities, y = predict.run(model, targets, prepared.x[held]), prepared.labels(held)
     scores = document(targets, y, probabilities)
     judged = Judged("val", prepared.table.take(held), schema, y, dict(probabilities), scores, {})
     counts = {name: int((prepared.part == number).sum()) for number, name in enumerate(splits.PARTS)}
     counts["unreadable"] = len(prepared.unreadable)
     notes = [*prepared.notes, *(f"left out: {name}: {why}" for name, why in prepared.unreadable.items())]
-    rows = _row_table(prepared)
+    rows = prepared.row_table()
     return Classifier(bundle, _seen(rows), Run(history, judged, counts, notes, table.source), rows)
-
-
-def _calibrated(target: Target, logits: NDArray[np.float32], y: IntArray) -> Target:
-    from manyhot.model.losses import probabilities
-
-    target = calibrate.fit_temperature(target, logits, y)
-    return calibrate.fit_thresholds(target, probabilities(target, torch.from_numpy(logits)).numpy(), y)
-
-
-def _row_table(prepared: Prepared) -> Table:
-    """Return a line per row that fit used: its number, its split, its hash."""
-    columns = {
-        "row": prepared.table.rows,
-        "split": [splits.PARTS[number] for number in prepared.part],
-        "hash": [f"{value:016x}" for value in prepared.hashes],
-    }
-    return Table({}, "split.csv", rows=prepared.table.rows).with_columns(columns)
 
 
 def _seen(rows: Table) -> Seen:
@@ -350,28 +324,5 @@ def _seen(rows: Table) -> Seen:
     return Seen(hashes, np.array(rows.column("split").to_pylist(), object))
 
 
-def _fingerprint(prepared: Prepared) -> str:
-    """Return a text that two runs share only where their data and settings are the same."""
-    digest = hashlib.sha256(prepared.hashes.tobytes() + prepared.part.tobytes())
-    for values in prepared.y.values():
-        digest.update(np.ascontiguousarray(values).tobytes())
-    here = ("threads", "device")  # where a run computes may change between its parts
-    config = {name: value for name, value in prepared.config.to_json().items() if name not in here}
-    settings = [prepared.schema.to_json(), config, prepared.inputs.to_json()]
-    digest.update(json.dumps(settings, sort_keys=True).encode())
-    return digest.hexdigest()
-
-
 def _table(data: object) -> Table:
     return data if isinstance(data, Table) else read(data)
-
-
-def estimate(config: FitConfig, rows: int, inputs: Inputs) -> str:
-    """Guess how long a run takes, from what its backbone took on one processor with two cores."""
-    values = float(np.prod(inputs.shape)) if isinstance(inputs, ImageInputs) else 1.0
-    per_row = {"mlp": 8e-6, "mnist-mlp": 3e-5, "mnist-cnn": 1.2e-4, "cnn": 2.5e-7 * values}
-    per_step = 4e-3  # what a step costs however few its rows are
-    steps = rows * config.epochs / config.batch_size
-    seconds = 3 + steps * per_step + rows * config.epochs * per_row.get(config.backbone, 4e-7 * values)
-    unit = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(1, seconds):.0f} s"
-    return f"about {unit} on 2 cores if no epoch is skipped"

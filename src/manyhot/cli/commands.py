@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,8 @@ def predict(args: argparse.Namespace) -> None:
         files.check_out(Path(args.out), args.overwrite)
     classifier = load(args.model)
     answers = classifier.answers(_inputs(args, classifier.schema), show.reading_bar(args.json))
+    if _are_pictures(args.inputs):
+        answers = answers.with_columns({"image": args.inputs})  # as they were typed
     if "error" in answers.columns:
         wrong = [reason for reason in answers.column("error").to_pylist() if reason]
         show.say(f"{len(wrong)} of {len(answers)} rows cannot be read and are left empty; see column 'error'")
@@ -280,9 +282,7 @@ def _pair(option: str, text: str, form: str) -> tuple[str, str]:
 
 def _inputs(args: argparse.Namespace, schema: Schema) -> Table:
     """Make one table of all INPUTs: image files together, or a single table or folder."""
-    from manyhot.data.folder import is_image_name
-
-    if not all(is_image_name(name) for name in args.inputs):
+    if not _are_pictures(args.inputs):
         if len(args.inputs) > 1:
             raise UserError("INPUT must be one table or folder, or any number of image files.")
         return _read(args, args.inputs[0])
@@ -303,6 +303,12 @@ def _inputs(args: argparse.Namespace, schema: Schema) -> Table:
     return Table({}, "INPUT", root=root, rows=np.arange(1, len(args.inputs) + 1)).with_columns(
         {"image": [os.path.relpath(name, root) for name in args.inputs]}
     )
+
+
+def _are_pictures(names: Sequence[str]) -> bool:
+    from manyhot.data.folder import is_image_name
+
+    return all(is_image_name(name) for name in names)
 
 
 def _sheet(table: Table, schema: Schema, path: Path, seed: int, count: int = 40) -> None:

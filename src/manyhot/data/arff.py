@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from manyhot.data.columns import is_number
 from manyhot.data.table import Table
 from manyhot.data.text import column_names, encoding_of
 from manyhot.errors import UserError, listed, suggest
@@ -112,7 +113,7 @@ def _row(text: str, attributes: list[Attribute], where: str) -> Iterable[str | N
             f"{where}: {len(row)} values, there are {len(attributes)} attributes. Correct the row."
         )
     for cell, attribute in zip(row, attributes, strict=True):
-        if cell is not None and attribute.numeric and not _is_number(cell):
+        if cell is not None and attribute.numeric and not is_number(cell):
             raise UserError(f"{where}, attribute '{attribute.name}': '{cell}' is not a number.")
         if cell is not None and attribute.values and cell not in attribute.values:
             near = suggest(cell, attribute.values)
@@ -157,14 +158,6 @@ def _plain(token: str) -> str:
     if len(token) > 1 and token[0] in "'\"" and token[-1] == token[0]:
         return re.sub(r"\\(.)", lambda found: ESCAPES.get(found[1], found[1]), token[1:-1])
     return token
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _array(column: list[str | None], attribute: Attribute) -> pa.Array:

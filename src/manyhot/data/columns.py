@@ -156,23 +156,24 @@ def words_among_numbers(table: Table, name: str, missing: Sequence[str] = ()) ->
     if not is_text(table.column(name).type):
         return []
     texts = pc.unique(_filled(table, name, missing)).slice(0, 10_000).to_pylist()
-    words = [text for text in texts if not _is_number(text)]
+    words = [text for text in texts if not is_number(text)]
     return words if len(texts) > 5 and len(words) <= max(1, len(texts) // 20) else []
 
 
 def _all_numbers(texts: pa.ChunkedArray) -> bool:
     """Tell whether every text is a number, at Arrow's speed where it knows the spelling."""
     sample = texts.slice(0, SAMPLE).to_pylist()
-    if not sample or not all(_is_number(text) for text in sample):
+    if not sample or not all(is_number(text) for text in sample):
         return False
     try:
         pc.cast(pc.utf8_trim_whitespace(texts), pa.float64())
     except pa.ArrowInvalid:
-        return all(_is_number(text) for text in pc.unique(texts).to_pylist())
+        return all(is_number(text) for text in pc.unique(texts).to_pylist())
     return True
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Tell whether a text is a number as Python reads one."""
     try:
         float(text)
     except ValueError:

@@ -25,6 +25,16 @@ Measure = Callable[[IntArray, IntArray], float]  # answers and labels → what i
 MIN_ROWS = 20  # with fewer known rows a temperature would be noise
 
 
+def calibrate(target: Target, logits: NDArray[np.float32], y: IntArray) -> Target:
+    """Return the target with a temperature and thresholds fitted on held-out rows.
+
+    Shape:
+        logits: float32 (N, W). y: as `targets.encode` gives it.
+    """
+    target = fit_temperature(target, logits, y)
+    return fit_thresholds(target, losses.probabilities(target, torch.from_numpy(logits)).numpy(), y)
+
+
 def fit_temperature(target: Target, logits: NDArray[np.float32], y: IntArray) -> Target:
     """Return the target with the temperature that makes its probabilities likeliest.
 

@@ -8,6 +8,8 @@ Shapes: N rows of the table that is left: without test rows of its own, and with
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +27,7 @@ from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Schema, Target
 from manyhot.targets import UNKNOWN, IntArray, UnknownClass, encode, known
 
+MIN_HALVED = 1_000  # validation rows from which on some choose the epoch and others calibrate
 MAX_UNREADABLE = 0.05  # share of the pictures
 
 
@@ -49,6 +52,41 @@ class Prepared:
     def rows(self, part: int) -> NDArray[np.intp]:
         """Return the positions of the rows of one part."""
         return np.flatnonzero(self.part == part)
+
+    def labels(self, rows: NDArray[np.intp]) -> dict[str, IntArray]:
+        """Return the labels of some rows."""
+        return {name: values[rows] for name, values in self.y.items()}
+
+    def held_out(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the validation rows that choose the best epoch, and those that calibrate.
+
+        Below 1,000 there are too few for two parts, and all rows serve for both.
+        """
+        held = self.rows(split.VAL)
+        if len(held) < MIN_HALVED:
+            return held, held
+        half = split.split(self.schema.targets, self.labels(held), [0.5, 0.5], self.config.seed)
+        return held[half == 0], held[half == 1]
+
+    def row_table(self) -> Table:
+        """Return a line per row that a fit uses: its number, its split, its hash."""
+        columns = {
+            "row": self.table.rows,
+            "split": [split.PARTS[number] for number in self.part],
+            "hash": [f"{value:016x}" for value in self.hashes],
+        }
+        return Table({}, "split.csv", rows=self.table.rows).with_columns(columns)
+
+    def fingerprint(self) -> str:
+        """Return a text that two runs share only where their data and settings are the same."""
+        digest = hashlib.sha256(self.hashes.tobytes() + self.part.tobytes())
+        for values in self.y.values():
+            digest.update(np.ascontiguousarray(values).tobytes())
+        here = ("threads", "device")  # where a run computes may change between its parts
+        config = {name: value for name, value in self.config.to_json().items() if name not in here}
+        settings = [self.schema.to_json(), config, self.inputs.to_json()]
+        digest.update(json.dumps(settings, sort_keys=True).encode())
+        return digest.hexdigest()
 
 
 def prepare(
@@ -185,7 +223,8 @@ def _agreement(
         pairs = np.unique(np.column_stack([inverse[rows], values[rows]]), axis=0)
         clashing = int((np.bincount(pairs[:, 0].astype(np.int64)) > 1).sum()) if len(pairs) else 0
         if clashing:
-            notes.append(f"target '{target.name}': {clashing} sets of equal rows have different labels.")
+            sets = "set" if clashing == 1 else "sets"
+            notes.append(f"target '{target.name}': {clashing} {sets} of equal rows with different labels.")
     return notes
 
 

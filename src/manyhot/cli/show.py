@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -20,12 +21,14 @@ from rich.table import Table as Grid
 from manyhot.config import FitConfig
 
 MAX_CLASSES = 12
+WIDTH = 120  # characters
 
 
 def console(stderr: bool = False) -> Console:
-    """Return a console; a file or a pipe gets plain text, wide enough not to break its lines."""
+    """Return a console, never so narrow that the scores of a target do not fit; a pipe gets plain text."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else 120, soft_wrap=True)
+    width = max(WIDTH, shutil.get_terminal_size().columns) if stream.isatty() else WIDTH
+    return Console(stderr=stderr, highlight=False, width=width, soft_wrap=True)
 
 
 def log_to_stderr() -> None:

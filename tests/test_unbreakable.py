@@ -30,6 +30,24 @@ def run(out: Path, resume: bool = False, epochs: int = 6) -> None:
     manyhot.fit(rows(), ["y"], out=out, resume=resume, epochs=epochs, **SETTINGS)
 
 
+class FullDisk:
+    """A disk whose Nth write from now on finds no room; `fail_at(0)` gives it room again."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sync = os.fsync
+        self.fail_at(0)
+        monkeypatch.setattr(files.os, "fsync", self.write)
+
+    def fail_at(self, number: int) -> None:
+        self.writes, self.failing = 0, number
+
+    def write(self, handle: int) -> None:
+        self.writes += 1
+        if self.writes == self.failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.sync(handle)
+
+
 def weights(out: Path) -> dict[str, bytes]:
     return {name: value.tobytes() for name, value in load_file(out / "weights.safetensors").items()}
 
@@ -84,22 +102,13 @@ def test_resume_of_a_finished_run_changes_nothing(
 
 def test_the_nth_write_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every write of a run fails once with a full disk; the run stops, and goes on when there is room."""
-    sync = os.fsync
-    count, failing = 0, 0
-
-    def full(handle: int) -> None:
-        nonlocal count
-        count += 1
-        if count == failing:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        sync(handle)
-
-    monkeypatch.setattr(files.os, "fsync", full)
+    disk = FullDisk(monkeypatch)
     run(tmp_path / "whole", epochs=2)
-    expected, writes = weights(tmp_path / "whole"), count
+    expected, writes = weights(tmp_path / "whole"), disk.writes
     assert writes > 10
     for failing in range(1, writes + 1):
-        out, count = tmp_path / str(failing), 0
+        out = tmp_path / str(failing)
+        disk.fail_at(failing)
         with pytest.raises((OSError, RunError)):
             run(out, epochs=2)
         if (out / "manyhot.json").exists():  # written last, so with it the model is whole
@@ -107,7 +116,7 @@ def test_the_nth_write_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         else:
             with pytest.raises(manyhot.UserError):
                 manyhot.load(out)
-        count = writes + failing  # from here on the disk has room
+        disk.fail_at(0)  # from here on the disk has room
         run(out, resume=True, epochs=2)
         assert weights(out) == expected, f"write {failing} of {writes}"
 
@@ -143,23 +152,13 @@ def test_tuning_killed_between_its_writes_leaves_a_model(
     out = tmp_path / "model"
     run(out)
     tuned = manyhot.load(out).tune(rows(), "macro_f1")
-    sync, failing = os.fsync, 0
-    count = 0
-
-    def full(handle: int) -> None:
-        nonlocal count
-        count += 1
-        if count == failing:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        sync(handle)
-
-    monkeypatch.setattr(files.os, "fsync", full)
+    disk = FullDisk(monkeypatch)
     for number in range(1, 9):
-        count, failing = 0, number
+        disk.fail_at(number)
         with pytest.raises(OSError, match="No space"):
             tuned.update(out)
         assert manyhot.load(out).schema.targets[0].objective in ("hamming", "macro_f1")
-    failing = 0
+    disk.fail_at(0)
     tuned.update(out)
     assert manyhot.load(out).schema == tuned.schema
 

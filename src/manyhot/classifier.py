@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -40,8 +39,6 @@ from manyhot.train.checkpoint import Checkpoints
 from manyhot.train.distributed import World
 from manyhot.train.fit import Tell, Validation, train
 from manyhot.train.prepare import Prepared, prepare
-
-log = logging.getLogger("manyhot")
 
 
 @dataclass(frozen=True)
@@ -280,7 +277,6 @@ def _train(
     validation = Validation(prepared.x[choosing], prepared.labels(choosing))
     if folder is None or not world.leads:
         return train(model, loader, validation, prepared.schema.targets, config, tell, checkpoints, world)
-    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         file: TextIO | None = None  # opened at the first line, so that a refused --resume leaves the old one
 
@@ -296,13 +292,13 @@ def _train(
 
 def _finish(prepared: Prepared, model: Model, history: list[dict[str, Any]], table: Table) -> Classifier:
     """Calibrate on the held-out rows that did not choose the epoch, and judge by all of them."""
-    _, calibrating = prepared.held_out()
-    raw, y = predict.logits(model, prepared.x[calibrating]), prepared.labels(calibrating)
-    targets = tuple(calibrate(t, raw[t.name], y[t.name]) for t in prepared.schema.targets)
+    held, (_, calibrating) = prepared.rows(splits.VAL), prepared.held_out()
+    raw, y = predict.logits(model, prepared.x[held]), prepared.labels(held)
+    part = np.isin(held, calibrating)
+    targets = tuple(calibrate(t, raw[t.name][part], y[t.name][part]) for t in prepared.schema.targets)
     schema = replace(prepared.schema, targets=targets)
     bundle = Bundle(schema, prepared.config, prepared.inputs, model)
-    held = prepared.rows(splits.VAL)
-    probabilities, y = predict.run(model, targets, prepared.x[held]), prepared.labels(held)
+    probabilities = predict.from_logits(targets, raw)
     scores = document(targets, y, probabilities)
     judged = Judged("val", prepared.table.take(held), schema, y, dict(probabilities), scores, {})
     counts = {name: int((prepared.part == number).sum()) for number, name in enumerate(splits.PARTS)}

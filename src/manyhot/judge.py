@@ -81,13 +81,13 @@ def judge(
     Raises:
         UserError: no row is left to judge, or a column is missing.
     """
-    name, rows = _chosen(bundle.schema, table, seen, split)
+    name, rows, hashes = _chosen(bundle.schema, table, seen, split)
     table = table.take(rows)
     if len(table) == 0:
         raise UserError(
             f"{table.source}: no rows to judge in split '{name}'; pass --split all or another name."
         )
-    _warn_of_seen(bundle.schema, table, seen)
+    _warn_of_seen(row_hashes(bundle.schema, table) if hashes is None else hashes[rows], seen)
     schema, y = _labels(bundle.schema, table, unknown_class)
     predicted = predict(bundle, table, progress)
     keep = np.setdiff1d(np.arange(len(table)), list(predicted.unreadable))
@@ -113,29 +113,31 @@ def document(
     }
 
 
-def _chosen(schema: Schema, table: Table, seen: Seen, split: str | None) -> tuple[str, NDArray[np.bool_]]:
-    """Return the name of the split to judge and a mask of its rows."""
+def _chosen(
+    schema: Schema, table: Table, seen: Seen, split: str | None
+) -> tuple[str, NDArray[np.bool_], NDArray[np.uint64] | None]:
+    """Return the name of the split to judge, a mask of its rows, and the hashes of all rows if taken."""
     everything = np.ones(len(table), dtype=bool)
     if split == "all":
-        return "all", everything
+        return "all", everything, None
     given = infer.split_of(table)
     if given is not None:
-        return split or "test", np.asarray(given == (split or "test"))
+        return split or "test", np.asarray(given == (split or "test")), None
     kept_back = seen.of(split or "test")
     if split is None and len(kept_back) == 0:
-        return "all", everything
+        return "all", everything, None
     hashes = row_hashes(schema, table)
     mine = np.isin(hashes, kept_back)
     if split is None and not (mine.any() and np.isin(hashes, seen.of("train")).any()):
-        return "all", everything  # another table than the one that fit cut its test rows from
-    return split or "test", mine
+        return "all", everything, hashes  # another table than the one that fit cut its test rows from
+    return split or "test", mine, hashes
 
 
-def _warn_of_seen(schema: Schema, table: Table, seen: Seen) -> None:
-    again = int(np.isin(row_hashes(schema, table), seen.of("train", "val")).sum())
+def _warn_of_seen(hashes: NDArray[np.uint64], seen: Seen) -> None:
+    again = int(np.isin(hashes, seen.of("train", "val")).sum())
     if again:
         log.warning(
-            "%d of these %d rows were seen in training; the scores flatter the model.", again, len(table)
+            "%d of these %d rows were seen in training; the scores flatter the model.", again, len(hashes)
         )
 
 

@@ -50,7 +50,13 @@ def predict(bundle: Bundle, table: Table, progress: Callable[[int, int], None] |
 
 def run(model: Model, targets: Sequence[Target], x: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
     """Return probabilities for x as the inputs give it; float32 (N, C) by target."""
-    raw = logits(model, x)
+    return from_logits(targets, logits(model, x))
+
+
+def from_logits(
+    targets: Sequence[Target], raw: Mapping[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.float32]]:
+    """Return the probabilities that logits stand for; float32 (N, C) by target."""
     return {t.name: losses.probabilities(t, torch.from_numpy(raw[t.name])).numpy() for t in targets}
 
 

@@ -21,6 +21,7 @@ from manyhot import metrics
 from manyhot.config import FitConfig
 from manyhot.data.loader import Batch, Loader
 from manyhot.errors import RunError
+from manyhot.judge import document
 from manyhot.model import losses, optim
 from manyhot.model.network import Model
 from manyhot.predict import run
@@ -66,11 +67,7 @@ class Validation:
                     f"target '{name}': the probabilities of held-out rows are no longer finite; the best "
                     "weights so far are kept. Try a smaller learning rate: --set learning_rate=…"
                 )
-        return {
-            "rows": len(self.x),
-            "targets": {t.name: metrics.scores(t, self.y[t.name], probabilities[t.name]) for t in targets},
-            "overall": metrics.overall(targets, self.y, probabilities),
-        }
+        return document(targets, self.y, probabilities)
 
 
 def train(

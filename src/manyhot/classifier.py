@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from manyhot import bundle as bundles
@@ -29,10 +28,10 @@ from manyhot.data.table import Table
 from manyhot.data.write import write
 from manyhot.errors import UserError
 from manyhot.judge import Judged, Seen, document, judge
-from manyhot.model.device import pick
+from manyhot.model.device import pick, use_threads
 from manyhot.model.network import Model, build
 from manyhot.schema import Schema
-from manyhot.targets import decide, decode
+from manyhot.targets import FloatArray, IntArray, decide, decode, marginals
 from manyhot.train import distributed
 from manyhot.train.calibrate import calibrate, fit_thresholds
 from manyhot.train.checkpoint import Checkpoints
@@ -80,16 +79,22 @@ class Classifier:
 
         A class by its name; tags joined by ';' and `[]` for none; '' where the input cannot be read.
         """
-        found = predict.predict(self.bundle, _table(data)).probabilities
-        return {t.name: decode(t, decide(t, found[t.name])) for t in self.schema.targets}
+        found = self.decide(data)
+        return {t.name: decode(t, found[t.name]) for t in self.schema.targets}
 
-    def predict_proba(self, data: object) -> dict[str, NDArray[np.float32]]:
+    def decide(self, data: object) -> dict[str, IntArray]:
+        """Return the answers of every row as numbers, by target; see `targets.decide`."""
+        found = predict.predict(self.bundle, _table(data)).probabilities
+        return {t.name: decide(t, found[t.name]) for t in self.schema.targets}
+
+    def predict_proba(self, data: object) -> dict[str, FloatArray]:
         """Return the probability of every class, by target.
 
         Shape:
             out: float32 (N, C) in [0, 1], in the order of `target.classes`.
         """
-        return dict(predict.predict(self.bundle, _table(data)).probabilities)
+        found = predict.predict(self.bundle, _table(data)).probabilities
+        return {t.name: marginals(t, found[t.name]) for t in self.schema.targets}
 
     def answers(self, data: object, progress: Progress | None = None) -> Table:
         """Return the rows with answers and probabilities beside them, as `manyhot predict` writes them."""
@@ -214,10 +219,11 @@ def fit(
     world = distributed.start()
     device = pick(options.get("device", "auto"))
     prepared = prepare(table, schema, options, progress)
-    torch.set_num_threads(prepared.config.threads)
+    use_threads(prepared.config.threads)
     if begin is not None and world.leads:
         begin(
-            prepared.config, estimate(prepared.config, len(prepared.rows(splits.TRAIN)), prepared.x[0].size)
+            prepared.config,
+            estimate(prepared.config, len(prepared.rows(splits.TRAIN)), int(np.prod(prepared.x.shape[1:]))),
         )
     model = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
     distributed.share_statistics(model, world)
@@ -265,7 +271,7 @@ def _train(
     config = prepared.config
     loader = Loader(
         prepared.x[rows],
-        prepared.labels(rows),
+        prepared.lessons(rows),
         config.batch_size,
         config.seed,
         config.augment,
@@ -274,7 +280,7 @@ def _train(
         share=(world.rank, world.size),
     )
     choosing, _ = prepared.held_out()
-    validation = Validation(prepared.x[choosing], prepared.labels(choosing))
+    validation = Validation(prepared.x[choosing], prepared.labels(choosing), prepared.fold_of(choosing))
     if folder is None or not world.leads:
         return train(model, loader, validation, prepared.schema.targets, config, tell, checkpoints, world)
     with ExitStack() as stack:
@@ -292,8 +298,9 @@ def _train(
 
 def _finish(prepared: Prepared, model: Model, history: list[dict[str, Any]], table: Table) -> Classifier:
     """Calibrate on the held-out rows that did not choose the epoch, and judge by all of them."""
-    held, (_, calibrating) = prepared.rows(splits.VAL), prepared.held_out()
-    raw, y = predict.logits(model, prepared.x[held]), prepared.labels(held)
+    held, (_, calibrating) = prepared.judged(), prepared.held_out()
+    raw = predict.of_fold(predict.logits(model, prepared.x[held]), prepared.fold_of(held))
+    y = prepared.labels(held)
     part = np.isin(held, calibrating)
     targets = tuple(calibrate(t, raw[t.name][part], y[t.name][part]) for t in prepared.schema.targets)
     schema = replace(prepared.schema, targets=targets)

@@ -31,6 +31,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "unknown_class": ("error", "missing"),
 }
 MAX_SEED = 1 << 32  # seeds of steps are made of it, and must fit into 64 bits
+MAX_SETS, ROWS_PER_SET = 256, 20  # where tags are still answered by whole sets
+FOLDED_ROWS, FOLDS = (50, 5_000), 5  # tables that are worth a network of members, at effort best
+MAX_VIEWS = 5
 SMALL_IMAGE = 64  # pixels; up to here images keep their size and have networks of their own
 
 
@@ -38,8 +41,13 @@ SMALL_IMAGE = 64  # pixels; up to here images keep their size and have networks 
 class FitConfig:
     """Every setting of `fit`; any field can be given as `--set KEY=VALUE`.
 
+    Pictures that take more than `memory` GB are not held but decoded as they are needed.
     Fractions are of rows, rates are per step, `clip` is the largest norm of the gradient,
     `warmup` is the share of steps in which the rate rises, `monitor` is "loss" or "TARGET/METRIC".
+    A picture is judged in `views` views, moved by a pixel, whose mean counts.
+    With `folds` above 1 a network has as many members, each trained without one part of the rows, and no
+    other rows are held out. Tags are answered by whole sets where training has at most `sets` different
+    ones, else tag by tag.
     """
 
     effort: str = "balanced"
@@ -54,13 +62,16 @@ class FitConfig:
     label_smoothing: float = 0.0
     dropout: float = 0.0
     augment: str = "none"
+    views: int = 1
     class_weight: str = "none"
     target_weights: Mapping[str, float] = field(default_factory=dict)
     monitor: str = "loss"
     patience: int = 0
     size: int = 0
     objective: str = "hamming"
+    sets: int = 0
     validation: float = 0.1
+    folds: int = 1
     test: float = 0.0
     group: str = ""
     unknown_class: str = "error"
@@ -69,6 +80,7 @@ class FitConfig:
     precision: str = "float32"
     channels_last: bool = False
     threads: int = 1
+    memory: float = 1.0
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -77,9 +89,9 @@ class FitConfig:
                 raise UserError(
                     f"{name} must be one of {listed(choices)}, got '{value}'{suggest(value, choices)}."
                 )
-        for name in ("epochs", "batch_size", "threads"):
+        for name in ("epochs", "batch_size", "folds", "views", "threads"):
             _require(self, name, at_least=1)
-        for name in ("patience", "size", "weight_decay"):
+        for name in ("patience", "size", "sets", "weight_decay"):
             _require(self, name, at_least=0)
         _require(self, "seed", at_least=0, below=MAX_SEED)
         for name, share in self.target_weights.items():
@@ -87,7 +99,7 @@ class FitConfig:
                 raise UserError(f"target_weights.{name} must be at least 0, got {share}.")
         for name in ("validation", "test", "label_smoothing", "dropout", "warmup"):
             _require(self, name, at_least=0, below=1)
-        for name in ("learning_rate", "clip"):
+        for name in ("learning_rate", "clip", "memory"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"{name} must be above 0, got {getattr(self, name)}.")
         if self.validation + self.test >= 1:
@@ -144,7 +156,7 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     3
     """
     chosen = parse_options(options)
-    base = FitConfig(effort=chosen.get("effort", "balanced"), threads=num_cores())
+    base = FitConfig(effort=chosen.get("effort", "balanced"), threads=num_cores(), memory=half_of_memory())
     if schema.is_image:
         height, width, _ = schema.inputs[0].shape
         small = chosen.get("size", max(height, width)) <= SMALL_IMAGE
@@ -152,11 +164,19 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
         base = replace(base, size=0 if small else base.size)
     else:
         base = _for_tables(base, rows)
-    validation = 0.2 if rows < 2_000 else 0.1 if rows < 20_000 else 0.05
-    base = replace(base, validation=validation)
+    base = replace(base, validation=0.2 if rows < 2_000 else 0.1 if rows < 20_000 else 0.05)
+    few = FOLDED_ROWS[0] <= rows < FOLDED_ROWS[1] and not schema.is_image and base.effort == "best"
+    if few and chosen.get("backbone", "mlp") == "mlp" and "validation" not in chosen:
+        base = replace(base, folds=FOLDS)
     for target in chosen.get("target_weights", {}):
         schema.target(target)
+    if chosen.get("class_weight", "none") == "none":  # weights are for tags, and sets have none
+        base = replace(base, sets=min(MAX_SETS, rows // ROWS_PER_SET))
     config = replace(base, **chosen)
+    if config.views > (MAX_VIEWS if schema.is_image else 1):
+        raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")
+    if config.folds > 1 and config.backbone != "mlp":
+        raise UserError(f"folds: backbone '{config.backbone}' has no members, only 'mlp' has.")
     if "precision" not in chosen:
         config = replace(config, precision=_precision(config.backbone))
     if "channels_last" not in chosen:
@@ -185,7 +205,7 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
 
 def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
     """Images up to 64 pixels: a convolutional network of our own, trained from nothing."""
-    steps = {"fast": 600, "balanced": 1_800, "best": 12_000}[base.effort]
+    steps = {"fast": 500, "balanced": 1_800, "best": 12_000}[base.effort]
     batch = _power_of_two(rows / 25, 64, 256)
     return replace(
         base,
@@ -195,6 +215,7 @@ def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
         learning_rate=4e-3,
         weight_decay=0.02,
         augment="shift",
+        views=MAX_VIEWS,
         patience={"fast": 5, "balanced": 15, "best": 50}[base.effort],
     )
 
@@ -226,7 +247,7 @@ def _for_tables(base: FitConfig, rows: int) -> FitConfig:
         batch_size=batch,
         epochs=_epochs(steps, rows, batch, at_most={"fast": 30, "balanced": 100, "best": 300}[base.effort]),
         learning_rate=2e-3,
-        weight_decay=0.05,
+        weight_decay=2.0,
         dropout=0.1,
         patience={"fast": 6, "balanced": 16, "best": 50}[base.effort],
     )
@@ -252,6 +273,17 @@ def num_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+def half_of_memory() -> float:
+    """Return half of the memory that this process may use, in GB."""
+    try:
+        amount = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):  # not on Windows
+        amount = 8 << 30
+    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+    words = limit.read_text().strip() if limit.exists() else "max"
+    return round((min(amount, int(words)) if words.isdigit() else amount) / 2e9, 1)
 
 
 def _precision(backbone: str) -> Precision:

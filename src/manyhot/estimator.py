@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
@@ -78,20 +77,18 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Any:
         """Return answers in the form that y had: (N,) classes, (N, C) of 0 and 1, or a dict of (N,)."""
-        probabilities = self._probabilities(X)
+        check_is_fitted(self, "classifier_")
         if self._form == "columns":
             return self.classifier_.predict(self._table(X))
-        from manyhot.targets import decide
-
-        (target,) = self.classifier_.schema.targets
-        answers = decide(target, probabilities[target.name])
+        (answers,) = self.classifier_.decide(self._table(X)).values()
         if self._form == "tags":
             return answers.astype(int)
         return self.classes_[answers.reshape(len(answers))]
 
     def predict_proba(self, X: Any) -> Any:
         """Return probabilities: (N, C), or a dict of these where y had several columns."""
-        probabilities = self._probabilities(X)
+        check_is_fitted(self, "classifier_")
+        probabilities = self.classifier_.predict_proba(self._table(X))
         return probabilities if self._form == "columns" else next(iter(probabilities.values()))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -101,10 +98,6 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             found = self.classifier_.evaluate(self._table(X).with_columns(columns), split="all")
             return float(found["overall"]["exact_match"])
         return float(super().score(X, y, sample_weight))
-
-    def _probabilities(self, X: Any) -> dict[str, NDArray[np.float32]]:
-        check_is_fitted(self, "classifier_")
-        return self.classifier_.predict_proba(self._table(X))
 
     def _arrays(self, X: Any, y: Any) -> tuple[Table, Schema]:
         """Make a table of arrays, checked as scikit-learn checks them."""

@@ -2,7 +2,7 @@
 
 `classifier.evaluate` calls `judge` with a table; `report` shows what it gives.
 
-Shapes: N rows · C classes.
+Shapes: N rows · C classes · P probabilities of a row.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Judged:
     table          exactly the judged rows, in the order of the arrays
     schema         the targets as judged, with the classes that only these rows have at the end
     y              target name → what `targets.encode` gives
-    probabilities  target name → float (N, C), without NaN
+    probabilities  target name → float (N, P) as `targets.decide` takes it, without NaN
     scores         the document of `evaluate --json`: rows, targets, overall
     unreadable     rows left out since their picture could not be read: name → reason
     """
@@ -163,6 +163,8 @@ def _labels(schema: Schema, table: Table, unknown_class: str) -> tuple[Schema, d
 
 
 def _padded(probabilities: FloatArray, target: Target) -> FloatArray:
-    """Give classes that the model does not know the probability 0."""
+    """Give classes that the model does not know the probability 0; no set of tags has them."""
+    if target.sets:
+        return probabilities
     missing = len(target.classes) - probabilities.shape[1]
     return np.pad(probabilities, ((0, 0), (0, missing)))

@@ -5,7 +5,8 @@ there was nothing to measure. The trainer calls `scores` and `overall` on every 
 report once more. Metrics take probabilities only and never guess; answers come from `targets.decide`.
 Unknown entries (−1) are left out of every number.
 
-Shapes: N rows · C classes · W numbers per row in y (`targets.num_outputs`) · R rankings of n entries.
+Shapes: N rows · C classes · W numbers per row in y · P probabilities of a row (`targets.decide`) ·
+R rankings of n entries.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Target
-from manyhot.targets import UNKNOWN, FloatArray, IntArray, decide
+from manyhot.targets import UNKNOWN, FloatArray, IntArray, decide, marginals
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -43,7 +44,7 @@ def scores(target: Target, y: IntArray, probabilities: FloatArray) -> dict[str, 
     bins of equal width: of the answer's probability, or of each tag's, then averaged over tags.
 
     Shape:
-        y: what `targets.encode` gives. probabilities: float (N, C) in [0, 1], without NaN; the two
+        y: what `targets.encode` gives. probabilities: float (N, P) in [0, 1], without NaN; the two
         of a binary target sum to 1.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3 (`ece`).
@@ -117,7 +118,7 @@ def row_losses(target: Target, y: IntArray, probabilities: FloatArray) -> Floats
             picked = probabilities[np.arange(len(given)), np.maximum(given, 0)].astype(np.float64)
             return np.where(given == UNKNOWN, np.nan, -np.log(np.clip(picked, EPS, 1 - EPS)))
         case "multilabel":
-            losses = _tag_losses(y, probabilities)
+            losses = _tag_losses(y, marginals(target, probabilities))
             return _ratio(losses.sum(axis=1), (y != UNKNOWN).sum(axis=1))
         case _:
             assert_never(target.kind)
@@ -152,6 +153,7 @@ def per_class(target: Target, y: IntArray, probabilities: FloatArray) -> list[di
     """
     assert not np.isnan(probabilities).any(), "rows without an answer must be left out before scoring"
     given, answered, known = _as_tags(target, y, decide(target, probabilities))
+    probabilities = marginals(target, probabilities)
     support, predicted = given.sum(axis=0), (answered & known).sum(axis=0)
     both = (given & answered).sum(axis=0)
     columns = {
@@ -234,6 +236,8 @@ def _tag_scores(target: Target, y: IntArray, probabilities: FloatArray) -> dict[
     if not rows.all():
         y, probabilities = y[rows], probabilities[rows]
     given, answered, known = _as_tags(target, y, decide(target, probabilities))
+    log_loss = _log_loss(target, y, probabilities)
+    probabilities = marginals(target, probabilities)
     answered &= known
     wrong = given != answered
     both, total = (given & answered).sum(axis=0), given.sum(axis=0) + answered.sum(axis=0)
@@ -247,7 +251,7 @@ def _tag_scores(target: Target, y: IntArray, probabilities: FloatArray) -> dict[
         "macro_f1": _mean(f1),
         "mean_average_precision": _mean(_average_precision(probabilities.T, given.T, known.T)),
         "lrap": float(np.where(np.isnan(lrap), 1.0, lrap).mean()),
-        "log_loss": _log_loss(target, y, probabilities),
+        "log_loss": log_loss,
         "ece": _mean(_tag_ece(given, known, probabilities)),
     }
 
@@ -270,7 +274,8 @@ def _as_tags(target: Target, y: IntArray, answers: IntArray) -> tuple[Bools, Boo
 def _confidence(target: Target, y: IntArray, probabilities: FloatArray) -> tuple[Floats, Bools]:
     """Return the probability of each answer (of yes, for tags) and whether it came true; known only."""
     if not target.exclusive:
-        return probabilities[y != UNKNOWN].astype(np.float64), y[y != UNKNOWN] == 1
+        chances = marginals(target, probabilities)
+        return chances[y != UNKNOWN].astype(np.float64), y[y != UNKNOWN] == 1
     keep = _numbers(y) != UNKNOWN
     answers = _numbers(decide(target, probabilities[keep]))
     confidence = np.take_along_axis(probabilities[keep], answers[:, None].astype(np.intp), axis=1)[:, 0]
@@ -302,7 +307,7 @@ def _log_loss(target: Target, y: IntArray, probabilities: FloatArray) -> float |
     if target.exclusive:
         return _mean(row_losses(target, y, probabilities))
     known = int((y != UNKNOWN).sum())
-    return float(_tag_losses(y, probabilities).sum() / known) if known else None
+    return float(_tag_losses(y, marginals(target, probabilities)).sum() / known) if known else None
 
 
 def _cuts(scores: FloatArray, positive: Bools, known: Bools | None) -> tuple[Any, Any, Any, Any]:

@@ -1,6 +1,6 @@
 """Rows in, probabilities and answers out: the one way for `evaluate`, `predict` and the server.
 
-Shapes: N rows · C classes.
+Shapes: N rows · C classes · P probabilities of a row: of its sets where a target has some, else C.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from manyhot.bundle import Bundle
 from manyhot.data.images import Unreadable
+from manyhot.data.inputs import X
 from manyhot.data.loader import in_order
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.model import losses
 from manyhot.model.network import Model
 from manyhot.schema import Schema, Target
-from manyhot.targets import decide, decode
+from manyhot.targets import decide, decode, marginals
 
 BATCH = 512  # rows at a time; more gain nothing on a processor
 BATCH_VALUES = 32 << 20  # numbers in a batch of large pictures, so that memory stays bounded
@@ -29,7 +30,7 @@ BATCH_VALUES = 32 << 20  # numbers in a batch of large pictures, so that memory 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Probabilities of every target, float32 (N, C), NaN in rows whose input could not be read."""
+    """Probabilities of every target, float32 (N, P), NaN in rows whose input could not be read."""
 
     probabilities: Mapping[str, NDArray[np.float32]]
     unreadable: Unreadable
@@ -48,39 +49,48 @@ def predict(bundle: Bundle, table: Table, progress: Callable[[int, int], None] |
     return Predicted(probabilities, unreadable)
 
 
-def run(model: Model, targets: Sequence[Target], x: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-    """Return probabilities for x as the inputs give it; float32 (N, C) by target."""
+def run(model: Model, targets: Sequence[Target], x: X) -> dict[str, NDArray[np.float32]]:
+    """Return probabilities for x as the inputs give it; float32 (N, P) by target."""
     return from_logits(targets, logits(model, x))
 
 
 def from_logits(
     targets: Sequence[Target], raw: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the probabilities that logits stand for; float32 (N, C) by target."""
+    """Return the probabilities that logits stand for; float32 (N, P) by target."""
     return {t.name: losses.probabilities(t, torch.from_numpy(raw[t.name])).numpy() for t in targets}
 
 
-def logits(model: Model, x: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-    """Return the logits for x; float32 (N, W) by target."""
+def logits(model: Model, x: X) -> dict[str, NDArray[np.float32]]:
+    """Return the logits for x; float32 (N, W) by target, or (N, M, W) of M members."""
     pieces = _batched(model, x, model.forward)
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in model.names}
 
 
-def embed(model: Model, x: NDArray[Any]) -> NDArray[np.float32]:
+def of_fold(
+    raw: Mapping[str, NDArray[np.float32]], fold: NDArray[np.int8] | None
+) -> Mapping[str, NDArray[np.float32]]:
+    """Return for each row the logits of the member that was trained without it, where there are folds."""
+    if fold is None:
+        return raw
+    return {name: values[np.arange(len(values)), fold] for name, values in raw.items()}
+
+
+def embed(model: Model, x: X) -> NDArray[np.float32]:
     """Return the features that all heads read; float32 (N, F)."""
     pieces = _batched(model, x, lambda batch: {"": model.embed(batch)})
     return np.concatenate([piece[""] for piece in pieces])
 
 
 def _batched(
-    model: Model, x: NDArray[Any], forward: Callable[[torch.Tensor], dict[str, torch.Tensor]]
+    model: Model, x: X, forward: Callable[[torch.Tensor], dict[str, torch.Tensor]]
 ) -> list[dict[str, NDArray[np.float32]]]:
     model.eval()
     rows = max(1, min(BATCH, BATCH_VALUES // max(1, int(np.prod(x.shape[1:])))))
     device = next(model.parameters()).device
     pieces = []
     with torch.inference_mode():
-        for batch in in_order(x, rows, device) if len(x) else [torch.from_numpy(x).to(device)]:
+        for batch in in_order(x, rows, device) if len(x) else [torch.from_numpy(np.asarray(x)).to(device)]:
             outputs = forward(batch)
             pieces.append({name: value.float().cpu().numpy() for name, value in outputs.items()})
     return pieces
@@ -106,8 +116,9 @@ def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
         values = predicted.probabilities[target.name]
         texts = decode(target, decide(target, values))
         added[target.name] = [text if text else None for text in texts]
+        chances = marginals(target, values)
         for number, name in enumerate(target.classes):
-            column = values[:, number].astype(np.float64).round(6)
+            column = chances[:, number].astype(np.float64).round(6)
             added[f"{target.name}.{name}"] = [None if np.isnan(v) else float(v) for v in column]
     if predicted.unreadable:
         added["error"] = [predicted.unreadable.get(index) for index in range(len(table))]

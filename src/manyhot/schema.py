@@ -33,6 +33,8 @@ class Target:
     thresholds   a probability equal to its threshold counts as yes; () means 0.5 throughout; for
                  multiclass what is taken from each class's probability before the largest wins
     temperature  logits are divided by it before they become probabilities
+    sets         (multilabel) the sets of tags that a row can have, where the model answers by whole
+                 sets; () where it answers tag by tag
     """
 
     name: str
@@ -44,6 +46,7 @@ class Target:
     objective: str = "hamming"
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
+    sets: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         where = f"target '{self.name}'"
@@ -66,6 +69,11 @@ class Target:
         if not 0 < self.temperature < math.inf:
             raise UserError(f"{where}: temperature must be above 0, got {self.temperature}.")
         check_objective(self.objective)
+        strange = sorted({tag for tags in self.sets for tag in tags} - set(self.classes))
+        if self.sets and self.exclusive:
+            raise UserError(f"{where}: sets are for a multilabel target.")
+        if strange:
+            raise UserError(f"{where}: sets name {listed(strange)}, which are no classes of it.")
 
     @property
     def exclusive(self) -> bool:
@@ -176,13 +184,18 @@ def _checked(kind: type[Any], data: object, where: str) -> dict[str, Any]:
     for key, value in data.items():
         if not _fits(value, known[key]):
             raise UserError(f"{where}: '{key}' must be {known[key]}, got {value!r}.")
-        checked[key] = tuple(value) if isinstance(value, list) else value
+        checked[key] = _tuples(value)
     needed = [
         name for name in ("name", "kind", "classes", "columns") if name in known and name not in checked
     ]
     if needed:
         raise UserError(f"{where}: lacks {listed(needed)}.")
     return checked
+
+
+def _tuples(value: Any) -> Any:
+    """Make tuples of lists, inside of each other too."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
 def _fits(value: object, annotation: str) -> bool:

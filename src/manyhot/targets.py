@@ -4,7 +4,8 @@
 weighting and splitting use, `decide` turns probabilities into answers, `decode` gives these names.
 Everything here is numpy, so that a server without torch decides exactly as training did.
 
-Shapes: N rows · C classes · W numbers per row in y (1 for binary, else C).
+Shapes: N rows · C classes · W numbers per row in y (1 for binary, else C) · K sets of tags ·
+P probabilities of a row (K where a target has sets, else C).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, assert_never
 
 import numpy as np
@@ -56,12 +58,14 @@ class Cells:
 
 
 def num_outputs(target: Target) -> int:
-    """Return W, how many numbers the model gives for a row: 1 for binary, else one per class."""
+    """Return how many numbers the model gives for a row: 1 for binary, else one per class or per set."""
     match target.kind:
         case "binary":
             return 1
-        case "multiclass" | "multilabel":
+        case "multiclass":
             return len(target.classes)
+        case "multilabel":
+            return len(target.sets or target.classes)
         case _:
             assert_never(target.kind)
 
@@ -197,13 +201,52 @@ def known(y: IntArray) -> NDArray[np.bool_]:
     return there if y.ndim == 1 else np.asarray(there.any(axis=1))
 
 
+def sets_in(target: Target, y: IntArray) -> tuple[tuple[str, ...], ...]:
+    """Return the different sets of tags among the rows that are known whole, in a fixed order.
+
+    >>> tags = Target("t", "multilabel", ("a", "b"), ("t",))
+    >>> sets_in(tags, np.array([[1, 1], [0, 0], [1, 1], [-1, 1]]))
+    ((), ('a', 'b'))
+    """
+    whole = y[(y != UNKNOWN).all(axis=1)]
+    names = np.array(target.classes, dtype=object)
+    return tuple(tuple(names[row == 1]) for row in np.unique(whole, axis=0))
+
+
+@lru_cache(maxsize=64)
+def set_table(target: Target) -> NDArray[np.int8]:
+    """Return the tags of each of a target's sets as 0 and 1; int8 (K, C)."""
+    index = {name: number for number, name in enumerate(target.classes)}
+    table = np.zeros((len(target.sets), len(target.classes)), dtype=np.int8)
+    for row, tags in enumerate(target.sets):
+        table[row, [index[tag] for tag in tags]] = 1
+    return table
+
+
+def marginals(target: Target, probabilities: FloatArray) -> FloatArray:
+    """Return the probability of each class; a tag's is that of all sets that have it.
+
+    Shape:
+        probabilities: float (N, P). out: float (N, C).
+
+    >>> tags = Target("t", "multilabel", ("a", "b"), ("t",), sets=((), ("a",), ("a", "b")))
+    >>> marginals(tags, np.array([[.2, .5, .3]])).tolist()
+    [[0.8, 0.3]]
+    """
+    if not target.sets:
+        return probabilities
+    # summing may pass 1 by a rounding, which no probability does
+    return np.minimum(probabilities @ set_table(target).astype(probabilities.dtype), 1)
+
+
 def decide(target: Target, probabilities: FloatArray) -> IntArray:
     """Choose the answer of each row, in the numbers of `encode`; −1 where a probability is NaN.
 
-    A probability equal to its threshold counts as yes.
+    A probability equal to its threshold counts as yes. Where a target has sets and aims at exact
+    matches, the answer is the likeliest set.
 
     Shape:
-        probabilities: float (N, C), in [0, 1]; a binary target's two sum to 1.
+        probabilities: float (N, P), in [0, 1]; those of a binary target and of sets sum to 1.
         out: as `encode`.
 
     >>> tags = Target("t", "multilabel", ("a", "b", "c"), ("t",))
@@ -219,8 +262,10 @@ def decide(target: Target, probabilities: FloatArray) -> IntArray:
             return np.where(blank, UNKNOWN, best).astype(np.int32)
         case "binary":
             yes = probabilities[:, 1:] >= thresholds
+        case "multilabel" if target.sets and target.objective == "exact_match":
+            yes = set_table(target)[probabilities.argmax(axis=1)] == 1
         case "multilabel":
-            yes = probabilities >= thresholds
+            yes = marginals(target, probabilities) >= thresholds
         case _:
             assert_never(target.kind)
     return np.where(blank[:, None], UNKNOWN, yes).astype(np.int8)

@@ -43,7 +43,9 @@ class TableInputs:
     missing: tuple[str, ...] = ()
     kind: str = "table"
 
-    def transform(self, table: Table, progress: object = None) -> tuple[NDArray[np.float32], dict[int, str]]:
+    def transform(
+        self, table: Table, progress: object = None, memory: object = None
+    ) -> tuple[NDArray[np.float32], dict[int, str]]:
         """Turn the feature columns into numbers; columns that are no feature are passed over.
 
         Shape:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from manyhot.config import num_cores
+from manyhot.config import half_of_memory, num_cores
+from manyhot.data.stream import Pictures
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.files import inside
@@ -32,6 +33,7 @@ GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 MAX_PIXELS = 100_000_000  # above this a picture is refused before it is decoded
 FOLDER_COLUMN = "image"  # what the paths of a folder of pictures are called
 MAX_MEASURED = 100_000_000  # values that the mean and the deviation are taken from
+CHUNK = 512  # pictures read at a time
 SAMPLE = 200  # pictures whose headers are read to measure a column
 
 Unreadable = dict[int, str]  # position of a row → why its picture could not be read
@@ -58,12 +60,16 @@ class ImageInputs:
         return (*self.size, self.channels)
 
     def transform(
-        self, table: Table, progress: Progress | None = None
-    ) -> tuple[NDArray[np.uint8], Unreadable]:
+        self, table: Table, progress: Progress | None = None, memory: float | None = None
+    ) -> tuple[NDArray[np.uint8] | Pictures, Unreadable]:
         """Read all pictures of a table.
 
+        Args:
+            memory: GB that the pictures may take, half of this machine's unless said. Where they take
+                more, all are read once to know which can be, and again when they are asked for.
+
         Shape:
-            out: uint8 (N, H, W, C); the rows of unreadable pictures are zero.
+            out: uint8 (N, H, W, C); the rows of unreadable pictures are zero, or cannot be asked for.
 
         Raises:
             UserError: the column is missing, or a path leaves the table's folder.
@@ -71,21 +77,25 @@ class ImageInputs:
         if table.pixels is not None:
             return self._from_pixels(table.pixels), {}
         paths = picture_paths(table, picture_column(table, self.column))
-        x = np.zeros((len(paths), *self.shape), dtype=np.uint8)
+        streamed = Pictures(self._read, np.array(paths, dtype=object), self.shape)
+        x = None
+        if streamed.size <= (memory or half_of_memory()) * 1e9:
+            x = np.zeros(streamed.shape, dtype=np.uint8)
         unreadable: Unreadable = {}
         with ThreadPoolExecutor(num_cores()) as pool:
-            for index, result in enumerate(pool.map(self._read, paths)):
-                if isinstance(result, str):
-                    unreadable[index] = result
-                else:
-                    x[index] = result
-                if progress is not None:
-                    progress(index + 1, len(paths))
-        return x, unreadable
+            for first in range(0, len(paths), CHUNK):  # few at a time, so that results do not pile up
+                for index, result in enumerate(pool.map(self._read, paths[first : first + CHUNK]), first):
+                    if isinstance(result, str):
+                        unreadable[index] = result
+                    elif x is not None:
+                        x[index] = result
+                    if progress is not None:
+                        progress(index + 1, len(paths))
+        return streamed if x is None else x, unreadable
 
-    def standardised(self, x: NDArray[np.uint8]) -> ImageInputs:
+    def standardised(self, x: NDArray[np.uint8] | Pictures) -> ImageInputs:
         """Return the inputs with the mean and deviation of these pictures (of some, where they are many)."""
-        sample = x[:: max(1, x.size // MAX_MEASURED)].reshape(-1, self.channels)
+        sample = np.asarray(x[:: max(1, x.size // MAX_MEASURED)]).reshape(-1, self.channels)
         levels = np.arange(256) / 255
         mean, std = [], []
         for channel in range(self.channels):

@@ -13,26 +13,33 @@ from numpy.typing import NDArray
 
 from manyhot.data.features import TableInputs, table_inputs
 from manyhot.data.images import ImageInputs, Progress, Unreadable, image_inputs
+from manyhot.data.stream import Pictures
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.schema import Schema
 
 Inputs = ImageInputs | TableInputs
+X = NDArray[Any] | Pictures
 
 
 def fit_transform(
-    schema: Schema, table: Table, train: NDArray[np.intp], size: int, progress: Progress | None = None
-) -> tuple[Inputs, NDArray[Any], Unreadable]:
+    schema: Schema,
+    table: Table,
+    train: NDArray[np.intp],
+    size: int,
+    progress: Progress | None = None,
+    memory: float | None = None,
+) -> tuple[Inputs, X, Unreadable]:
     """Fit the inputs on the training rows (positions) and turn every row of the table into x.
 
     Shape:
-        x: uint8 (N, H, W, C) for pictures, float32 (N, D) for features.
+        x: uint8 (N, H, W, C) for pictures, which may be `Pictures`; float32 (N, D) for features.
     """
     if not schema.is_image:
         inputs = table_inputs(schema, table, train)
         return inputs, *inputs.transform(table)
     pictures = image_inputs(schema, size)
-    x, unreadable = pictures.transform(table, progress)
+    x, unreadable = pictures.transform(table, progress, memory)
     return pictures.standardised(x[np.setdiff1d(train, list(unreadable))]), x, unreadable
 
 

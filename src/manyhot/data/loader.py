@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from manyhot.data.augment import augment
+from manyhot.data.stream import Ahead, Pictures
 
 
 class Batch(NamedTuple):
@@ -28,7 +29,10 @@ class Batch(NamedTuple):
 
 
 class Loader:
-    """Training rows held in memory, given out in a seeded order without end.
+    """Training rows, given out in a seeded order without end.
+
+    What fits in memory lies on the device as it is; pictures that do not are decoded by threads, some
+    steps ahead.
 
     The rows of all epochs form one long line, a new permutation for each epoch; step k takes the
     next B of it. So every row comes once an epoch, all batches are of one size, and a step's rows
@@ -37,7 +41,7 @@ class Loader:
 
     def __init__(
         self,
-        x: NDArray[Any],
+        x: NDArray[Any] | Pictures,
         y: Mapping[str, NDArray[Any]],
         batch_size: int,
         seed: int,
@@ -48,7 +52,8 @@ class Loader:
     ) -> None:
         self.mine = slice(share[0], None, share[1])
         self.numbers = np.arange(1, len(x) + 1) if numbers is None else numbers
-        self.x = torch.from_numpy(x).to(device)
+        self.x = Ahead(x, self._mine) if isinstance(x, Pictures) else torch.from_numpy(x).to(device)
+        self.count = len(x)
         # int64 for class numbers is what torch's cross-entropy takes
         self.y = {name: torch.from_numpy(v.astype(np.int64)).to(device) for name, v in y.items()}
         self.batch_size = min(batch_size, len(x))
@@ -56,7 +61,7 @@ class Loader:
         self._orders: dict[int, NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
-        return len(self.x)
+        return self.count
 
     def step_after(self, epoch: int) -> int:
         """Return the number of steps by which `epoch` epochs are through."""
@@ -64,9 +69,12 @@ class Loader:
 
     def batch(self, step: int) -> Batch:
         """Return this process's share of the batch of a step, counted from 0, augmented."""
-        rows = self.rows(step)[self.mine]
+        rows = self._mine(step)
         index = torch.from_numpy(rows).to(self.device)
-        x = self.x.index_select(0, index)
+        if isinstance(self.x, Ahead):
+            x = torch.from_numpy(self.x.step(step)).to(self.device)
+        else:
+            x = self.x.index_select(0, index)
         if self.how != "none":
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
             x = augment(x, self.how, generator, self.batch_size, self.mine)
@@ -83,6 +91,9 @@ class Loader:
         epochs = place // len(self)
         return np.concatenate([self._order(e)[place[epochs == e] % len(self)] for e in np.unique(epochs)])
 
+    def _mine(self, step: int) -> NDArray[np.int64]:
+        return self.rows(step)[self.mine]
+
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._orders:
             self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
@@ -90,7 +101,9 @@ class Loader:
         return self._orders[epoch]
 
 
-def in_order(x: NDArray[Any], batch_size: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
+def in_order(
+    x: NDArray[Any] | Pictures, batch_size: int, device: torch.device | str = "cpu"
+) -> Iterator[Tensor]:
     """Give all rows from first to last, some at a time, for prediction."""
     for first in range(0, len(x), batch_size):
-        yield torch.from_numpy(np.ascontiguousarray(x[first : first + batch_size])).to(device)
+        yield torch.from_numpy(np.ascontiguousarray(np.asarray(x[first : first + batch_size]))).to(device)

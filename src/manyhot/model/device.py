@@ -1,9 +1,11 @@
-"""Where to compute: the processor, or a CUDA or Apple device where there is one.
+"""Where to compute: the processor, or a CUDA or Apple device where there is one; and with how many threads.
 
 `classifier` asks once per fit and per load.
 """
 
 from __future__ import annotations
+
+import os
 
 import torch
 
@@ -25,3 +27,23 @@ def pick(name: str) -> torch.device:
             f"--device {name}: torch {torch.__version__} finds no such device here, only {found}."
         )
     return torch.device(name)
+
+
+def use_threads(count: int) -> None:
+    """Compute with so many threads; with one in a process that was forked.
+
+    OpenMP's threads do not come along into a fork, and its first parallel loop there waits for them
+    forever.
+    """
+    torch.set_num_threads(1 if _forked else count)
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+    torch.set_num_threads(1)
+
+
+_forked = False
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,9 +1,11 @@
 """What a kind of target means for logits: their loss, and the probabilities they stand for.
 
 Two links are all there is: sigmoid with binary cross-entropy, softmax with cross-entropy. Both
-are computed on logits, where they do not overflow.
+are computed on logits, where they do not overflow. A multilabel target that has sets is a softmax
+over these; the loss of a row some of whose tags are unknown is that of all sets that agree with it.
 
-Shapes: N rows · C classes · W outputs (1 for binary, else C).
+Shapes: N rows · C classes · K sets · W outputs (1 for binary, K for sets, else C) · P probabilities
+(K for sets, else C).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyhot.schema import Target
-from manyhot.targets import UNKNOWN, IntArray, dense
+from manyhot.targets import UNKNOWN, IntArray, dense, set_table
 
 TINY = 1e-12  # keeps a loss of nothing known from being 0/0
 
@@ -35,6 +37,7 @@ def loss(
 
     Shape:
         logits: float (N, W). y: int64 as `targets.encode` gives it, −1 for unknown. out: ().
+        For M members logits are (N, M, W) and y has M after N too.
 
     Source: label smoothing after Szegedy et al. 2015, section 7.
 
@@ -50,6 +53,10 @@ def _summed(
     target: Target, logits: Tensor, y: Tensor, smoothing: float, weight: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the summed loss of the known entries and their summed weight, both ()."""
+    if logits.ndim == 3:  # each member has labels of its own
+        logits, y = logits.flatten(0, 1), y.flatten(0, 1)
+    if target.sets:
+        return _summed_over_sets(target, logits, y, smoothing)
     there = y != UNKNOWN
     # Where nothing is known the logit is cut out before anything is computed of it, so that even an
     # infinite one leaves no trace of itself in the loss or the gradient.
@@ -68,17 +75,40 @@ def _summed(
     return (every * amount).sum(), amount.sum()
 
 
+def _summed_over_sets(target: Target, logits: Tensor, y: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Return as `_summed`: the log loss of a row's set, or of all sets that agree with its known tags.
+
+    A row of which nothing is known, or with which no set agrees, counts as unknown.
+    """
+    table = torch.from_numpy(set_table(target)).to(logits.device, torch.float32)
+    clashes = (y == 1).float() @ (1 - table).T + (y == 0).float() @ table.T
+    agrees = clashes == 0
+    there = (y != UNKNOWN).any(dim=1) & agrees.any(dim=1)
+    agrees = agrees | ~there[:, None]  # nothing known: all sets agree, the loss is 0 and so its gradient
+    logits = torch.where(there[:, None], logits, torch.zeros_like(logits))
+    logs = torch.log_softmax(logits, dim=1)
+    every = -torch.logsumexp(logs.masked_fill(~agrees, -torch.inf), dim=1) * (1 - smoothing)
+    every = every - smoothing * logs.mean(dim=1)
+    amount = there.float()
+    return (every * amount).sum(), amount.sum()
+
+
 def probabilities(target: Target, logits: Tensor) -> Tensor:
-    """Return probabilities of all classes, in [0, 1].
+    """Return probabilities of all classes (of all sets, where the target has some), in [0, 1].
 
     Shape:
-        logits: float (N, W). out: float (N, C); for binary, of no and of yes.
+        logits: float (N, W), or (N, M, W) of M members, whose mean it then is.
+        out: float (N, P); for binary, of no and of yes.
     """
+    if logits.ndim == 3:
+        return torch.stack([probabilities(target, member) for member in logits.unbind(1)]).mean(0)
     match target.kind:
         case "multiclass":
             return torch.softmax(logits / target.temperature, dim=1)
         case "binary":
             return torch.sigmoid(torch.cat([-logits, logits], dim=1) / target.temperature)
+        case "multilabel" if target.sets:
+            return torch.softmax(logits / target.temperature, dim=1)
         case "multilabel":
             return torch.sigmoid(logits / target.temperature)
         case _:

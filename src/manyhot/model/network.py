@@ -3,7 +3,7 @@
 `classifier.fit` builds it, `train.fit` trains it, `bundle` saves and loads its weights, `predict`
 runs it. It knows how many numbers a target needs and nothing else of targets.
 
-Shapes: N rows · F features · W outputs of a target.
+Shapes: N rows · M members · F features · W outputs of a target.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from manyhot.config import FitConfig
 from manyhot.data.inputs import Inputs
 from manyhot.model.backbones import build_backbone
 from manyhot.model.backbones.base import Backbone
+from manyhot.model.members import linear
 from manyhot.model.stems import ImageStem, TableStem, build_stem
 from manyhot.schema import Target
 from manyhot.targets import num_outputs
@@ -25,26 +27,50 @@ from manyhot.targets import num_outputs
 class Model(nn.Module):
     """x → {target name: logits}. Several heads are a longer list of targets, not another model."""
 
-    def __init__(self, stem: ImageStem | TableStem, backbone: Backbone, targets: Sequence[Target]) -> None:
+    def __init__(
+        self, stem: ImageStem | TableStem, backbone: Backbone, targets: Sequence[Target], views: int = 1
+    ) -> None:
         super().__init__()
+        self.views = views
         self.stem = stem
         self.backbone = backbone
         self.names = [target.name for target in targets]
-        self.heads = nn.ModuleList(nn.Linear(backbone.num_features, num_outputs(t)) for t in targets)
+        self.heads = nn.ModuleList(
+            linear(backbone.members, backbone.num_features, num_outputs(target)) for target in targets
+        )
 
     def embed(self, x: Tensor) -> Tensor:
-        """Return the features that all heads read; float (N, F)."""
+        """Return the features that all heads read, those of members one after the other; float (N, F)."""
         features: Tensor = self.backbone(self.stem(x))
-        return features
+        return features.flatten(1)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the logits of every target; float (N, W) each.
+        """Return the logits of every target; float (N, W) each, or (N, M, W) of M members.
+
+        Outside of training a picture is seen in several views, which count as members.
 
         Shape:
             x: uint8 or float (N, H, W, C) in 0…255, or float (N, D).
         """
-        features = self.embed(x)
+        prepared = self.stem(x)
+        if self.views > 1 and not self.training:
+            views = [self.backbone(view) for view in shifted(prepared, self.views)]
+            features = torch.stack(views, dim=1)
+        else:
+            features = self.backbone(prepared)
         return {name: head(features) for name, head in zip(self.names, self.heads, strict=True)}
+
+
+def shifted(x: Tensor, views: int) -> list[Tensor]:
+    """Return pictures as they are and moved by a pixel to the left, right, top and bottom; up to 5 views.
+
+    Shape:
+        x: float (N, C, H, W). out: so many of the same.
+    """
+    height, width = x.shape[2:]
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    corners = ((1, 1), (1, 0), (1, 2), (0, 1), (2, 1))[:views]
+    return [padded[:, :, top : top + height, left : left + width] for top, left in corners]
 
 
 def build(inputs: Inputs, targets: Sequence[Target], config: FitConfig) -> Model:
@@ -55,7 +81,7 @@ def build(inputs: Inputs, targets: Sequence[Target], config: FitConfig) -> Model
     """
     torch.manual_seed(config.seed)
     stem = build_stem(inputs)
-    model = Model(stem, build_backbone(stem.shape, config), targets)
+    model = Model(stem, build_backbone(stem.shape, config), targets, config.views)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return model

@@ -30,7 +30,8 @@ class AdamW:
     def __init__(self, model: Model, config: FitConfig) -> None:
         self.clip = config.clip
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self.decays = {n: config.weight_decay if p.ndim > 1 else 0.0 for n, p in self.parameters.items()}
+        free = {n for n, p in self.parameters.items() if p.ndim < 2 or n.endswith("bias")}
+        self.decays = {n: 0.0 if n in free else config.weight_decay for n in self.parameters}
         self.means = {n: torch.zeros_like(p) for n, p in self.parameters.items()}
         self.squares = {n: torch.zeros_like(p) for n, p in self.parameters.items()}
         self.steps = torch.zeros((), device=next(iter(self.parameters.values())).device)

@@ -15,7 +15,7 @@ from manyhot import metrics
 from manyhot.judge import Judged
 from manyhot.report.sheet import thumbnail
 from manyhot.schema import Schema, Target
-from manyhot.targets import UNKNOWN, FloatArray, IntArray, decide
+from manyhot.targets import UNKNOWN, FloatArray, IntArray, decide, marginals
 
 ROWS = 24  # shown of each target
 CELLS = 8  # shown of each row of a table
@@ -52,6 +52,7 @@ def worst(
     y, chances = judged.y[target.name], judged.probabilities[target.name]
     answers = decide(target, chances)
     losses = metrics.row_losses(target, y, chances)
+    chances = marginals(target, chances)
     wrong = (answers != y) & (y != UNKNOWN)
     wrong = wrong.reshape(len(losses), -1).any(axis=1) if len(losses) else np.zeros(0, bool)
     rows = np.flatnonzero(wrong)

@@ -103,7 +103,7 @@ def _target(report: Report, number: int, target: Target) -> dict[str, Any]:
     """Gather what the page shows of one target."""
     judged = report.judged
     y, chances = judged.y[target.name], judged.probabilities[target.name]
-    assert chances.shape[1] == len(target.classes), "the schema must be the judged one"
+    assert chances.shape[1] == len(target.sets or target.classes), "the schema must be the judged one"
     scores = judged.scores.get("targets", {}).get(target.name, {})
     classes = metrics.per_class(target, y, chances)
     hardest_first = len(classes) > CLASS_ORDER

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from manyhot import metrics
 from manyhot.report.svg import Axes, Figure, picture, rect, text, ticks
 from manyhot.schema import Target
-from manyhot.targets import UNKNOWN, FloatArray, IntArray
+from manyhot.targets import UNKNOWN, FloatArray, IntArray, marginals
 
 NUMBERED = 20  # classes up to which the cells of a confusion matrix hold their numbers
 DRAWN = 60  # classes up to which it is drawn at all
@@ -30,7 +30,7 @@ def judged(target: Target, y: IntArray, probabilities: FloatArray) -> list[Figur
     """Draw what shows best how right the answers of a target are.
 
     Shape:
-        y: what `targets.encode` gives. probabilities: float (N, C).
+        y: what `targets.encode` gives. probabilities: as `metrics.scores` takes them.
     """
     calibration = reliability(target, y, probabilities)
     match target.kind:
@@ -40,7 +40,7 @@ def judged(target: Target, y: IntArray, probabilities: FloatArray) -> list[Figur
             curves = _curves(target, y, probabilities[:, 1:], target.classes[1:])
             figures = [_confusion(target, y, probabilities), calibration, curves]
         case "multilabel":
-            curves = _curves(target, y, probabilities, target.classes)
+            curves = _curves(target, y, marginals(target, probabilities), target.classes)
             figures = [curves, _together(target, y), calibration]
         case _:
             assert_never(target.kind)

@@ -3,7 +3,7 @@
 `classifier.fit` and `tune` call it; what it finds is stored on the Target and read by
 `losses.probabilities` and `targets.decide`.
 
-Shapes: N rows · C classes · W outputs.
+Shapes: N rows · C classes · W outputs · P probabilities of a row.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from manyhot import metrics
 from manyhot.model import losses
 from manyhot.schema import Target, check_objective
-from manyhot.targets import FloatArray, IntArray, known
+from manyhot.targets import FloatArray, IntArray, known, marginals
 
 Measure = Callable[[IntArray, IntArray], float]  # answers and labels → what is to be high
 MIN_ROWS = 20  # with fewer known rows a temperature would be noise
@@ -29,7 +30,7 @@ def calibrate(target: Target, logits: NDArray[np.float32], y: IntArray) -> Targe
     """Return the target with a temperature and thresholds fitted on held-out rows.
 
     Shape:
-        logits: float32 (N, W). y: as `targets.encode` gives it.
+        logits: float32 (N, W), or (N, M, W) of members. y: as `targets.encode` gives it.
     """
     target = fit_temperature(target, logits, y)
     return fit_thresholds(target, losses.probabilities(target, torch.from_numpy(logits)).numpy(), y)
@@ -44,10 +45,10 @@ def fit_temperature(target: Target, logits: NDArray[np.float32], y: IntArray) ->
     if rows.sum() < MIN_ROWS:
         return target
     scores = torch.from_numpy(np.ascontiguousarray(logits[rows], dtype=np.float64))
-    wanted = torch.from_numpy(y[rows].astype(np.int64))
 
     def negative_log_likelihood(log_temperature: float) -> float:
-        return losses.loss(target, scores / np.exp(log_temperature), wanted).item()
+        warmer = replace(target, temperature=float(np.exp(log_temperature)))
+        return float(metrics.row_losses(target, y[rows], losses.probabilities(warmer, scores).numpy()).mean())
 
     # Bounds keep a held-out set without a single error from asking for certainty.
     found = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.25), np.log(8)), method="bounded")
@@ -58,7 +59,7 @@ def fit_thresholds(target: Target, probabilities: FloatArray, y: IntArray) -> Ta
     """Return the target with thresholds that serve its objective on these rows.
 
     Shape:
-        probabilities: float (N, C), calibrated. y: as `targets.encode` gives it.
+        probabilities: float (N, P), calibrated. y: as `targets.encode` gives it.
     """
     name, level = check_objective(target.objective)
     match target.kind:
@@ -66,8 +67,10 @@ def fit_thresholds(target: Target, probabilities: FloatArray, y: IntArray) -> Ta
             return replace(target, thresholds=())  # the likeliest class serves every objective
         case "binary":
             scores, truth = probabilities[:, 1:], y
+        case "multilabel" if target.sets and name == "exact_match":
+            return replace(target, thresholds=())  # the likeliest set serves
         case "multilabel":
-            scores, truth = probabilities, y
+            scores, truth = marginals(target, probabilities), y
         case _:
             assert_never(target.kind)
     if name in ("hamming",) or (name == "exact_match" and target.exclusive):

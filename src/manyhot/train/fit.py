@@ -15,16 +15,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from manyhot import metrics
 from manyhot.config import FitConfig
+from manyhot.data.inputs import X
 from manyhot.data.loader import Batch, Loader
 from manyhot.errors import RunError
 from manyhot.judge import document
 from manyhot.model import losses, optim
 from manyhot.model.network import Model
-from manyhot.predict import run
+from manyhot.predict import from_logits, logits, of_fold
 from manyhot.schema import Target
 from manyhot.targets import IntArray
 from manyhot.train.checkpoint import Checkpoints, State
@@ -49,10 +51,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Validation:
-    """The held-out rows by which the best epoch is chosen."""
+    """The held-out rows by which the best epoch is chosen.
 
-    x: Any
+    With `fold` they are training rows, each judged by the member that does not learn from it.
+    """
+
+    x: X
     y: Mapping[str, IntArray]
+    fold: NDArray[np.int8] | None = None
 
     def judge(self, model: Model, targets: tuple[Target, ...]) -> dict[str, Any]:
         """Return the scores of these rows, as `evaluate --json` has them.
@@ -60,7 +66,7 @@ class Validation:
         Raises:
             RunError: a probability is not finite, so that the weights are spoilt.
         """
-        probabilities = run(model, targets, self.x)
+        probabilities = from_logits(targets, of_fold(logits(model, self.x), self.fold))
         for name, values in probabilities.items():
             if not np.isfinite(values).all():
                 raise RunError(
@@ -146,10 +152,10 @@ def _step(
     model.train()
     _seed(batch.x.device, config.seed * 1_000_003 + step)  # dropout, the same after a resume
     with autocast(config, batch.x.device):
-        logits = model(batch.x)
-    logits = {name: value.float() for name, value in logits.items()}
+        outputs = model(batch.x)
+    outputs = {name: value.float() for name, value in outputs.items()}
     loss, each = losses.total(
-        targets, logits, batch.y, config.label_smoothing, weights, config.target_weights, world.sum
+        targets, outputs, batch.y, config.label_smoothing, weights, config.target_weights, world.sum
     )
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -178,7 +184,9 @@ def _class_weights(loader: Loader, targets: tuple[Target, ...], config: FitConfi
     """Weigh rare classes up, where it is asked for."""
     if config.class_weight == "none":
         return {}
-    y = {name: values.cpu().numpy() for name, values in loader.y.items()}
+    y = {t.name: loader.y[t.name].cpu().numpy() for t in targets}
+    if config.folds > 1:  # of what all members know
+        y = {name: values.reshape(-1, *values.shape[2:]) for name, values in y.items()}
     return {t.name: torch.from_numpy(losses.class_weights(t, y[t.name])).to(loader.device) for t in targets}
 
 

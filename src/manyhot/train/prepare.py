@@ -21,13 +21,14 @@ from manyhot import metrics
 from manyhot.config import FitConfig, resolve
 from manyhot.data import infer, inputs, split
 from manyhot.data.images import Progress, Unreadable
-from manyhot.data.inputs import Inputs
+from manyhot.data.inputs import Inputs, X
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Schema, Target
-from manyhot.targets import UNKNOWN, IntArray, UnknownClass, encode, known
+from manyhot.targets import UNKNOWN, IntArray, UnknownClass, encode, known, sets_in
 
 MIN_HALVED = 1_000  # validation rows from which on some choose the epoch and others calibrate
+MAX_PARTLY_KNOWN = 0.5  # share of the rows, for tags to be answered by whole sets
 MAX_UNREADABLE = 0.05  # share of the pictures
 
 
@@ -35,16 +36,18 @@ MAX_UNREADABLE = 0.05  # share of the pictures
 class Prepared:
     """What training needs, and what the bundle remembers of the rows.
 
-    `part` is the split.PARTS number of each row; `hashes` tell rows apart when they come again.
+    `part` is the split.PARTS number of each row, `fold` the member that does not learn from it (None
+    without folds); `hashes` tell rows apart when they come again.
     """
 
     table: Table
     schema: Schema
     config: FitConfig
     inputs: Inputs
-    x: NDArray[Any]
+    x: X
     y: Mapping[str, IntArray]
     part: NDArray[np.int8]
+    fold: NDArray[np.int8] | None
     hashes: NDArray[np.uint64]
     unreadable: Mapping[str, str]
     notes: tuple[str, ...]
@@ -57,32 +60,58 @@ class Prepared:
         """Return the labels of some rows."""
         return {name: values[rows] for name, values in self.y.items()}
 
-    def held_out(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the validation rows that choose the best epoch, and those that calibrate.
+    def judged(self) -> NDArray[np.intp]:
+        """Return the positions of the rows that judge: all training rows where there are folds."""
+        return self.rows(split.VAL if self.fold is None else split.TRAIN)
 
-        Below 1,000 there are too few for two parts, and all rows serve for both.
+    def fold_of(self, rows: NDArray[np.intp]) -> NDArray[np.int8] | None:
+        """Return the fold of some rows."""
+        return None if self.fold is None else self.fold[rows]
+
+    def lessons(self, rows: NDArray[np.intp]) -> dict[str, IntArray]:
+        """Return the labels that some rows teach: those of each member, after N, where there are folds.
+
+        A member knows nothing of the rows of its own fold.
         """
-        held = self.rows(split.VAL)
-        if len(held) < MIN_HALVED:
+        y = self.labels(rows)
+        if self.fold is None:
+            return y
+        members = np.arange(self.config.folds)
+        own = self.fold[rows, None] == members
+        return {
+            name: np.where(own.reshape(own.shape + (1,) * (v.ndim - 1)), UNKNOWN, v[:, None])
+            for name, v in y.items()
+        }
+
+    def held_out(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the rows that choose the best epoch, and those that calibrate.
+
+        Below 1,000, and with folds, there are too few for two parts, and all rows serve for both.
+        """
+        held = self.judged()
+        if len(held) < MIN_HALVED or self.fold is not None:
             return held, held
         half = split.split(self.schema.targets, self.labels(held), [0.5, 0.5], self.config.seed)
         return held[half == 0], held[half == 1]
 
     def row_table(self) -> Table:
         """Return a line per row that a fit uses: its number, its split, its hash."""
-        columns = {
+        columns: dict[str, Any] = {
             "row": self.table.rows,
             "split": [split.PARTS[number] for number in self.part],
             "hash": [f"{value:016x}" for value in self.hashes],
         }
+        if self.fold is not None:
+            columns["fold"] = list(map(int, self.fold))
         return Table({}, "split.csv", rows=self.table.rows).with_columns(columns)
 
     def fingerprint(self) -> str:
         """Return a text that two runs share only where their data and settings are the same."""
-        digest = hashlib.sha256(self.hashes.tobytes() + self.part.tobytes())
+        fold = b"" if self.fold is None else self.fold.tobytes()
+        digest = hashlib.sha256(self.hashes.tobytes() + self.part.tobytes() + fold)
         for values in self.y.values():
             digest.update(np.ascontiguousarray(values).tobytes())
-        here = ("threads", "device")  # where a run computes may change between its parts
+        here = ("threads", "memory", "device")  # where a run computes may change between its parts
         config = {name: value for name, value in self.config.to_json().items() if name not in here}
         settings = [self.schema.to_json(), config, self.inputs.to_json()]
         digest.update(json.dumps(settings, sort_keys=True).encode())
@@ -113,22 +142,41 @@ def prepare(
     y = labels(table, schema, config.unknown_class)
     hashes = inputs.row_hashes(schema, table)
     if given is not None and (given_part == split.VAL).any():
-        part = given_part
+        part, config = given_part, replace(config, folds=1)
     else:
-        part = _cut(table, schema, config, y, hashes, keep_test=given is None)
-    _check_parts(part, y, schema.targets)
+        test = config.test if given is None else 0.0
+        held = config.validation if config.folds == 1 else 0.0
+        part = _cut(table, schema, config, y, hashes, [1 - held - test, held, test])
+    fold = None
+    if config.folds > 1:
+        fold = _cut(table, schema, config, y, hashes, [1 / config.folds] * config.folds)
+    _check_parts(part, fold, y, schema.targets)
     notes = (*table.notes, *_agreement(hashes, part, y, schema.targets))
 
     size = config.size if schema.is_image else 0
-    fitted, x, bad = inputs.fit_transform(schema, table, np.flatnonzero(part == split.TRAIN), size, progress)
+    fitted, x, bad = inputs.fit_transform(
+        schema, table, np.flatnonzero(part == split.TRAIN), size, progress, config.memory
+    )
     names = _named(table, schema, bad)
     _check_unreadable(table, bad, names)
     keep = np.setdiff1d(np.arange(len(table)), list(bad))
     if bad:
         table, x, part, hashes = table.take(keep), x[keep], part[keep], hashes[keep]
         y = {name: values[keep] for name, values in y.items()}
-        _check_parts(part, y, schema.targets)
-    return Prepared(table, schema, config, fitted, x, y, part, hashes, names, notes)
+        fold = None if fold is None else fold[keep]
+        _check_parts(part, fold, y, schema.targets)
+    train = part == split.TRAIN
+    targets = tuple(_with_sets(t, y[t.name][train], config.sets) for t in schema.targets)
+    schema = replace(schema, targets=targets)
+    return Prepared(table, schema, config, fitted, x, y, part, fold, hashes, names, notes)
+
+
+def _with_sets(target: Target, y: IntArray, most: int) -> Target:
+    """Let a target be answered by whole sets of tags, where there are few and most rows are known whole."""
+    if target.exclusive or most < 2 or (y == UNKNOWN).any(axis=1).mean() > MAX_PARTLY_KNOWN:
+        return replace(target, sets=())
+    sets = sets_in(target, y)
+    return replace(target, sets=sets if 2 <= len(sets) <= most else ())
 
 
 def _check_schema(table: Table, schema: Schema) -> None:
@@ -165,16 +213,14 @@ def _cut(
     config: FitConfig,
     y: Mapping[str, IntArray],
     hashes: NDArray[np.uint64],
-    keep_test: bool,
+    fractions: list[float],
 ) -> NDArray[np.int8]:
-    """Cut validation rows, and test rows where they are asked for; groups stay whole.
+    """Cut the rows into parts of these shares; groups stay whole.
 
     Exact duplicates stay together too, so that no row is judged that was trained on, unless there
     are so few distinct rows that the parts would not get their share: such a table is one of few
     categories, where equal rows are no copies.
     """
-    test = config.test if keep_test else 0.0
-    fractions = [1 - config.validation - test, config.validation, test]
     groups: list[IntArray] = []
     if config.group:
         codes = table.cells(config.group, schema.missing).codes.astype(np.int64)
@@ -189,11 +235,17 @@ def _cut(
     return split.split(schema.targets, y, fractions, config.seed, groups)
 
 
-def _check_parts(part: NDArray[np.int8], y: Mapping[str, IntArray], targets: tuple[Target, ...]) -> None:
-    """Refuse early what could not be learned: an empty part, or a target without two classes."""
+def _check_parts(
+    part: NDArray[np.int8],
+    fold: NDArray[np.int8] | None,
+    y: Mapping[str, IntArray],
+    targets: tuple[Target, ...],
+) -> None:
+    """Refuse early what could not be learned: an empty part, or a target of which nothing is known."""
     train = part == split.TRAIN
-    for number in (split.TRAIN, split.VAL):
-        if not (part == number).any():
+    judging = part == split.VAL if fold is None else train & (fold != fold[train][:1])
+    for number, there in ((split.TRAIN, train), (split.VAL, judging)):
+        if not there.any():
             raise UserError(
                 f"no {split.PARTS[number]} rows are left of {len(part)}; give more rows, "
                 "or another --set validation=FRACTION."

@@ -12,11 +12,15 @@ from torch import nn
 
 from manyhot.config import FitConfig
 from manyhot.model.backbones.base import Backbone
+from manyhot.model.members import linear
 
 
 def mlp(shape: tuple[int, ...], config: FitConfig) -> Backbone:
-    """Two hidden layers of 256 with SiLU and dropout: the default for tables."""
-    return _perceptron(shape, (256, 256), nn.SiLU, config.dropout)
+    """Two hidden layers of 256 with SiLU and dropout: the default for tables.
+
+    With `config.folds` it is a network of as many members.
+    """
+    return _perceptron(shape, (256, 256), nn.SiLU, config.dropout, config.folds)
 
 
 def mnist_mlp(shape: tuple[int, ...], config: FitConfig) -> Backbone:
@@ -25,13 +29,17 @@ def mnist_mlp(shape: tuple[int, ...], config: FitConfig) -> Backbone:
 
 
 def _perceptron(
-    shape: tuple[int, ...], widths: Sequence[int], activation: type[nn.Module], dropout: float
+    shape: tuple[int, ...],
+    widths: Sequence[int],
+    activation: type[nn.Module],
+    dropout: float,
+    members: int = 1,
 ) -> Backbone:
     layers: list[nn.Module] = [nn.Flatten()]
     before = math.prod(shape)
     for width in widths:
-        layers += [nn.Linear(before, width), activation()]
+        layers += [linear(members, before, width), activation()]
         if dropout:
             layers.append(nn.Dropout(dropout))
         before = width
-    return Backbone(nn.Sequential(*layers), before)
+    return Backbone(nn.Sequential(*layers), before, members)

@@ -1,0 +1,160 @@
+"""Networks of members: each is trained without its fold, and judged by it."""
+
+import numpy as np
+import pytest
+import torch
+from making import QUICK
+
+import manyhot
+from manyhot.config import FitConfig
+from manyhot.data.features import Feature, TableInputs
+from manyhot.errors import UserError
+from manyhot.model import losses
+from manyhot.model.members import MemberLinear, linear
+from manyhot.model.network import build, shifted
+from manyhot.predict import of_fold
+from manyhot.schema import Target
+from manyhot.targets import UNKNOWN
+from manyhot.train.prepare import prepare
+
+PET = Target("pet", "multiclass", ("cat", "dog", "cow"), ("pet",))
+INPUTS = TableInputs((Feature("x0", "number"), Feature("x1", "number")))
+
+
+def table(rows=120):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, 2))
+    return manyhot.read(
+        {
+            "x0": x[:, 0],
+            "x1": x[:, 1],
+            "pet": np.where(x[:, 0] > 0, "cat", "dog"),
+            "tags": np.where(x[:, 1] > 0, "a;b", "c"),
+        }
+    )
+
+
+def test_each_member_is_a_linear_layer_of_its_own():
+    torch.manual_seed(0)
+    layer, x = MemberLinear(3, 4, 2), torch.randn(5, 4)
+    for member in range(3):
+        wanted = x @ layer.weight[member] + layer.bias[member]
+        assert torch.allclose(layer(x)[:, member], wanted, atol=1e-6)
+    each = torch.randn(5, 3, 4)
+    assert torch.allclose(layer(each)[:, 1], each[:, 1] @ layer.weight[1] + layer.bias[1], atol=1e-6)
+    assert isinstance(linear(1, 4, 2), torch.nn.Linear)
+
+
+def test_probabilities_are_the_mean_of_the_members():
+    model = build(INPUTS, [PET], FitConfig(folds=3))
+    logits = model(torch.randn(5, 2))["pet"]
+    assert logits.shape == (5, 3, 3)
+    mean = torch.stack([losses.probabilities(PET, logits[:, m]) for m in range(3)]).mean(0)
+    assert torch.allclose(losses.probabilities(PET, logits), mean)
+    assert model.embed(torch.randn(5, 2)).shape == (5, 3 * 256)
+
+
+def test_a_member_learns_nothing_of_its_own_fold():
+    options = {**QUICK, "folds": 3}
+    ready = prepare(table(), manyhot.infer(table(), targets=["pet", "tags"]), options)
+    rows = ready.rows(0)
+    assert len(rows) == 120
+    assert sorted(set(ready.fold.tolist())) == [0, 1, 2]
+    lessons = ready.lessons(rows)
+    assert lessons["pet"].shape == (120, 3, 1)
+    assert lessons["tags"].shape == (120, 3, 3)
+    for member in range(3):
+        mine = ready.fold == member
+        assert (lessons["pet"][mine, member] == UNKNOWN).all()
+        assert (lessons["pet"][~mine, member] == ready.y["pet"][~mine]).all()
+        assert (lessons["tags"][mine, member] == UNKNOWN).all()
+    model = build(ready.inputs, ready.schema.targets, ready.config)
+    y = {name: torch.from_numpy(values.astype(np.int64)) for name, values in lessons.items()}
+    total, _ = losses.total(ready.schema.targets, model(torch.from_numpy(ready.x)), y)
+    mine = np.flatnonzero(ready.fold == 0)
+    alone = {name: values[mine] for name, values in y.items()}
+    model.zero_grad()
+    losses.total(ready.schema.targets, model(torch.from_numpy(ready.x[mine])), alone)[0].backward()
+    assert (model.heads[0].weight.grad[0] == 0).all()
+    assert (model.heads[0].weight.grad[1] != 0).any()
+    assert torch.isfinite(total)
+
+
+def test_a_row_is_judged_by_the_member_that_never_saw_it():
+    raw = {"pet": np.arange(24, dtype=np.float32).reshape(4, 3, 2)}
+    found = of_fold(raw, np.array([2, 0, 1, 2], np.int8))["pet"]
+    assert found.tolist() == [raw["pet"][i, m].tolist() for i, m in enumerate([2, 0, 1, 2])]
+    assert of_fold(raw, None) is raw
+
+
+def test_small_tables_are_folded_at_effort_best_only(tmp_path):
+    targets = ["pet", "tags"]
+    folded = manyhot.fit(table(), targets, out=tmp_path / "m", effort="best", epochs=3)
+    assert folded.bundle.config.folds == 5
+    assert folded.run.counts["train"] == 120
+    assert len(folded.run.judged.table) == 120
+    split = manyhot.read(tmp_path / "m" / "split.csv")
+    assert sorted(set(split.column("fold").to_pylist())) == ["0", "1", "2", "3", "4"]
+    again = manyhot.load(tmp_path / "m")
+    for name in targets:
+        assert (again.predict_proba(table())[name] == folded.predict_proba(table())[name]).all()
+    assert manyhot.fit(table(), targets, epochs=1).bundle.config.folds == 1
+    held = manyhot.fit(table(), targets, effort="best", epochs=1, validation=0.3)
+    assert held.bundle.config.folds == 1
+    assert len(held.run.judged.table) == 36
+
+
+def test_given_validation_rows_come_before_folds():
+    given = table().with_columns({"split": ["train"] * 90 + ["val"] * 30})
+    model = manyhot.fit(given, ["pet"], effort="best", epochs=1)
+    assert model.bundle.config.folds == 1
+    assert len(model.run.judged.table) == 30
+
+
+def test_what_is_judged_was_not_learned():
+    """Labels drawn at random cannot be known, however well the training rows are learned by heart."""
+    rng = np.random.default_rng(1)
+    rows = {"x0": rng.normal(size=200), "x1": rng.normal(size=200), "y": rng.choice(["a", "b"], 200)}
+    model = manyhot.fit(rows, ["y"], effort="best", epochs=60, weight_decay=0.0, patience=0)
+    assert abs(model.run.judged.scores["targets"]["y"]["accuracy"] - 0.5) < 0.12
+
+
+def test_one_group_alone_cannot_be_judged():
+    rows = table().with_columns({"who": ["me"] * 120})
+    with pytest.raises(UserError, match="no val rows"):
+        manyhot.fit(rows, ["pet"], effort="best", group="who", epochs=1)
+
+
+def test_networks_without_members_refuse_folds():
+    with pytest.raises(UserError, match="members"):
+        manyhot.fit(table(), ["pet"], folds=3, backbone="mnist-mlp")
+
+
+def test_pictures_are_judged_in_views_and_trained_in_one():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 255, (40, 8, 8, 1), dtype=np.uint8)
+    x[::2, :4] = 0
+    data = (x, np.where(np.arange(40) % 2, "a", "b"))
+    model = manyhot.fit(data, epochs=1, views=5).bundle.model
+    several = model(torch.from_numpy(x))["label"]
+    assert several.shape == (40, 5, 1)
+    model.views = 1
+    assert torch.allclose(model(torch.from_numpy(x))["label"], several[:, 0], atol=1e-5)
+    model.train().views = 5
+    assert model(torch.from_numpy(x))["label"].shape == (40, 1)
+
+
+def test_a_view_is_the_picture_moved_by_a_pixel():
+    x = torch.arange(16.0).reshape(1, 1, 4, 4)
+    views = shifted(x, 5)
+    assert torch.equal(views[0], x)
+    assert torch.equal(views[1][..., 1:], x[..., :-1])
+    assert torch.equal(views[2][..., :-1], x[..., 1:])
+    assert torch.equal(views[3][..., 1:, :], x[..., :-1, :])
+    assert torch.equal(views[4][..., :-1, :], x[..., 1:, :])
+
+
+@pytest.mark.parametrize("views", [0, 6])
+def test_how_many_views_there_can_be(views):
+    with pytest.raises(UserError, match="views"):
+        manyhot.fit((np.zeros((9, 8, 8), np.uint8), ["a", "b", "c"] * 3), views=views)

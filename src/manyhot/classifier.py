@@ -307,7 +307,8 @@ def _finish(prepared: Prepared, model: Model, history: list[dict[str, Any]], tab
     bundle = Bundle(schema, prepared.config, prepared.inputs, model)
     probabilities = predict.from_logits(targets, raw)
     scores = document(targets, y, probabilities)
-    judged = Judged("val", prepared.table.take(held), schema, y, dict(probabilities), scores, {})
+    name = "val" if prepared.fold is None else "folds"
+    judged = Judged(name, prepared.table.take(held), schema, y, dict(probabilities), scores, {})
     counts = {name: int((prepared.part == number).sum()) for number, name in enumerate(splits.PARTS)}
     counts["unreadable"] = len(prepared.unreadable)
     notes = [*prepared.notes, *(f"left out: {name}: {why}" for name, why in prepared.unreadable.items())]

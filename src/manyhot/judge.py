@@ -33,7 +33,8 @@ log = logging.getLogger("manyhot")
 class Judged:
     """A model's probabilities for the rows of one split, next to what these rows are given as.
 
-    split          which rows: "val", "test", "all"
+    split          which rows: "val", "test", "all", or "folds": all that train, each judged by the member
+                   that did not learn from it
     table          exactly the judged rows, in the order of the arrays
     schema         the targets as judged, with the classes that only these rows have at the end
     y              target name → what `targets.encode` gives

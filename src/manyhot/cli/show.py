@@ -97,8 +97,9 @@ def description(found: Mapping[str, Any], stderr: bool = False) -> None:
 def settings(config: FitConfig, estimate: str) -> None:
     """Show the numbers of a run on one line each group."""
     size = f", {config.size} pixels" if config.size else ""
+    folds = f" of {config.folds} members, a fold for each" if config.folds > 1 else ""
     say(
-        f"effort {config.effort}: backbone {config.backbone}{size}, at most {config.epochs} epochs of "
+        f"effort {config.effort}: backbone {config.backbone}{size}{folds}, at most {config.epochs} epochs of "
         f"batches of {config.batch_size}, rate {config.learning_rate:g}, {config.precision}, "
         f"{config.threads} threads, seed {config.seed}; {estimate}"
     )

@@ -205,7 +205,7 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
 
 def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
     """Images up to 64 pixels: a convolutional network of our own, trained from nothing."""
-    steps = {"fast": 500, "balanced": 1_800, "best": 12_000}[base.effort]
+    steps = {"fast": 500, "balanced": 2_250, "best": 12_000}[base.effort]
     batch = _power_of_two(rows / 25, 64, 256)
     return replace(
         base,

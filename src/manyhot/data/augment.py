@@ -19,7 +19,7 @@ EVERY = slice(None)
 def augment(
     x: Tensor, how: str, generator: torch.Generator, rows: int | None = None, mine: slice = EVERY
 ) -> Tensor:
-    """Apply "shift" (for symbols: turn, scale and move a little) or "crop" (for photos), or "none".
+    """Apply "shift" (for symbols: turn, scale, slant and move a little) or "crop" (for photos), or "none".
 
     `rows` and `mine` say which rows of how large a batch x is, where other processes have the rest;
     a row is changed in the same way whoever has it.
@@ -36,12 +36,13 @@ def augment(
 
 
 def _small_changes(rows: int, generator: torch.Generator) -> Tensor:
-    """Turn by up to 10°, scale and stretch by up to 10 %, move by up to 8 % of the side; (N, 2, 3)."""
-    angle = _uniform(rows, -1, 1, generator) * math.radians(10)
-    scale_x, scale_y = 1 + _uniform(rows, -0.1, 0.1, generator), 1 + _uniform(rows, -0.1, 0.1, generator)
+    """Turn by up to 15°, scale and stretch by 15 %, slant by 0.2, move by 8 % of the side; (N, 2, 3)."""
+    angle = _uniform(rows, -1, 1, generator) * math.radians(15)
+    scale_x, scale_y = 1 + _uniform(rows, -0.15, 0.15, generator), 1 + _uniform(rows, -0.15, 0.15, generator)
     move_x, move_y = _uniform(rows, -0.16, 0.16, generator), _uniform(rows, -0.16, 0.16, generator)
+    slant = _uniform(rows, -0.2, 0.2, generator)
     cos, sin = torch.cos(angle), torch.sin(angle)
-    top = torch.stack([cos * scale_x, -sin * scale_y, move_x], dim=1)
+    top = torch.stack([cos * scale_x, (slant - sin) * scale_y, move_x], dim=1)
     bottom = torch.stack([sin * scale_x, cos * scale_y, move_y], dim=1)
     return torch.stack([top, bottom], dim=1)
 

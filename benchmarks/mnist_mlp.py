@@ -29,6 +29,7 @@ SETTINGS = {
     "validation": 0.02,
     "augment": "none",
     "patience": 0,
+    "views": 1,
 }
 
 

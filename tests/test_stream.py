@@ -132,3 +132,22 @@ def test_memory_is_flat_over_epochs(tmp_path, memory):
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     third, most = map(float, done.stdout.split())
     assert most < third + 12, f"{third:.0f} MB after 3 epochs, {most:.0f} MB after 8"
+
+
+def test_an_unreadable_picture_stops_no_prediction(tmp_path, monkeypatch):
+    path = write_table(tmp_path, "multiclass", 30, image=True)
+    model = manyhot.fit(path, ["fruit"], **QUICK)
+    whole = model.predict_proba(path)["fruit"]
+    next(tmp_path.rglob("007.png")).write_bytes(b"")
+    held = model.answers(path)
+    monkeypatch.setattr("manyhot.data.images.half_of_memory", lambda: TINY)
+    streamed = model.answers(path)
+    chances = model.predict_proba(path)["fruit"]
+    assert np.isnan(chances[7]).all()
+    assert np.allclose(np.delete(chances, 7, 0), np.delete(whole, 7, 0), atol=1e-5)
+    for name in held.names:
+        assert held.column(name).to_pylist() == streamed.column(name).to_pylist()
+    assert streamed.column("error").to_pylist()[7] == "empty file"
+    assert np.isnan(model.embed(path)[7]).all()
+    trained = manyhot.fit(path, ["fruit"], **{**QUICK, "memory": TINY})
+    assert trained.run.counts["unreadable"] == 1

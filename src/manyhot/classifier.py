@@ -118,9 +118,8 @@ class Classifier:
         return judge(self.bundle, _table(data), self.seen, split, unknown_class, progress)
 
     def embed(self, data: object) -> NDArray[np.float32]:
-        """Return the features that all heads read; float32 (N, F)."""
-        x, _ = self.bundle.inputs.transform(_table(data))
-        return predict.embed(self.bundle.model, x)
+        """Return the features that all heads read; float32 (N, F), NaN where the input cannot be read."""
+        return predict.embed(self.bundle, _table(data))
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write the classifier as a folder that `load` reads.

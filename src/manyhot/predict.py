@@ -43,10 +43,18 @@ def predict(bundle: Bundle, table: Table, progress: Callable[[int, int], None] |
         UserError: a column that the model needs is missing or of the wrong type.
     """
     x, unreadable = bundle.inputs.transform(table, progress)
-    probabilities = run(bundle.model, bundle.schema.targets, x)
-    for values in probabilities.values():
-        values[list(unreadable)] = np.nan
-    return Predicted(probabilities, unreadable)
+    if not unreadable:
+        return Predicted(run(bundle.model, bundle.schema.targets, x), unreadable)
+    keep = np.setdiff1d(np.arange(len(table)), list(unreadable))
+    found = run(bundle.model, bundle.schema.targets, x[keep])
+    return Predicted({name: _spread(values, keep, len(table)) for name, values in found.items()}, unreadable)
+
+
+def _spread(values: NDArray[np.float32], rows: NDArray[np.intp], count: int) -> NDArray[np.float32]:
+    """Put values at their rows among so many, NaN in the others."""
+    out = np.full((count, *values.shape[1:]), np.nan, dtype=np.float32)
+    out[rows] = values
+    return out
 
 
 def run(model: Model, targets: Sequence[Target], x: X) -> dict[str, NDArray[np.float32]]:
@@ -76,10 +84,12 @@ def of_fold(
     return {name: values[np.arange(len(values)), fold] for name, values in raw.items()}
 
 
-def embed(model: Model, x: X) -> NDArray[np.float32]:
-    """Return the features that all heads read; float32 (N, F)."""
-    pieces = _batched(model, x, lambda batch: {"": model.embed(batch)})
-    return np.concatenate([piece[""] for piece in pieces])
+def embed(bundle: Bundle, table: Table) -> NDArray[np.float32]:
+    """Return the features that all heads read; float32 (N, F), NaN in rows whose input could not be read."""
+    x, unreadable = bundle.inputs.transform(table)
+    keep = np.setdiff1d(np.arange(len(table)), list(unreadable))
+    pieces = _batched(bundle.model, x[keep], lambda batch: {"": bundle.model.embed(batch)})
+    return _spread(np.concatenate([piece[""] for piece in pieces]), keep, len(table))
 
 
 def _batched(

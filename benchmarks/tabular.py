@@ -2,7 +2,7 @@
 
 python benchmarks/tabular.py [STATES]
 
-For each `random_state` (1, 2, …) the rows of mission row E are drawn and a third is held out. Ours is
+For each `random_state` (1, 2, …) the rows of row E of the examples are drawn and a third is held out. Ours is
 one `manyhot.fit` on the rest with `objective="exact_match"` and every other setting left to its
 default. The classifier that knows takes the likeliest set of tags by Bayes' rule from the very
 distributions that the generator used: no classifier can be better on average. For comparison, each set

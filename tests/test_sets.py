@@ -113,12 +113,11 @@ def test_thresholds_are_for_tags_and_not_for_sets():
     assert len(fit_thresholds(replace(TAGS, objective="micro_f1"), chances, y).thresholds) == 3
 
 
-def tagged(rows=200, unknown=0.0):
+def tagged(rows=200):
     """Two numbers; tags a and b go together on the right, c is alone on the left."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, 2))
     tags = ["a;b" if row[0] > 0 else "c" if row[1] > 0 else "[]" for row in x]
-    tags = ["" if rng.random() < unknown else tag for tag in tags]
     return manyhot.read({"x0": x[:, 0], "x1": x[:, 1], "tags": tags})
 
 
@@ -130,7 +129,11 @@ def fitted(table, **options):
 def test_few_sets_are_found_kept_and_answered(tmp_path):
     table = tagged()
     model = fitted(table, epochs=20, objective="exact_match", out=tmp_path / "m")
-    assert model.schema.targets[0].sets == ((), ("c",), ("a", "b")) or len(model.schema.targets[0].sets) == 3
+    assert {frozenset(tags) for tags in model.schema.targets[0].sets} == {
+        frozenset(),
+        frozenset("c"),
+        frozenset("ab"),
+    }
     again = manyhot.load(tmp_path / "m")
     assert again.schema == model.schema
     assert set(model.predict(table)["tags"]) <= {"a;b", "c", "[]"}

@@ -236,7 +236,6 @@ def _tag_scores(target: Target, y: IntArray, probabilities: FloatArray) -> dict[
     if not rows.all():
         y, probabilities = y[rows], probabilities[rows]
     given, answered, known = _as_tags(target, y, decide(target, probabilities))
-    log_loss = _log_loss(target, y, probabilities)
     probabilities = marginals(target, probabilities)
     answered &= known
     wrong = given != answered
@@ -251,7 +250,7 @@ def _tag_scores(target: Target, y: IntArray, probabilities: FloatArray) -> dict[
         "macro_f1": _mean(f1),
         "mean_average_precision": _mean(_average_precision(probabilities.T, given.T, known.T)),
         "lrap": float(np.where(np.isnan(lrap), 1.0, lrap).mean()),
-        "log_loss": log_loss,
+        "log_loss": float(_tag_losses(y, probabilities).sum() / entries.sum()),
         "ece": _mean(_tag_ece(given, known, probabilities)),
     }
 

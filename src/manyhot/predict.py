@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from manyhot.bundle import Bundle
 from manyhot.data.images import Unreadable
-from manyhot.data.inputs import X
 from manyhot.data.loader import in_order
+from manyhot.data.stream import X
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.model import losses
@@ -43,17 +43,21 @@ def predict(bundle: Bundle, table: Table, progress: Callable[[int, int], None] |
         UserError: a column that the model needs is missing or of the wrong type.
     """
     x, unreadable = bundle.inputs.transform(table, progress)
+    found = run(bundle.model, bundle.schema.targets, _readable(x, unreadable))
+    return Predicted({name: _spread(values, unreadable) for name, values in found.items()}, unreadable)
+
+
+def _readable(x: X, unreadable: Unreadable) -> X:
+    """Return the rows of x that could be read; x itself, not a copy, where all could."""
+    return x[np.setdiff1d(np.arange(len(x)), list(unreadable))] if unreadable else x
+
+
+def _spread(values: NDArray[np.float32], unreadable: Unreadable) -> NDArray[np.float32]:
+    """Put back the rows that `_readable` left out, as NaN."""
     if not unreadable:
-        return Predicted(run(bundle.model, bundle.schema.targets, x), unreadable)
-    keep = np.setdiff1d(np.arange(len(table)), list(unreadable))
-    found = run(bundle.model, bundle.schema.targets, x[keep])
-    return Predicted({name: _spread(values, keep, len(table)) for name, values in found.items()}, unreadable)
-
-
-def _spread(values: NDArray[np.float32], rows: NDArray[np.intp], count: int) -> NDArray[np.float32]:
-    """Put values at their rows among so many, NaN in the others."""
-    out = np.full((count, *values.shape[1:]), np.nan, dtype=np.float32)
-    out[rows] = values
+        return values
+    out = np.full((len(values) + len(unreadable), *values.shape[1:]), np.nan, dtype=np.float32)
+    out[np.setdiff1d(np.arange(len(out)), list(unreadable))] = values
     return out
 
 
@@ -87,9 +91,9 @@ def of_fold(
 def embed(bundle: Bundle, table: Table) -> NDArray[np.float32]:
     """Return the features that all heads read; float32 (N, F), NaN in rows whose input could not be read."""
     x, unreadable = bundle.inputs.transform(table)
-    keep = np.setdiff1d(np.arange(len(table)), list(unreadable))
-    pieces = _batched(bundle.model, x[keep], lambda batch: {"": bundle.model.embed(batch)})
-    return _spread(np.concatenate([piece[""] for piece in pieces]), keep, len(table))
+    readable = _readable(x, unreadable)
+    pieces = _batched(bundle.model, readable, lambda batch: {"": bundle.model.embed(batch)})
+    return _spread(np.concatenate([piece[""] for piece in pieces]), unreadable)
 
 
 def _batched(

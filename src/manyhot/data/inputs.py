@@ -6,20 +6,17 @@ holds one calls `transform` and need not know which it is.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data.features import TableInputs, table_inputs
 from manyhot.data.images import ImageInputs, Progress, Unreadable, image_inputs
-from manyhot.data.stream import Pictures
+from manyhot.data.stream import X
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.schema import Schema
 
 Inputs = ImageInputs | TableInputs
-X = NDArray[Any] | Pictures
 
 
 def fit_transform(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from manyhot.data.augment import augment
-from manyhot.data.stream import Ahead, Pictures
+from manyhot.data.stream import Ahead, Pictures, X
 
 
 class Batch(NamedTuple):
@@ -41,7 +41,7 @@ class Loader:
 
     def __init__(
         self,
-        x: NDArray[Any] | Pictures,
+        x: X,
         y: Mapping[str, NDArray[Any]],
         batch_size: int,
         seed: int,
@@ -101,9 +101,7 @@ class Loader:
         return self._orders[epoch]
 
 
-def in_order(
-    x: NDArray[Any] | Pictures, batch_size: int, device: torch.device | str = "cpu"
-) -> Iterator[Tensor]:
+def in_order(x: X, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
     """Give all rows from first to last, some at a time, for prediction."""
     for first in range(0, len(x), batch_size):
         yield torch.from_numpy(np.ascontiguousarray(np.asarray(x[first : first + batch_size]))).to(device)

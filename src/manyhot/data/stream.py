@@ -62,6 +62,9 @@ class Pictures:
         return picture
 
 
+X = NDArray[Any] | Pictures  # what inputs give: an array, or what stands for one
+
+
 class Ahead:
     """The pictures of the coming steps, decoded while the present one is trained on."""
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from manyhot import metrics
 from manyhot.config import FitConfig
-from manyhot.data.inputs import X
 from manyhot.data.loader import Batch, Loader
+from manyhot.data.stream import X
 from manyhot.errors import RunError
 from manyhot.judge import document
 from manyhot.model import losses, optim

@@ -21,7 +21,8 @@ from manyhot import metrics
 from manyhot.config import FitConfig, resolve
 from manyhot.data import infer, inputs, split
 from manyhot.data.images import Progress, Unreadable
-from manyhot.data.inputs import Inputs, X
+from manyhot.data.inputs import Inputs
+from manyhot.data.stream import X
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Schema, Target

@@ -82,9 +82,12 @@ def test_a_member_learns_nothing_of_its_own_fold():
 
 def test_a_row_is_judged_by_the_member_that_never_saw_it():
     raw = {"pet": np.arange(24, dtype=np.float32).reshape(4, 3, 2)}
-    found = of_fold(raw, np.array([2, 0, 1, 2], np.int8))["pet"]
-    assert found.tolist() == [raw["pet"][i, m].tolist() for i, m in enumerate([2, 0, 1, 2])]
-    assert of_fold(raw, None) is raw
+    found = of_fold(raw, np.array([2, 0, 1, 2], np.int8), 3)["pet"]
+    assert found.tolist() == [[raw["pet"][i, m].tolist()] for i, m in enumerate([2, 0, 1, 2])]
+    views = np.stack([raw["pet"], raw["pet"] + 100], axis=1).reshape(4, 6, 2)  # those of a view together
+    found = of_fold({"pet": views}, np.array([2, 0, 1, 2], np.int8), 3)["pet"]
+    assert found[1].tolist() == [raw["pet"][1, 0].tolist(), (raw["pet"][1, 0] + 100).tolist()]
+    assert of_fold(raw, None, 3) is raw
 
 
 def test_small_tables_are_folded_at_effort_best_only(tmp_path):
@@ -125,9 +128,19 @@ def test_one_group_alone_cannot_be_judged():
         manyhot.fit(rows, ["pet"], effort="best", group="who", epochs=1)
 
 
-def test_networks_without_members_refuse_folds():
-    with pytest.raises(UserError, match="members"):
-        manyhot.fit(table(), ["pet"], folds=3, backbone="mnist-mlp")
+def test_networks_without_members_stand_side_by_side(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 120, (60, 8, 8, 1), dtype=np.uint8)
+    x[::3, :4] += 100
+    data = (x, ["ab"[i % 3 == 0] for i in range(60)])
+    model = manyhot.fit(data, ["label"], folds=3, epochs=8, batch_size=16, out=tmp_path / "m")
+    assert len(model.run.judged.table) == 60
+    assert model.bundle.model.backbone.members == 3
+    logits = model.bundle.model(torch.from_numpy(x))["label"]
+    assert logits.shape == (60, 3 * model.bundle.config.views, 1)
+    assert model.evaluate(data)["targets"]["label"]["accuracy"] > 0.8
+    again = manyhot.load(tmp_path / "m")
+    assert (again.predict_proba(data)["label"] == model.predict_proba(data)["label"]).all()
 
 
 def test_pictures_are_judged_in_views_and_trained_in_one():

@@ -80,20 +80,26 @@ def logits(model: Model, x: X) -> dict[str, NDArray[np.float32]]:
 
 
 def of_fold(
-    raw: Mapping[str, NDArray[np.float32]], fold: NDArray[np.int8] | None
+    raw: Mapping[str, NDArray[np.float32]], fold: NDArray[np.int8] | None, members: int
 ) -> Mapping[str, NDArray[np.float32]]:
     """Return for each row the logits of the member that was trained without it, where there are folds."""
     if fold is None:
         return raw
-    return {name: values[np.arange(len(values)), fold] for name, values in raw.items()}
+    rows = np.arange(len(fold))
+    by_view = {name: values.reshape(len(rows), -1, members, values.shape[-1]) for name, values in raw.items()}
+    return {name: values[rows, :, fold] for name, values in by_view.items()}
 
 
 def embed(bundle: Bundle, table: Table) -> NDArray[np.float32]:
     """Return the features that all heads read; float32 (N, F), NaN in rows whose input could not be read."""
     x, unreadable = bundle.inputs.transform(table)
-    readable = _readable(x, unreadable)
-    pieces = _batched(bundle.model, readable, lambda batch: {"": bundle.model.embed(batch)})
-    return _spread(np.concatenate([piece[""] for piece in pieces]), unreadable)
+    return _spread(features(bundle.model, _readable(x, unreadable)), unreadable)
+
+
+def features(model: Model, x: X) -> NDArray[np.float32]:
+    """Return the features that all heads read for x as the inputs give it; float32 (N, F)."""
+    pieces = _batched(model, x, lambda batch: {"": model.embed(batch)})
+    return np.concatenate([piece[""] for piece in pieces])
 
 
 def _batched(

@@ -1,4 +1,4 @@
-"""Several members in one network: layers that hold one set of weights for each.
+"""Several members in one network: layers that hold one set of weights for each, or networks side by side.
 
 A network of members gives (N, M, ·) where one network gives (N, ·). With `config.folds` each member
 is trained without one part of the rows, so that every row is judged by a member that never saw it;
@@ -8,6 +8,8 @@ Shapes: N rows · M members · I in · O out.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -31,3 +33,15 @@ class MemberLinear(nn.Module):
 def linear(members: int, before: int, after: int) -> nn.Module:
     """Return a linear layer for so many members; an ordinary one for one."""
     return MemberLinear(members, before, after) if members > 1 else nn.Linear(before, after)
+
+
+class SideBySide(nn.Module):
+    """A network for each member; all see the same x."""
+
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return float (N, M, O) where each network gives (N, O)."""
+        return torch.stack([network(x) for network in self.networks], dim=1)

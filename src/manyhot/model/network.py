@@ -19,7 +19,7 @@ from manyhot.data.inputs import Inputs
 from manyhot.model.backbones import build_backbone
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.members import linear
-from manyhot.model.stems import ImageStem, TableStem, build_stem
+from manyhot.model.stems import build_stem
 from manyhot.schema import Target
 from manyhot.targets import num_outputs
 
@@ -28,10 +28,15 @@ class Model(nn.Module):
     """x → {target name: logits}. Several heads are a longer list of targets, not another model."""
 
     def __init__(
-        self, stem: ImageStem | TableStem, backbone: Backbone, targets: Sequence[Target], views: int = 1
+        self,
+        stem: nn.Module,
+        backbone: Backbone,
+        targets: Sequence[Target],
+        views: int = 1,
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
-        self.views = views
+        self.views, self.mirrored = views, mirrored
         self.stem = stem
         self.backbone = backbone
         self.names = [target.name for target in targets]
@@ -45,19 +50,25 @@ class Model(nn.Module):
         return features.flatten(1)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the logits of every target; float (N, W) each, or (N, M, W) of M members.
+        """Return the logits of every target; float (N, W) each, or (N, M, W) of members and views.
 
-        Outside of training a picture is seen in several views, which count as members.
+        Outside of training a picture is seen in several views, which count as members do: as it is and
+        mirrored, or moved by a pixel. Those of one view come together.
 
         Shape:
             x: uint8 or float (N, H, W, C) in 0…255, or float (N, D).
         """
         prepared = self.stem(x)
-        if self.views > 1 and not self.training:
-            views = [self.backbone(view) for view in shifted(prepared, self.views)]
-            features = torch.stack(views, dim=1)
-        else:
-            features = self.backbone(prepared)
+        if self.views == 1 or self.training:
+            return self._heads(self.backbone(prepared))
+        seen = [prepared, prepared.flip(3)] if self.mirrored else shifted(prepared, self.views)
+        each = [self._heads(self.backbone(view)) for view in seen]
+        return {
+            n: torch.cat([view[n].reshape(len(x), -1, view[n].shape[-1]) for view in each], 1)
+            for n in self.names
+        }
+
+    def _heads(self, features: Tensor) -> dict[str, Tensor]:
         return {name: head(features) for name, head in zip(self.names, self.heads, strict=True)}
 
 
@@ -81,7 +92,8 @@ def build(inputs: Inputs, targets: Sequence[Target], config: FitConfig) -> Model
     """
     torch.manual_seed(config.seed)
     stem = build_stem(inputs)
-    model = Model(stem, build_backbone(stem.shape, config), targets, config.views)
+    mirrored = config.augment in ("crop", "photo")
+    model = Model(stem, build_backbone(stem.shape, config), targets, config.views, mirrored)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return model

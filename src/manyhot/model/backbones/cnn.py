@@ -13,7 +13,7 @@ from manyhot.config import FitConfig
 from manyhot.errors import UserError
 from manyhot.model.backbones.base import Backbone
 
-WIDTHS = (16, 64, 128, 256)
+WIDTHS = (16, 48, 96, 192)
 
 
 def cnn(shape: tuple[int, ...], config: FitConfig) -> Backbone:

@@ -5,6 +5,7 @@ import os
 import shutil
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small are fastest on one core
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks for weights over a network
 
 import pytest
 from making import QUICK, counts, infer_options, write_table

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 import manyhot
 from manyhot.config import FitConfig
+from manyhot.data.augment import Augmentation
 from manyhot.data.images import ImageInputs
 from manyhot.data.loader import Loader
 from manyhot.model import losses
@@ -34,7 +35,9 @@ def loader(rank: int, size: int) -> Loader:
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (50, 8, 8, 1)).astype(np.uint8)
     y = {"kind": rng.integers(-1, 3, 50), "tags": rng.integers(-1, 2, (50, 2))}
-    return Loader(x, y, 20, seed=1, how="shift", share=(rank, size))
+    return Loader(
+        x, y, 20, seed=1, changes=Augmentation("photo", erasing=0.5, mixing=0.5), share=(rank, size)
+    )
 
 
 def gradients(rank: int, size: int) -> torch.Tensor:
@@ -44,7 +47,8 @@ def gradients(rank: int, size: int) -> torch.Tensor:
     world = World(rank, size)
     distributed.share_statistics(model, world)
     batch = loader(rank, size).batch(2)
-    loss, _ = losses.total(TARGETS, model(batch.x), batch.y, add_up=world.sum)
+    mixed = (batch.other, batch.own)
+    loss, _ = losses.total(TARGETS, model(batch.x), batch.y, add_up=world.sum, mixed=mixed)
     loss.backward()
     world.sum_gradients(model)
     values = [p.grad.reshape(-1) for p in model.parameters()]

@@ -8,13 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manyhot.data.augment import augment
+from manyhot.data.augment import Augmentation, augment
 from manyhot.data.loader import Loader, in_order
 
 
 def loader(rows, batch_size, seed=0, how="none"):
     x = np.arange(rows, dtype=np.float32)[:, None]
-    return Loader(x, {"y": np.arange(rows, dtype=np.int32)}, batch_size, seed, how)
+    return Loader(x, {"y": np.arange(rows, dtype=np.int32)}, batch_size, seed, Augmentation(how))
 
 
 @settings(max_examples=60, deadline=None)
@@ -72,7 +72,7 @@ def test_in_order():
     assert list(in_order(x[:0], 3)) == []
 
 
-@pytest.mark.parametrize("how", ["shift", "crop"])
+@pytest.mark.parametrize("how", ["shift", "crop", "photo"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_augmenting_is_seeded_and_keeps_shape_and_range(how, channels):
     x = torch.randint(0, 256, (6, 8, 9, channels), dtype=torch.uint8)
@@ -93,7 +93,7 @@ def test_an_even_picture_stays_even(how):
 
 def test_augmented_batches_repeat_after_a_resume():
     x = np.random.default_rng(0).integers(0, 255, (20, 8, 8, 1), dtype=np.uint8)
-    first, second = (Loader(x, {}, 5, 1, "shift") for _ in range(2))
+    first, second = (Loader(x, {}, 5, 1, Augmentation("shift")) for _ in range(2))
     first.batch(0)
     assert torch.equal(first.batch(6).x, second.batch(6).x)
-    assert not torch.equal(first.batch(6).x, Loader(x, {}, 5, 2, "shift").batch(6).x)
+    assert not torch.equal(first.batch(6).x, Loader(x, {}, 5, 2, Augmentation("shift")).batch(6).x)

@@ -242,3 +242,64 @@ def test_a_temperature_changes_no_answer():
 def test_no_rows():
     for target, width in ((ONE, 3), (MANY, 3), (BINARY, 1)):
         assert probabilities(target, torch.zeros(0, width)).shape == (0, len(target.classes))
+
+
+# Mixed rows, and tags whose easy entries count less
+
+MIXED = {
+    "binary": Target("y", "binary", ("no", "yes"), ("y",)),
+    "multiclass": Target("y", "multiclass", ("a", "b", "c"), ("y",)),
+    "multilabel": Target("y", "multilabel", ("a", "b", "c"), ("y",)),
+    "sets": Target("y", "multilabel", ("a", "b"), ("y",), sets=((), ("a",), ("a", "b"))),
+}
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_a_mixed_row_has_the_loss_of_both_labels_by_their_shares(kind):
+    target = MIXED[kind]
+    torch.manual_seed(0)
+    width = {"binary": 1, "multiclass": 3, "multilabel": 3, "sets": 3}[kind]
+    shape = {"binary": (6, 1), "multiclass": (6,), "multilabel": (6, 3), "sets": (6, 2)}[kind]
+    logits, own = torch.randn(6, width), torch.rand(6)
+    y, other = torch.randint(0, 2, shape), torch.randint(0, 2, shape)
+    if kind == "sets":
+        y, other = torch.ones(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
+    found, _ = total([target], {"y": logits}, {"y": y}, mixed=({"y": other}, own))
+    each = [
+        own[i] * loss(target, logits[i : i + 1], y[i : i + 1])
+        + (1 - own[i]) * loss(target, logits[i : i + 1], other[i : i + 1])
+        for i in range(6)
+    ]
+    assert found.item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)
+    alone, _ = total([target], {"y": logits}, {"y": y}, mixed=({"y": other}, torch.ones(6)))
+    assert alone.item() == pytest.approx(loss(target, logits, y).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_what_is_mixed_in_and_unknown_counts_nothing(kind):
+    target = MIXED[kind]
+    shape = {"binary": (4, 1), "multiclass": (4,), "multilabel": (4, 3), "sets": (4, 2)}[kind]
+    width = {"binary": 1, "multiclass": 3, "multilabel": 3, "sets": 3}[kind]
+    logits = torch.randn(4, width, requires_grad=True)
+    y, unknown = torch.zeros(shape, dtype=torch.int64), torch.full(shape, -1)
+    found, _ = total([target], {"y": logits}, {"y": y}, mixed=({"y": unknown}, torch.full((4,), 0.3)))
+    assert found.item() == pytest.approx(loss(target, logits, y).item(), rel=1e-5)
+    nothing, _ = total([target], {"y": logits}, {"y": unknown}, mixed=({"y": unknown}, torch.full((4,), 0.3)))
+    assert nothing.item() == 0
+    nothing.backward()
+    assert (logits.grad == 0).all()
+
+
+def test_focal_and_asymmetric_losses_of_tags():
+    target = MIXED["multilabel"]
+    logits, y = torch.tensor([[2.0, -1.0, -6.0]]), torch.tensor([[1, 0, 0]])
+    p = torch.sigmoid(logits)[0]
+    plain = -torch.stack([p[0].log(), (1 - p[1]).log(), (1 - p[2]).log()])
+    focal, _ = total([target], {"y": logits}, {"y": y}, tag_loss="focal")
+    assert focal.item() == pytest.approx((plain * torch.stack([1 - p[0], p[1], p[2]]) ** 2).mean().item())
+    asymmetric, _ = total([target], {"y": logits}, {"y": y}, tag_loss="asymmetric")
+    kept = torch.stack([torch.tensor(1.0), (p[1] - 0.05) ** 4, torch.tensor(0.0)])
+    assert asymmetric.item() == pytest.approx((plain * kept).mean().item())
+    for name in ("focal", "asymmetric"):  # a target with one class a row keeps its loss
+        same, _ = total([MIXED["binary"]], {"y": logits[:, :1]}, {"y": y[:, :1]}, tag_loss=name)
+        assert same.item() == pytest.approx(-p[0].log().item())

@@ -11,6 +11,7 @@ import torch
 from making import QUICK, write_table
 
 import manyhot
+from manyhot.data.augment import Augmentation
 from manyhot.data.loader import Loader
 from manyhot.data.stream import Ahead, Pictures
 from manyhot.errors import RunError
@@ -60,11 +61,11 @@ def test_few_steps_are_decoded_ahead():
     assert len(read) <= ahead.threads + 4
 
 
-@pytest.mark.parametrize("how", ["none", "shift"])
+@pytest.mark.parametrize("how", ["none", "shift", "photo"])
 def test_batches_are_those_of_pictures_in_memory(how):
     y = {"y": np.arange(20, dtype=np.int32)}
-    held = Loader(np.asarray(pictures()), y, 6, 3, how)
-    streamed = Loader(pictures(), y, 6, 3, how)
+    held = Loader(np.asarray(pictures()), y, 6, 3, Augmentation(how))
+    streamed = Loader(pictures(), y, 6, 3, Augmentation(how))
     assert len(streamed) == 20
     for step in (0, 1, 2, 7):
         a, b = held.batch(step), streamed.batch(step)

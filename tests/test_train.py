@@ -5,6 +5,7 @@ import logging
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,8 +123,44 @@ def test_the_rate_rises_and_falls():
 
 def test_biases_are_not_decayed():
     optimizer = optim.AdamW(build(INPUTS, TARGETS, CONFIG), CONFIG)
+    decays = {name: decay for (_, decay), names in optimizer.groups.items() for name in names}
     for name, parameter in optimizer.parameters.items():
-        assert optimizer.decays[name] == (CONFIG.weight_decay if parameter.ndim > 1 else 0.0)
+        assert decays[name] == (CONFIG.weight_decay if parameter.ndim > 1 else 0.0)
+
+
+def test_a_backbone_rests_and_then_learns_at_its_own_rate():
+    config = replace(CONFIG, backbone_rate=0.5, rest=0.25)
+    shares = [optim.backbone_share(step, 8, config) for step in range(8)]
+    assert shares == [0, 0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
+    x, y = plain_data()
+    moved = {}
+    for share in (0.0, 0.5, 1.0):
+        model = flat_weights(build(INPUTS, TARGETS, config))
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        optimizer, batch = optim.AdamW(model, config), Loader(x, y, 16, 0).batch(0)
+        loop._step(model, optimizer, batch, TARGETS, config, {}, 1e-3, 0, backbone_share=share)
+        moved[share] = {name: (value - before[name]).abs() for name, value in model.state_dict().items()}
+    for name in moved[1.0]:
+        if name.startswith("backbone."):
+            assert (moved[0.0][name] == 0).all()
+            assert torch.allclose(moved[0.5][name] * 2, moved[1.0][name], atol=1e-6)
+        else:
+            assert torch.equal(moved[0.0][name], moved[1.0][name])
+
+
+def test_the_average_follows_the_weights_and_steps_in_for_them():
+    model = build(INPUTS, TARGETS, CONFIG)
+    average = optim.Average(model, 0.5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(4.0)
+    start = {name: value.clone() for name, value in average.state.items()}
+    average.add(model, step=100)
+    for name, value in average.state.items():
+        assert torch.allclose(value, (start[name] + 4.0) / 2)
+    with average.in_place(model):
+        assert all(torch.equal(value, average.state[name]) for name, value in model.state_dict().items())
+    assert all((parameter == 4.0).all() for parameter in model.parameters())
 
 
 def test_the_compiler_of_torch_is_not_imported():
@@ -158,11 +195,16 @@ def picture_fit(**options):
     return manyhot.fit(data, ["label"], **(OPTIONS | {"dropout": 0.2} | options))
 
 
+def photo_fit(**options):
+    changes = {"augment": "photo", "mixing": 0.5, "erasing": 0.5, "average": 0.9, "rest": 0.2}
+    return picture_fit(**(changes | {"backbone_rate": 0.5, "views": 2} | options))
+
+
 def untimed(history):
     return [{key: value for key, value in line.items() if key != "seconds"} for line in history]
 
 
-@pytest.mark.parametrize("how", [fit, picture_fit])
+@pytest.mark.parametrize("how", [fit, picture_fit, photo_fit])
 def test_the_same_seed_gives_the_same_bits(how):
     first, second, other = how(seed=3), how(seed=3), how(seed=4)
     assert bits(first) == bits(second)
@@ -183,7 +225,7 @@ def stopping_at(epoch):
     return tell
 
 
-@pytest.mark.parametrize("how", [fit, picture_fit])
+@pytest.mark.parametrize("how", [fit, picture_fit, photo_fit])
 @pytest.mark.parametrize("epoch", [1, 2, 4])
 def test_a_resumed_run_ends_in_the_same_bits(tmp_path, how, epoch):
     whole = how(out=tmp_path / "whole")

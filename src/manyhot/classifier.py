@@ -20,6 +20,7 @@ from manyhot import files, predict
 from manyhot.bundle import Bundle
 from manyhot.config import FitConfig, estimate
 from manyhot.data import split as splits
+from manyhot.data.augment import Augmentation
 from manyhot.data.images import Progress
 from manyhot.data.infer import infer, split_of
 from manyhot.data.loader import Loader
@@ -37,6 +38,7 @@ from manyhot.train.calibrate import calibrate, fit_thresholds
 from manyhot.train.checkpoint import Checkpoints
 from manyhot.train.distributed import World
 from manyhot.train.fit import Tell, Validation, train
+from manyhot.train.heads import heads_alone
 from manyhot.train.prepare import Prepared, prepare
 
 
@@ -217,7 +219,7 @@ def fit(
         files.check_ours(folder, bundles.MARKS)
     world = distributed.start()
     device = pick(options.get("device", "auto"))
-    prepared = prepare(table, schema, options, progress)
+    prepared = prepare(table, schema, {**options, "device": device.type}, progress)
     use_threads(prepared.config.threads)
     if begin is not None and world.leads:
         begin(
@@ -235,7 +237,8 @@ def fit(
         world.wait()
         checkpoints = Checkpoints(folder / "checkpoints", prepared.fingerprint())
     told = tell if tell is not None and world.leads else lambda line: None
-    history = _train(prepared, model, told, folder, checkpoints, world)
+    learner = heads_alone(prepared, model) if prepared.config.freeze else (prepared, model)
+    history = _train(*learner, told, folder, checkpoints, world)
     classifier = _finish(prepared, model, history, table)
     if folder is not None and world.leads:
         classifier._write(folder)
@@ -273,10 +276,11 @@ def _train(
         prepared.lessons(rows),
         config.batch_size,
         config.seed,
-        config.augment,
+        Augmentation(config.augment, config.erasing, config.mixing, config.first_size),
         next(model.parameters()).device,
         numbers=prepared.table.rows[rows],
         share=(world.rank, world.size),
+        epochs=config.epochs,
     )
     choosing, _ = prepared.held_out()
     validation = Validation(prepared.x[choosing], prepared.labels(choosing), prepared.fold_of(choosing))
@@ -298,7 +302,8 @@ def _train(
 def _finish(prepared: Prepared, model: Model, history: list[dict[str, Any]], table: Table) -> Classifier:
     """Calibrate on the held-out rows that did not choose the epoch, and judge by all of them."""
     held, (_, calibrating) = prepared.judged(), prepared.held_out()
-    raw = predict.of_fold(predict.logits(model, prepared.x[held]), prepared.fold_of(held))
+    raw = predict.logits(model, prepared.x[held])
+    raw = predict.of_fold(raw, prepared.fold_of(held), model.backbone.members)
     y = prepared.labels(held)
     part = np.isin(held, calibrating)
     targets = tuple(calibrate(t, raw[t.name][part], y[t.name][part]) for t in prepared.schema.targets)

@@ -20,12 +20,14 @@ from manyhot.schema import Schema, check_objective
 
 Effort = Literal["fast", "balanced", "best"]
 Precision = Literal["float32", "bfloat16"]
-Augment = Literal["none", "shift", "crop"]
+Augment = Literal["none", "shift", "crop", "photo"]
+TagLoss = Literal["cross_entropy", "focal", "asymmetric"]
 ClassWeight = Literal["none", "balanced"]
 CHOICES: dict[str, tuple[str, ...]] = {
     "effort": get_args(Effort),
     "precision": get_args(Precision),
     "augment": get_args(Augment),
+    "tag_loss": get_args(TagLoss),
     "class_weight": get_args(ClassWeight),
     "device": ("auto", "cpu", "cuda", "mps"),
     "unknown_class": ("error", "missing"),
@@ -34,6 +36,13 @@ MAX_SEED = 1 << 32  # seeds of steps are made of it, and must fit into 64 bits
 MAX_SETS, ROWS_PER_SET = 256, 20  # where tags are still answered by whole sets
 FOLDED_ROWS, FOLDS = (50, 5_000), 5  # tables that are worth a network of members, at effort best
 MAX_VIEWS = 5
+FROM_NOTHING = ("mlp", "cnn", "mnist-mlp", "mnist-cnn")  # our own
+PHOTO_BACKBONES = {  # the defaults, and why each is one
+    "resnet50": "of middling size, for a graphics card",
+    "mobilenetv2_100": "small, for a processor",
+    "mobilenetv3_small_100": "very small, for more than 100,000 photos on a processor",
+}
+CONVOLUTIONAL = ("mobilenet", "resnet", "efficientnet", "convnext", "regnet", "vgg")  # take any size
 SMALL_IMAGE = 64  # pixels; up to here images keep their size and have networks of their own
 
 
@@ -44,7 +53,12 @@ class FitConfig:
     Pictures that take more than `memory` GB are not held but decoded as they are needed.
     Fractions are of rows, rates are per step, `clip` is the largest norm of the gradient,
     `warmup` is the share of steps in which the rate rises, `monitor` is "loss" or "TARGET/METRIC".
-    A picture is judged in `views` views, moved by a pixel, whose mean counts.
+    A picture is judged in `views` views, whose mean counts: moved by a pixel, a photo mirrored.
+    `erasing` and `mixing` are the shares of training pictures a part of which is painted over, and which
+    are mixed with another; `first_size` is the side in the first epoch, growing to `size`.
+    A backbone learns at `backbone_rate` of the rate, after resting for a share `rest` of the steps;
+    with `freeze` it does not learn at all. `average` is the decay of the moving average of the weights
+    that is kept, 0 for none. `backbone_options` go to timm, such as backbone_options.pad_type=same.
     With `folds` above 1 a network has as many members, each trained without one part of the rows, and no
     other rows are held out. Tags are answered by whole sets where training has at most `sets` different
     ones, else tag by tag.
@@ -52,16 +66,25 @@ class FitConfig:
 
     effort: str = "balanced"
     backbone: str = "mlp"
+    backbone_options: Mapping[str, str] = field(default_factory=dict)
     weights: str = "auto"
+    freeze: bool = False
     epochs: int = 20
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.2
+    backbone_rate: float = 1.0
+    rest: float = 0.0
+    average: float = 0.0
     clip: float = 1.0
     label_smoothing: float = 0.0
     dropout: float = 0.0
+    tag_loss: str = "cross_entropy"
     augment: str = "none"
+    erasing: float = 0.0
+    mixing: float = 0.0
+    first_size: int = 0
     views: int = 1
     class_weight: str = "none"
     target_weights: Mapping[str, float] = field(default_factory=dict)
@@ -91,14 +114,16 @@ class FitConfig:
                 )
         for name in ("epochs", "batch_size", "folds", "views", "threads"):
             _require(self, name, at_least=1)
-        for name in ("patience", "size", "sets", "weight_decay"):
+        for name in ("patience", "size", "first_size", "sets", "weight_decay", "backbone_rate"):
             _require(self, name, at_least=0)
         _require(self, "seed", at_least=0, below=MAX_SEED)
         for name, share in self.target_weights.items():
             if share < 0:
                 raise UserError(f"target_weights.{name} must be at least 0, got {share}.")
-        for name in ("validation", "test", "label_smoothing", "dropout", "warmup"):
+        for name in ("validation", "test", "label_smoothing", "dropout", "warmup", "rest", "average"):
             _require(self, name, at_least=0, below=1)
+        for name in ("erasing", "mixing"):
+            _require(self, name, at_least=0, at_most=1)
         for name in ("learning_rate", "clip", "memory"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"{name} must be above 0, got {getattr(self, name)}.")
@@ -136,7 +161,7 @@ def parse_options(data: object) -> dict[str, Any]:
         if dot and not kinds[name].startswith("Mapping"):
             raise UserError(f"{key}: '{name}' is one value and has no '{entry}'.")
         if dot:
-            options[name] = {**options.get(name, {}), entry: _parse(str(key), value, "float")}
+            options[name] = {**options.get(name, {}), entry: _parse(str(key), value, _entry(kinds[name]))}
         else:
             options[name] = _parse(name, value, kinds[name])
     return options
@@ -160,7 +185,8 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     if schema.is_image:
         height, width, _ = schema.inputs[0].shape
         small = chosen.get("size", max(height, width)) <= SMALL_IMAGE
-        base = _for_small_images(base, rows) if small else _for_photos(base, rows)
+        base = replace(base, device=chosen.get("device", "auto"))
+        base = _for_small_images(base, rows) if small else _for_photos(base, rows, chosen)
         base = replace(base, size=0 if small else base.size)
     else:
         base = _for_tables(base, rows)
@@ -173,20 +199,30 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     if chosen.get("class_weight", "none") == "none":  # weights are for tags, and sets have none
         base = replace(base, sets=min(MAX_SETS, rows // ROWS_PER_SET))
     config = replace(base, **chosen)
-    if config.views > (MAX_VIEWS if schema.is_image else 1):
-        raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")
-    if config.folds > 1 and config.backbone != "mlp":
-        raise UserError(f"folds: backbone '{config.backbone}' has no members, only 'mlp' has.")
+    if "first_size" not in chosen:  # transformers take pictures of one size only
+        grows = config.backbone.startswith(CONVOLUTIONAL)
+        config = replace(config, first_size=min(config.first_size, config.size) if grows else 0)
     if "precision" not in chosen:
         config = replace(config, precision=_precision(config.backbone))
     if "channels_last" not in chosen:
         config = replace(config, channels_last=schema.is_image and "mlp" not in config.backbone)
+    _check(config, schema)
+    return config
+
+
+def _check(config: FitConfig, schema: Schema) -> None:
+    """Refuse settings that do not go together, or not with the data."""
+    if config.freeze and (not schema.is_image or config.backbone in FROM_NOTHING):
+        raise UserError(
+            f"freeze: backbone '{config.backbone}' starts from nothing; only timm's have weights."
+        )
+    if config.views > (MAX_VIEWS if schema.is_image else 1):
+        raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")
     monitored, slash, _ = config.monitor.partition("/")
     if slash:
         schema.target(monitored)
     elif config.monitor != "loss":
         raise UserError(f"monitor must be 'loss' or TARGET/METRIC, got '{config.monitor}'.")
-    return config
 
 
 def estimate(config: FitConfig, rows: int, values: int) -> str:
@@ -205,14 +241,14 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
 
 def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
     """Images up to 64 pixels: a convolutional network of our own, trained from nothing."""
-    steps = {"fast": 500, "balanced": 2_250, "best": 12_000}[base.effort]
+    steps = {"fast": 500, "balanced": 2_800, "best": 12_000}[base.effort]
     batch = _power_of_two(rows / 25, 64, 256)
     return replace(
         base,
         backbone="cnn",
         batch_size=batch,
         epochs=_epochs(steps, rows, batch, at_most={"fast": 30, "balanced": 60, "best": 200}[base.effort]),
-        learning_rate=4e-3,
+        learning_rate=8e-3 if batch == 256 else 4e-3,
         weight_decay=0.02,
         augment="shift",
         views=MAX_VIEWS,
@@ -220,21 +256,58 @@ def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
     )
 
 
-def _for_photos(base: FitConfig, rows: int) -> FitConfig:
-    """Photos: a network of timm's at a working size that a laptop bears."""
-    epochs = {"fast": 4, "balanced": 12, "best": 40}[base.effort]
+def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any]) -> FitConfig:
+    """Photos: a network of timm's at a working size that a laptop bears, from pretrained weights if any.
+
+    What is changed, mixed and averaged grows with the effort, since it pays only over many epochs.
+    """
+    if chosen.get("freeze"):
+        return _for_features(base, rows)
+    pretrained = chosen.get("weights", "auto") != "none"
+    effort = base.effort
     return replace(
         base,
-        backbone="mobilenetv2_100",
-        batch_size=_power_of_two(rows / 50, 16, 32),
-        epochs=epochs,
-        learning_rate=1e-3,
+        backbone=_photo_backbone(rows, base.device),
+        batch_size=_power_of_two(rows / 50, 16, 64 if rows >= 20_000 else 32),
+        epochs={"fast": 4, "balanced": 12, "best": 40}[effort] * (1 if pretrained else 2),
+        learning_rate=1e-3 if pretrained else 2e-3,
         weight_decay=0.05,
-        augment="crop",
+        backbone_rate=0.5 if pretrained else 1.0,
+        rest=0.02 if pretrained else 0.0,
+        average=0.0 if effort == "fast" else 0.998,
+        augment="crop" if effort == "fast" else "photo",
+        mixing={"fast": 0.0, "balanced": 0.25, "best": 0.5}[effort],
+        erasing={"fast": 0.0, "balanced": 0.1, "best": 0.2}[effort],
+        views=2,
         label_smoothing=0.05,
-        size={"fast": 96, "balanced": 128, "best": 160}[base.effort],
-        patience=epochs,
+        size={"fast": 112, "balanced": 144, "best": 160}[effort],
+        first_size={"fast": 80, "balanced": 96, "best": 96}[effort],
     )
+
+
+def _for_features(base: FitConfig, rows: int) -> FitConfig:
+    """Heads alone on the features of a backbone that rests: seconds, so many epochs."""
+    return replace(
+        base,
+        backbone=_photo_backbone(rows, base.device),
+        freeze=True,
+        batch_size=_power_of_two(rows / 30, 16, 128),
+        epochs={"fast": 20, "balanced": 50, "best": 200}[base.effort],
+        learning_rate=3e-3,
+        weight_decay=0.5,
+        dropout=0.2,
+        size={"fast": 112, "balanced": 144, "best": 160}[base.effort],
+        patience={"fast": 3, "balanced": 8, "best": 25}[base.effort],
+        views=2,
+        augment="crop",  # which the heads do not see; photos are judged mirrored too
+    )
+
+
+def _photo_backbone(rows: int, device: str) -> str:
+    """Return the backbone for so many photos on a device."""
+    if device in ("cuda", "mps"):
+        return "resnet50"
+    return "mobilenetv3_small_100" if rows > 100_000 else "mobilenetv2_100"
 
 
 def _for_tables(base: FitConfig, rows: int) -> FitConfig:
@@ -293,7 +366,7 @@ def _precision(backbone: str) -> Precision:
     conversions.
     """
     dense = backbone in ("cnn", "mnist-mlp") or backbone.startswith(("resnet", "vgg"))
-    return "bfloat16" if dense and "amx_bf16" in _cpu_flags() else "float32"
+    return "bfloat16" if dense and _cpu_flags() & {"amx_bf16", "avx512_bf16"} else "float32"
 
 
 def _cpu_flags() -> frozenset[str]:
@@ -315,7 +388,7 @@ def _parse(key: str, value: object, kind: str) -> Any:
                 raise wrong from None
         if not isinstance(value, Mapping):
             raise wrong
-        return {str(name): _parse(f"{key}.{name}", number, "float") for name, number in value.items()}
+        return {str(name): _parse(f"{key}.{name}", entry, _entry(kind)) for name, entry in value.items()}
     try:
         match kind:
             case "bool" if isinstance(value, bool):
@@ -335,11 +408,19 @@ def _parse(key: str, value: object, kind: str) -> Any:
     raise wrong
 
 
+def _entry(kind: str) -> str:
+    """Return the type of the values of a mapping, such as Mapping[str, float]."""
+    return kind.removesuffix("]").rpartition(", ")[2]
+
+
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 
 
-def _require(config: FitConfig, name: str, at_least: float, below: float = math.inf) -> None:
+def _require(
+    config: FitConfig, name: str, at_least: float, below: float = math.inf, at_most: float = math.inf
+) -> None:
     value = getattr(config, name)
-    if not at_least <= value < below:
+    if not (at_least <= value < below and value <= at_most):
         limit = f" and below {below}" if below < math.inf else ""
+        limit += f" and at most {at_most}" if at_most < math.inf else ""
         raise UserError(f"{name} must be at least {at_least}{limit}, got {value}.")

@@ -25,7 +25,7 @@ from manyhot.errors import UserError, suggest
 from manyhot.schema import Schema
 
 FLAGS = (  # of `fit`, each a setting of the same name
-    *("effort", "epochs", "backbone", "weights", "size", "class_weight", "objective", "monitor"),
+    *("effort", "epochs", "backbone", "weights", "freeze", "size", "class_weight", "objective", "monitor"),
     *("unknown_class", "test", "group", "device", "seed"),
 )
 

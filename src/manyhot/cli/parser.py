@@ -148,6 +148,12 @@ def _fit(commands: Commands) -> None:
     add("--epochs", metavar="N", help="how often to see every row, at most")
     add("--backbone", metavar="NAME", help="mlp, cnn, mnist-mlp, mnist-cnn, or any name of timm's")
     add("--weights", metavar="auto|none|PATH", help="what the backbone starts from")
+    add(
+        "--freeze",
+        action="store_true",
+        default=None,
+        help="leave the backbone as it is, train the heads alone",
+    )
     add("--size", metavar="PIXELS", help="the side that pictures are brought to")
     add(
         "--class-weight", choices=CHOICES["class_weight"], help="balanced lets rare classes count like others"

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as Grid
 
-from manyhot.config import FitConfig
+from manyhot.config import PHOTO_BACKBONES, FitConfig
 
 MAX_CLASSES = 12
 WIDTH = 120  # characters
@@ -96,12 +96,14 @@ def description(found: Mapping[str, Any], stderr: bool = False) -> None:
 
 def settings(config: FitConfig, estimate: str) -> None:
     """Show the numbers of a run on one line each group."""
+    why = f" ({PHOTO_BACKBONES[config.backbone]})" if config.backbone in PHOTO_BACKBONES else ""
     size = f", {config.size} pixels" if config.size else ""
     folds = f" of {config.folds} members, a fold for each" if config.folds > 1 else ""
+    weights = "" if config.weights == "auto" else f", weights {config.weights}"
     say(
-        f"effort {config.effort}: backbone {config.backbone}{size}{folds}, at most {config.epochs} epochs of "
-        f"batches of {config.batch_size}, rate {config.learning_rate:g}, {config.precision}, "
-        f"{config.threads} threads, seed {config.seed}; {estimate}"
+        f"effort {config.effort}: backbone {config.backbone}{why}{size}{weights}{folds}, "
+        f"at most {config.epochs} epochs of batches of {config.batch_size}, rate {config.learning_rate:g}, "
+        f"{config.precision}, {config.threads} threads, seed {config.seed}; {estimate}"
     )
 
 

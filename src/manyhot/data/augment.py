@@ -1,25 +1,64 @@
 """Pictures changed at random, a whole batch at once, on the device that they are on.
 
-`loader` calls `augment` on training batches; prediction never does.
+`loader` calls `augment`, `erase` and `mix` on training batches; prediction never does. All that moves
+pixels is one affine map a picture, and so one sampling of it, at whatever side is wanted; all that
+changes colours is one linear map.
 
-Shapes: N rows · H W C. In: uint8 (N, H, W, C). Out: float32 (N, H, W, C) on the scale 0 to 255.
+Shapes: N rows · H W C · S the side of what leaves. In: uint8 (N, H, W, C). Out: float32 (N, S, S, C)
+on the scale 0 to 255.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 EVERY = slice(None)
+GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue are to the eye; ITU-R BT.601
+STEP = 16  # pixels; sides of growing pictures are multiples of it
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training pictures are changed.
+
+    how         "shift" for symbols (turn, scale, slant and move a little), "crop" for photos (a part of
+                it, perhaps mirrored), "photo" for the same and one change drawn from several, "none"
+    erasing     share of the pictures a part of which is painted over
+    mixing      share of the pictures that are mixed with another one
+    first_size  pixels of a side in the first epoch, growing until the last; 0 where it does not grow
+    """
+
+    how: str = "none"
+    erasing: float = 0.0
+    mixing: float = 0.0
+    first_size: int = 0
+
+    def side(self, last: int, done: float) -> int:
+        """Return the side of the pictures when a share `done` of the training is through.
+
+        >>> [Augmentation("photo", first_size=96).side(128, done) for done in (0, 0.2, 0.5, 0.9)]
+        [96, 96, 112, 128]
+        """
+        if not 0 < self.first_size < last:
+            return last
+        stages = (last - self.first_size) // STEP + 1
+        return min(last, self.first_size + STEP * int(done * stages))
 
 
 def augment(
-    x: Tensor, how: str, generator: torch.Generator, rows: int | None = None, mine: slice = EVERY
+    x: Tensor,
+    how: str,
+    generator: torch.Generator,
+    rows: int | None = None,
+    mine: slice = EVERY,
+    side: int = 0,
 ) -> Tensor:
-    """Apply "shift" (for symbols: turn, scale, slant and move a little) or "crop" (for photos), or "none".
+    """Change pictures in the way that `how` names, and bring them to a side (0: as they are).
 
     `rows` and `mine` say which rows of how large a batch x is, where other processes have the rest;
     a row is changed in the same way whoever has it.
@@ -27,12 +66,49 @@ def augment(
     if how == "none":
         return x
     rows = len(x) if rows is None else rows
-    affine = (_small_changes(rows, generator) if how == "shift" else _crops(rows, generator))[mine]
+    recolour = None
+    affine = _small_changes(rows, generator) if how == "shift" else _crops(rows, generator)
+    if how == "photo":
+        affine, recolour = _one_of_many(affine, generator)
     pictures = x.permute(0, 3, 1, 2).float()
-    grid = F.affine_grid(affine.to(x.device), list(pictures.shape), align_corners=False)
+    shape = [*pictures.shape[:2], *((side, side) if side else pictures.shape[2:])]
+    grid = F.affine_grid(affine[mine].to(x.device), shape, align_corners=False)
     padding = "border" if how == "shift" else "reflection"
-    moved = F.grid_sample(pictures, grid, padding_mode=padding, align_corners=False)
-    return moved.permute(0, 2, 3, 1)
+    moved = F.grid_sample(pictures, grid, padding_mode=padding, align_corners=False).permute(0, 2, 3, 1)
+    return moved if recolour is None else _recoloured(moved, recolour[mine].to(x.device))
+
+
+def erase(x: Tensor, share: float, generator: torch.Generator, rows: int, mine: slice = EVERY) -> Tensor:
+    """Paint a rectangle of 2 to 25 % of the area over in the mean colour, in a share of the pictures.
+
+    Source: random erasing, Zhong et al. 2017, with the mean in place of noise.
+    """
+    area = _uniform(rows, 0.02, 0.25, generator)
+    inside = _rectangles(x.shape[1:3], area, generator)
+    inside &= (_uniform(rows, 0, 1, generator) < share)[:, None, None]
+    x = x.float()
+    return torch.where(inside[mine, :, :, None].to(x.device), x.mean(dim=(1, 2), keepdim=True), x)
+
+
+def mix(x: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Mix a share of the pictures with the one before: half of them blended, half with a rectangle pasted in.
+
+    Returns:
+        The pictures; for each the place of its partner, int64 (N,); and how much of it is itself, in
+        [0, 1], float (N,), 1 where it is not mixed.
+
+    Source: mixup, Zhang et al. 2018, and CutMix, Yun et al. 2019, both with uniform shares.
+    """
+    rows = len(x)
+    own = _uniform(rows, 0, 1, generator)
+    pasted = _rectangles(x.shape[1:3], 1 - own, generator)
+    blend = own[:, None, None].expand(pasted.shape)
+    weight = torch.where((_uniform(rows, 0, 1, generator) < 0.5)[:, None, None], blend, (~pasted).float())
+    mixed = _uniform(rows, 0, 1, generator) < share
+    weight = torch.where(mixed[:, None, None], weight, 1.0)
+    partner = torch.arange(rows).roll(1)
+    over = weight[..., None].to(x.device)
+    return x.float() * over + x.float()[partner.to(x.device)] * (1 - over), partner, weight.mean(dim=(1, 2))
 
 
 def _small_changes(rows: int, generator: torch.Generator) -> Tensor:
@@ -62,6 +138,57 @@ def _crops(rows: int, generator: torch.Generator) -> Tensor:
     move_y = _uniform(rows, -1, 1, generator) * (1 - height)
     top = torch.stack([width * mirror, zero, move_x], dim=1)
     return torch.stack([top, torch.stack([zero, height, move_y], dim=1)], dim=1)
+
+
+def _one_of_many(affine: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Add one change a picture: none, turned, slanted, gain, contrast, colour, tint, or a negative.
+
+    Returns:
+        Affine maps (N, 2, 3), and for the colours (N, 5): gain, contrast, colour, tint, and 1 for a negative.
+
+    Source: TrivialAugment, Müller and Hutter 2021: one change, its strength uniform, nothing to tune. What
+    is no affine map of places or colours (sharpness, posterising, equalising) is left out.
+    """
+    rows = len(affine)
+    which = torch.randint(0, 8, (rows,), generator=generator)
+    strength = _uniform(rows, -1, 1, generator)
+
+    def drawn(number: int, most: float) -> Tensor:
+        return torch.where(which == number, strength * most, 0.0)
+
+    angle, slant = drawn(1, math.radians(30)), drawn(2, 0.3)
+    cos, sin, zero = torch.cos(angle), torch.sin(angle), torch.zeros(rows)
+    top = torch.stack([cos, slant - sin, zero], dim=1)
+    turn = torch.stack([top, torch.stack([sin, cos, zero], dim=1)], dim=1)
+    turned = torch.cat([affine[:, :, :2] @ turn[:, :, :2], affine[:, :, 2:]], dim=2)
+    gain, contrast, colour = (1 + drawn(number, 0.7) for number in (3, 4, 5))
+    negative = ((which == 7) & (strength > 0.5)).float()
+    return turned, torch.stack([gain, contrast, colour, drawn(6, 0.2), negative], dim=1)
+
+
+def _recoloured(x: Tensor, changes: Tensor) -> Tensor:
+    """Apply gain, contrast around the mean, colour around grey, a tint and a negative to (N, S, S, C)."""
+    gain, contrast, colour, tint, negative = (part[:, None, None, None] for part in changes.unbind(1))
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    if x.shape[-1] == 3:
+        grey = (x * x.new_tensor(GREY)).sum(dim=-1, keepdim=True)
+        x = (x * colour + grey * (1 - colour)) * (1 + tint * x.new_tensor([1.0, 0.0, -1.0]))
+    x = ((x - mean) * contrast + mean) * gain
+    x = torch.where(negative > 0, 255 - x, x)
+    return x.clamp_(0, 255)
+
+
+def _rectangles(shape: torch.Size, area: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a mask for each share of the area: a rectangle somewhere inside; bool (N, H, W)."""
+    rows = len(area)
+    aspect = torch.exp(_uniform(rows, -1, 1, generator) * math.log(1.5)).sqrt()
+    inside = []
+    for side, length in zip(shape, (area.sqrt() / aspect, area.sqrt() * aspect)):
+        size = (length.clamp(max=1) * side).round()
+        first = (_uniform(rows, 0, 1, generator) * (side - size + 1)).floor()
+        place = torch.arange(side)
+        inside.append((place >= first[:, None]) & (place < (first + size)[:, None]))
+    return inside[0][:, :, None] & inside[1][:, None, :]
 
 
 def _uniform(rows: int, low: float, high: float, generator: torch.Generator) -> Tensor:

@@ -107,6 +107,12 @@ class ImageInputs:
             std.append(round(max(float(counts @ (levels - middle) ** 2 / counts.sum()) ** 0.5, 1e-3), 4))
         return replace(self, mean=tuple(mean), std=tuple(std))
 
+    def with_pixels(self, mean: tuple[float, ...], std: tuple[float, ...]) -> ImageInputs:
+        """Return the inputs with a mean and deviation that are given; for grey pictures their means."""
+        if len(mean) != self.channels:
+            mean, std = ((sum(values) / len(values),) * self.channels for values in (mean, std))
+        return replace(self, mean=tuple(mean), std=tuple(std))
+
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict that `from_json` reads back."""
         return asdict(self)

@@ -16,16 +16,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from manyhot.data.augment import augment
+from manyhot.data.augment import EVERY, Augmentation, augment, erase, mix
 from manyhot.data.stream import Ahead, Pictures, X
+
+AS_IT_IS = Augmentation()
 
 
 class Batch(NamedTuple):
-    """Some rows: x as the inputs give it, y by target as `targets.encode` gives it."""
+    """Some rows: x as the inputs give it, y by target as `targets.encode` gives it.
+
+    Where pictures are mixed, each has a second one's labels too: a share `own` (B,) of it is of y, the
+    rest is of `other`.
+    """
 
     x: Tensor
     y: dict[str, Tensor]
     rows: NDArray[np.int64]
+    other: dict[str, Tensor] | None = None
+    own: Tensor | None = None
 
 
 class Loader:
@@ -45,19 +53,22 @@ class Loader:
         y: Mapping[str, NDArray[Any]],
         batch_size: int,
         seed: int,
-        how: str = "none",
+        changes: Augmentation = AS_IT_IS,
         device: torch.device | str = "cpu",
         numbers: NDArray[np.int64] | None = None,
         share: tuple[int, int] = (0, 1),
+        epochs: int = 1,
     ) -> None:
         self.mine = slice(share[0], None, share[1])
+        # A picture's partner may be another process's, so where they are mixed each has the whole batch.
+        self.fetched = EVERY if changes.mixing else self.mine
         self.numbers = np.arange(1, len(x) + 1) if numbers is None else numbers
-        self.x = Ahead(x, self._mine) if isinstance(x, Pictures) else torch.from_numpy(x).to(device)
+        self.x = Ahead(x, self._fetched) if isinstance(x, Pictures) else torch.from_numpy(x).to(device)
         self.count = len(x)
         # int64 for class numbers is what torch's cross-entropy takes
         self.y = {name: torch.from_numpy(v.astype(np.int64)).to(device) for name, v in y.items()}
         self.batch_size = min(batch_size, len(x))
-        self.seed, self.how, self.device = seed, how, device
+        self.seed, self.changes, self.device, self.epochs = seed, changes, device, epochs
         self._orders: dict[int, NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
@@ -69,16 +80,34 @@ class Loader:
 
     def batch(self, step: int) -> Batch:
         """Return this process's share of the batch of a step, counted from 0, augmented."""
-        rows = self._mine(step)
+        rows = self._fetched(step)
         index = torch.from_numpy(rows).to(self.device)
         if isinstance(self.x, Ahead):
             x = torch.from_numpy(self.x.step(step)).to(self.device)
         else:
             x = self.x.index_select(0, index)
-        if self.how != "none":
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-            x = augment(x, self.how, generator, self.batch_size, self.mine)
-        return Batch(x, {name: y.index_select(0, index) for name, y in self.y.items()}, rows)
+        y = {name: values.index_select(0, index) for name, values in self.y.items()}
+        if self.changes == AS_IT_IS:
+            return Batch(x, y, rows)
+        return self._changed(Batch(x, y, rows), step)
+
+    def _changed(self, batch: Batch, step: int) -> Batch:
+        """Return a batch with its pictures changed at random, as the seed and the step say."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        x, y, rows, *_ = batch
+        side = self.changes.side(x.shape[1], step * self.batch_size / (len(self) * self.epochs))
+        side = 0 if side == x.shape[1] else side
+        x = augment(x, self.changes.how, generator, self.batch_size, self.fetched, side)
+        if self.changes.erasing:
+            x = erase(x, self.changes.erasing, generator, self.batch_size, self.fetched)
+        if not self.changes.mixing:
+            return Batch(x, y, rows)
+        x, partner, own = mix(x, self.changes.mixing, generator)
+        partner, own, mine = partner.to(self.device), own.to(self.device), self.mine
+        other = {name: values[partner][mine] for name, values in y.items()}
+        return Batch(
+            x[mine], {name: values[mine] for name, values in y.items()}, rows[mine], other, own[mine]
+        )
 
     def names(self, rows: NDArray[np.int64]) -> list[int]:
         """Return the row numbers that the source has for these positions."""
@@ -91,8 +120,8 @@ class Loader:
         epochs = place // len(self)
         return np.concatenate([self._order(e)[place[epochs == e] % len(self)] for e in np.unique(epochs)])
 
-    def _mine(self, step: int) -> NDArray[np.int64]:
-        return self.rows(step)[self.mine]
+    def _fetched(self, step: int) -> NDArray[np.int64]:
+        return self.rows(step)[self.fetched]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._orders:

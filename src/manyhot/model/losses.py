@@ -50,13 +50,35 @@ def loss(
 
 
 def _summed(
-    target: Target, logits: Tensor, y: Tensor, smoothing: float, weight: Tensor | None
+    target: Target,
+    logits: Tensor,
+    y: Tensor,
+    smoothing: float,
+    weight: Tensor | None,
+    own: Tensor | None = None,
+    tag_loss: str = "cross_entropy",
 ) -> tuple[Tensor, Tensor]:
-    """Return the summed loss of the known entries and their summed weight, both ()."""
+    """Return the summed loss of the known entries and their summed weight, both ().
+
+    `own` (N,) is how much each row counts.
+    """
+    if own is not None:
+        own = own.repeat_interleave(logits.shape[1]) if logits.ndim == 3 else own
     if logits.ndim == 3:  # each member has labels of its own
         logits, y = logits.flatten(0, 1), y.flatten(0, 1)
     if target.sets:
-        return _summed_over_sets(target, logits, y, smoothing)
+        every, amount = _over_sets(target, logits, y, smoothing)
+    else:
+        every, amount = _over_entries(target, logits, y, smoothing, weight, tag_loss)
+    if own is not None:
+        amount = amount * own.reshape(-1, *[1] * (amount.ndim - 1))
+    return (every * amount).sum(), amount.sum()
+
+
+def _over_entries(
+    target: Target, logits: Tensor, y: Tensor, smoothing: float, weight: Tensor | None, tag_loss: str
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of each entry of y and how much it counts, both (N,) or (N, W)."""
     there = y != UNKNOWN
     # Where nothing is known the logit is cut out before anything is computed of it, so that even an
     # infinite one leaves no trace of itself in the loss or the gradient.
@@ -69,14 +91,30 @@ def _summed(
         case "binary" | "multilabel":
             wanted = y.clamp(min=0).float() * (1 - smoothing) + smoothing / 2
             every = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+            if not target.exclusive and tag_loss != "cross_entropy":
+                every = every * _less_of_the_easy(logits, y, tag_loss)
             amount = there.float() if weight is None else there * torch.where(y == 1, weight[1], weight[0])
         case _:
             assert_never(target.kind)
-    return (every * amount).sum(), amount.sum()
+    return every, amount
 
 
-def _summed_over_sets(target: Target, logits: Tensor, y: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Return as `_summed`: the log loss of a row's set, or of all sets that agree with its known tags.
+def _less_of_the_easy(logits: Tensor, y: Tensor, tag_loss: str) -> Tensor:
+    """Return how much of the loss of each tag is kept, the less the surer the answer is and right.
+
+    Source: "focal", Lin et al. 2017, equation 4, γ = 2; "asymmetric", Ridnik et al. 2021, γ+ = 0, γ− = 4 and
+    a margin of 0.05 below which an absent tag counts nothing (here a factor, without moving the
+    logarithm's argument), so that the many absent tags do not drown the few that are there.
+    """
+    chance = torch.sigmoid(logits.detach())
+    wrong = torch.where(y == 1, 1 - chance, chance)
+    if tag_loss == "focal":
+        return wrong.square()
+    return torch.where(y == 1, 1.0, (wrong - 0.05).clamp(min=0) ** 4)
+
+
+def _over_sets(target: Target, logits: Tensor, y: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Return as `_over_entries`: the log loss of a row's set, or of all sets that agree with its known tags.
 
     A row of which nothing is known, or with which no set agrees, counts as unknown.
     """
@@ -89,8 +127,7 @@ def _summed_over_sets(target: Target, logits: Tensor, y: Tensor, smoothing: floa
     logs = torch.log_softmax(logits, dim=1)
     every = -torch.logsumexp(logs.masked_fill(~agrees, -torch.inf), dim=1) * (1 - smoothing)
     every = every - smoothing * logs.mean(dim=1)
-    amount = there.float()
-    return (every * amount).sum(), amount.sum()
+    return every, there.float()
 
 
 def probabilities(target: Target, logits: Tensor) -> Tensor:
@@ -145,14 +182,27 @@ def total(
     weights: Mapping[str, Tensor] | None = None,
     target_weights: Mapping[str, float] | None = None,
     add_up: Callable[[Tensor], Tensor] = lambda amounts: amounts,
+    mixed: tuple[Mapping[str, Tensor], Tensor] | None = None,
+    tag_loss: str = "cross_entropy",
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the weighted sum of the targets' losses, and each target's own.
 
     Args:
+        mixed: labels as y of the pictures that are mixed into the rows, and what share (N,) of each row is
+            of y; each label counts by its share, and an unknown one counts nothing.
+        tag_loss: what of the cross-entropy of tags counts: all of it, or less of the easy ones.
         add_up: makes the weight of the known entries here that of the whole batch, where other
             processes have the rest of it; what is returned is then this share of the mean.
     """
-    pairs = [_summed(t, logits[t.name], y[t.name], smoothing, (weights or {}).get(t.name)) for t in targets]
+    own = None if mixed is None else mixed[1]
+    pairs = []
+    for t in targets:
+        settings = (smoothing, (weights or {}).get(t.name))
+        pair = _summed(t, logits[t.name], y[t.name], *settings, own, tag_loss)
+        if mixed is not None:
+            of_other = _summed(t, logits[t.name], mixed[0][t.name], *settings, 1 - mixed[1], tag_loss)
+            pair = (pair[0] + of_other[0], pair[1] + of_other[1])
+        pairs.append(pair)
     amounts = add_up(torch.stack([amount.float() for _, amount in pairs])).clamp(min=TINY)
     each = {t.name: pairs[i][0] / amounts[i] for i, t in enumerate(targets)}
     shares = target_weights or {}

@@ -22,16 +22,18 @@ from manyhot.errors import UserError
 from manyhot.files import checksum, read_json, write_json, write_with
 
 log = logging.getLogger("manyhot")
+KINDS = ("model", "optimizer", "best", "average")  # the tensors of a state
 KEEP = 2  # checkpoints; the one before is there in case the newest is damaged
 
 
 @dataclass(frozen=True)
 class State:
-    """All that a run needs to go on as if it had not stopped."""
+    """All that a run needs to go on as if it had not stopped; `average` is empty where none is kept."""
 
     model: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
     best: Mapping[str, Tensor]
+    average: Mapping[str, Tensor]
     progress: dict[str, Any]
 
 
@@ -50,9 +52,7 @@ class Checkpoints:
         """Write a checkpoint, then remove those that are no longer needed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{state.progress['step']:09d}"
-        tensors = {f"model/{k}": v for k, v in state.model.items()}
-        tensors |= {f"best/{k}": v for k, v in state.best.items()}
-        tensors |= {f"optimizer/{k}": v for k, v in state.optimizer.items()}
+        tensors = {f"{kind}/{k}": v for kind in KINDS for k, v in getattr(state, kind).items()}
         data = self.folder / f"{name}.safetensors"
         contiguous = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
         write_with(data, lambda path: save_file(contiguous, path))
@@ -94,11 +94,11 @@ def _digest(document: Mapping[str, Any]) -> str:
 
 def _state(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> State:
     """Put the pieces of a checkpoint back where they came from."""
-    kinds: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    kinds: dict[str, dict[str, Tensor]] = {kind: {} for kind in KINDS}
     for key, value in tensors.items():
         kind, _, name = key.partition("/")
         kinds[kind][name] = value
-    return State(kinds["model"], kinds["optimizer"], kinds["best"], document["progress"])
+    return State(**kinds, progress=document["progress"])
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,7 +66,9 @@ class Validation:
         Raises:
             RunError: a probability is not finite, so that the weights are spoilt.
         """
-        probabilities = from_logits(targets, of_fold(logits(model, self.x), self.fold))
+        probabilities = from_logits(
+            targets, of_fold(logits(model, self.x), self.fold, model.backbone.members)
+        )
         for name, values in probabilities.items():
             if not np.isfinite(values).all():
                 raise RunError(
@@ -97,7 +99,8 @@ def train(
     """
     optimizer = optim.AdamW(model, config)
     weights = _class_weights(loader, targets, config)
-    progress, best = _begin(model, optimizer, checkpoints, tell)
+    average = optim.Average(model, config.average) if config.average else None
+    progress, best = _begin(model, optimizer, average, checkpoints, tell)
     steps = loader.step_after(config.epochs)
     while progress.epoch < config.epochs and not _stalled(progress, config):
         started = time.perf_counter()
@@ -105,25 +108,34 @@ def train(
         for step in range(progress.step, loader.step_after(progress.epoch + 1)):
             rate = optim.rate(step, steps, config)
             batch = loader.batch(step)
-            loss, each = _step(model, optimizer, batch, targets, config, weights, rate, step, world)
+            share = optim.backbone_share(step, steps, config)
+            loss, each = _step(model, optimizer, batch, targets, config, weights, rate, step, world, share)
+            if average is not None:
+                average.add(model, step)
             running.add(loss, each)
             _check_finite(loss, batch, step, loader)
             if (step + 1) % STEPS_PER_LINE == 0:
                 _log_step(progress, tell, step + 1, running, rate, started)
         progress.step, progress.epoch = step + 1, progress.epoch + 1
-        scores = validation.judge(model, targets) if world.leads else {}
-        if _is_best(progress, world.agree(_monitored(progress, scores, config))):
-            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        with average.in_place(model) if average is not None else nullcontext():
+            scores = validation.judge(model, targets) if world.leads else {}
+            if _is_best(progress, world.agree(_monitored(progress, scores, config))):
+                best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         progress.seconds += time.perf_counter() - started
         _log_epoch(progress, tell, running, rate, scores)
         if checkpoints is not None and world.leads:
-            checkpoints.save(State(model.state_dict(), optimizer.state_dict(), best, vars(progress)))
+            slow = average.state if average is not None else {}
+            checkpoints.save(State(model.state_dict(), optimizer.state_dict(), best, slow, vars(progress)))
     model.load_state_dict(best)
     return progress.history
 
 
 def _begin(
-    model: Model, optimizer: optim.AdamW, checkpoints: Checkpoints | None, tell: Tell
+    model: Model,
+    optimizer: optim.AdamW,
+    average: optim.Average | None,
+    checkpoints: Checkpoints | None,
+    tell: Tell,
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Start from nothing, or from the newest whole checkpoint."""
     state = checkpoints.load() if checkpoints is not None else None
@@ -131,6 +143,8 @@ def _begin(
         return Progress(), {name: value.detach().clone() for name, value in model.state_dict().items()}
     model.load_state_dict(state.model)
     optimizer.load_state_dict(state.optimizer)
+    if average is not None:
+        average.state = dict(state.average)
     progress = Progress(**state.progress)
     for line in progress.history:
         tell(line)
@@ -147,6 +161,7 @@ def _step(
     rate: float,
     step: int,
     world: World = ALONE,
+    backbone_share: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One step of gradient descent. Returns the loss and each target's own, detached."""
     model.train()
@@ -154,13 +169,13 @@ def _step(
     with autocast(config, batch.x.device):
         outputs = model(batch.x)
     outputs = {name: value.float() for name, value in outputs.items()}
-    loss, each = losses.total(
-        targets, outputs, batch.y, config.label_smoothing, weights, config.target_weights, world.sum
-    )
+    mixed = None if batch.other is None or batch.own is None else (batch.other, batch.own)
+    settings = (config.label_smoothing, weights, config.target_weights, world.sum, mixed, config.tag_loss)
+    loss, each = losses.total(targets, outputs, batch.y, *settings)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     world.sum_gradients(model)
-    optimizer.step(rate)
+    optimizer.step(rate, backbone_share)
     whole = world.sum(torch.stack([loss.detach(), *(value.detach() for value in each.values())]))
     return whole[0], dict(zip(each, whole[1:], strict=True))
 

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from manyhot import metrics
 from manyhot.config import FitConfig, resolve
 from manyhot.data import infer, inputs, split
-from manyhot.data.images import Progress, Unreadable
+from manyhot.data.images import ImageInputs, Progress, Unreadable
 from manyhot.data.inputs import Inputs
 from manyhot.data.stream import X
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
+from manyhot.model import backbones
 from manyhot.schema import Schema, Target
 from manyhot.targets import UNKNOWN, IntArray, UnknownClass, encode, known, sets_in
 
@@ -134,6 +135,8 @@ def prepare(
         given_part = np.array([split.PARTS.index(name) for name in given], dtype=np.int8)
         table, given_part = table.take(given_part != split.TEST), given_part[given_part != split.TEST]
     config = resolve(options, schema, len(table))
+    if schema.is_image and (found := backbones.pretrained(config)) != config:
+        config = resolve({**options, "weights": found.weights}, schema, len(table))
     _check_monitor(schema, config)
     if given is not None and config.test:
         raise UserError(
@@ -158,6 +161,9 @@ def prepare(
     fitted, x, bad = inputs.fit_transform(
         schema, table, np.flatnonzero(part == split.TRAIN), size, progress, config.memory
     )
+    expected = backbones.pixels(config) if schema.is_image else None
+    if expected is not None and isinstance(fitted, ImageInputs):
+        fitted = fitted.with_pixels(*expected)
     names = _named(table, schema, bad)
     _check_unreadable(table, bad, names)
     keep = np.setdiff1d(np.arange(len(table)), list(bad))

@@ -8,11 +8,13 @@ Shapes: N rows · F features · C H W channels, height and width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from manyhot.config import FitConfig
 from manyhot.errors import UserError, suggest
-from manyhot.model.backbones import cnn, mlp, timm
+from manyhot.model.backbones import cnn, mlp, timm, weights
 from manyhot.model.backbones.base import Backbone
+from manyhot.model.members import SideBySide
 
 Shape = tuple[int, ...]  # (D,) for features, (C, H, W) for pictures
 
@@ -25,12 +27,36 @@ BUILDERS: dict[str, Callable[[Shape, FitConfig], Backbone]] = {
 }
 
 
+MEMBERED = ("mlp",)  # that hold all members' weights in layers of their own
+
+
+def pretrained(config: FitConfig) -> FitConfig:
+    """Return the settings with the file that "auto" weights come from in them, "none" where there is none."""
+    if config.backbone in BUILDERS or config.weights != "auto":
+        return config
+    return replace(config, weights=weights.find(config.backbone))
+
+
+def pixels(config: FitConfig) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return the mean and deviation of pixels that pretrained weights expect, None where there are none."""
+    if config.backbone in BUILDERS or config.weights in ("auto", "none"):
+        return None
+    return weights.pixels(config.backbone)
+
+
 def build_backbone(shape: Shape, config: FitConfig) -> Backbone:
-    """Return the backbone that `config.backbone` names, for x of this shape.
+    """Return the backbone that `config.backbone` names, for x of this shape; with folds, of as many members.
 
     Raises:
         UserError: the name is unknown, or the backbone cannot take such x.
     """
+    if config.folds == 1 or config.backbone in MEMBERED:
+        return _one(shape, config)
+    networks = [_one(shape, config) for _ in range(config.folds)]
+    return Backbone(SideBySide(networks), networks[0].num_features, config.folds)
+
+
+def _one(shape: Shape, config: FitConfig) -> Backbone:
     name = config.backbone
     if name not in BUILDERS and len(shape) == 1:
         raise UserError(f"backbone '{name}' is not one for tables{suggest(name, ['mlp'])}; there is 'mlp'.")

@@ -1,0 +1,124 @@
+"""Pretrained weights of timm's networks: where they are, how they get in, which pixels they expect.
+
+`train.prepare` asks `find` and `pixels` before it reads pictures, `timm.create` calls `load`. Only
+safetensors are read, wherever they come from.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from manyhot.errors import UserError, listed
+
+log = logging.getLogger("manyhot")
+ANSWER_SECONDS = 10  # how long the hub may take to answer; a download may take longer
+HEADS = ("classifier.", "fc.", "head.")
+
+
+def find(name: str) -> str:
+    """Return the file of timm's pretrained weights for a backbone, "none" where there is none to be had.
+
+    A file in the hub's cache needs no network. Where the hub does not answer, one line says so.
+    """
+    import timm
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+
+    known = timm.get_pretrained_cfg(name)
+    if known is None or not known.hf_hub_id:
+        log.warning("timm has no pretrained weights for '%s'; it starts from nothing", name)
+        return "none"
+    place = (known.hf_hub_id, "model.safetensors")
+    cached = try_to_load_from_cache(*place)
+    if isinstance(cached, str):
+        return cached
+    reason = _asked(lambda: get_hf_file_metadata(hf_hub_url(*place), timeout=ANSWER_SECONDS))
+    if not reason:
+        try:
+            return str(hf_hub_download(*place))
+        except Exception as error:  # the hub's client raises what its transport raises
+            reason = _line(error)
+    log.warning(
+        "no pretrained weights for '%s': %s (%s); it starts from nothing. Pass --weights FILE with a "
+        "safetensors file, or --weights none.",
+        *(name, "the hub does not answer", reason),
+    )
+    return "none"
+
+
+def pixels(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return the mean and deviation (on the scale 0 to 1) that timm's weights of this name expect."""
+    import timm
+
+    known = timm.get_pretrained_cfg(name)
+    return None if known is None else (tuple(known.mean), tuple(known.std))
+
+
+def load(model: Any, path: Path, channels: int) -> None:
+    """Take weights from a safetensors file; a classifier in it is passed over, other misfits are named.
+
+    Raises:
+        UserError: there is no such file, or it is one of another network.
+    """
+    if not path.is_file():
+        raise UserError(f"--weights {path}: no such file; give a safetensors file, 'auto' or 'none'.")
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError):
+        raise UserError(f"--weights {path}: not a safetensors file.") from None
+    state = _adapted(model, state, channels)
+    own = model.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    odd = [key for key in {*state, *own} if key not in fitting and not key.startswith(HEADS)]
+    odd = sorted(key for key in odd if not key.endswith("num_batches_tracked"))
+    if len(odd) > len(own) // 2:
+        raise UserError(f"--weights {path}: made for another backbone; {listed(odd, 3)} do not fit.")
+    if odd:
+        log.warning("--weights %s: %s do not fit and start from nothing", path, listed(odd, len(odd)))
+    model.load_state_dict(fitting, strict=False)
+
+
+def _adapted(model: Any, state: dict[str, Any], channels: int) -> dict[str, Any]:
+    """Bring weights to this network as timm does: other names and sizes, and as many channels."""
+    from timm.models import adapt_input_conv
+
+    rename = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if rename is not None:
+        try:
+            state = rename(state, model)
+        except (KeyError, RuntimeError, AttributeError):  # not of this network; the misfits will be named
+            return state
+    first = model.pretrained_cfg.get("first_conv")
+    weight = state.get(f"{first}.weight") if isinstance(first, str) else None
+    if weight is not None and weight.ndim == 4 and weight.shape[1] == 3 and channels != 3:
+        state = {**state, f"{first}.weight": adapt_input_conv(channels, weight)}
+    return state
+
+
+def _asked(ask: Callable[[], object]) -> str:
+    """Return why a question to the network was not answered in time, '' where it was."""
+    told: list[str] = []
+
+    def run() -> None:
+        try:
+            ask()
+            told.append("")
+        except Exception as error:
+            told.append(_line(error))
+
+    asking = Thread(target=run, daemon=True)  # some clients try again for minutes
+    asking.start()
+    asking.join(ANSWER_SECONDS)
+    return told[0] if told else f"not within {ANSWER_SECONDS} seconds"
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__

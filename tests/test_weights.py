@@ -1,0 +1,185 @@
+"""Pretrained weights and networks of timm's: where they come from, what fits, what is named, heads alone."""
+
+import time
+
+import numpy as np
+import pytest
+import timm
+import torch
+from making import QUICK
+from safetensors.torch import save_file
+
+import manyhot
+from manyhot.config import FitConfig
+from manyhot.data.images import ImageInputs
+from manyhot.errors import UserError
+from manyhot.model import backbones
+from manyhot.model.backbones import weights
+from manyhot.model.network import build
+from manyhot.schema import Target
+
+SMALL = "test_resnet"  # the smallest ones that timm has
+PET = (Target("pet", "multiclass", ("cat", "dog"), ("pet",)),)
+
+
+def network(channels=3, **options):
+    inputs = ImageInputs("image", (32, 32), channels, (0.5,) * channels, (0.2,) * channels)
+    return build(inputs, PET, FitConfig(backbone=SMALL, **options))
+
+
+def state(folder, change=None):
+    """Weights of a network with a classifier of 1,000 classes, as timm gives them."""
+    torch.manual_seed(7)
+    tensors = {name: value.clone() for name, value in timm.create_model(SMALL).state_dict().items()}
+    path = folder / "weights.safetensors"
+    save_file(change(tensors) if change else tensors, path)
+    return path, tensors
+
+
+def photos(rows=40, side=32):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 120, (rows, side, side, 3), dtype=np.uint8)
+    x[::2, : side // 2] += 100
+    return x, ["up" if i % 2 == 0 else "down" for i in range(rows)]
+
+
+def test_weights_of_a_file_are_taken_without_their_classifier(tmp_path, log_lines):
+    path, tensors = state(tmp_path)
+    model = network(weights=str(path))
+    own = model.backbone.layers.state_dict()
+    assert all(torch.equal(own[name], tensors[name]) for name in own)
+    assert log_lines == []
+
+
+def test_every_key_that_does_not_fit_is_named(tmp_path, log_lines):
+    def change(tensors):
+        gone = {name: value for name, value in tensors.items() if name != "bn1.weight"}
+        return gone | {"odd.weight": torch.zeros(3), "conv1.2.weight": torch.zeros(2, 2)}
+
+    path, _ = state(tmp_path, change)
+    network(weights=str(path))
+    assert len(log_lines) == 1
+    for name in ("bn1.weight", "odd.weight"):
+        assert name in log_lines[0]
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    save_file({"layer.weight": torch.zeros(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match="made for another backbone"):
+        network(weights=str(tmp_path / "w.safetensors"))
+    (tmp_path / "w.safetensors").write_bytes(b"not weights at all")
+    with pytest.raises(UserError, match="not a safetensors file"):
+        network(weights=str(tmp_path / "w.safetensors"))
+    with pytest.raises(UserError, match="no such file"):
+        network(weights=str(tmp_path / "none.safetensors"))
+
+
+def test_grey_pictures_take_the_sum_of_the_colours(tmp_path, log_lines):
+    path, tensors = state(tmp_path)
+    name = timm.get_pretrained_cfg(SMALL).first_conv
+    model = network(channels=1, weights=str(path))
+    taken = model.backbone.layers.state_dict()[f"{name}.weight"]
+    assert torch.allclose(taken, tensors[f"{name}.weight"].sum(dim=1, keepdim=True))
+    assert log_lines == []
+
+
+def test_options_go_to_timm():
+    model = network(backbone_options={"output_stride": "8"})
+    assert model.backbone.num_features == network().backbone.num_features
+    with pytest.raises(UserError, match="no_such_option"):
+        network(backbone_options={"no_such_option": "1"})
+
+
+# Where "auto" weights come from
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """The hub's client, none of whose calls reach a network; what they do can be set."""
+    import huggingface_hub as client
+
+    def refuse(*args, **more):
+        raise ConnectionError("no route\nand more")
+
+    monkeypatch.setattr(client, "try_to_load_from_cache", lambda *place: None)
+    monkeypatch.setattr(client, "get_hf_file_metadata", refuse)
+    monkeypatch.setattr(client, "hf_hub_download", refuse)
+    return client
+
+
+def test_a_file_in_the_cache_needs_no_network(hub, monkeypatch):
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *place: f"cached/{place[0]}/{place[1]}")
+    assert weights.find("resnet34").startswith("cached/timm/resnet34.")
+    assert weights.find("resnet34").endswith(".safetensors")
+
+
+def test_a_hub_that_answers_is_downloaded_from(hub, monkeypatch):
+    monkeypatch.setattr(hub, "get_hf_file_metadata", lambda *args, **more: None)
+    monkeypatch.setattr(hub, "hf_hub_download", lambda *place: "fresh.safetensors")
+    assert weights.find("resnet34") == "fresh.safetensors"
+
+
+def test_without_an_answer_one_line_says_so(hub, log_lines):
+    assert weights.find("resnet34") == "none"
+    assert len(log_lines) == 1
+    assert "no route" in log_lines[0]
+    assert "\n" not in log_lines[0]
+    assert "--weights FILE" in log_lines[0]
+
+
+def test_a_silent_hub_is_waited_for_so_long_and_no_longer(hub, monkeypatch, log_lines):
+    monkeypatch.setattr(weights, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(hub, "get_hf_file_metadata", lambda *args, **more: time.sleep(5))
+    start = time.perf_counter()
+    assert weights.find("resnet34") == "none"
+    assert time.perf_counter() - start < 4
+    assert "not within 0.2 seconds" in log_lines[0]
+
+
+def test_what_came_of_auto_is_recorded(hub, tmp_path):
+    model = manyhot.fit(photos(), ["label"], backbone=SMALL, **QUICK)
+    assert model.bundle.config.weights == "none"
+    assert (
+        model.bundle.config.learning_rate
+        == manyhot.fit(
+            photos(), ["label"], backbone=SMALL, weights="none", **QUICK
+        ).bundle.config.learning_rate
+    )
+    assert backbones.pixels(FitConfig(backbone=SMALL, weights="none")) is None
+
+
+def test_pretrained_weights_are_given_the_pixels_they_expect(tmp_path):
+    path, _ = state(tmp_path)
+    model = manyhot.fit(photos(), ["label"], backbone=SMALL, weights=str(path), **QUICK)
+    known = timm.get_pretrained_cfg(SMALL)
+    assert model.bundle.inputs.mean == tuple(known.mean)
+    assert model.bundle.inputs.std == tuple(known.std)
+
+
+def test_a_model_needs_its_weights_file_no_more(tmp_path):
+    path, _ = state(tmp_path)
+    data = photos()
+    model = manyhot.fit(data, ["label"], backbone=SMALL, weights=str(path), out=tmp_path / "m", **QUICK)
+    path.unlink()
+    again = manyhot.load(tmp_path / "m")
+    assert np.array_equal(again.predict_proba(data)["label"], model.predict_proba(data)["label"])
+
+
+# Heads alone
+
+
+def test_a_frozen_backbone_stays_as_it_was_and_the_heads_learn(tmp_path):
+    path, tensors = state(tmp_path)
+    options = {**QUICK, "epochs": 30, "learning_rate": 0.02, "patience": 0, "freeze": True}
+    model = manyhot.fit(photos(), ["label"], backbone=SMALL, weights=str(path), **options)
+    own = model.bundle.model.backbone.layers.state_dict()
+    assert all(torch.equal(own[name], tensors[name]) for name in own)
+    assert model.evaluate(photos())["targets"]["label"]["accuracy"] > 0.8
+    model.save(tmp_path / "m")
+    again = manyhot.load(tmp_path / "m")
+    assert np.array_equal(again.predict_proba(photos())["label"], model.predict_proba(photos())["label"])
+
+
+def test_freezing_needs_a_backbone_that_has_learned():
+    with pytest.raises(UserError, match=r"freeze: backbone 'cnn' starts from nothing"):
+        manyhot.fit(photos(), ["label"], freeze=True, **QUICK)

@@ -47,6 +47,7 @@ class Run:
     """What a fit leaves beside the model: for judging, for the report, for the record.
 
     counts  rows by what became of them: train, val, test, unreadable
+    lesson  a training batch as the network saw it, PNG; None for tables
     """
 
     history: list[dict[str, Any]]
@@ -54,12 +55,13 @@ class Run:
     counts: dict[str, int]
     notes: list[str]
     source: str
+    lesson: bytes | None = None
 
     def page(self, bundle: Bundle) -> str:
         """Return the report as HTML."""
         from manyhot.report.card import report_of  # drawing needs time, so only when asked for
 
-        return report_of(bundle, self.judged, self.source, self.history, self.counts, self.notes)
+        return report_of(bundle, self.judged, self.source, self.history, self.counts, self.notes, self.lesson)
 
 
 @dataclass(frozen=True)
@@ -269,19 +271,7 @@ def _train(
     world: World,
 ) -> list[dict[str, Any]]:
     """Run the loop on the training rows, writing history.jsonl as it goes."""
-    rows = prepared.rows(splits.TRAIN)
-    config = prepared.config
-    loader = Loader(
-        prepared.x[rows],
-        prepared.lessons(rows),
-        config.batch_size,
-        config.seed,
-        Augmentation(config.augment, config.erasing, config.mixing, config.first_size),
-        next(model.parameters()).device,
-        numbers=prepared.table.rows[rows],
-        share=(world.rank, world.size),
-        epochs=config.epochs,
-    )
+    loader, config = _loader(prepared, model, world), prepared.config
     choosing, _ = prepared.held_out()
     validation = Validation(prepared.x[choosing], prepared.labels(choosing), prepared.fold_of(choosing))
     if folder is None or not world.leads:
@@ -297,6 +287,33 @@ def _train(
             tell(line)
 
         return train(model, loader, validation, prepared.schema.targets, config, told, checkpoints, world)
+
+
+def _loader(prepared: Prepared, model: Model, world: World) -> Loader:
+    """Return the training rows, a share of each batch where there are several processes."""
+    rows, config = prepared.rows(splits.TRAIN), prepared.config
+    return Loader(
+        prepared.x[rows],
+        prepared.lessons(rows),
+        config.batch_size,
+        config.seed,
+        Augmentation(config.augment, config.erasing, config.mixing, config.first_size),
+        next(model.parameters()).device,
+        numbers=prepared.table.rows[rows],
+        share=(world.rank, world.size),
+        epochs=config.epochs,
+    )
+
+
+def _lesson(prepared: Prepared, model: Model) -> bytes | None:
+    """Draw a batch from the middle of the training, of pictures only."""
+    if not prepared.schema.is_image:
+        return None
+    from manyhot.report.lesson import lesson
+
+    loader = _loader(prepared, model, World())
+    batch = loader.batch(loader.step_after(prepared.config.epochs) // 2)
+    return lesson(prepared.schema.targets, batch, prepared.config.folds)
 
 
 def _finish(prepared: Prepared, model: Model, history: list[dict[str, Any]], table: Table) -> Classifier:
@@ -317,7 +334,8 @@ def _finish(prepared: Prepared, model: Model, history: list[dict[str, Any]], tab
     counts["unreadable"] = len(prepared.unreadable)
     notes = [*prepared.notes, *(f"left out: {name}: {why}" for name, why in prepared.unreadable.items())]
     rows = prepared.row_table()
-    return Classifier(bundle, _seen(rows), Run(history, judged, counts, notes, table.source), rows)
+    run = Run(history, judged, counts, notes, table.source, _lesson(prepared, model))
+    return Classifier(bundle, _seen(rows), run, rows)
 
 
 def _seen(rows: Table) -> Seen:

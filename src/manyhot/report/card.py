@@ -24,6 +24,7 @@ def report_of(
     history: Sequence[Mapping[str, Any]] = (),
     counts: Mapping[str, int] | None = None,
     notes: Sequence[str] = (),
+    lesson: bytes | None = None,
 ) -> str:
     """Return the page about a model judged by some rows, as HTML."""
     images = bundle.schema.is_image
@@ -38,6 +39,7 @@ def report_of(
             rows=counts or {judged.split: len(judged.table), "unreadable": len(judged.unreadable)},
             history=history,
             judged=judged,
+            lesson=lesson,
             picture=(lambda row: picture(judged.table, bundle.schema, row)) if images else None,
         )
     )

@@ -65,7 +65,7 @@ def worst(
             Mistake(
                 row=int(judged.table.rows[row]),
                 where=cells[index][0] if schema.is_image and cells[index] else "",
-                picture=_uri(picture(row)) if picture is not None else "",
+                picture=source(picture(row)) if picture is not None else "",
                 cells=() if schema.is_image else cells[index],
                 chips=tuple(chips[:CHIPS]),
                 more=max(0, len(chips) - CHIPS),
@@ -109,5 +109,6 @@ def _chips(target: Target, y: IntArray, answer: IntArray, chances: FloatArray) -
     ]
 
 
-def _uri(png: bytes | None) -> str:
-    return "" if png is None else "data:image/png;base64," + base64.b64encode(thumbnail(png, PIXELS)).decode()
+def source(png: bytes | None, pixels: int = PIXELS) -> str:
+    """Return a picture as the source of an <img>, "" for none, shrunk to so many pixels."""
+    return "" if png is None else "data:image/png;base64," + base64.b64encode(thumbnail(png, pixels)).decode()

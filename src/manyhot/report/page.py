@@ -43,6 +43,7 @@ class Report:
     schema   what the model reads; its targets are shown as judged, so `judged.schema` has them
     rows     how many rows each split has, and how many were left out ("train", "unreadable", …)
     history  the lines of history.jsonl
+    lesson   a training batch as PNG bytes, or None
     picture  gives a judged row's picture as PNG bytes by its place in `judged`, or None
     """
 
@@ -55,6 +56,7 @@ class Report:
     rows: Mapping[str, int]
     history: Sequence[Mapping[str, Any]]
     judged: Judged
+    lesson: bytes | None = field(default=None, repr=False)
     picture: Callable[[int], bytes | None] | None = field(default=None, repr=False)
 
 
@@ -78,6 +80,7 @@ def render(report: Report) -> str:
         targets=targets,
         splits=_splits(report.rows),
         training=curves.training(report.history, judged),
+        lesson=None if report.lesson is None else mistakes.source(report.lesson, 1_200),
         columns=mistakes.columns(report.schema, report.judged),
         config=_flat(report.config),
         command=_command(report.config),

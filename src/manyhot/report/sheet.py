@@ -1,6 +1,6 @@
 """Small pictures: PNG bytes enter, a thumbnail or a contact sheet leaves, as PNG bytes too.
 
-`inspect` shows the sheet, `mistakes` puts thumbnails into the report.
+`inspect` shows the sheet, `mistakes` puts thumbnails into the report, `lesson` a training batch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def thumbnail(png: bytes, side: int) -> bytes:
             return png
         small = image.convert("RGB")
         small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return _png(small)
+    return png(small)
 
 
 def contact_sheet(pictures: Sequence[bytes], captions: Sequence[str], columns: int = 8) -> bytes:
@@ -50,7 +50,7 @@ def contact_sheet(pictures: Sequence[bytes], captions: Sequence[str], columns: i
         for number, words in enumerate(_wrapped(caption, font)):
             middle = left + SIDE / 2
             draw.text((middle, top + SIDE + 4 + number * LINE), words, INK, font=font, anchor="ma")
-    return _png(sheet)
+    return png(sheet)
 
 
 def _fitted(png: bytes) -> Image.Image:
@@ -89,7 +89,8 @@ def _fitting(words: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> 
     return end
 
 
-def _png(image: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
+    """Return a picture as PNG bytes."""
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
     return out.getvalue()

@@ -1,0 +1,142 @@
+"""Row B: three columns of the cars from one backbone, by time and by accuracy, beside the script by hand.
+
+MANYHOT_DATA=… python benchmarks/cars.py epoch [BACKBONE …] | reach [SEED] | best [EFFORT] [SEED]
+
+epoch: the seconds of the second training epoch at 128 pixels and batches of 32, from nothing. By hand without
+       evaluation; ours with that of 2 % of the rows.
+reach: three hand-written epochs of MobileNetV2 from the given weights, without evaluation; then ours, whole:
+       reading, decoding, training, validation and the report, and what it reaches in that time.
+best:  ours at an effort; the accuracy of each head and of all three, and the seconds.
+
+The last fifth of the rows in the hand-written script's shuffle is the test set of both; ours cuts its
+validation rows from the other four fifths. The weights are those in MANYHOT_DATA/weights.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import sys
+import time
+
+import numpy as np
+from race import HERE, data, machine, timed
+
+WEIGHTS = "mobilenetv2_100_tf2_in1k_same_inorm.safetensors"
+PRETRAINED = {"backbone": "mobilenetv2_100", "backbone_options": {"pad_type": "same"}}
+BRANDS = ("Audi", "BMW", "Chevrolet", "Dodge", "Ford")
+BODIES = ("Convertible", "Coupe", "SUV", "Van")
+TARGETS = ["brand", "body", "era"]
+# Ours in a race for the accuracy of three hand-written epochs, chosen on validation rows.
+QUICK = {"effort": "fast", "epochs": 3, "size": 112, "first_size": 64}
+
+
+def table():
+    """Return the cars with brand, body and era, and a column `split` with the script's last fifth as test."""
+    import manyhot
+
+    cars = manyhot.read(data("cars") / "labels.csv")
+    words = [name.split() for name in cars.column("class_name").to_pylist()]
+    order = list(range(len(cars)))
+    random.Random(0).shuffle(order)
+    split = np.full(len(cars), "train", dtype=object)
+    split[order[len(cars) * 4 // 5 :]] = "test"
+    columns = {
+        "brand": [w[0] if w[0] in BRANDS else "Other" for w in words],
+        "body": [next((b for b in BODIES if b in w), "Other") for w in words],
+        "era": ["from 2010" if int(w[-1]) >= 2010 else "up to 2009" for w in words],
+        "split": split.tolist(),
+    }
+    return cars.with_columns(columns)
+
+
+def ours(tell=None, **options) -> tuple[list[float], float, float]:
+    """Return the test accuracy of each head, of all three, and the seconds of the whole fit."""
+    import manyhot.classifier
+
+    start = time.perf_counter()
+    cars = table()
+    schema = manyhot.infer(cars, TARGETS, image="image")
+    classifier = manyhot.fit(cars, schema, tell=tell, **options)
+    seconds = time.perf_counter() - start
+    found = classifier.evaluate(cars)
+    each = [found["targets"][name]["accuracy"] for name in TARGETS]
+    return each, found["overall"]["exact_match"], seconds
+
+
+def ours_epoch(backbone: str) -> float:
+    """Return the seconds of our second training epoch, for as many rows as the other side trains on."""
+    ends = []
+
+    def tell(line):
+        if line["kind"] == "epoch":
+            ends.append(line["seconds"])
+
+    options = {"backbone": backbone, "weights": "none", "size": 128, "first_size": 128, "batch_size": 32}
+    options |= {"epochs": 2, "augment": "crop", "mixing": 0.0, "erasing": 0.0, "average": 0.0}
+    if "mobilenetv2" in backbone:
+        options |= PRETRAINED
+    ours(tell, validation=0.02, **options)
+    return (ends[1] - ends[0]) / 0.98
+
+
+def by_hand(epochs: int, model: str) -> list[list[float]]:
+    """Run the script by hand; return the numbers of its lines."""
+    script = str(HERE / "by_hand" / "cars_multihead.py")
+    printed, _ = timed([sys.executable, script, str(data("cars")), str(epochs), "128", model])
+    return [[float(word) for word in line.split()] for line in printed.splitlines()]
+
+
+def side(*arguments: object):
+    """Run one of our sides in a process of its own; return what it printed last."""
+    printed, _ = timed([sys.executable, __file__, "--side", *map(str, arguments)])
+    return json.loads(printed.splitlines()[-1])
+
+
+def epoch(*backbones: str) -> None:
+    for backbone in backbones or ("resnet34", "mobilenetv2_100"):
+        hand = by_hand(2, backbone)[1][3]
+        here = side("epoch", backbone)
+        print(f"{backbone}: by hand {hand:.1f} s, ours {here:.1f} s, ratio {hand / here:.2f}", flush=True)
+
+
+def reach(seed: str = "0") -> None:
+    _, hand_all, hand_seconds, _, *hand = by_hand(3, f"mobilenetv2_100:{data('weights') / WEIGHTS}")[-1]
+    print(
+        f"by hand: mean {statistics.mean(hand):.4f}, all three {hand_all:.4f}, {hand_seconds:.1f} s",
+        flush=True,
+    )
+    each, every, seconds = side("reach", seed)
+    print(f"ours: mean {statistics.mean(each):.4f}, all three {every:.4f}, {seconds:.1f} s in all")
+    print(f"ratio of the times {hand_seconds / seconds:.2f}")
+
+
+def best(effort: str = "best", seed: str = "0") -> None:
+    def tell(line):
+        if line["kind"] == "epoch":
+            found = line["validation"]
+            held = [f"{found['targets'][name]['accuracy']:.3f}" for name in TARGETS]
+            print(line["epoch"], *held, f"{found['overall']['exact_match']:.3f}", line["seconds"], flush=True)
+
+    each, every, seconds = ours(tell, **given(), effort=effort, seed=int(seed))
+    mean = statistics.mean(each)
+    heads = ", ".join(f"{name} {value:.4f}" for name, value in zip(TARGETS, each, strict=True))
+    print(f"{effort}, seed {seed}: {heads}, mean {mean:.4f}, all three {every:.4f}, {seconds / 60:.1f} min")
+
+
+def given() -> dict[str, object]:
+    return PRETRAINED | {"weights": str(data("weights") / WEIGHTS)}
+
+
+SIDES = {
+    "epoch": ours_epoch,
+    "reach": lambda seed: ours(**given(), **QUICK, seed=int(seed)),
+}
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--side"]:
+        print(json.dumps(SIDES[sys.argv[2]](*sys.argv[3:])))
+    else:
+        print(machine())
+        {"epoch": epoch, "reach": reach, "best": best}[sys.argv[1]](*sys.argv[2:])

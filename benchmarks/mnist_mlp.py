@@ -20,11 +20,11 @@ from pathlib import Path
 from race import by_hand, data, first_at, machine, scratch, timed, unzipped_mnist
 
 GOAL = 0.973
-SETTINGS = {
+SETTINGS = {  # chosen on 10,000 of the training rows, see docs/experiments.md
     "backbone": "mnist-mlp",
     "epochs": 2,
-    "batch_size": 512,
-    "learning_rate": 6e-3,
+    "batch_size": 256,
+    "learning_rate": 4e-3,
     "weight_decay": 0.1,
     "validation": 0.02,
     "augment": "none",

@@ -13,6 +13,7 @@ PROMISED = {
     "mnist_multilabel.py": r"exact_match +\d\.\d{4}",
     "mnist_multiclass.py": r"epoch  training loss(?s:.*)test accuracy \d\.\d{4}",
     "label_structures.py": r"even \+ digit \+ strokes: 3 heads on one backbone",
+    "cars.py": r"brand: accuracy(?s:.*)all three right: \d\.\d{4} of \d+ photos",
     "tabular_multilabel.py": r"33 test rows(?s:.*)exact match \d\.\d{4}",
 }
 

@@ -34,7 +34,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 MAX_SEED = 1 << 32  # seeds of steps are made of it, and must fit into 64 bits
 MAX_SETS, ROWS_PER_SET = 256, 20  # where tags are still answered by whole sets
-FOLDED_ROWS, FOLDS = (50, 5_000), 5  # tables that are worth a network of members, at effort best
+FOLDS = 5  # members of a network at effort best
+FOLDED_TABLES, FOLDED_PICTURES = (50, 5_000), (500, 100_000)  # rows for which it is worth one
 MAX_VIEWS = 5
 FROM_NOTHING = ("mlp", "cnn", "mnist-mlp", "mnist-cnn")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
@@ -191,8 +192,9 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     else:
         base = _for_tables(base, rows)
     base = replace(base, validation=0.2 if rows < 2_000 else 0.1 if rows < 20_000 else 0.05)
-    few = FOLDED_ROWS[0] <= rows < FOLDED_ROWS[1] and not schema.is_image and base.effort == "best"
-    if few and chosen.get("backbone", "mlp") == "mlp" and "validation" not in chosen:
+    least, most = FOLDED_PICTURES if base.backbone == "cnn" else FOLDED_TABLES
+    worth = base.effort == "best" and base.backbone in ("cnn", "mlp") and least <= rows < most
+    if worth and chosen.get("backbone", base.backbone) == base.backbone and "validation" not in chosen:
         base = replace(base, folds=FOLDS)
     for target in chosen.get("target_weights", {}):
         schema.target(target)
@@ -241,7 +243,7 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
 
 def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
     """Images up to 64 pixels: a convolutional network of our own, trained from nothing."""
-    steps = {"fast": 500, "balanced": 2_800, "best": 12_000}[base.effort]
+    steps = {"fast": 500, "balanced": 2_800, "best": 6_000}[base.effort]  # of each member, at best
     batch = _power_of_two(rows / 25, 64, 256)
     return replace(
         base,

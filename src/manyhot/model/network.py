@@ -8,7 +8,8 @@ Shapes: N rows · M members · F features · W outputs of a target.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +68,15 @@ class Model(nn.Module):
             n: torch.cat([view[n].reshape(len(x), -1, view[n].shape[-1]) for view in each], 1)
             for n in self.names
         }
+
+    @contextmanager
+    def seeing(self, views: int) -> Iterator[None]:
+        """Let pictures be seen in so many views for a while."""
+        own, self.views = self.views, views
+        try:
+            yield
+        finally:
+            self.views = own
 
     def _heads(self, features: Tensor) -> dict[str, Tensor]:
         return {name: head(features) for name, head in zip(self.names, self.heads, strict=True)}

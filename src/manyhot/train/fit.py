@@ -61,7 +61,9 @@ class Validation:
     fold: NDArray[np.int8] | None = None
 
     def judge(self, model: Model, targets: tuple[Target, ...]) -> dict[str, Any]:
-        """Return the scores of these rows, as `evaluate --json` has them.
+        """Return the scores of these rows, as `evaluate --json` has them, each picture seen once.
+
+        Several views would take as long as a good part of the epoch, and hardly change which one is best.
 
         Raises:
             RunError: a probability is not finite, so that the weights are spoilt.

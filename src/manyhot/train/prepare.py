@@ -30,6 +30,7 @@ from manyhot.schema import Schema, Target
 from manyhot.targets import UNKNOWN, IntArray, UnknownClass, encode, known, sets_in
 
 MIN_HALVED = 1_000  # validation rows from which on some choose the epoch and others calibrate
+MAX_CHOOSING = 5_000  # rows of a network with folds that choose the epoch
 MAX_PARTLY_KNOWN = 0.5  # share of the rows, for tags to be answered by whole sets
 MAX_UNREADABLE = 0.05  # share of the pictures
 
@@ -88,11 +89,14 @@ class Prepared:
     def held_out(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the rows that choose the best epoch, and those that calibrate.
 
-        Below 1,000, and with folds, there are too few for two parts, and all rows serve for both.
+        Below 1,000, and in small tables with folds, there are too few for two parts, and all serve for both.
         """
         held = self.judged()
-        if len(held) < MIN_HALVED or self.fold is not None:
+        if len(held) < MIN_HALVED or (len(held) < MAX_CHOOSING and self.fold is not None):
             return held, held
+        if self.fold is not None:  # all that train are held out once
+            chosen = np.arange(len(held)) % (len(held) // MAX_CHOOSING + 1) == 0
+            return held[chosen], held[~chosen]
         half = split.split(self.schema.targets, self.labels(held), [0.5, 0.5], self.config.seed)
         return held[half == 0], held[half == 1]
 

@@ -83,7 +83,7 @@ def _check_written(table: Table) -> None:
     Any brand that a class name begins with may have been: the list of brands is a setting.
     """
     names = [str(name) for name in table.cells(NAME).values]
-    known = {"body": {*BODIES, OTHER}, "era": {*ERAS}, "brand": {OTHER}}
+    known = {"body": {*BODIES, OTHER}, "era": {*ERAS}, "brand": {*BRANDS, OTHER}}
     for column in known.keys() & table.columns.keys():
         cells = table.cells(column)
         for code, value in enumerate(map(str, cells.values)):

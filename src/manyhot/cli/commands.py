@@ -195,6 +195,29 @@ def tune(args: argparse.Namespace) -> None:
                 show.say(f"  {target.name}: yes from {cuts}")
 
 
+def data(args: argparse.Namespace) -> None:
+    """Make a known data set ready."""
+    from manyhot.data.datasets import prepare  # it reads archives and pictures, which others do without
+
+    brands = None
+    if args.brands is not None:
+        brands = [brand.strip() for brand in args.brands.split(",") if brand.strip()]
+        if args.name != "stanford-cars" or not brands:
+            raise UserError('--brands names the classes of stanford-cars, such as --brands "Audi,BMW".')
+    found = prepare(args.name, Path(args.dir), brands, show.work())
+    for note in found.table.notes:
+        show.say(f"note: {note}")
+    words = [str(found.path), *found.options, "--out", f"{args.name}-model"]
+    line = f"manyhot fit {shlex.join(words)}"
+    rows, columns = len(found.table), list(found.table.names)
+    if args.json:
+        document = {"name": args.name, "out": str(found.path), "rows": rows, "columns": columns, "fit": line}
+        show.document(document)
+    else:
+        print(f"{found.path}: {rows:,} rows with {', '.join(columns)}; train on them with:")
+        print(f"  {line}")
+
+
 def demo(args: argparse.Namespace) -> None:
     """Do the whole job once."""
     from manyhot.cli.demo import run

@@ -12,6 +12,8 @@ from typing import NoReturn, TypeAlias
 from manyhot.config import CHOICES
 from manyhot.errors import suggest
 
+# Named here, since data.datasets loads more than `--help` may wait for; a test compares the two.
+DATASETS = ("stanford-cars", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "corel5k")
 EPILOG = "Start with `manyhot demo`, or with `manyhot inspect DATA` on a table of your own."
 
 
@@ -59,6 +61,7 @@ def build_parser() -> Parser:
     _predict(commands)
     _report(commands)
     _tune(commands)
+    _data(commands)
     _demo(commands)
     return parser
 
@@ -218,6 +221,19 @@ def _tune(commands: Commands) -> None:
     _reading(parser)
     parser.add_argument(
         "--split", metavar="NAME", help="train, val, test or all (default: val where there is one)"
+    )
+
+
+def _data(commands: Commands) -> None:
+    parser = _command(
+        commands, "data", "Make a known data set ready for `fit`, from files you have or fetched."
+    )
+    parser.add_argument("name", metavar="NAME", choices=DATASETS, help=f"one of {', '.join(DATASETS)}")
+    parser.add_argument("dir", metavar="DIR", help="the folder that holds its files, or is to hold them")
+    parser.add_argument(
+        "--brands",
+        metavar="NAMES",
+        help='of stanford-cars: the brands that are classes (default: "Audi,BMW,Chevrolet,Dodge,Ford")',
     )
 
 

@@ -198,6 +198,22 @@ def reading_bar(quiet: bool = False) -> Callable[[int, int], None]:
     return told
 
 
+def work() -> Callable[[str, int, int], None]:
+    """Return a function that tells on standard error how far a long piece of work is: a line for each."""
+    state = {"last": ""}
+
+    def told(what: str, done: int, total: int) -> None:
+        line = f"{what}: {done:,}" + (f" of {total:,}" if total else "")
+        if not sys.stderr.isatty():
+            line = what
+        if line != state["last"]:
+            end = "\r" if sys.stderr.isatty() and done != total else "\n"
+            print(line, end=end, file=sys.stderr, flush=True)
+        state["last"] = line
+
+    return told
+
+
 def _number(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.4f}"
 

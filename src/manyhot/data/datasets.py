@@ -1,15 +1,39 @@
-"""Data that comes with a dependency, written out as people have it: pictures and a table.
+"""Data sets by name: a name and a folder come in, rows that `fit` reads leave. Also the demo's digits.
 
-`cli.demo` and the tests use it.
+`cli` and the tests use it. What is in a folder, and what is fetched, each set's own module says.
 """
 
 from __future__ import annotations
 
 import csv
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from manyhot.data.cars import NAME, label_cars
+from manyhot.data.cifar import SOURCES as CIFAR
+from manyhot.data.cifar import unpack
+from manyhot.data.columns import image_columns
+from manyhot.data.corel import label_corel
+from manyhot.data.download import Progress
+from manyhot.data.mnist import SOURCES as IDX
+from manyhot.data.mnist import get_idx
+from manyhot.data.table import Table
+from manyhot.data.write import write
+from manyhot.errors import UserError
+
+# What `fit` must be told of each set. A folder of IDX files says itself what its labels are.
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "stanford-cars": ("--target", "brand", "--target", "body", "--target", "era"),
+    **dict.fromkeys(IDX, ()),
+    "cifar10": ("--target", "label"),
+    "cifar100": ("--target", "fine", "--target", "coarse"),
+    "corel5k": ("--tags", "tags"),
+}
 
 # What is true of the shape of each digit as most people write it.
 STROKES = {
@@ -24,6 +48,57 @@ STROKES = {
     8: ("loop", "curve", "crossing"),
     9: ("loop", "straight"),
 }
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set that is ready: its rows, the file or folder that holds them, and the options of `fit`."""
+
+    table: Table
+    path: Path
+    options: tuple[str, ...]
+
+
+def prepare(
+    name: str,
+    folder: Path,
+    brands: Sequence[str] | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> Prepared:
+    """Make a data set ready in a folder, from the files that are there or can be fetched.
+
+    FOLDER/labels.csv is written, whole or not at all, and keeps all columns that it had; the four IDX
+    files of MNIST and its like are read as they are. `brands` are the classes of Stanford Cars.
+
+    Raises:
+        UserError: files are missing and cannot be fetched, or are not what the set has.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file. Name the folder that holds the data set, or is to hold it.")
+    if name in IDX:
+        return Prepared(get_idx(name, folder, progress), folder, OPTIONS[name])
+    if folder.exists() and not os.access(folder, os.W_OK):
+        raise UserError(f"{folder}: cannot be written to. Copy it to a folder of your own.")
+    if name in CIFAR:
+        table = unpack(name, folder, progress)
+    else:
+        table = label_corel(folder) if name == "corel5k" else label_cars(folder, brands)
+    options, path = OPTIONS[name], folder / "labels.csv"
+    write(table, path)
+    pictures = image_columns(table)
+    if pictures:
+        table = replace(table, notes=(*table.notes, *_missing(table, pictures[0], folder)))
+    elif NAME in table.columns:  # the targets were looked up by it, so as a feature it would tell them
+        options = (*options, "--kind", f"{NAME}=ignore")
+    return Prepared(table, path, options)
+
+
+def _missing(table: Table, column: str, folder: Path) -> list[str]:
+    """Tell how many pictures are not there, if any."""
+    paths = [path for path in table.column(column).to_pylist() if path]
+    missing = [path for path in paths if not (folder / path).is_file()]
+    what = f"{len(missing):,} of {len(paths):,} pictures are not in {folder}, such as"
+    return [f"{what} '{missing[0]}'"] if missing else []
 
 
 def write_digits(folder: Path, seed: int = 0, empty: float = 0.1) -> Path:

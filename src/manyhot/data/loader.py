@@ -78,8 +78,8 @@ class Loader:
         """Return the number of steps by which `epoch` epochs are through."""
         return max(epoch, round(epoch * len(self) / self.batch_size))
 
-    def batch(self, step: int) -> Batch:
-        """Return this process's share of the batch of a step, counted from 0, augmented."""
+    def batch(self, step: int, as_it_is: bool = False) -> Batch:
+        """Return this process's share of the batch of a step, counted from 0, augmented or as it is."""
         rows = self._fetched(step)
         index = torch.from_numpy(rows).to(self.device)
         if isinstance(self.x, Ahead):
@@ -87,7 +87,9 @@ class Loader:
         else:
             x = self.x.index_select(0, index)
         y = {name: values.index_select(0, index) for name, values in self.y.items()}
-        if self.changes == AS_IT_IS:
+        if as_it_is and self.fetched != self.mine:
+            return Batch(x[self.mine], {name: v[self.mine] for name, v in y.items()}, rows[self.mine])
+        if as_it_is or self.changes == AS_IT_IS:
             return Batch(x, y, rows)
         return self._changed(Batch(x, y, rows), step)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from manyhot import metrics
 from manyhot.config import FitConfig
@@ -33,6 +33,7 @@ from manyhot.train.checkpoint import Checkpoints, State
 from manyhot.train.distributed import World
 
 STEPS_PER_LINE = 50
+SETTLING_ROWS = 10_000
 ALONE = World()
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -129,7 +130,38 @@ def train(
             slow = average.state if average is not None else {}
             checkpoints.save(State(model.state_dict(), optimizer.state_dict(), best, slow, vars(progress)))
     model.load_state_dict(best)
+    if (
+        _settled(model, loader, config)
+        and world.agree(_monitored(progress, validation.judge(model, targets) if world.leads else {}, config))
+        <= progress.best
+    ):
+        model.load_state_dict(best)
     return progress.history
+
+
+def _settled(model: Model, loader: Loader, config: FitConfig) -> bool:
+    """Take the statistics of batch norms anew, from pictures as they are judged; False where there are none.
+
+    Training sees pictures changed, of other sizes and through other weights than those that are kept.
+
+    Source: Touvron et al. 2019, "Fixing the train-test resolution discrepancy", section 3.2.
+    """
+    norms = [m for m in model.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    model.eval()
+    steps = -(-min(len(loader), SETTLING_ROWS) // loader.batch_size)
+    momenta = [norm.momentum for norm in norms]
+    with torch.no_grad():
+        for step in range(steps if norms else 0):
+            batch = loader.batch(step, as_it_is=True)
+            for norm in norms:
+                norm.train()
+                norm.momentum = 1 / (step + 1)  # the mean of all steps
+            with autocast(config, batch.x.device), model.seeing(1):
+                model(batch.x)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+    return bool(norms)
 
 
 def _begin(

@@ -16,6 +16,7 @@ from torch import nn
 import manyhot
 from manyhot.config import FitConfig
 from manyhot.data import images
+from manyhot.data.augment import Augmentation
 from manyhot.data.features import Feature, TableInputs
 from manyhot.data.loader import Loader
 from manyhot.errors import RunError, UserError
@@ -198,6 +199,25 @@ def picture_fit(**options):
 def photo_fit(**options):
     changes = {"augment": "photo", "mixing": 0.5, "erasing": 0.5, "average": 0.9, "rest": 0.2}
     return picture_fit(**(changes | {"backbone_rate": 0.5, "views": 2} | options))
+
+
+def test_batch_norms_settle_on_pictures_as_they_are():
+    """Their statistics are those of the training pictures unchanged, and go only if that judges no better."""
+    torch.manual_seed(0)
+    pixels = images.ImageInputs("i", (8, 8), 1, (0.5,), (0.25,))
+    config = FitConfig(backbone="cnn", views=5)
+    model = build(pixels, TARGETS[:1], config)
+    x = torch.randint(0, 256, (64, 8, 8, 1), dtype=torch.uint8)
+    rows = Loader(x.numpy(), {"b": np.zeros((64, 1), np.int8)}, 16, 0, Augmentation("shift", mixing=0.5))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert loop._settled(model, rows, config)
+    first = model.backbone.layers[:2](model.stem(x))
+    norm = model.backbone.layers[2]
+    assert torch.allclose(norm.running_mean, first.mean(dim=(0, 2, 3)), atol=1e-5)
+    assert norm.momentum == 0.1
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert all("running" in name or "tracked" in name for name in moved)
+    assert not loop._settled(build(INPUTS, TARGETS, CONFIG), Loader(*plain_data(), 16, 0), CONFIG)
 
 
 def untimed(history):

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from manyhot.data.loader import Batch
-from manyhot.report.sheet import contact_sheet, png
+from manyhot.report.sheet import as_png, contact_sheet
 from manyhot.schema import Target
 from manyhot.targets import decode
 
@@ -20,7 +20,7 @@ from manyhot.targets import decode
 def lesson(targets: Sequence[Target], batch: Batch, members: int = 1, most: int = 16) -> bytes:
     """Draw the first pictures of a training batch as the network is given them, with what they teach; PNG."""
     pixels = batch.x[:most].cpu().numpy().clip(0, 255).astype(np.uint8)
-    pictures = [png(Image.fromarray(p[..., 0] if p.shape[-1] == 1 else p)) for p in pixels]
+    pictures = [as_png(Image.fromarray(p[..., 0] if p.shape[-1] == 1 else p)) for p in pixels]
     captions = _named(targets, batch.y, members)
     if batch.other is not None and batch.own is not None:
         pairs = zip(captions, _named(targets, batch.other, members), batch.own.tolist(), strict=True)

@@ -22,7 +22,7 @@ def thumbnail(png: bytes, side: int) -> bytes:
             return png
         small = image.convert("RGB")
         small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return png(small)
+    return as_png(small)
 
 
 def contact_sheet(pictures: Sequence[bytes], captions: Sequence[str], columns: int = 8) -> bytes:
@@ -50,7 +50,7 @@ def contact_sheet(pictures: Sequence[bytes], captions: Sequence[str], columns: i
         for number, words in enumerate(_wrapped(caption, font)):
             middle = left + SIDE / 2
             draw.text((middle, top + SIDE + 4 + number * LINE), words, INK, font=font, anchor="ma")
-    return png(sheet)
+    return as_png(sheet)
 
 
 def _fitted(png: bytes) -> Image.Image:
@@ -89,7 +89,7 @@ def _fitting(words: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> 
     return end
 
 
-def png(image: Image.Image) -> bytes:
+def as_png(image: Image.Image) -> bytes:
     """Return a picture as PNG bytes."""
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)

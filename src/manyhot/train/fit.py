@@ -130,12 +130,10 @@ def train(
             slow = average.state if average is not None else {}
             checkpoints.save(State(model.state_dict(), optimizer.state_dict(), best, slow, vars(progress)))
     model.load_state_dict(best)
-    if (
-        _settled(model, loader, config)
-        and world.agree(_monitored(progress, validation.judge(model, targets) if world.leads else {}, config))
-        <= progress.best
-    ):
-        model.load_state_dict(best)
+    if _settled(model, loader, config):
+        scores = validation.judge(model, targets) if world.leads else {}
+        if world.agree(_monitored(progress, scores, config)) <= progress.best:
+            model.load_state_dict(best)
     return progress.history
 
 

@@ -156,3 +156,16 @@ def test_few_rows_and_no_errors_ask_for_nothing_extreme():
     assert 0.24 < fit_temperature(one, sure, np.tile(np.arange(3), 20)).temperature < 8.1
     unknown = np.full(60, -1)
     assert fit_temperature(one, sure, unknown) == one
+
+
+def test_a_few_faultless_rows_do_not_ask_for_certainty():
+    """Fitted alone they would, at the bound; with many rows the prior does not matter."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 60).astype(np.int32)
+    sure = np.where(np.arange(3) == y[:, None], 6.0, 0.0).astype(np.float32)
+    plain = Target("m", "multiclass", ("a", "b", "c"), ("m",))
+    assert 0.8 < fit_temperature(plain, sure, y).temperature <= 1.0
+    many = rng.integers(0, 3, 20_000).astype(np.int32)
+    logits = (3.0 * (np.arange(3) == many[:, None]) + rng.normal(0, 1, (20_000, 3))).astype(np.float32)
+    cold = fit_temperature(plain, 4 * logits, many).temperature
+    assert cold == pytest.approx(4 * fit_temperature(plain, logits, many).temperature, rel=0.05)

@@ -59,6 +59,35 @@ def test_kinds_of_backbones():
     assert not resolve({}, TABLE, 100).channels_last
 
 
+def test_photos_follow_from_the_weights_the_device_and_the_backbone():
+    tuned, fresh = resolve({}, PHOTO, 6_000), resolve({"weights": "none"}, PHOTO, 6_000)
+    assert tuned.backbone == fresh.backbone == "mobilenetv2_100"
+    assert tuned.epochs < fresh.epochs
+    assert tuned.backbone_rate < fresh.backbone_rate == 1
+    assert tuned.rest > fresh.rest == 0
+    assert 0 < tuned.first_size < tuned.size
+    assert resolve({"device": "cuda"}, PHOTO, 6_000).backbone == "resnet50"
+    assert resolve({}, PHOTO, 1_000_000).backbone == "mobilenetv3_small_100"
+    assert resolve({"backbone": "vit_tiny_patch16_224"}, PHOTO, 6_000).first_size == 0
+    assert resolve({"size": 80}, PHOTO, 6_000).first_size == 80
+    frozen = resolve({"freeze": True}, PHOTO, 6_000)
+    assert frozen.freeze
+    assert frozen.learning_rate > tuned.learning_rate
+    assert (frozen.mixing, frozen.average) == (0, 0)
+
+
+def test_small_pictures_are_folded_at_effort_best_only():
+    assert resolve({"effort": "best"}, SMALL, 60_000).folds == 5
+    for options, rows in (
+        ({"effort": "balanced"}, 60_000),
+        ({"effort": "best"}, 100),
+        ({"effort": "best"}, 1_000_000),
+        ({"effort": "best", "backbone": "mnist-cnn"}, 60_000),
+        ({"effort": "best", "validation": 0.1}, 60_000),
+    ):
+        assert resolve(options, SMALL, rows).folds == 1
+
+
 def test_json_and_back():
     for schema in (TABLE, SMALL, PHOTO):
         config = resolve({"target_weights": {"y": 2}}, schema, 100)
@@ -78,6 +107,8 @@ def test_json_and_back():
         ({"target_weights": '{"y": 2}'}, {"target_weights": {"y": 2.0}}),
         ({"target_weights.y": "2", "target_weights.z": 1}, {"target_weights": {"y": 2.0, "z": 1.0}}),
         ({"target_weights": {"y": 1}, "target_weights.z": 3}, {"target_weights": {"y": 1.0, "z": 3.0}}),
+        ({"backbone_options.pad_type": "same"}, {"backbone_options": {"pad_type": "same"}}),
+        ({"backbone_options": '{"drop_path_rate": "0.1"}'}, {"backbone_options": {"drop_path_rate": "0.1"}}),
         ({"target_weights.a.b": 1}, {"target_weights": {"a.b": 1.0}}),
         ({}, {}),
     ],

@@ -150,7 +150,11 @@ def _fit(commands: Commands) -> None:
     add("--effort", choices=CHOICES["effort"], help="how long to try (default: balanced)")
     add("--epochs", metavar="N", help="how often to see every row, at most")
     add("--backbone", metavar="NAME", help="mlp, cnn, mnist-mlp, mnist-cnn, or any name of timm's")
-    add("--weights", metavar="auto|none|PATH", help="what the backbone starts from")
+    add(
+        "--weights",
+        metavar="auto|none|PATH",
+        help="what the backbone starts from: its own pretrained weights, nothing, or a safetensors file",
+    )
     add(
         "--freeze",
         action="store_true",

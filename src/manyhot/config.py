@@ -236,7 +236,12 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
     per_row = {"mlp": 8e-6, "mnist-mlp": 2e-5, "mnist-cnn": 1.2e-4, "cnn": 1.5e-7 * values}
     per_step = 3e-3  # seconds that a step costs however few its rows are
     steps = rows * config.epochs / config.batch_size
-    seconds = 3 + steps * per_step + rows * config.epochs * per_row.get(config.backbone, 4e-7 * values)
+    area = ((config.first_size / config.size + 1) / 2) ** 2 if config.first_size else 1.0  # of growing photos
+    a_row = per_row.get(config.backbone, 4e-7 * values * area) * config.folds
+    if config.freeze:  # the backbone sees a row once, without learning, and the heads are nothing
+        seconds = 3 + rows * a_row / 3 + steps * per_step / 3
+    else:
+        seconds = 3 + steps * per_step + rows * config.epochs * a_row
     unit = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
     return f"about {unit} on 2 cores if no epoch is skipped"
 

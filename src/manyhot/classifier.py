@@ -31,6 +31,7 @@ from manyhot.errors import UserError
 from manyhot.judge import Judged, Seen, document, judge
 from manyhot.model.device import pick, use_threads
 from manyhot.model.network import Model, build
+from manyhot.report.lesson import Lesson, lesson
 from manyhot.schema import Schema
 from manyhot.targets import FloatArray, IntArray, decide, decode, marginals
 from manyhot.train import distributed
@@ -47,7 +48,7 @@ class Run:
     """What a fit leaves beside the model: for judging, for the report, for the record.
 
     counts  rows by what became of them: train, val, test, unreadable
-    lesson  a training batch as the network saw it, PNG; None for tables
+    lesson  some of a training batch as the network saw it; None for tables
     """
 
     history: list[dict[str, Any]]
@@ -55,7 +56,7 @@ class Run:
     counts: dict[str, int]
     notes: list[str]
     source: str
-    lesson: bytes | None = None
+    lesson: Lesson | None = None
 
     def page(self, bundle: Bundle) -> str:
         """Return the report as HTML."""
@@ -305,12 +306,10 @@ def _loader(prepared: Prepared, model: Model, world: World) -> Loader:
     )
 
 
-def _lesson(prepared: Prepared, model: Model) -> bytes | None:
-    """Draw a batch from the middle of the training, of pictures only."""
+def _lesson(prepared: Prepared, model: Model) -> Lesson | None:
+    """Return a batch from the middle of the training, of pictures only."""
     if not prepared.schema.is_image:
         return None
-    from manyhot.report.lesson import lesson
-
     loader = _loader(prepared, model, World())
     batch = loader.batch(loader.step_after(prepared.config.epochs) // 2)
     return lesson(prepared.schema.targets, batch, prepared.config.folds)
@@ -319,8 +318,8 @@ def _lesson(prepared: Prepared, model: Model) -> bytes | None:
 def _finish(prepared: Prepared, model: Model, history: list[dict[str, Any]], table: Table) -> Classifier:
     """Calibrate on the held-out rows that did not choose the epoch, and judge by all of them."""
     held, (_, calibrating) = prepared.judged(), prepared.held_out()
-    raw = predict.logits(model, prepared.x[held])
-    raw = predict.of_fold(raw, prepared.fold_of(held), model.backbone.members)
+    every = predict.logits(model, prepared.x[held])
+    raw = predict.of_fold(every, prepared.fold_of(held), model.backbone.members)
     y = prepared.labels(held)
     part = np.isin(held, calibrating)
     targets = tuple(calibrate(t, raw[t.name][part], y[t.name][part]) for t in prepared.schema.targets)

@@ -14,6 +14,7 @@ from manyhot.bundle import Bundle
 from manyhot.data.images import picture
 from manyhot.judge import Judged
 from manyhot.report.curves import main_metric
+from manyhot.report.lesson import Lesson
 from manyhot.report.page import Report, render
 
 
@@ -24,7 +25,7 @@ def report_of(
     history: Sequence[Mapping[str, Any]] = (),
     counts: Mapping[str, int] | None = None,
     notes: Sequence[str] = (),
-    lesson: bytes | None = None,
+    lesson: Lesson | None = None,
 ) -> str:
     """Return the page about a model judged by some rows, as HTML."""
     images = bundle.schema.is_image
@@ -39,7 +40,7 @@ def report_of(
             rows=counts or {judged.split: len(judged.table), "unreadable": len(judged.unreadable)},
             history=history,
             judged=judged,
-            lesson=lesson,
+            lesson=None if lesson is None else lesson.sheet(),
             picture=(lambda row: picture(judged.table, bundle.schema, row)) if images else None,
         )
     )

@@ -1,13 +1,15 @@
 """What a training batch looks like: a Batch comes in, a sheet of pictures with their labels leaves, as PNG.
 
-`classifier` draws it before training pictures; the page shows it.
+`classifier` keeps a Lesson of every fit on pictures; the page draws it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -17,15 +19,26 @@ from manyhot.schema import Target
 from manyhot.targets import decode
 
 
-def lesson(targets: Sequence[Target], batch: Batch, members: int = 1, most: int = 16) -> bytes:
-    """Draw the first pictures of a training batch as the network is given them, with what they teach; PNG."""
-    pixels = batch.x[:most].cpu().numpy().clip(0, 255).astype(np.uint8)
-    pictures = [as_png(Image.fromarray(p[..., 0] if p.shape[-1] == 1 else p)) for p in pixels]
+@dataclass(frozen=True)
+class Lesson:
+    """Pictures of a training batch as the network is given them, uint8 (N, S, S, C), and what they teach."""
+
+    pixels: NDArray[np.uint8]
+    captions: list[str]
+
+    def sheet(self) -> bytes:
+        """Draw them with their labels; PNG."""
+        pictures = [as_png(Image.fromarray(p[..., 0] if p.shape[-1] == 1 else p)) for p in self.pixels]
+        return contact_sheet(pictures, self.captions)
+
+
+def lesson(targets: Sequence[Target], batch: Batch, members: int = 1, most: int = 16) -> Lesson:
+    """Return the first pictures of a batch; a mixed one teaches both labels, the first by the share told."""
     captions = _named(targets, batch.y, members)
     if batch.other is not None and batch.own is not None:
         pairs = zip(captions, _named(targets, batch.other, members), batch.own.tolist(), strict=True)
         captions = [f"{a} {own:.0%}, {b}" if own < 1 else a for a, b, own in pairs]
-    return contact_sheet(pictures, captions[: len(pictures)])
+    return Lesson(batch.x[:most].cpu().numpy().clip(0, 255).astype(np.uint8), captions[:most])
 
 
 def _named(targets: Sequence[Target], y: Mapping[str, Tensor], members: int) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from torch import nn
+from torch import Tensor, nn
 
 from manyhot.config import FitConfig
 from manyhot.errors import UserError
@@ -29,12 +29,21 @@ def cnn(shape: tuple[int, ...], config: FitConfig) -> Backbone:
     for stage, after in enumerate(WIDTHS[:stages]):
         size = 5 if stage == 0 else 3
         layers += [nn.Conv2d(before, after, size, padding=size // 2, bias=False)]
-        layers += [nn.MaxPool2d(2, ceil_mode=True), nn.BatchNorm2d(after), nn.ReLU()]
+        layers += [nn.MaxPool2d(2, ceil_mode=True), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
         if channels > 1 and stage > 0:
-            layers += [nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+            layers += [nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
+            layers += [nn.ReLU(inplace=True)]
         height, width, before = (height + 1) // 2, (width + 1) // 2, after
-    layers += [nn.Flatten(), nn.Dropout(config.dropout)]
+    layers += [Flat(), nn.Dropout(config.dropout)]
     return Backbone(nn.Sequential(*layers), before * height * width)
+
+
+class Flat(nn.Module):
+    """Lay pictures flat as they lie in memory, pixel by pixel: in channels-last layout nothing is moved."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return float (N, H·W·C) for x of (N, C, H, W)."""
+        return x.permute(0, 2, 3, 1).flatten(1)
 
 
 def mnist_cnn(shape: tuple[int, ...], config: FitConfig) -> Backbone:

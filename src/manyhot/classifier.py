@@ -20,9 +20,9 @@ from manyhot import files, predict
 from manyhot.bundle import Bundle
 from manyhot.config import FitConfig, estimate
 from manyhot.data import split as splits
-from manyhot.data.images import Progress
 from manyhot.data.infer import infer, split_of
 from manyhot.data.loader import Loader
+from manyhot.data.paths import Progress
 from manyhot.data.read import read
 from manyhot.data.table import Table
 from manyhot.data.write import write

@@ -59,6 +59,7 @@ def build_parser() -> Parser:
     _predict(commands)
     _report(commands)
     _tune(commands)
+    _cache(commands)
     _demo(commands)
     return parser
 
@@ -213,6 +214,11 @@ def _tune(commands: Commands) -> None:
     parser.add_argument(
         "--split", metavar="NAME", help="train, val, test or all (default: val where there is one)"
     )
+
+
+def _cache(commands: Commands) -> None:
+    parser = _command(commands, "cache", "Show where decoded pictures are kept, and how many.")
+    parser.add_argument("--clear", action="store_true", help="remove them; the next run decodes anew")
 
 
 def _demo(commands: Commands) -> None:

@@ -22,7 +22,7 @@ def data(name: str) -> Path:
     """Return a folder of the data that MANYHOT_DATA holds; stop with the reason where it is unset."""
     root = os.environ.get("MANYHOT_DATA")
     if not root:
-        sys.exit("set MANYHOT_DATA to a folder that holds mnist/MNIST/raw as distributed")
+        sys.exit("set MANYHOT_DATA to a folder that holds mnist/MNIST/raw as distributed, and cars")
     return Path(root) / name
 
 

@@ -3,12 +3,18 @@
 import logging
 import os
 import shutil
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small are fastest on one core
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks for weights over a network
+os.environ["MANYHOT_CACHE"] = tempfile.mkdtemp(prefix="manyhot-cache-")  # nobody's own is touched
 
 import pytest
 from making import QUICK, counts, infer_options, write_table
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(os.environ["MANYHOT_CACHE"], ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhot.data import images
+from manyhot.data import opening
 from manyhot.data.infer import describe, infer, problems, split_column, split_of
 from manyhot.data.read import read
 from manyhot.data.table import Table, from_python
@@ -224,7 +224,7 @@ def test_pixels_are_the_input():
 
 @pytest.fixture
 def measured(monkeypatch):
-    monkeypatch.setattr(images, "measure", lambda table, column: (8, 9, 3))
+    monkeypatch.setattr(opening, "measure", lambda table, column: (8, 9, 3))
 
 
 def test_the_image_column_is_found(measured):
@@ -400,6 +400,6 @@ def test_folder_order_does_not_matter(tmp_path, monkeypatch):
     for path in ("b/1.png", "a/1.png", "c/1.png"):
         (tmp_path / path).parent.mkdir()
         (tmp_path / path).write_bytes(b"x")
-    monkeypatch.setattr(images, "measure", lambda table, column: (1, 1, 3))
+    monkeypatch.setattr(opening, "measure", lambda table, column: (1, 1, 3))
     schema = infer(read(Path(tmp_path)))
     assert schema.targets[0].classes == ("a", "b", "c")

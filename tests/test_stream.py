@@ -8,10 +8,11 @@ import time
 import numpy as np
 import pytest
 import torch
-from making import QUICK, write_table
+from making import QUICK, write_csv, write_pictures, write_table
 
 import manyhot
 from manyhot.data.augment import Augmentation
+from manyhot.data.images import ImageInputs
 from manyhot.data.loader import Loader
 from manyhot.data.stream import Ahead, Pictures
 from manyhot.errors import RunError
@@ -19,12 +20,12 @@ from manyhot.errors import RunError
 TINY = 1e-7  # GB
 
 
-def numbered(path):
-    return np.full((2, 2, 1), int(path), np.uint8)
+def numbered(row):
+    return np.full((2, 2, 1), row, np.uint8)
 
 
 def pictures(rows=20):
-    return Pictures(numbered, np.array([str(i) for i in range(rows)], dtype=object), (2, 2, 1))
+    return Pictures(numbered, np.arange(rows), (2, 2, 1))
 
 
 def test_pictures_stand_for_an_array():
@@ -36,10 +37,13 @@ def test_pictures_stand_for_an_array():
     assert some.decoded(np.array([2, 9]))[:, 0, 0, 0].tolist() == [2, 9]
 
 
-def test_a_picture_that_went_away_is_named():
-    broken = Pictures(lambda path: "no such file", np.array(["gone.png"], dtype=object), (2, 2, 1))
-    with pytest.raises(RunError, match=r"gone\.png.*no such file"):
-        np.asarray(broken)
+def test_a_picture_that_went_away_is_named(tmp_path):
+    names = write_pictures(tmp_path, 3)
+    table = manyhot.read(write_csv(tmp_path / "t.csv", {"image": names}))
+    streamed = ImageInputs("image", (8, 8), 1).read(table, memory=TINY).x
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(RunError, match=r"001\.png.*no such file"):
+        np.asarray(streamed)
 
 
 def test_any_step_can_be_asked_for():
@@ -51,11 +55,11 @@ def test_any_step_can_be_asked_for():
 def test_few_steps_are_decoded_ahead():
     read = []
 
-    def slowly(path):
-        read.append(path)
-        return numbered(path)
+    def slowly(row):
+        read.append(row)
+        return numbered(row)
 
-    ahead = Ahead(Pictures(slowly, pictures(200).paths, (2, 2, 1)), lambda step: np.array([step]))
+    ahead = Ahead(Pictures(slowly, np.arange(200), (2, 2, 1)), lambda step: np.array([step]))
     ahead.step(0)
     time.sleep(0.2)
     assert len(read) <= ahead.threads + 4

@@ -21,9 +21,9 @@ from manyhot.bundle import Bundle
 from manyhot.config import FitConfig, estimate
 from manyhot.data import split as splits
 from manyhot.data.augment import Augmentation
-from manyhot.data.images import Progress
 from manyhot.data.infer import infer, split_of
 from manyhot.data.loader import Loader
+from manyhot.data.paths import Progress
 from manyhot.data.read import read
 from manyhot.data.table import Table
 from manyhot.data.write import write

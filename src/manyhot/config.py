@@ -10,6 +10,7 @@ import json
 import math
 import os
 import platform
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -51,7 +52,8 @@ SMALL_IMAGE = 64  # pixels; up to here images keep their size and have networks 
 class FitConfig:
     """Every setting of `fit`; any field can be given as `--set KEY=VALUE`.
 
-    Pictures that take more than `memory` GB are not held but decoded as they are needed.
+    Pictures that take more than `memory` GB are not held but read as they are needed; up to `cache` GB of
+    decoded ones are kept on the disk, 0 keeps none.
     Fractions are of rows, rates are per step, `clip` is the largest norm of the gradient,
     `warmup` is the share of steps in which the rate rises, `monitor` is "loss" or "TARGET/METRIC".
     A picture is judged in `views` views, whose mean counts: moved by a pixel, a photo mirrored.
@@ -105,6 +107,7 @@ class FitConfig:
     channels_last: bool = False
     threads: int = 1
     memory: float = 1.0
+    cache: float = 0.0
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -115,7 +118,7 @@ class FitConfig:
                 )
         for name in ("epochs", "batch_size", "folds", "views", "threads"):
             _require(self, name, at_least=1)
-        for name in ("patience", "size", "first_size", "sets", "weight_decay", "backbone_rate"):
+        for name in ("patience", "size", "first_size", "sets", "weight_decay", "backbone_rate", "cache"):
             _require(self, name, at_least=0)
         _require(self, "seed", at_least=0, below=MAX_SEED)
         for name, share in self.target_weights.items():
@@ -182,7 +185,8 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     3
     """
     chosen = parse_options(options)
-    base = FitConfig(effort=chosen.get("effort", "balanced"), threads=num_cores(), memory=half_of_memory())
+    base = FitConfig(effort=chosen.get("effort", "balanced"), threads=num_cores())
+    base = replace(base, memory=half_of_memory(), cache=tenth_of_disk())
     if schema.is_image:
         height, width, _ = schema.inputs[0].shape
         small = chosen.get("size", max(height, width)) <= SMALL_IMAGE
@@ -364,6 +368,32 @@ def half_of_memory() -> float:
     limit = Path("/sys/fs/cgroup/memory.max")  # of a container
     words = limit.read_text().strip() if limit.exists() else "max"
     return round((min(amount, int(words)) if words.isdigit() else amount) / 2e9, 1)
+
+
+def cache_folder() -> Path | None:
+    """Return the folder for what can be made again, None where there is no home for it.
+
+    MANYHOT_CACHE names it, else it is where the system keeps such things.
+    """
+    if os.environ.get("MANYHOT_CACHE"):
+        return Path(os.environ["MANYHOT_CACHE"]).absolute()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    places = {
+        "Windows": os.environ.get("LOCALAPPDATA", ""),
+        "Darwin": str(home / "Library" / "Caches"),
+    }
+    place = Path(places.get(platform.system(), os.environ.get("XDG_CACHE_HOME", "")))
+    return (place if place.is_absolute() else home / ".cache") / "manyhot"
+
+
+def tenth_of_disk() -> float:
+    """Return a tenth of what is free on the disk of `cache_folder`, at most 10, in GB."""
+    folder = cache_folder()
+    there = next((path for path in (folder, *folder.parents) if path.is_dir()), None) if folder else None
+    return round(min(10.0, shutil.disk_usage(there).free / 1e10), 1) if there else 0.0
 
 
 def _precision(backbone: str) -> Precision:

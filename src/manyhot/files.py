@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,11 @@ def _json(document: object) -> str:
     return json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def write_with(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place atomically."""
+def write_with(path: Path, write: Callable[[Path], None], sync: bool = True) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place atomically.
+
+    Without `sync` a power cut may leave it incomplete; for what can be made again and is checked when read.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
     os.close(handle)
@@ -56,10 +60,12 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
     try:
         write(temporary)
         temporary.chmod(0o666 & ~_umask())
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        if sync:
+            _sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -109,10 +115,11 @@ def inside(root: Path, relative: str) -> Path:
     return path
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written in a folder."""
+def sweep(folder: Path, older_seconds: float = 0) -> None:
+    """Remove what a killed process left half-written in a folder; of others' only what is older."""
     for path in folder.rglob(f".*{PART}"):
-        path.unlink(missing_ok=True)
+        if not older_seconds or time.time() - path.stat().st_mtime > older_seconds:
+            path.unlink(missing_ok=True)
 
 
 def check_out(path: Path, overwrite: bool) -> None:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from manyhot import metrics
 from manyhot.bundle import Bundle
 from manyhot.data import infer
-from manyhot.data.images import Progress
 from manyhot.data.inputs import row_hashes
+from manyhot.data.paths import Progress
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.predict import predict
@@ -88,9 +88,10 @@ def judge(
         raise UserError(
             f"{table.source}: no rows to judge in split '{name}'; pass --split all or another name."
         )
-    _warn_of_seen(row_hashes(bundle.schema, table) if hashes is None else hashes[rows], seen)
+    hashes = row_hashes(bundle.schema, table) if hashes is None else hashes[rows]
+    _warn_of_seen(hashes, seen)
     schema, y = _labels(bundle.schema, table, unknown_class)
-    predicted = predict(bundle, table, progress)
+    predicted = predict(bundle, table, progress, hashes)
     keep = np.setdiff1d(np.arange(len(table)), list(predicted.unreadable))
     if len(keep) == 0:
         raise UserError(f"{table.source}: not one of {len(table)} pictures can be read.")

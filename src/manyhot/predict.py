@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from manyhot.bundle import Bundle
-from manyhot.data.images import Unreadable
 from manyhot.data.loader import in_order
+from manyhot.data.paths import Progress, Unreadable
 from manyhot.data.stream import X
 from manyhot.data.table import Table
 from manyhot.errors import UserError
@@ -36,13 +36,18 @@ class Predicted:
     unreadable: Unreadable
 
 
-def predict(bundle: Bundle, table: Table, progress: Callable[[int, int], None] | None = None) -> Predicted:
-    """Return the probabilities of every row of a table.
+def predict(
+    bundle: Bundle,
+    table: Table,
+    progress: Progress | None = None,
+    hashes: NDArray[np.uint64] | None = None,
+) -> Predicted:
+    """Return the probabilities of every row of a table; `hashes` are its `row_hashes`, where they are known.
 
     Raises:
         UserError: a column that the model needs is missing or of the wrong type.
     """
-    x, unreadable = bundle.inputs.transform(table, progress)
+    x, unreadable = bundle.inputs.transform(table, progress, hashes)
     found = run(bundle.model, bundle.schema.targets, _readable(x, unreadable))
     return Predicted({name: _spread(values, unreadable) for name, values in found.items()}, unreadable)
 

@@ -19,8 +19,9 @@ import numpy as np
 from manyhot import files
 from manyhot.cli import show
 from manyhot.data.infer import describe, infer, look
+from manyhot.data.paths import Progress, named
 from manyhot.data.read import read
-from manyhot.data.table import Table
+from manyhot.data.table import PIXELS, Table
 from manyhot.errors import UserError, suggest
 from manyhot.schema import Schema
 
@@ -28,6 +29,7 @@ FLAGS = (  # of `fit`, each a setting of the same name
     *("effort", "epochs", "backbone", "weights", "freeze", "size", "class_weight", "objective", "monitor"),
     *("unknown_class", "test", "group", "device", "seed"),
 )
+MOST_NAMED = 10  # pictures that cannot be read
 
 
 def inspect(args: argparse.Namespace) -> None:
@@ -37,10 +39,12 @@ def inspect(args: argparse.Namespace) -> None:
         if args.write_schema or args.sheet:
             raise UserError("name what to predict first: --target NAME or --tags NAME.")
         found = look(table)
+        _open_pictures(table, found, show.reading_bar(args.json))
         show.document(found) if args.json else show.description(found)
         return
     schema = _schema(args, table)
     found = describe(table, schema)
+    _open_pictures(table, found, show.reading_bar(args.json))
     if args.write_schema:
         files.write_json(Path(args.write_schema), schema.to_json())
     if args.sheet:
@@ -52,6 +56,25 @@ def inspect(args: argparse.Namespace) -> None:
         for what, path in (("schema", args.write_schema), ("sample rows", args.sheet)):
             if path:
                 show.say(f"wrote the {what} to {path}")
+
+
+def _open_pictures(table: Table, found: dict[str, Any], progress: Progress) -> None:
+    """Add to a description which pictures cannot be read, where the table has paths of pictures."""
+    for column in found["inputs"]:
+        if column["kind"] == "image" and column["name"] != PIXELS:
+            from manyhot.data.opening import unreadable  # Pillow is not needed for tables
+
+            reasons, opened = unreadable(table, column["name"], progress)
+            names = named(table, column["name"], reasons)
+            column["opened"], column["unreadable"] = opened, names
+            if opened < len(table):
+                found["problems"] += [f"of {len(table)} pictures an even sample of {opened} was opened"]
+            if names:
+                found["problems"] += [f"{len(names)} of {opened} pictures cannot be read"]
+            told = [f"cannot be read: {name}: {reason}" for name, reason in names.items()]
+            found["problems"] += told[:MOST_NAMED]
+            if len(told) > MOST_NAMED:
+                found["problems"] += [f"and {len(told) - MOST_NAMED} more, which --json names"]
 
 
 def fit(args: argparse.Namespace) -> None:
@@ -90,7 +113,7 @@ def fit(args: argparse.Namespace) -> None:
             {"model": args.out, "rows": rows, "epochs": epochs, "validation": judged, "config": config}
         )
     elif run is not None:
-        for note in run.notes[:10]:
+        for note in run.notes[:MOST_NAMED]:
             show.say(f"note: {note}")
         show.scores(run.judged.scores, "rows held back to choose the best epoch and to calibrate")
         _say_next(args)
@@ -218,6 +241,19 @@ def data(args: argparse.Namespace) -> None:
         print(f"  {line}")
 
 
+def cache(args: argparse.Namespace) -> None:
+    """Show how much the cache of decoded pictures takes, or empty it."""
+    from manyhot.data import cache as kept
+
+    if args.clear:
+        kept.clear()
+    found = kept.usage()
+    if args.json:
+        show.document(found)
+    else:
+        print(f"{found['folder']}: {found['pictures']:,} decoded pictures, {found['bytes'] / 1e6:,.1f} MB")
+
+
 def demo(args: argparse.Namespace) -> None:
     """Do the whole job once."""
     from manyhot.cli.demo import run
@@ -338,7 +374,7 @@ def _sheet(table: Table, schema: Schema, path: Path, seed: int, count: int = 40)
     """Draw sample rows with their labels."""
     if not schema.is_image:
         raise UserError("--sheet draws pictures, and this table has none.")
-    from manyhot.data.images import picture
+    from manyhot.data.opening import picture
     from manyhot.report.sheet import contact_sheet
     from manyhot.targets import decode
     from manyhot.train.prepare import labels

@@ -62,6 +62,7 @@ def build_parser() -> Parser:
     _report(commands)
     _tune(commands)
     _data(commands)
+    _cache(commands)
     _demo(commands)
     return parser
 
@@ -239,6 +240,11 @@ def _data(commands: Commands) -> None:
         metavar="NAMES",
         help='of stanford-cars: the brands that are classes (default: "Audi,BMW,Chevrolet,Dodge,Ford")',
     )
+
+
+def _cache(commands: Commands) -> None:
+    parser = _command(commands, "cache", "Show where decoded pictures are kept, and how many.")
+    parser.add_argument("--clear", action="store_true", help="remove them; the next run decodes anew")
 
 
 def _demo(commands: Commands) -> None:

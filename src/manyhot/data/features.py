@@ -44,7 +44,7 @@ class TableInputs:
     kind: str = "table"
 
     def transform(
-        self, table: Table, progress: object = None, memory: object = None
+        self, table: Table, progress: object = None, hashes: object = None
     ) -> tuple[NDArray[np.float32], dict[int, str]]:
         """Turn the feature columns into numbers; columns that are no feature are passed over.
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.data.images import picture_column, picture_paths
+from manyhot.config import num_cores
+from manyhot.data.paths import picture_column, picture_paths, read_file
 from manyhot.data.table import Table
+from manyhot.errors import UserError
 
 
 def hash_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -26,16 +28,24 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 def hash_files(table: Table, column: str) -> NDArray[np.uint64]:
     """Hash pictures by the bytes of their files; those that cannot be read by their path."""
-    out = np.empty(len(table), dtype=np.uint64)
-    for index, path in enumerate(picture_paths(table, picture_column(table, column))):
+    paths = picture_paths(table, picture_column(table, column))
+
+    def one(index: int) -> int:
+        path = paths[index]
         try:
             if isinstance(path, str):
-                raise OSError(path)
-            with Path(path).open("rb") as file:
-                out[index] = int.from_bytes(hashlib.file_digest(file, "sha256").digest()[:8], "little")
-        except OSError:
-            out[index] = _hash(f"{path} {table.rows[index]}".encode())
-    return out
+                raise UserError(path)
+            return hash_bytes(read_file(path))
+        except UserError:
+            return _hash(f"{path} {table.rows[index]}".encode())
+
+    with ThreadPoolExecutor(num_cores()) as pool:
+        return np.fromiter(pool.map(one, range(len(paths))), np.uint64, len(paths))
+
+
+def hash_bytes(data: bytes) -> int:
+    """Hash a file by its bytes; no two of ten million share its 64 bits by chance."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "little")
 
 
 def hash_cells(table: Table, columns: Sequence[str], missing: Sequence[str]) -> NDArray[np.uint64]:

@@ -118,7 +118,7 @@ def _inputs(
             raise UserError(
                 f"{table.source}, column '{column}': must hold paths of pictures and be no target."
             )
-        from manyhot.data.images import measure  # Pillow is not needed for tables
+        from manyhot.data.opening import measure  # Pillow is not needed for tables
 
         return (Input(column, "image", measure(table, column)),)
     taken |= {split_column(table) or ROW, ROW}

@@ -6,12 +6,15 @@ holds one calls `transform` and need not know which it is.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data.features import TableInputs, table_inputs
-from manyhot.data.images import ImageInputs, Progress, Unreadable, image_inputs
-from manyhot.data.stream import X
+from manyhot.data.images import ImageInputs, image_inputs
+from manyhot.data.paths import Progress, Unreadable
+from manyhot.data.stream import Pictures, X
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.schema import Schema
@@ -19,25 +22,49 @@ from manyhot.schema import Schema
 Inputs = ImageInputs | TableInputs
 
 
-def fit_transform(
+class Raw(NamedTuple):
+    """What is known of a table before its rows are parted: their hashes, and their pictures, if any.
+
+    `x` is uint8 (N, H, W, C) or stands for it, None for features; `hashes` is uint64 (N,), see `row_hashes`.
+    """
+
+    hashes: NDArray[np.uint64]
+    x: NDArray[np.uint8] | Pictures | None
+    unreadable: Unreadable
+
+
+def read(
     schema: Schema,
     table: Table,
-    train: NDArray[np.intp],
     size: int,
     progress: Progress | None = None,
     memory: float | None = None,
-) -> tuple[Inputs, X, Unreadable]:
+    cache: float | None = None,
+) -> Raw:
+    """Read the pictures of a table, each file once, and hash its rows; see `ImageInputs.read`."""
+    if not schema.is_image:
+        return Raw(row_hashes(schema, table), None, {})
+    pictures = image_inputs(schema, size)
+    if table.pixels is not None:
+        return Raw(row_hashes(schema, table), *pictures.transform(table))
+    found = pictures.read(table, progress, memory, cache)
+    return Raw(found.hashes, found.x, found.unreadable)
+
+
+def fit_transform(
+    schema: Schema, table: Table, train: NDArray[np.intp], size: int, raw: X | None
+) -> tuple[Inputs, X]:
     """Fit the inputs on the training rows (positions) and turn every row of the table into x.
+
+    `raw` are the pictures that `read` gave, without the rows that have none.
 
     Shape:
         x: uint8 (N, H, W, C) for pictures, which may be `Pictures`; float32 (N, D) for features.
     """
-    if not schema.is_image:
+    if raw is None:
         inputs = table_inputs(schema, table, train)
-        return inputs, *inputs.transform(table)
-    pictures = image_inputs(schema, size)
-    x, unreadable = pictures.transform(table, progress, memory)
-    return pictures.standardised(x[np.setdiff1d(train, list(unreadable))]), x, unreadable
+        return inputs, inputs.transform(table)[0]
+    return image_inputs(schema, size).standardised(raw[train]), raw
 
 
 def from_json(data: object) -> Inputs:

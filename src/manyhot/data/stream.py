@@ -1,8 +1,7 @@
-"""Pictures that do not fit into memory: decoded when they are asked for, by threads.
+"""Pictures that do not fit into memory: read or decoded when they are asked for, by threads.
 
-`ImageInputs.transform` gives them in place of an array, `loader` and `predict` read them. Threads do
-for this, since decoding leaves the interpreter to others, and so nothing has to be pickled, forked or
-shut down.
+`ImageInputs` gives them in place of an array, `loader` and `predict` read them. Threads do for this, since
+decoding leaves the interpreter to others, and so nothing has to be pickled, forked or shut down.
 
 Shapes: N rows · H W C height, width and channels.
 """
@@ -12,54 +11,45 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.config import num_cores
-from manyhot.errors import RunError
 
-Read = Callable[[Path | str], "NDArray[np.uint8] | str"]  # a picture, or why it cannot be read
+Read = Callable[[int], NDArray[np.uint8]]  # the picture of a row of the table
 AHEAD = 2  # steps decoded beyond those that threads are at
 
 
 class Pictures:
-    """Pictures on disk that stand for uint8 (N, H, W, C): `pictures[rows]` picks, `np.asarray` decodes."""
+    """Pictures on disk that stand for uint8 (N, H, W, C): `pictures[rows]` picks, `np.asarray` reads."""
 
-    def __init__(self, read: Read, paths: NDArray[np.object_], shape: tuple[int, ...]) -> None:
+    def __init__(self, read: Read, rows: NDArray[Any], shape: tuple[int, ...]) -> None:
         self.read = read
-        self.paths = paths
-        self.shape = (len(paths), *shape)
+        self.rows = rows
+        self.shape = (len(rows), *shape)
         self.size = int(np.prod(self.shape))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.rows)
 
     def __getitem__(self, rows: slice | NDArray[Any]) -> Pictures:
-        return Pictures(self.read, self.paths[rows], self.shape[1:])
+        return Pictures(self.read, self.rows[rows], self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
         x = np.empty(self.shape, dtype=np.uint8)
 
-        def fill(row: int) -> None:
-            x[row] = self._one(self.paths[row])
+        def fill(place: int) -> None:
+            x[place] = self.read(self.rows[place])
 
         with ThreadPoolExecutor(num_cores()) as pool:
             deque(pool.map(fill, range(len(x))), maxlen=0)
         return x
 
     def decoded(self, rows: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return the pictures of some rows, decoded one after the other in the calling thread."""
-        return np.stack([self._one(path) for path in self.paths[rows]])
-
-    def _one(self, path: Path | str) -> NDArray[np.uint8]:
-        """Decode one picture; those that could not be read were left out before."""
-        picture = self.read(path)
-        if isinstance(picture, str):
-            raise RunError(f"{path}: could be read when the run began and now cannot ({picture}).")
-        return picture
+        """Return the pictures of some rows, read one after the other in the calling thread."""
+        return np.stack([self.read(row) for row in self.rows[rows]])
 
 
 X = NDArray[Any] | Pictures  # what inputs give: an array, or what stands for one

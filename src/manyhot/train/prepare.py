@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from manyhot import metrics
 from manyhot.config import FitConfig, resolve
 from manyhot.data import infer, inputs, split
-from manyhot.data.images import ImageInputs, Progress, Unreadable
+from manyhot.data.images import ImageInputs
 from manyhot.data.inputs import Inputs
+from manyhot.data.paths import Progress, Unreadable, named, picture_column
 from manyhot.data.stream import X
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
@@ -117,7 +118,7 @@ class Prepared:
         digest = hashlib.sha256(self.hashes.tobytes() + self.part.tobytes() + fold)
         for values in self.y.values():
             digest.update(np.ascontiguousarray(values).tobytes())
-        here = ("threads", "memory", "device")  # where a run computes may change between its parts
+        here = ("threads", "memory", "cache", "device")  # where a run computes may change between its parts
         config = {name: value for name, value in self.config.to_json().items() if name not in here}
         settings = [self.schema.to_json(), config, self.inputs.to_json()]
         digest.update(json.dumps(settings, sort_keys=True).encode())
@@ -135,6 +136,7 @@ def prepare(
     """
     _check_schema(table, schema)
     given = infer.split_of(table)
+    given_part = np.zeros(len(table), dtype=np.int8)  # without a column that says so, none is a test row
     if given is not None:
         given_part = np.array([split.PARTS.index(name) for name in given], dtype=np.int8)
         table, given_part = table.take(given_part != split.TEST), given_part[given_part != split.TEST]
@@ -148,8 +150,16 @@ def prepare(
         )
     schema = replace(schema, targets=tuple(replace(t, objective=config.objective) for t in schema.targets))
     y = labels(table, schema, config.unknown_class)
-    hashes = inputs.row_hashes(schema, table)
-    if given is not None and (given_part == split.VAL).any():
+    size = config.size if schema.is_image else 0
+    hashes, x, bad = inputs.read(schema, table, size, progress, config.memory, config.cache)
+    names = named(table, picture_column(table, schema.inputs[0].name), bad)
+    _check_unreadable(table, bad, names)
+    if bad and x is not None:
+        keep = np.setdiff1d(np.arange(len(table)), list(bad))
+        table, x, hashes = table.take(keep), x[keep], hashes[keep]
+        y = {name: values[keep] for name, values in y.items()}
+        given_part = given_part[keep]
+    if (given_part == split.VAL).any():
         part, config = given_part, replace(config, folds=1)
     else:
         test = config.test if given is None else 0.0
@@ -160,23 +170,11 @@ def prepare(
         fold = _cut(table, schema, config, y, hashes, [1 / config.folds] * config.folds)
     _check_parts(part, fold, y, schema.targets)
     notes = (*table.notes, *_agreement(hashes, part, y, schema.targets))
-
-    size = config.size if schema.is_image else 0
-    fitted, x, bad = inputs.fit_transform(
-        schema, table, np.flatnonzero(part == split.TRAIN), size, progress, config.memory
-    )
+    train = part == split.TRAIN
+    fitted, x = inputs.fit_transform(schema, table, np.flatnonzero(train), size, x)
     expected = backbones.pixels(config) if schema.is_image else None
     if expected is not None and isinstance(fitted, ImageInputs):
         fitted = fitted.with_pixels(*expected)
-    names = _named(table, schema, bad)
-    _check_unreadable(table, bad, names)
-    keep = np.setdiff1d(np.arange(len(table)), list(bad))
-    if bad:
-        table, x, part, hashes = table.take(keep), x[keep], part[keep], hashes[keep]
-        y = {name: values[keep] for name, values in y.items()}
-        fold = None if fold is None else fold[keep]
-        _check_parts(part, fold, y, schema.targets)
-    train = part == split.TRAIN
     targets = tuple(_with_sets(t, y[t.name][train], config.sets) for t in schema.targets)
     schema = replace(schema, targets=targets)
     return Prepared(table, schema, config, fitted, x, y, part, fold, hashes, names, notes)
@@ -289,14 +287,6 @@ def _agreement(
             sets = "set" if clashing == 1 else "sets"
             notes.append(f"target '{target.name}': {clashing} {sets} of equal rows with different labels.")
     return notes
-
-
-def _named(table: Table, schema: Schema, bad: Unreadable) -> dict[str, str]:
-    """Name unreadable pictures by path and row for people."""
-    if not bad:
-        return {}
-    column = table.column(schema.inputs[0].name)
-    return {f"row {table.rows[i]}, {column[i].as_py() or 'no path'}": reason for i, reason in bad.items()}
 
 
 def _check_unreadable(table: Table, bad: Unreadable, names: Mapping[str, str]) -> None:

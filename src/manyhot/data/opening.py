@@ -1,0 +1,162 @@
+"""Opening pictures with Pillow, which reads all kinds: bytes enter, an upright grey or colour picture leaves.
+
+`infer` measures a column of paths, `inspect` opens all of it, `report` shows some, and `decode` comes with
+what is not a plain JPEG. Why a picture cannot be read is said here.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
+
+from manyhot.config import num_cores
+from manyhot.data.paths import Progress, Unreadable, picture_column, picture_paths, read_file
+from manyhot.data.table import Table
+from manyhot.errors import UserError
+from manyhot.schema import Schema
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+GREY_MODES = ("1", "L", "I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+MAX_PIXELS = 100_000_000  # above this a picture is refused before it is decoded
+SAMPLE = 200  # pictures whose headers are read to measure a column
+MOST = 20_000  # pictures that are opened to find those that cannot be: some minutes
+
+
+def open_image(data: bytes, near: tuple[int, int] | None = None) -> Image.Image:
+    """Open one picture upright, its first frame, in mode L or RGB.
+
+    Args:
+        near: the (height, width) wanted; JPEGs are decoded at the next larger eighth, which is
+            several times as fast.
+
+    Raises:
+        UserError: it is truncated, too large, or of no listed format.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata that nobody can mend here
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise UserError(f"{image.width}×{image.height} pixels are more than {MAX_PIXELS:,}")
+                if near is not None:
+                    image.draft("L" if image.mode == "L" else "RGB", (near[1], near[0]))
+                image.load()
+                return _flat(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError:
+        raise UserError("not a picture that can be read") from None
+    except UserError:
+        raise
+    except Image.DecompressionBombError:
+        raise UserError(f"more than {MAX_PIXELS:,} pixels") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on broken bytes
+        raise UserError(f"damaged ({error})") from None
+
+
+def measure(table: Table, column: str) -> tuple[int, int, int]:
+    """Return the usual (H, W, C) of a column of pictures, from the headers of some of them.
+
+    Raises:
+        UserError: not one of the sampled pictures can be opened.
+    """
+    sizes, grey = [], True
+    paths = picture_paths(table, column)
+    step = max(1, len(paths) // SAMPLE)
+    for path in paths[::step]:
+        try:
+            if isinstance(path, Path) and path.is_file():  # a pipe would wait forever
+                with Image.open(path, formats=FORMATS) as image:
+                    turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
+                    width, height = image.size
+                    if isinstance(image, TiffImageFile):  # whose size Pillow has turned already
+                        width, height = image.tag_v2[256], image.tag_v2[257]
+                    sizes.append((width, height) if turned else (height, width))
+                    grey = grey and image.mode in GREY_MODES
+        except Exception:
+            continue
+    if not sizes:
+        reasons = {path for path in paths[::step] if isinstance(path, str)} or {
+            "no such files, or not pictures"
+        }
+        raise UserError(
+            f"{table.source}: none of the pictures in column '{column}' can be read "
+            f"({'; '.join(sorted(reasons)[:2])}); they are looked for in {table.root}. Pass --root FOLDER."
+        )
+    height, width = (int(side) for side in np.median(np.array(sizes), axis=0))
+    return height, width, 1 if grey else 3
+
+
+def unreadable(table: Table, column: str, progress: Progress | None = None) -> tuple[Unreadable, int]:
+    """Open the pictures of a column, of more than 20,000 an evenly spread sample.
+
+    Returns those that cannot be read, and how many were opened.
+    """
+    paths = picture_paths(table, column)
+    rows = range(0, len(paths), -(-len(paths) // MOST))
+
+    def reason(row: int) -> str:
+        path = paths[row]
+        try:
+            if isinstance(path, str):
+                return path
+            open_image(read_file(path), near=(64, 64))
+        except UserError as error:
+            return str(error)
+        return ""
+
+    found = {}
+    with ThreadPoolExecutor(num_cores()) as pool:
+        for done, (row, why) in enumerate(zip(rows, pool.map(reason, rows), strict=True), start=1):
+            if why:
+                found[row] = why
+            if progress is not None:
+                progress(done, len(rows))
+    return found, len(rows)
+
+
+def picture(table: Table, schema: Schema, index: int, longest: int = 160) -> bytes | None:
+    """Return the picture of one row as a small PNG for people to look at, None when unreadable."""
+    (column,) = schema.inputs
+    if table.pixels is not None:
+        image = from_array(table.pixels[index])
+    else:
+        (path,) = picture_paths(table.take(np.array([index])), picture_column(table, column.name))
+        if isinstance(path, str):
+            return None
+        try:
+            image = open_image(read_file(path), near=(longest, longest))
+        except UserError:
+            return None
+    if max(image.size) <= longest // 2:  # enlarge tiny pictures, keeping their pixels sharp
+        factor = longest // (2 * max(image.size)) + 1
+        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    image.thumbnail((longest, longest))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Bring any mode to L or RGB: 16 bits and floats keep their range, alpha lies on white."""
+    if image.mode.startswith(("I", "F")):
+        levels = np.array(image, dtype=np.float64)
+        levels[np.isnan(levels)] = 0
+        highest = levels[np.isfinite(levels)].max(initial=0)
+        top = 65535.0 if image.mode.startswith("I") else 1.0 if highest <= 1 else 255.0
+        return Image.fromarray(np.clip(levels / top * 255, 0, 255).round().astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("L" if image.mode in GREY_MODES else "RGB")
+
+
+def from_array(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Return pixels (H, W, C) as a picture of Pillow's."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

@@ -1,0 +1,139 @@
+"""All pictures of a table: paths enter; an array or what stands for one leaves, with what cannot be read.
+
+`ImageInputs` calls `read`. Each file is read once, and decoded where the cache does not have it.
+
+Shapes: N pictures · H W C height, width and channels, always uint8.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot.data.cache import Cache
+from manyhot.data.decode import decode
+from manyhot.data.hashing import hash_bytes
+from manyhot.data.paths import Progress, Unreadable, read_file
+from manyhot.data.stream import Pictures
+from manyhot.errors import RunError, UserError
+
+PART = 16  # pictures that a thread reads in one go; handing over each by itself costs a tenth more
+DECODED = "decoded"
+First = tuple[NDArray[np.uint8] | None, str]  # pixels and how they came, or None and why there are none
+Work = Callable[[range], list[First]]
+
+
+class Read(NamedTuple):
+    """The pictures of a table, the rows that have none, and the hash of each file (0 for those)."""
+
+    x: NDArray[np.uint8] | Pictures
+    unreadable: Unreadable
+    hashes: NDArray[np.uint64]
+
+
+def read(
+    paths: Sequence[Path | str],
+    shape: tuple[int, int, int],
+    cache: Cache,
+    memory: float,
+    threads: int,
+    progress: Progress | None = None,
+    hashes: NDArray[np.uint64] | None = None,
+) -> Read:
+    """Read pictures, held as an array where they take at most `memory` bytes; add those decoded to the cache.
+
+    Args:
+        paths: a file, or the reason why there is none.
+        hashes: of the files, where they are known; what the cache has need not be read then.
+
+    Shape:
+        x: uint8 (N, H, W, C); the rows of unreadable pictures are zero, or cannot be asked for.
+    """
+    files = _Files(paths, shape, cache, hashes)
+    streamed = Pictures(files.again, np.arange(len(paths)), shape)
+    x = np.zeros(streamed.shape, np.uint8) if streamed.size <= memory else None
+    unreadable: Unreadable = {}
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            for rows, results in _ahead(pool, files.some, len(paths), 2 * threads):
+                for row, (pixels, news) in zip(rows, results, strict=True):
+                    if pixels is None:
+                        unreadable[row] = news
+                    elif x is not None:
+                        x[row] = pixels
+                        pixels = x[row]  # so that the memory of the others is used again
+                    if pixels is not None and news == DECODED:
+                        cache.add(int(files.hashes[row]), pixels)
+                    if progress is not None:
+                        progress(row + 1, len(paths))
+    finally:
+        cache.close()  # what a stopped run has decoded is there for the next
+    return Read(streamed if x is None else x, unreadable, files.hashes)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Work, count: int, most: int
+) -> Iterator[tuple[range, list[First]]]:
+    """Let threads work through the rows: far enough ahead to be busy, and no farther, for memory."""
+    waiting: deque[tuple[range, Future[list[First]]]] = deque()
+    for start in range(0, count, PART):
+        rows = range(start, min(start + PART, count))
+        waiting.append((rows, pool.submit(work, rows)))
+        if len(waiting) > most:
+            done, future = waiting.popleft()
+            yield done, future.result()
+    for done, future in waiting:
+        yield done, future.result()
+
+
+class _Files:
+    """Picture files brought to one size: `first` meets each once, `again` reads one that could be read."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path | str],
+        shape: tuple[int, int, int],
+        cache: Cache,
+        hashes: NDArray[np.uint64] | None,
+    ) -> None:
+        self.paths, self.size, self.channels, self.cache = paths, shape[:2], shape[2], cache
+        self.known = hashes is not None
+        self.hashes = np.zeros(len(paths), np.uint64) if hashes is None else hashes
+
+    def some(self, rows: range) -> list[First]:
+        """Return what `first` gives for each of some rows."""
+        return [self.first(row) for row in rows]
+
+    def first(self, row: int) -> First:
+        """Return the pixels of a row and whether they were DECODED, or None and why there are none."""
+        path = self.paths[row]
+        try:
+            if isinstance(path, str):
+                raise UserError(path)
+            data = b"" if self.known else read_file(path)
+            if not self.known:
+                self.hashes[row] = hash_bytes(data)
+            pixels = self.cache.get(int(self.hashes[row]))
+            if pixels is None:
+                return decode(data or read_file(path), self.size, self.channels), DECODED
+        except UserError as error:
+            return None, str(error)
+        return pixels, ""
+
+    def again(self, row: int) -> NDArray[np.uint8]:
+        """Return the pixels of a row that could be read before."""
+        pixels = self.cache.get(int(self.hashes[row]))
+        if pixels is not None:
+            return pixels
+        try:
+            return decode(read_file(Path(self.paths[row])), self.size, self.channels)
+        except UserError as error:
+            raise RunError(
+                f"{self.paths[row]}: could be read when the run began and now cannot ({error})."
+            ) from None

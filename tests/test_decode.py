@@ -1,0 +1,240 @@
+"""One picture to pixels: torchvision and Pillow give the same, and what either refuses is refused."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from making import QUICK, write_csv
+from PIL import Image, ImageOps
+
+import manyhot
+from manyhot import predict
+from manyhot.data import decode as module
+from manyhot.data.decode import decode
+from manyhot.data.images import ImageInputs
+from manyhot.data.opening import MAX_PIXELS
+from manyhot.errors import UserError
+from manyhot.train.prepare import prepare
+
+SIZE = (24, 24)
+
+
+def photo(seed=0, size=(36, 30)):
+    """Something with edges and colours, not square, less than twice SIZE."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 255, (6, 5, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def saved(image, kind="JPEG", **options):
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def turned(orientation, image=None):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return saved(image or photo(), exif=exif)
+
+
+def by_pillow(data, mode="RGB"):
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert(mode))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What torchvision decoded."""
+    calls, real = [], module._decode_jpeg
+
+    def counted(data, channels):
+        calls.append(channels)
+        return real(data, channels)
+
+    monkeypatch.setattr(module, "_decode_jpeg", counted)
+    return calls
+
+
+PLAIN = {
+    "usual": saved(photo()),
+    "progressive": saved(photo(), progressive=True),
+    "full colour": saved(photo(), subsampling=0),
+    "poor": saved(photo(), quality=10),
+    "optimised": saved(photo(), optimize=True),
+    "restarts": saved(photo(), restart_marker_rows=1),
+    "grey": saved(photo().convert("L")),
+    "upright by EXIF": turned(1),
+    "with a comment": saved(photo(), comment=b"\xff\xda" * 40),
+    "RGB without a change of colours": saved(photo(), keep_rgb=True),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_torchvision_decodes_as_pillow_does(name, asked):
+    wanted = by_pillow(PLAIN[name])
+    found = decode(PLAIN[name], wanted.shape[:2], 3)
+    assert len(asked) == 1
+    assert found.shape == wanted.shape
+    assert np.abs(found.astype(int) - wanted).max() <= 1
+    assert found.flags.c_contiguous
+
+
+def test_a_grey_jpeg_in_a_grey_column(asked):
+    wanted = by_pillow(PLAIN["grey"], "L")
+    assert np.abs(decode(PLAIN["grey"], wanted.shape, 1)[..., 0].astype(int) - wanted).max() <= 1
+    assert len(asked) == 1
+
+
+XMP = b'http://ns.adobe.com/xap/1.0/\0<rdf:Description tiff:Orientation="6"/>'
+SPECIAL = {
+    **{f"orientation {number}": turned(number) for number in range(2, 9)},
+    "orientation in XMP": b"\xff\xd8\xff\xe1" + struct.pack(">H", len(XMP) + 2) + XMP + saved(photo())[2:],
+    "CMYK, inverted as Adobe does": saved(photo().convert("CMYK")),
+    "PNG": saved(photo(), "PNG"),
+    "WebP": saved(photo(), "WEBP", lossless=True),
+}
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_what_is_special_is_pillows(name, asked):
+    wanted = by_pillow(SPECIAL[name])
+    assert (decode(SPECIAL[name], wanted.shape[:2], 3) == wanted).all()
+    assert asked == []
+
+
+def test_the_colours_of_cmyk_are_right():
+    plain, cmyk = (
+        decode(PLAIN["full colour"], SIZE, 3),
+        decode(SPECIAL["CMYK, inverted as Adobe does"], SIZE, 3),
+    )
+    assert np.abs(plain.astype(int) - cmyk).mean() < 8
+
+
+def test_colour_in_a_grey_column_and_large_pictures_are_pillows(asked):
+    grey = decode(PLAIN["usual"], (30, 36), 1)[..., 0]
+    assert (grey == by_pillow(PLAIN["usual"], "L")).all()
+    large = saved(photo(size=(400, 300)))
+    assert decode(large, SIZE, 3).shape == (24, 24, 3)
+    assert asked == []
+
+
+@pytest.mark.parametrize("size", [(60, 72), (30, 36), (20, 24), (12, 13), (24, 24)])
+def test_the_size_is_reached_by_means_of_triangles(size):
+    wanted = np.asarray(photo().resize(size[::-1], Image.Resampling.BILINEAR))
+    assert np.abs(decode(SPECIAL["PNG"], size, 3).astype(int) - wanted).max() <= 1
+
+
+def test_without_torchvisions_decoder_the_pixels_are_the_same(monkeypatch):
+    usual = {name: decode(data, SIZE, 3) for name, data in PLAIN.items()}
+
+    def gone(data, channels):
+        raise AttributeError("'_OpNamespace' 'image' object has no attribute 'decode_jpeg'")
+
+    monkeypatch.setattr(module, "_decode_jpeg", gone)
+    for name, data in PLAIN.items():
+        assert np.abs(decode(data, SIZE, 3).astype(int) - usual[name]).max() <= 1
+
+
+# What cannot be read
+
+
+@pytest.mark.parametrize("name", ["usual", "progressive", "grey", "upright by EXIF"])
+def test_a_truncated_jpeg_is_refused_whatever_decodes_it(name):
+    data = PLAIN[name]
+    for length in (*range(2, len(data) - 2, 7), len(data) - 3):
+        with pytest.raises(UserError, match=r"damaged|not a picture"):
+            decode(data[:length], SIZE, 3)
+
+
+def outcome(data):
+    try:
+        return decode(data, SIZE, 3).shape
+    except UserError as error:
+        return str(error)
+
+
+def test_broken_bytes_are_read_or_refused():
+    rng = np.random.default_rng(0)
+    for data in (*PLAIN.values(), *SPECIAL.values()):
+        for _ in range(20):
+            broken = bytearray(data)
+            for place in rng.integers(0, len(data), 3):
+                broken[place] = rng.integers(256)
+            found = outcome(bytes(broken))
+            assert found == (24, 24, 3) or "\n" not in found
+
+
+def bomb(kind):
+    """A small file that claims 60,000 × 60,000 pixels."""
+    if kind == "jpeg":
+        data = bytearray(PLAIN["usual"])
+        at = data.index(b"\xff\xc0")
+        data[at + 5 : at + 9] = struct.pack(">HH", 60_000, 60_000)
+        return bytes(data)
+    if kind == "png":
+        header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+        body = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+        return b"\x89PNG\r\n\x1a\n" + body + saved(photo(), "PNG")[33:]
+    return b"P6 60000 60000 255\n" + b"\0" * 100
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "ppm"])
+def test_a_bomb_is_refused_before_it_is_decoded(kind, monkeypatch, asked):
+    data = bomb(kind)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(UserError, match="pixels"):
+        decode(data, SIZE, 3)
+    assert asked == []
+    assert MAX_PIXELS < 60_000**2
+
+
+# The one rule
+
+
+def zoo(folder, rows=40):
+    """A table of pictures of every kind, one of them empty; the photos first."""
+    kinds = {**PLAIN, **SPECIAL, "large": saved(photo(size=(400, 300))), "empty": b""}
+    names = []
+    for number, data in zip(range(rows), [*kinds.values(), *(saved(photo(i)) for i in range(rows))]):
+        names.append(f"{number}.jpg")  # whatever they are
+        (folder / names[-1]).write_bytes(data)
+    return write_csv(folder / "t.csv", {"image": names, "y": [("a", "b")[i % 2] for i in range(rows)]})
+
+
+def test_every_way_to_the_pixels_gives_the_same_bits(tmp_path, monkeypatch):
+    """Held, streamed, cached, by themselves, with other hashes known: one rule."""
+    monkeypatch.setenv("MANYHOT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("manyhot.data.cache.LEAST", 0)
+    table = manyhot.read(zoo(tmp_path))
+    inputs = ImageInputs("image", SIZE, 3)
+    held = inputs.read(table, cache=0.0)
+    (bad,) = held.unreadable
+    good = np.delete(np.arange(len(table)), bad)
+    ways = [
+        inputs.read(table, memory=1e-7, cache=0.0).x,
+        inputs.read(table, memory=1e-7, cache=1.0).x,  # decoded, then read from what was just kept
+        inputs.read(table, cache=1.0).x,
+        inputs.read(table, memory=1e-7).x,
+        inputs.transform(table, hashes=held.hashes)[0],
+    ]
+    for x in ways:
+        assert np.asarray(x[good]).tobytes() == held.x[good].tobytes()
+    for row in good:
+        alone = inputs.transform(table.take(np.array([row])))[0]
+        assert alone[0].tobytes() == held.x[row].tobytes()
+
+
+def test_training_judging_and_predicting_see_the_same(tmp_path, monkeypatch):
+    path = zoo(tmp_path)
+    fitted = manyhot.fit(path, ["y"], size=24, backbone="cnn", **QUICK)
+    table = manyhot.read(path)
+    trained = prepare(table, fitted.schema, fitted.bundle.config.to_json())
+    seen, run = [], predict.run
+    monkeypatch.setattr(predict, "run", lambda model, targets, x: seen.append(x) or run(model, targets, x))
+    fitted.judge(path, "all")
+    fitted.predict(path)
+    assert len(trained.x) == 39
+    assert [x.tobytes() for x in seen] == [trained.x.tobytes()] * 2

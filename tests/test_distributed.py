@@ -40,9 +40,9 @@ def loader(rank: int, size: int) -> Loader:
     )
 
 
-def gradients(rank: int, size: int) -> torch.Tensor:
+def gradients(rank: int, size: int, backbone: str) -> torch.Tensor:
     """The gradient of one step, as the loop takes it."""
-    config = FitConfig(backbone="cnn", seed=3)
+    config = FitConfig(backbone=backbone, weights="none", seed=3)
     model = build(ImageInputs("x", (8, 8), 1, (0.5,), (0.3,)), TARGETS, config)
     world = World(rank, size)
     distributed.share_statistics(model, world)
@@ -56,11 +56,11 @@ def gradients(rank: int, size: int) -> torch.Tensor:
     return torch.cat([*values, *statistics]).detach()
 
 
-def share(rank: int, size: int, port: int, folder: str) -> None:
+def share(rank: int, size: int, port: int, folder: str, backbone: str) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     distributed.start()
-    torch.save(gradients(rank, size), f"{folder}/{rank}.pt")
+    torch.save(gradients(rank, size, backbone), f"{folder}/{rank}.pt")
     distributed.finish()
 
 
@@ -71,16 +71,19 @@ def free_port() -> int:
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_gradients_and_batch_statistics_are_those_of_one_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backbone", ["cnn", "test_efficientnet"])  # timm's norms have activations in them
+def test_gradients_and_batch_statistics_are_those_of_one_process(tmp_path: Path, backbone: str) -> None:
     context = torch.multiprocessing.get_context("fork")
     port = free_port()
-    ranks = [context.Process(target=share, args=(rank, 2, port, str(tmp_path))) for rank in range(2)]
+    ranks = [
+        context.Process(target=share, args=(rank, 2, port, str(tmp_path), backbone)) for rank in range(2)
+    ]
     for process in ranks:
         process.start()
     for process in ranks:
         process.join(60)
         assert process.exitcode == 0
-    alone = gradients(0, 1)
+    alone = gradients(0, 1, backbone)
     for rank in range(2):
         together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)

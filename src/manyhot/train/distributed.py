@@ -87,7 +87,7 @@ def share_statistics(model: nn.Module, world: World) -> None:
     if world.size == 1:
         return
     for module in model.modules():
-        if type(module) in (nn.BatchNorm2d, nn.BatchNorm1d):
+        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d)):
             module.__class__ = _shared(type(module))
 
 
@@ -113,9 +113,16 @@ def _shared(kind: type[nn.Module]) -> type[nn.Module]:
             shape = [1, -1] + [1] * (x.ndim - 2)
             scale = self.weight * torch.rsqrt(variance + self.eps)
             out: Tensor = values * scale.view(shape) + (self.bias - mean * scale).view(shape)
-            return out.to(x.dtype)
+            out = out.to(x.dtype)
+            for name in ("drop", "act"):  # which timm's norms have in them
+                out = getattr(self, name, _as_it_is)(out)
+            return out
 
     return Shared
+
+
+def _as_it_is(x: Tensor) -> Tensor:
+    return x
 
 
 class _Sum(torch.autograd.Function):

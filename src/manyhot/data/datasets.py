@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from manyhot.data.cars import NAME, label_cars
-from manyhot.data.cifar import SOURCES as CIFAR
-from manyhot.data.cifar import unpack
 from manyhot.data.columns import image_columns
-from manyhot.data.corel import label_corel
-from manyhot.data.download import Progress
-from manyhot.data.mnist import SOURCES as IDX
-from manyhot.data.mnist import get_idx
+from manyhot.data.sets.cars import NAME, label_cars
+from manyhot.data.sets.cifar import SOURCES as CIFAR
+from manyhot.data.sets.cifar import unpack
+from manyhot.data.sets.corel import label_corel
+from manyhot.data.sets.download import Progress
+from manyhot.data.sets.mnist import SOURCES as IDX
+from manyhot.data.sets.mnist import get_idx
 from manyhot.data.table import Table
 from manyhot.data.write import write
 from manyhot.errors import UserError

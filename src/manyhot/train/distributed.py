@@ -86,9 +86,9 @@ def share_statistics(model: nn.Module, world: World) -> None:
     """Let batch norms see the whole batch, of which this process has a share."""
     if world.size == 1:
         return
-    for module in model.modules():
-        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm1d)):
-            module.__class__ = _shared(type(module))
+    norms: list[Any] = [m for m in model.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    for norm in norms:
+        norm.__class__ = _shared(type(norm))
 
 
 def _shared(kind: type[nn.Module]) -> type[nn.Module]:

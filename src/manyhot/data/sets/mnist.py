@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from manyhot.data.download import Progress, fetch, md5_of
 from manyhot.data.idx import find_idx, read_idx
+from manyhot.data.sets.download import Progress, fetch, md5_of
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from manyhot.data.mapping import add_mapped
-from manyhot.data.matlab import read_mat
 from manyhot.data.read import read
+from manyhot.data.sets.matlab import read_mat
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError, suggest
 

@@ -1,6 +1,6 @@
 """MATLAB's files: a path and names of variables come in, lists of texts or of structs of texts leave.
 
-`data.cars` calls it. scipy reads the format, in a process of its own: some broken files end the process
+`sets.cars` calls it. scipy reads the format, in a process of its own: some broken files end the process
 that reads them (a segmentation fault in scipy 1.17).
 """
 

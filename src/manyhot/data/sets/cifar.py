@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from manyhot import files
-from manyhot.data.download import Progress, fetch, md5_of
 from manyhot.data.read import read
+from manyhot.data.sets.download import Progress, fetch, md5_of
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError, listed
 

@@ -1,6 +1,6 @@
 """Files from the network: an address and a checksum come in, a whole file or a UserError leaves.
 
-`data.mnist` and `data.cifar` call it, where their files are not there already.
+`sets.mnist` and `sets.cifar` call it, where their files are not there already.
 """
 
 from __future__ import annotations

@@ -64,8 +64,9 @@ class Model(nn.Module):
             return self._heads(self.backbone(prepared))
         seen = [prepared, prepared.flip(3)] if self.mirrored else shifted(prepared, self.views)
         each = [self._heads(self.backbone(view)) for view in seen]
+        members = self.backbone.members
         return {
-            n: torch.cat([view[n].reshape(len(x), -1, view[n].shape[-1]) for view in each], 1)
+            n: torch.cat([view[n].reshape(len(x), members, view[n].shape[-1]) for view in each], dim=1)
             for n in self.names
         }
 

@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 import re
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -52,6 +53,7 @@ class Cache:
         self.folder = Path(folder or "", "pictures", f"{'x'.join(map(str, shape))}-{rule()}")
         self.waiting: list[tuple[int, NDArray[np.uint8]]] = []
         self.written = False
+        self.writer: threading.Thread | None = None
         if self.room:
             with suppress(OSError):  # another run was faster
                 files.sweep(self.folder, STALE)
@@ -108,15 +110,26 @@ class Cache:
 
     def close(self) -> None:
         """Write what still waits, where it is worth it; `get` finds all that was added from now on."""
-        if self.waiting and (self.written or len(self.waiting) * self.bytes >= LEAST):
-            self._write()
+        if self.writer:
+            self.writer.join()
+        if self.written or len(self.waiting) * self.bytes >= LEAST:
+            self._save(self.waiting)
         self.waiting = []
         if self.written:
             self._look(True)
 
     def _write(self) -> None:
-        """Write a segment of all that waits; where that fails, stop keeping pictures."""
+        """Write a segment of all that waits, beside those who decode the next one."""
+        if self.writer:
+            self.writer.join()
         waiting, self.waiting = self.waiting, []
+        self.writer = threading.Thread(target=self._save, args=(waiting,))
+        self.writer.start()
+
+    def _save(self, waiting: list[tuple[int, NDArray[np.uint8]]]) -> None:
+        """Write a segment; where that fails, stop keeping pictures."""
+        if not (waiting and self.room):
+            return
         records = np.array([(file, zlib.crc32(pixels.data)) for file, pixels in waiting], RECORD)
         name = hashlib.sha256(records.tobytes()).hexdigest()[:16] + ENDING
 

@@ -247,6 +247,7 @@ def fit(
         classifier._write(folder)
         files.clear(folder / "checkpoints")
     world.wait()
+    distributed.finish()
     return classifier
 
 

@@ -62,9 +62,8 @@ def _summed(
 
     `own` (N,) is how much each row counts.
     """
-    if own is not None:
-        own = own.repeat_interleave(logits.shape[1]) if logits.ndim == 3 else own
     if logits.ndim == 3:  # each member has labels of its own
+        own = None if own is None else own.repeat_interleave(logits.shape[1])
         logits, y = logits.flatten(0, 1), y.flatten(0, 1)
     if target.sets:
         every, amount = _over_sets(target, logits, y, smoothing)

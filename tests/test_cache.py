@@ -13,10 +13,12 @@ from making import QUICK, SIDE, write_csv, write_pictures, write_table
 
 import manyhot
 from manyhot.cli import main
-from manyhot.config import FitConfig, cache_folder, resolve, tenth_of_disk
+from manyhot.config import FitConfig
 from manyhot.data import cache, reading
 from manyhot.data.images import ImageInputs
 from manyhot.errors import UserError
+from manyhot.machine import cache_folder, tenth_of_disk
+from manyhot.resolve import resolve
 
 INPUTS = ImageInputs("image", (SIDE, SIDE), 1)
 EACH = SIDE * SIDE + cache.RECORD.itemsize  # bytes of a picture in a segment

@@ -5,8 +5,10 @@ import math
 
 import pytest
 
-from manyhot.config import CHOICES, FitConfig, num_cores, parse_options, resolve
+from manyhot.config import CHOICES, FitConfig, parse_options
 from manyhot.errors import UserError
+from manyhot.machine import num_cores
+from manyhot.resolve import resolve
 from manyhot.schema import Input, Schema, Target
 
 TARGET = Target("y", "multiclass", ("a", "b", "c"), ("y",))

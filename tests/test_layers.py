@@ -15,7 +15,20 @@ SOURCES = sorted(ROOT.rglob("*.py"))
 # A module may import those before it, and of its own package whatever does not make a circle. (`report`
 # stands before `classifier`, which leaves a report in every model that it writes.)
 ORDER = (
-    *("errors", "schema", "targets", "metrics", "config", "files", "data", "model", "bundle", "predict"),
+    *(
+        "errors",
+        "schema",
+        "targets",
+        "metrics",
+        "config",
+        "machine",
+        "resolve",
+        "files",
+        "data",
+        "model",
+        "bundle",
+        "predict",
+    ),
     *("judge", "train", "report", "classifier", "estimator", "cli", "__main__"),
 )
 LATER = {"distributed", "cluster", "audit", "compare", "suggest", "explain", "export", "serve"}

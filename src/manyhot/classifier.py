@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.bundle import Bundle
-from manyhot.config import FitConfig, estimate
+from manyhot.config import FitConfig
 from manyhot.data import split as splits
 from manyhot.data.augment import Augmentation
 from manyhot.data.infer import infer, split_of
@@ -31,7 +31,9 @@ from manyhot.errors import UserError
 from manyhot.judge import Judged, Seen, document, judge
 from manyhot.model.device import pick, use_threads
 from manyhot.model.network import Model, build
+from manyhot.model.stems import ImageStem
 from manyhot.report.lesson import Lesson, lesson
+from manyhot.resolve import estimate
 from manyhot.schema import Schema
 from manyhot.targets import FloatArray, IntArray, decide, decode, marginals
 from manyhot.train import distributed
@@ -48,7 +50,7 @@ class Run:
     """What a fit leaves beside the model: for judging, for the report, for the record.
 
     counts  rows by what became of them: train, val, test, unreadable
-    lesson  some of a training batch as the network saw it; None for tables
+    lesson  some of a training batch as the network saw it; None where it saw no pictures
     """
 
     history: list[dict[str, Any]]
@@ -241,8 +243,9 @@ def fit(
         checkpoints = Checkpoints(folder / "checkpoints", prepared.fingerprint())
     told = tell if tell is not None and world.leads else lambda line: None
     learner = heads_alone(prepared, model) if prepared.config.freeze else (prepared, model)
-    history = _train(*learner, told, folder, checkpoints, world)
-    classifier = _finish(prepared, model, history, table)
+    loader = _loader(*learner, world)
+    history = _train(*learner, loader, told, folder, checkpoints, world)
+    classifier = _finish(prepared, model, history, table, _lesson(*learner, loader))
     if folder is not None and world.leads:
         classifier._write(folder)
         files.clear(folder / "checkpoints")
@@ -267,13 +270,14 @@ def load(folder: str | Path) -> Classifier:
 def _train(
     prepared: Prepared,
     model: Model,
+    loader: Loader,
     tell: Tell,
     folder: Path | None,
     checkpoints: Checkpoints | None,
     world: World,
 ) -> list[dict[str, Any]]:
     """Run the loop on the training rows, writing history.jsonl as it goes."""
-    loader, config = _loader(prepared, model, world), prepared.config
+    config = prepared.config
     choosing, _ = prepared.held_out()
     validation = Validation(prepared.x[choosing], prepared.labels(choosing), prepared.fold_of(choosing))
     if folder is None or not world.leads:
@@ -307,16 +311,21 @@ def _loader(prepared: Prepared, model: Model, world: World) -> Loader:
     )
 
 
-def _lesson(prepared: Prepared, model: Model) -> Lesson | None:
-    """Return a batch from the middle of the training, of pictures only."""
-    if not prepared.schema.is_image:
+def _lesson(prepared: Prepared, model: Model, loader: Loader) -> Lesson | None:
+    """Return a batch from the middle of the training; None where no pictures are trained on."""
+    if not isinstance(model.stem, ImageStem):
         return None
-    loader = _loader(prepared, model, World())
     batch = loader.batch(loader.step_after(prepared.config.epochs) // 2)
     return lesson(prepared.schema.targets, batch, prepared.config.folds)
 
 
-def _finish(prepared: Prepared, model: Model, history: list[dict[str, Any]], table: Table) -> Classifier:
+def _finish(
+    prepared: Prepared,
+    model: Model,
+    history: list[dict[str, Any]],
+    table: Table,
+    shown: Lesson | None,
+) -> Classifier:
     """Calibrate on the held-out rows that did not choose the epoch, and judge by all of them."""
     held, (_, calibrating) = prepared.judged(), prepared.held_out()
     every = predict.logits(model, prepared.x[held])
@@ -334,7 +343,7 @@ def _finish(prepared: Prepared, model: Model, history: list[dict[str, Any]], tab
     counts["unreadable"] = len(prepared.unreadable)
     notes = [*prepared.notes, *(f"left out: {name}: {why}" for name, why in prepared.unreadable.items())]
     rows = prepared.row_table()
-    run = Run(history, judged, counts, notes, table.source, _lesson(prepared, model))
+    run = Run(history, judged, counts, notes, table.source, shown)
     return Classifier(bundle, _seen(rows), run, rows)
 
 

@@ -18,7 +18,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as Grid
 
-from manyhot.config import PHOTO_BACKBONES, FitConfig
+from manyhot.config import FitConfig
+from manyhot.resolve import PHOTO_BACKBONES
 
 MAX_CLASSES = 12
 WIDTH = 120  # characters

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot import files
-from manyhot.config import cache_folder
+from manyhot.machine import cache_folder
 
 RECORD = np.dtype([("file", "<u8"), ("check", "<u4")])  # the hash of a picture's file, the CRC of its pixels
 SEGMENT = 128 << 20  # bytes; what is lost when a run is killed, and the least that is removed for others

@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.config import num_cores
 from manyhot.data.paths import picture_column, picture_paths, read_file
 from manyhot.data.table import Table
 from manyhot.errors import UserError
+from manyhot.machine import num_cores
 
 
 def hash_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:

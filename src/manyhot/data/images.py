@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.config import cache_folder, half_of_memory, num_cores
 from manyhot.data.cache import Cache
 from manyhot.data.paths import Progress, Unreadable, picture_column, picture_paths
 from manyhot.data.stream import Pictures
 from manyhot.data.table import Table
+from manyhot.machine import cache_folder, half_of_memory, num_cores
 from manyhot.schema import Schema
 
 if TYPE_CHECKING:

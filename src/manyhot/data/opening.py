@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from manyhot.config import num_cores
 from manyhot.data.paths import Progress, Unreadable, picture_column, picture_paths, read_file
 from manyhot.data.table import Table
 from manyhot.errors import UserError
+from manyhot.machine import num_cores
 from manyhot.schema import Schema
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")

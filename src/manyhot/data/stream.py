@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.config import num_cores
+from manyhot.machine import num_cores
 
 Read = Callable[[int], NDArray[np.uint8]]  # the picture of a row of the table
 AHEAD = 2  # steps decoded beyond those that threads are at

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot import metrics
-from manyhot.config import FitConfig, resolve
+from manyhot.config import FitConfig
 from manyhot.data import infer, inputs, split
 from manyhot.data.images import ImageInputs
 from manyhot.data.inputs import Inputs
@@ -27,6 +27,7 @@ from manyhot.data.stream import X
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model import backbones
+from manyhot.resolve import resolve
 from manyhot.schema import Schema, Target
 from manyhot.targets import UNKNOWN, IntArray, UnknownClass, encode, known, sets_in
 
@@ -141,8 +142,8 @@ def prepare(
         given_part = np.array([split.PARTS.index(name) for name in given], dtype=np.int8)
         table, given_part = table.take(given_part != split.TEST), given_part[given_part != split.TEST]
     config = resolve(options, schema, len(table))
-    if schema.is_image and (found := backbones.pretrained(config)) != config:
-        config = resolve({**options, "weights": found.weights}, schema, len(table))
+    if schema.is_image and (found := backbones.pretrained(config)) != config.weights:
+        config = resolve({**options, "weights": found}, schema, len(table))
     _check_monitor(schema, config)
     if given is not None and config.test:
         raise UserError(

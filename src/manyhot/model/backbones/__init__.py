@@ -8,7 +8,6 @@ Shapes: N rows · F features · C H W channels, height and width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from manyhot.config import FitConfig
 from manyhot.errors import UserError, suggest
@@ -30,11 +29,11 @@ BUILDERS: dict[str, Callable[[Shape, FitConfig], Backbone]] = {
 MEMBERED = ("mlp",)  # that hold all members' weights in layers of their own
 
 
-def pretrained(config: FitConfig) -> FitConfig:
-    """Return the settings with the file that "auto" weights come from in them, "none" where there is none."""
+def pretrained(config: FitConfig) -> str:
+    """Return the file that a network's weights come from, "none" where there is none to be had."""
     if config.backbone in BUILDERS or config.weights != "auto":
-        return config
-    return replace(config, weights=weights.find(config.backbone))
+        return config.weights
+    return weights.find(config.backbone)
 
 
 def pixels(config: FitConfig) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

@@ -45,12 +45,8 @@ def create(shape: tuple[int, ...], config: FitConfig, known: Sequence[str]) -> B
             f"no backbone '{name}'{suggest(name, options)}; there are {listed(known)} and timm's names."
         )
     settings = {"num_classes": 0, "in_chans": channels, "drop_rate": config.dropout}
-    settings |= _read(config.backbone_options)
     try:
-        try:
-            model = timm.create_model(name, img_size=(height, width), **settings)
-        except TypeError:  # convolutional networks take any size and no such argument
-            model = _create(name, settings)
+        model = _made(name, settings | _read(config.backbone_options), (height, width))
         backbone = TimmBackbone(model, 0)
         with torch.no_grad():
             backbone.num_features = backbone.eval()(torch.zeros(1, channels, height, width)).shape[1]
@@ -66,9 +62,14 @@ def create(shape: tuple[int, ...], config: FitConfig, known: Sequence[str]) -> B
     return backbone
 
 
-def _create(name: str, settings: Mapping[str, Any]) -> Any:
+def _made(name: str, settings: Mapping[str, Any], size: tuple[int, int]) -> Any:
+    """Make a network for pictures of one size, or, where it takes no such argument, of any size."""
     import timm
 
+    try:
+        return timm.create_model(name, img_size=size, **settings)
+    except TypeError:
+        pass
     try:
         return timm.create_model(name, **settings)
     except TypeError as error:

@@ -1,0 +1,67 @@
+"""What this machine has: cores, memory, disk, and what its processor can do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+
+def num_cores() -> int:
+    """Return the cores this process may use: OMP_NUM_THREADS where it is set, else those it is given.
+
+    In a container these are fewer than the machine's.
+    """
+    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        return max(1, int(os.environ["OMP_NUM_THREADS"]))
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def half_of_memory() -> float:
+    """Return half of the memory that this process may use, in GB."""
+    try:
+        amount = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):  # not on Windows
+        amount = 8 << 30
+    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+    words = limit.read_text().strip() if limit.exists() else "max"
+    return round((min(amount, int(words)) if words.isdigit() else amount) / 2e9, 1)
+
+
+def cache_folder() -> Path | None:
+    """Return the folder for what can be made again, None where there is no home for it.
+
+    MANYHOT_CACHE names it, else it is where the system keeps such things.
+    """
+    if os.environ.get("MANYHOT_CACHE"):
+        return Path(os.environ["MANYHOT_CACHE"]).absolute()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    places = {
+        "Windows": os.environ.get("LOCALAPPDATA", ""),
+        "Darwin": str(home / "Library" / "Caches"),
+    }
+    place = Path(places.get(platform.system(), os.environ.get("XDG_CACHE_HOME", "")))
+    return (place if place.is_absolute() else home / ".cache") / "manyhot"
+
+
+def tenth_of_disk() -> float:
+    """Return a tenth of what is free on the disk of `cache_folder`, at most 10, in GB."""
+    folder = cache_folder()
+    there = next((path for path in (folder, *folder.parents) if path.is_dir()), None) if folder else None
+    return round(min(10.0, shutil.disk_usage(there).free / 1e10), 1) if there else 0.0
+
+
+def cpu_flags() -> frozenset[str]:
+    """Return what the processor says it can do, nothing where it does not say."""
+    path = Path("/proc/cpuinfo")
+    if platform.system() != "Linux" or not path.exists():
+        return frozenset()
+    lines = (line for line in path.read_text().splitlines() if line.startswith("flags"))
+    return frozenset(next(lines, "").split())

@@ -1,0 +1,212 @@
+"""How every setting follows from the few that a user gave, from the data, and from the machine.
+
+`train.prepare` calls `resolve`; a default, and its reason, stand here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from manyhot.config import FitConfig, parse_options
+from manyhot.errors import UserError
+from manyhot.machine import cpu_flags, half_of_memory, num_cores, tenth_of_disk
+from manyhot.schema import Schema
+
+MAX_SETS, ROWS_PER_SET = 256, 20  # where tags are still answered by whole sets
+FOLDS = 5  # members of a network at effort best
+FOLDED_TABLES, FOLDED_PICTURES = (50, 5_000), (500, 100_000)  # rows for which it is worth one
+MAX_VIEWS = 5
+FROM_NOTHING = ("mlp", "cnn", "mnist-mlp", "mnist-cnn")  # our own
+PHOTO_BACKBONES = {  # the defaults, and why each is one
+    "resnet50": "of middling size, for a graphics card",
+    "mobilenetv2_100": "small, for a processor",
+    "mobilenetv3_small_100": "very small, for more than 100,000 photos on a processor",
+}
+CONVOLUTIONAL = ("mobilenet", "resnet", "efficientnet", "convnext", "regnet", "vgg")  # take any size
+SMALL_IMAGE = 64  # pixels; up to here images keep their size and have networks of their own
+
+
+def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
+    """Turn the options somebody gave into every number of a run; what they gave stays as it is.
+
+    Args:
+        options: fields of FitConfig, all optional; `effort` sets those that are not given.
+        schema: decides between images and tables, and between small images and photos.
+        rows: how many rows there are to train on.
+
+    >>> from manyhot.schema import Input, Target
+    >>> target = Target("y", "binary", ("no", "yes"), ("y",))
+    >>> resolve({"epochs": 3}, Schema((Input("a", "number"),), (target,)), 1000).epochs
+    3
+    """
+    chosen = parse_options(options)
+    base = FitConfig(effort=chosen.get("effort", "balanced"), threads=num_cores())
+    base = replace(base, memory=half_of_memory(), cache=tenth_of_disk())
+    if schema.is_image:
+        height, width, _ = schema.inputs[0].shape
+        small = chosen.get("size", max(height, width)) <= SMALL_IMAGE
+        base = replace(base, device=chosen.get("device", "auto"))
+        base = _for_small_images(base, rows) if small else _for_photos(base, rows, chosen)
+        base = replace(base, size=0 if small else base.size)
+    else:
+        base = _for_tables(base, rows)
+    base = replace(base, validation=0.2 if rows < 2_000 else 0.1 if rows < 20_000 else 0.05)
+    least, most = FOLDED_PICTURES if base.backbone == "cnn" else FOLDED_TABLES
+    worth = base.effort == "best" and base.backbone in ("cnn", "mlp") and least <= rows < most
+    if worth and chosen.get("backbone", base.backbone) == base.backbone and "validation" not in chosen:
+        base = replace(base, folds=FOLDS)
+    for target in chosen.get("target_weights", {}):
+        schema.target(target)
+    if chosen.get("class_weight", "none") == "none":  # weights are for tags, and sets have none
+        base = replace(base, sets=min(MAX_SETS, rows // ROWS_PER_SET))
+    config = _by_backbone(replace(base, **chosen), chosen, schema)
+    _check(config, schema)
+    return config
+
+
+def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -> FitConfig:
+    """Set what follows from the kind of backbone, which the user may have chosen."""
+    name = config.backbone
+    grows = name.startswith(CONVOLUTIONAL)  # transformers take pictures of one size only
+    # Depthwise convolutions gain nothing from bfloat16, and small networks for tables lose in conversions.
+    dense = name in ("cnn", "mnist-mlp") or name.startswith(("resnet", "vgg"))
+    fast_halves = cpu_flags() & {"amx_bf16", "avx512_bf16"}  # the processor multiplies them in hardware
+    found: dict[str, Any] = {
+        "first_size": min(config.first_size, config.size) if grows else 0,
+        "precision": "bfloat16" if dense and fast_halves else "float32",
+        "channels_last": schema.is_image and "mlp" not in name,
+    }
+    return replace(config, **{key: value for key, value in found.items() if key not in chosen})
+
+
+def _check(config: FitConfig, schema: Schema) -> None:
+    """Refuse settings that do not go together, or not with the data."""
+    if config.freeze and (not schema.is_image or config.backbone in FROM_NOTHING):
+        raise UserError(
+            f"freeze: backbone '{config.backbone}' starts from nothing; only timm's have weights."
+        )
+    if config.views > (MAX_VIEWS if schema.is_image else 1):
+        raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")
+    monitored, slash, _ = config.monitor.partition("/")
+    if slash:
+        schema.target(monitored)
+    elif config.monitor != "loss":
+        raise UserError(f"monitor must be 'loss' or TARGET/METRIC, got '{config.monitor}'.")
+
+
+def estimate(config: FitConfig, rows: int, values: int) -> str:
+    """Guess how long a run takes, from what its backbone took on one processor with two cores.
+
+    Args:
+        rows: how many train. values: how many numbers one of them has.
+    """
+    per_row = {"mlp": 8e-6, "mnist-mlp": 2e-5, "mnist-cnn": 1.2e-4, "cnn": 1.5e-7 * values}
+    per_step = 3e-3  # seconds that a step costs however few its rows are
+    steps = rows * config.epochs / config.batch_size
+    area = ((config.first_size / config.size + 1) / 2) ** 2 if config.first_size else 1.0  # of growing photos
+    a_row = per_row.get(config.backbone, 4e-7 * values * area) * config.folds
+    if config.freeze:  # the backbone sees a row once, without learning, and the heads are nothing
+        seconds = 3 + rows * a_row / 3 + steps * per_step / 3
+    else:
+        seconds = 3 + steps * per_step + rows * config.epochs * a_row
+    unit = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+    return f"about {unit} on 2 cores if no epoch is skipped"
+
+
+def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
+    """Images up to 64 pixels: a convolutional network of our own, trained from nothing."""
+    steps = {"fast": 500, "balanced": 3_500, "best": 6_000}[base.effort]  # of each member, at best
+    batch = _power_of_two(rows / 25, 64, 256)
+    return replace(
+        base,
+        backbone="cnn",
+        batch_size=batch,
+        epochs=_epochs(steps, rows, batch, at_most={"fast": 30, "balanced": 60, "best": 200}[base.effort]),
+        learning_rate=8e-3 if batch == 256 else 4e-3,
+        weight_decay=0.02,
+        augment="shift",
+        views=MAX_VIEWS,
+        patience={"fast": 5, "balanced": 15, "best": 50}[base.effort],
+    )
+
+
+def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any]) -> FitConfig:
+    """Photos: a network of timm's at a working size that a laptop bears, from pretrained weights if any.
+
+    What is changed, mixed and averaged grows with the effort, since it pays only over many epochs.
+    """
+    if chosen.get("freeze"):
+        return _for_features(base, rows)
+    pretrained = chosen.get("weights", "auto") != "none"
+    effort = base.effort
+    return replace(
+        base,
+        backbone=_photo_backbone(rows, base.device),
+        batch_size=_power_of_two(rows / 50, 16, 64 if rows >= 20_000 else 32),
+        epochs={"fast": 4, "balanced": 12, "best": 40}[effort] * (1 if pretrained else 2),
+        learning_rate=1e-3 if pretrained else 2e-3,
+        weight_decay=0.05,
+        backbone_rate=0.5 if pretrained else 1.0,
+        rest=0.02 if pretrained else 0.0,
+        average=0.0 if effort == "fast" else 0.998,
+        augment="crop" if effort == "fast" else "photo",
+        mixing={"fast": 0.0, "balanced": 0.25, "best": 0.5}[effort],
+        erasing={"fast": 0.0, "balanced": 0.1, "best": 0.2}[effort],
+        views=2,
+        label_smoothing=0.05,
+        size={"fast": 112, "balanced": 144, "best": 160}[effort],
+        first_size={"fast": 80, "balanced": 96, "best": 96}[effort],
+    )
+
+
+def _for_features(base: FitConfig, rows: int) -> FitConfig:
+    """Heads alone on the features of a backbone that rests: seconds, so many epochs."""
+    return replace(
+        base,
+        backbone=_photo_backbone(rows, base.device),
+        freeze=True,
+        batch_size=_power_of_two(rows / 30, 16, 128),
+        epochs={"fast": 20, "balanced": 50, "best": 200}[base.effort],
+        learning_rate=3e-3,
+        weight_decay=0.5,
+        dropout=0.2,
+        size={"fast": 112, "balanced": 144, "best": 160}[base.effort],
+        patience={"fast": 3, "balanced": 8, "best": 25}[base.effort],
+        views=2,
+        augment="crop",  # which the heads do not see; photos are judged mirrored too
+    )
+
+
+def _photo_backbone(rows: int, device: str) -> str:
+    """Return the backbone for so many photos on a device."""
+    if device in ("cuda", "mps"):
+        return "resnet50"
+    return "mobilenetv3_small_100" if rows > 100_000 else "mobilenetv2_100"
+
+
+def _for_tables(base: FitConfig, rows: int) -> FitConfig:
+    """Tables: a small multilayer perceptron, stopped early."""
+    steps = {"fast": 600, "balanced": 2_500, "best": 10_000}[base.effort]
+    batch = _power_of_two(rows / 30, 16, 512)
+    return replace(
+        base,
+        backbone="mlp",
+        batch_size=batch,
+        epochs=_epochs(steps, rows, batch, at_most={"fast": 30, "balanced": 100, "best": 300}[base.effort]),
+        learning_rate=2e-3,
+        weight_decay=2.0,
+        dropout=0.1,
+        patience={"fast": 6, "balanced": 16, "best": 50}[base.effort],
+    )
+
+
+def _epochs(steps: int, rows: int, batch: int, at_most: int) -> int:
+    """Return how many epochs come to about `steps` steps."""
+    return max(1, min(at_most, round(steps * batch / max(rows, 1))))
+
+
+def _power_of_two(value: float, low: int, high: int) -> int:
+    return int(min(high, max(low, 2 ** round(math.log2(max(value, 1))))))

@@ -90,6 +90,17 @@ def test_small_pictures_are_folded_at_effort_best_only():
         assert resolve(options, SMALL, rows).folds == 1
 
 
+@pytest.mark.parametrize(
+    ("effort", "rows", "folds"),
+    [
+        *(("fast", 500, 1), ("balanced", 199, 1), ("balanced", 200, 5), ("balanced", 2_000, 1)),
+        *(("best", 49, 1), ("best", 50, 10), ("best", 4_999, 10), ("best", 5_000, 1)),
+    ],
+)
+def test_small_tables_are_folded(effort, rows, folds):
+    assert resolve({"effort": effort}, TABLE, rows).folds == folds
+
+
 def test_json_and_back():
     for schema in (TABLE, SMALL, PHOTO):
         config = resolve({"target_weights": {"y": 2}}, schema, 100)

@@ -16,8 +16,9 @@ from manyhot.machine import cpu_flags, half_of_memory, num_cores, tenth_of_disk
 from manyhot.schema import Schema
 
 MAX_SETS, ROWS_PER_SET = 256, 20  # where tags are still answered by whole sets
-FOLDS = 5  # members of a network at effort best
-FOLDED_TABLES, FOLDED_PICTURES = (50, 5_000), (500, 100_000)  # rows for which it is worth one
+# By effort: how many members a network has, and for how many rows this is worth its time.
+FOLDED_TABLES = {"balanced": (5, 200, 2_000), "best": (10, 50, 5_000)}
+FOLDED_PICTURES = {"best": (5, 500, 100_000)}
 MAX_VIEWS = 5
 FROM_NOTHING = ("mlp", "cnn", "mnist-mlp", "mnist-cnn")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
@@ -54,10 +55,8 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     else:
         base = _for_tables(base, rows)
     base = replace(base, validation=0.2 if rows < 2_000 else 0.1 if rows < 20_000 else 0.05)
-    least, most = FOLDED_PICTURES if base.backbone == "cnn" else FOLDED_TABLES
-    worth = base.effort == "best" and base.backbone in ("cnn", "mlp") and least <= rows < most
-    if worth and chosen.get("backbone", base.backbone) == base.backbone and "validation" not in chosen:
-        base = replace(base, folds=FOLDS)
+    if chosen.get("backbone", base.backbone) == base.backbone and "validation" not in chosen:
+        base = replace(base, folds=_folds(base, rows))
     for target in chosen.get("target_weights", {}):
         schema.target(target)
     if chosen.get("class_weight", "none") == "none":  # weights are for tags, and sets have none
@@ -65,6 +64,13 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     config = _by_backbone(replace(base, **chosen), chosen, schema)
     _check(config, schema)
     return config
+
+
+def _folds(base: FitConfig, rows: int) -> int:
+    """Return how many members a default backbone has, 1 where rows may as well be held out."""
+    by_effort = {"cnn": FOLDED_PICTURES, "mlp": FOLDED_TABLES}.get(base.backbone, {})
+    folds, least, most = by_effort.get(base.effort, (1, 0, 0))
+    return folds if least <= rows < most else 1
 
 
 def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -> FitConfig:
@@ -136,7 +142,7 @@ def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
 def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any]) -> FitConfig:
     """Photos: a network of timm's at a working size that a laptop bears, from pretrained weights if any.
 
-    What is changed, mixed and averaged grows with the effort, since it pays only over many epochs.
+    What is mixed and painted over grows with the effort, since it pays only over many epochs.
     """
     if chosen.get("freeze"):
         return _for_features(base, rows)
@@ -146,15 +152,14 @@ def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any]) -> FitCon
         base,
         backbone=_photo_backbone(rows, base.device),
         batch_size=_power_of_two(rows / 50, 16, 64 if rows >= 20_000 else 32),
-        epochs={"fast": 4, "balanced": 12, "best": 40}[effort] * (1 if pretrained else 2),
-        learning_rate=1e-3 if pretrained else 2e-3,
+        epochs={"fast": 4, "balanced": 12, "best": 34}[effort] * (1 if pretrained else 2),
+        learning_rate=8e-4 if pretrained else 2e-3,
         weight_decay=0.05,
-        backbone_rate=0.5 if pretrained else 1.0,
+        warmup=0.1,
         rest=0.02 if pretrained else 0.0,
-        average=0.0 if effort == "fast" else 0.998,
-        augment="crop" if effort == "fast" else "photo",
-        mixing={"fast": 0.0, "balanced": 0.25, "best": 0.5}[effort],
-        erasing={"fast": 0.0, "balanced": 0.1, "best": 0.2}[effort],
+        augment="crop",
+        mixing={"fast": 0.0, "balanced": 0.0, "best": 0.2}[effort],
+        erasing={"fast": 0.0, "balanced": 0.0, "best": 0.1}[effort],
         views=2,
         label_smoothing=0.05,
         size={"fast": 112, "balanced": 144, "best": 160}[effort],
@@ -188,14 +193,17 @@ def _photo_backbone(rows: int, device: str) -> str:
 
 
 def _for_tables(base: FitConfig, rows: int) -> FitConfig:
-    """Tables: a small multilayer perceptron, stopped early."""
+    """Tables: a small multilayer perceptron, stopped early.
+
+    Small ones get members rather than more epochs, which only fit them closer.
+    """
     steps = {"fast": 600, "balanced": 2_500, "best": 10_000}[base.effort]
     batch = _power_of_two(rows / 30, 16, 512)
     return replace(
         base,
         backbone="mlp",
         batch_size=batch,
-        epochs=_epochs(steps, rows, batch, at_most={"fast": 30, "balanced": 100, "best": 300}[base.effort]),
+        epochs=_epochs(steps, rows, batch, at_most={"fast": 30, "balanced": 60, "best": 60}[base.effort]),
         learning_rate=2e-3,
         weight_decay=2.0,
         dropout=0.1,

@@ -33,7 +33,7 @@ from manyhot.train.checkpoint import Checkpoints, State
 from manyhot.train.distributed import World
 
 STEPS_PER_LINE = 50
-SETTLING_ROWS = 10_000
+SETTLING_ROWS = 4_000
 ALONE = World()
 Tell = Callable[[Mapping[str, Any]], None]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from manyhot.config import FitConfig
 from manyhot.errors import UserError, listed, suggest
@@ -47,6 +47,7 @@ def create(shape: tuple[int, ...], config: FitConfig, known: Sequence[str]) -> B
     settings = {"num_classes": 0, "in_chans": channels, "drop_rate": config.dropout}
     try:
         model = _made(name, settings | _read(config.backbone_options), (height, width))
+        _out_of_place(model)
         backbone = TimmBackbone(model, 0)
         with torch.no_grad():
             backbone.num_features = backbone.eval()(torch.zeros(1, channels, height, width)).shape[1]
@@ -74,6 +75,13 @@ def _made(name: str, settings: Mapping[str, Any], size: tuple[int, int]) -> Any:
         return timm.create_model(name, **settings)
     except TypeError as error:
         raise UserError(f"backbone '{name}': {error}; see backbone_options.") from None
+
+
+def _out_of_place(model: nn.Module) -> None:
+    """Let activations write a new tensor: ReLU6 in place copies its input, at 5 % of a step of MobileNetV2."""
+    for module in model.modules():
+        if isinstance(module, (nn.ReLU6, nn.Hardtanh)):
+            module.inplace = False
 
 
 def _read(options: Mapping[str, str]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_photos_follow_from_the_weights_the_device_and_the_backbone():
     tuned, fresh = resolve({}, PHOTO, 6_000), resolve({"weights": "none"}, PHOTO, 6_000)
     assert tuned.backbone == fresh.backbone == "mobilenetv2_100"
     assert tuned.epochs < fresh.epochs
-    assert tuned.backbone_rate < fresh.backbone_rate == 1
+    assert tuned.learning_rate < fresh.learning_rate
     assert tuned.rest > fresh.rest == 0
     assert 0 < tuned.first_size < tuned.size
     assert resolve({"device": "cuda"}, PHOTO, 6_000).backbone == "resnet50"

@@ -82,12 +82,12 @@ def test_a_member_learns_nothing_of_its_own_fold():
 
 def test_a_row_is_judged_by_the_member_that_never_saw_it():
     raw = {"pet": np.arange(24, dtype=np.float32).reshape(4, 3, 2)}
-    found = of_fold(raw, np.array([2, 0, 1, 2], np.int8), 3)["pet"]
+    found = of_fold(raw, np.array([2, 0, 1, 2], np.int8), 3, 3)["pet"]
     assert found.tolist() == [[raw["pet"][i, m].tolist()] for i, m in enumerate([2, 0, 1, 2])]
     views = np.stack([raw["pet"], raw["pet"] + 100], axis=1).reshape(4, 6, 2)  # those of a view together
-    found = of_fold({"pet": views}, np.array([2, 0, 1, 2], np.int8), 3)["pet"]
+    found = of_fold({"pet": views}, np.array([2, 0, 1, 2], np.int8), 3, 3)["pet"]
     assert found[1].tolist() == [raw["pet"][1, 0].tolist(), (raw["pet"][1, 0] + 100).tolist()]
-    assert of_fold(raw, None, 3) is raw
+    assert of_fold(raw, None, 3, 3) is raw
 
 
 def test_a_folded_table_is_judged_by_rows_that_no_member_saw(tmp_path):

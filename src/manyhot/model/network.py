@@ -102,7 +102,7 @@ def build(inputs: Inputs, targets: Sequence[Target], config: FitConfig) -> Model
         UserError: the backbone is unknown or does not fit the inputs.
     """
     torch.manual_seed(config.seed)
-    stem = build_stem(inputs)
+    stem = build_stem(inputs, config.piecewise)
     mirrored = config.augment in ("crop", "photo")
     model = Model(stem, build_backbone(stem.shape, config), targets, config.views, mirrored)
     if config.channels_last:

@@ -112,7 +112,7 @@ def _fit(table: Table, column: Input, missing: Sequence[str]) -> Feature:
     scale = (three - quarter) / 1.349 or float(there.std()) or 1.0
     missing_here = bool(np.isnan(values).any())
     scaled = _squash((there - middle) / scale).astype(np.float32)
-    edges = np.unique(np.quantile(scaled, np.linspace(0, 1, PIECES + 1)).round(4))
+    edges = np.unique(np.quantile(scaled, np.linspace(0, 1, PIECES + 1), method="nearest").round(4))
     return Feature(
         column.name, "number", float(middle), float(scale), (), missing_here, tuple(map(float, edges))
     )

@@ -53,7 +53,7 @@ class Answers(NamedTuple):
 
 def mulan(name: str) -> Split:
     folder = data("mulan") / name
-    labels = json.loads((folder / "labels.json").read_text())
+    labels = json.loads((folder / "labels.json").read_text())["labels"]
     parts = []
     for part in ("train", "test"):
         path = next(folder.glob(f"*{part}*.csv"))

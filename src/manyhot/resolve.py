@@ -15,7 +15,7 @@ from manyhot.errors import UserError
 from manyhot.machine import cpu_flags, half_of_memory, num_cores, tenth_of_disk
 from manyhot.schema import Schema
 
-MAX_SETS, ROWS_PER_SET = 256, 20  # where tags are still answered by whole sets
+MAX_SETS, ROWS_PER_SET = 256, 4  # where tags are still answered by whole sets
 # By effort: how many members a network has, and for how many rows this is worth its time.
 FOLDED_TABLES = {"balanced": (5, 200, 2_000), "best": (10, 50, 5_000)}
 FOLDED_PICTURES = {"best": (5, 500, 100_000)}

@@ -139,3 +139,23 @@ def test_a_model_answers_rows_with_nothing_known():
     assert np.isfinite(p).all()
     embedded = model.embed(rows)
     assert (embedded.dtype, len(embedded)) == (np.float32, 2)
+
+
+def test_a_number_in_pieces_says_how_far_it_reaches_through_each():
+    inputs = fitted([float(n) for n in range(33)], ["a", "b", "c"] * 11)
+    edges = np.array(inputs.features[0].edges)
+    assert len(edges) == 17
+    stem = TableStem(inputs, piecewise=True)
+    x = np.array([edges[3] + 0.25 * (edges[4] - edges[3]), np.nan, edges[0], edges[-1]], np.float32)
+    found = stem(torch.tensor(np.stack([x, np.ones(4, np.float32)], axis=1)))
+    assert found.shape == (4, stem.shape[0])
+    pieces = found[:, -16:]
+    assert pieces[0].tolist() == pytest.approx([1, 1, 1, 0.25, *[0] * 12], abs=1e-3)
+    assert torch.isfinite(found).all()
+    assert pieces[2].sum().item() == pytest.approx(0, abs=1e-3)
+    assert pieces[3].sum().item() == pytest.approx(16, abs=1e-3)
+
+
+def test_numbers_of_two_values_are_not_cut_into_pieces():
+    stem = TableStem(fitted([0.0, 1.0] * 8, ["a", "b"] * 8), piecewise=True)
+    assert stem.pieces is None

@@ -82,12 +82,12 @@ def test_a_member_learns_nothing_of_its_own_fold():
 
 def test_a_row_is_judged_by_the_member_that_never_saw_it():
     raw = {"pet": np.arange(24, dtype=np.float32).reshape(4, 3, 2)}
-    found = of_fold(raw, np.array([2, 0, 1, 2], np.int8), 3)["pet"]
+    found = of_fold(raw, np.array([2, 0, 1, 2], np.int8), 3, 3)["pet"]
     assert found.tolist() == [[raw["pet"][i, m].tolist()] for i, m in enumerate([2, 0, 1, 2])]
     views = np.stack([raw["pet"], raw["pet"] + 100], axis=1).reshape(4, 6, 2)  # those of a view together
-    found = of_fold({"pet": views}, np.array([2, 0, 1, 2], np.int8), 3)["pet"]
+    found = of_fold({"pet": views}, np.array([2, 0, 1, 2], np.int8), 3, 3)["pet"]
     assert found[1].tolist() == [raw["pet"][1, 0].tolist(), (raw["pet"][1, 0] + 100).tolist()]
-    assert of_fold(raw, None, 3) is raw
+    assert of_fold(raw, None, 3, 3) is raw
 
 
 def test_a_folded_table_is_judged_by_rows_that_no_member_saw(tmp_path):
@@ -171,3 +171,35 @@ def test_a_view_is_the_picture_moved_by_a_pixel():
 def test_how_many_views_there_can_be(views):
     with pytest.raises(UserError, match="views"):
         manyhot.fit((np.zeros((9, 8, 8), np.uint8), ["a", "b", "c"] * 3), views=views)
+
+
+def test_tabm_has_members_that_share_rows_and_weights(tmp_path):
+    options = {"backbone": "tabm", "epochs": 12, "batch_size": 16}
+    model = manyhot.fit(table(), ["pet", "tags"], out=tmp_path / "m", **options)
+    network, config = model.bundle.model, model.bundle.config
+    assert config.members == network.backbone.members == 16
+    assert config.piecewise
+    assert model.evaluate(table())["overall"]["exact_match"] > 0.8
+    again = manyhot.load(tmp_path / "m")
+    for name in ("pet", "tags"):
+        assert (again.predict_proba(table())[name] == model.predict_proba(table())[name]).all()
+    with torch.no_grad():
+        logits = network(torch.randn(5, 2))["pet"]
+    assert logits.shape == (5, 16, 1)
+    assert len({round(value, 5) for value in logits[0, :, 0].tolist()}) == 16
+
+
+def test_folds_of_tabm_are_judged_by_the_members_that_did_not_see_them():
+    raw = {"pet": np.arange(4 * 6 * 1).reshape(4, 6, 1).astype(np.float32)}  # 3 folds of 2 members
+    found = of_fold(raw, np.array([2, 0, 1, 2], np.int8), 3, 6)["pet"]
+    assert found[:, :, 0].tolist() == [[4, 5], [6, 7], [14, 15], [22, 23]]
+    model = manyhot.fit(table(), ["pet"], backbone="tabm", members=4, folds=3, epochs=2)
+    assert model.bundle.model.backbone.members == 12
+    assert len(model.run.judged.table) == 120
+
+
+def test_tabm_is_for_tables_with_members():
+    with pytest.raises(UserError, match="members=2"):
+        manyhot.fit(table(), ["pet"], backbone="tabm", members=1)
+    with pytest.raises(UserError, match="for tables"):
+        manyhot.fit((np.zeros((9, 8, 8), np.uint8), ["a", "b", "c"] * 3), ["label"], backbone="tabm")

@@ -14,6 +14,8 @@ import manyhot
 from manyhot import metrics
 from manyhot.errors import UserError
 from manyhot.model import losses
+from manyhot.model.backbones.base import Backbone
+from manyhot.model.network import SetHead
 from manyhot.schema import Input, Schema, Target
 from manyhot.targets import decide, marginals, num_outputs, set_table, sets_in
 from manyhot.train.calibrate import fit_thresholds
@@ -171,3 +173,16 @@ def test_rows_of_classes_that_training_never_saw_are_judged():
     other = manyhot.read({"x0": [1.0, -1.0], "x1": [0.0, 1.0], "tags": ["a;b;new", "c"]})
     scores = model.evaluate(other, split="all")
     assert scores["overall"]["exact_match"] == 0.5
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_logit_of_a_set_is_that_of_its_tags_and_of_its_own(members):
+    torch.manual_seed(0)
+    layer = SetHead(TAGS, Backbone(torch.nn.Identity(), 4, members))
+    features = torch.randn(5, 4) if members == 1 else torch.randn(5, members, 4)
+    tags, own = layer.tags(features), layer.sets(features)
+    found = layer(features)
+    assert torch.allclose(found[..., 0], own[..., 0], atol=1e-6)
+    assert torch.allclose(found[..., 2], tags[..., 0] + tags[..., 1] + own[..., 2], atol=1e-6)
+    assert torch.allclose(found[..., 3], tags[..., 2] + own[..., 3], atol=1e-6)
+    assert "table" not in layer.state_dict()  # it follows from the target

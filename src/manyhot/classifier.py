@@ -279,7 +279,9 @@ def _train(
     """Run the loop on the training rows, writing history.jsonl as it goes."""
     config = prepared.config
     choosing, _ = prepared.held_out()
-    validation = Validation(prepared.x[choosing], prepared.labels(choosing), prepared.fold_of(choosing))
+    validation = Validation(
+        prepared.x[choosing], prepared.labels(choosing), prepared.fold_of(choosing), config.folds
+    )
     if folder is None or not world.leads:
         return train(model, loader, validation, prepared.schema.targets, config, tell, checkpoints, world)
     with ExitStack() as stack:
@@ -329,7 +331,7 @@ def _finish(
     """Calibrate on the held-out rows that did not choose the epoch, and judge by all of them."""
     held, (_, calibrating) = prepared.judged(), prepared.held_out()
     every = predict.logits(model, prepared.x[held])
-    raw = predict.of_fold(every, prepared.fold_of(held), model.backbone.members)
+    raw = predict.of_fold(every, prepared.fold_of(held), prepared.config.folds, model.backbone.members)
     y = prepared.labels(held)
     part = np.isin(held, calibrating)
     targets = tuple(calibrate(t, raw[t.name][part], y[t.name][part]) for t in prepared.schema.targets)

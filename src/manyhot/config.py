@@ -46,6 +46,8 @@ class FitConfig:
     A backbone learns at `backbone_rate` of the rate, after resting for a share `rest` of the steps;
     with `freeze` it does not learn at all. `average` is the decay of the moving average of the weights
     that is kept, 0 for none. `backbone_options` go to timm, such as backbone_options.pad_type=same.
+    TabM has `members` that share weights and rows; with `piecewise` a network is also told through which
+    pieces of its range each number reaches.
     With `folds` above 1 a network has as many members, each trained without one part of the rows, and no
     other rows are held out. Tags are answered by whole sets where training has at most `sets` different
     ones, else tag by tag.
@@ -67,6 +69,8 @@ class FitConfig:
     clip: float = 1.0
     label_smoothing: float = 0.0
     dropout: float = 0.0
+    members: int = 1
+    piecewise: bool = False
     tag_loss: str = "cross_entropy"
     augment: str = "none"
     erasing: float = 0.0
@@ -100,7 +104,7 @@ class FitConfig:
                 raise UserError(
                     f"{name} must be one of {listed(choices)}, got '{value}'{suggest(value, choices)}."
                 )
-        for name in ("epochs", "batch_size", "folds", "views", "threads"):
+        for name in ("epochs", "batch_size", "members", "folds", "views", "threads"):
             _require(self, name, at_least=1)
         for name in ("patience", "size", "first_size", "sets", "weight_decay", "backbone_rate", "cache"):
             _require(self, name, at_least=0)

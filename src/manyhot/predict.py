@@ -85,14 +85,20 @@ def logits(model: Model, x: X) -> dict[str, NDArray[np.float32]]:
 
 
 def of_fold(
-    raw: Mapping[str, NDArray[np.float32]], fold: NDArray[np.int8] | None, members: int
+    raw: Mapping[str, NDArray[np.float32]], fold: NDArray[np.int8] | None, folds: int, members: int
 ) -> Mapping[str, NDArray[np.float32]]:
-    """Return for each row the logits of the member that was trained without it, where there are folds."""
+    """Return for each row the logits of the members that were trained without it, where there are folds.
+
+    `members` are those of all folds, of one fold after the other.
+    """
     if fold is None:
         return raw
     rows = np.arange(len(fold))
-    by_view = {name: values.reshape(len(rows), -1, members, values.shape[-1]) for name, values in raw.items()}
-    return {name: values[rows, :, fold] for name, values in by_view.items()}
+    found = {}
+    for name, values in raw.items():
+        by_fold = values.reshape(len(rows), -1, folds, members // folds, values.shape[-1])
+        found[name] = by_fold[rows, :, fold].reshape(len(rows), -1, values.shape[-1])
+    return found
 
 
 def embed(bundle: Bundle, table: Table) -> NDArray[np.float32]:

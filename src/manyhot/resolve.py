@@ -15,12 +15,12 @@ from manyhot.errors import UserError
 from manyhot.machine import cpu_flags, half_of_memory, num_cores, tenth_of_disk
 from manyhot.schema import Schema
 
-MAX_SETS, ROWS_PER_SET = 256, 20  # where tags are still answered by whole sets
+MAX_SETS, ROWS_PER_SET = 256, 4  # where tags are still answered by whole sets
 # By effort: how many members a network has, and for how many rows this is worth its time.
 FOLDED_TABLES = {"balanced": (5, 200, 2_000), "best": (10, 50, 5_000)}
 FOLDED_PICTURES = {"best": (5, 500, 100_000)}
 MAX_VIEWS = 5
-FROM_NOTHING = ("mlp", "cnn", "mnist-mlp", "mnist-cnn")  # our own
+FROM_NOTHING = ("mlp", "tabm", "cnn", "mnist-mlp", "mnist-cnn")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
     "resnet50": "of middling size, for a graphics card",
     "mobilenetv2_100": "small, for a processor",
@@ -84,6 +84,8 @@ def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -
         "first_size": min(config.first_size, config.size) if grows else 0,
         "precision": "bfloat16" if dense and fast_halves else "float32",
         "channels_last": schema.is_image and "mlp" not in name,
+        "members": 16 if name == "tabm" else 1,
+        "piecewise": name == "tabm",
     }
     return replace(config, **{key: value for key, value in found.items() if key not in chosen})
 

@@ -20,12 +20,16 @@ from manyhot.errors import UserError, listed
 from manyhot.schema import Input, Schema
 from manyhot.targets import Cells
 
+PIECES = 16  # of a number's range
 MAX_CATEGORIES = 255  # the most frequent ones; the rest share the unknown bucket
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One column: a number with its centre and scale, or a category with its known classes."""
+    """One column: a number with its centre and scale, or a category with its known classes.
+
+    `edges` part the scaled values of a number into pieces of equally many training rows.
+    """
 
     name: str
     kind: str
@@ -33,6 +37,7 @@ class Feature:
     scale: float = 1.0
     classes: tuple[str, ...] = ()
     has_missing: bool = False
+    edges: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,10 @@ class TableInputs:
         """Read what `to_json` gave. Raises KeyError or TypeError when it is something else."""
         if not data["features"]:
             raise KeyError("features")
-        features = (Feature(**{**f, "classes": tuple(f["classes"])}) for f in data["features"])
+        features = (
+            Feature(**{**f, "classes": tuple(f["classes"]), "edges": tuple(f["edges"])})
+            for f in data["features"]
+        )
         return cls(tuple(features), tuple(data["missing"]))
 
 
@@ -103,7 +111,11 @@ def _fit(table: Table, column: Input, missing: Sequence[str]) -> Feature:
     # The interquartile range withstands outliers; where half of the values are equal it is nothing.
     scale = (three - quarter) / 1.349 or float(there.std()) or 1.0
     missing_here = bool(np.isnan(values).any())
-    return Feature(column.name, "number", float(middle), float(scale), has_missing=missing_here)
+    scaled = _squash((there - middle) / scale).astype(np.float32)
+    edges = np.unique(np.quantile(scaled, np.linspace(0, 1, PIECES + 1), method="nearest").round(4))
+    return Feature(
+        column.name, "number", float(middle), float(scale), (), missing_here, tuple(map(float, edges))
+    )
 
 
 def _squash(z: NDArray[np.float64]) -> NDArray[np.float64]:

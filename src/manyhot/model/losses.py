@@ -37,7 +37,7 @@ def loss(
 
     Shape:
         logits: float (N, W). y: int64 as `targets.encode` gives it, −1 for unknown. out: ().
-        For M members logits are (N, M, W) and y has M after N too.
+        For M members logits are (N, M, W), and y has a number after N that divides M: labels for each fold.
 
     Source: label smoothing after Szegedy et al. 2015, section 7.
 
@@ -62,7 +62,8 @@ def _summed(
 
     `own` (N,) is how much each row counts.
     """
-    if logits.ndim == 3:  # each member has labels of its own
+    if logits.ndim == 3:  # the members of each fold have labels of their own
+        y = y.repeat_interleave(logits.shape[1] // y.shape[1], dim=1)
         own = None if own is None else own.repeat_interleave(logits.shape[1])
         logits, y = logits.flatten(0, 1), y.flatten(0, 1)
     if target.sets:

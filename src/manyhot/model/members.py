@@ -43,5 +43,6 @@ class SideBySide(nn.Module):
         self.networks = nn.ModuleList(networks)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return float (N, M, O) where each network gives (N, O)."""
-        return torch.stack([network(x) for network in self.networks], dim=1)
+        """Return float (N, M, O) where each network gives (N, O), or has members of its own."""
+        each = [network(x) for network in self.networks]
+        return torch.cat(each, dim=1) if each[0].ndim == 3 else torch.stack(each, dim=1)

@@ -22,7 +22,7 @@ from manyhot.model.backbones.base import Backbone
 from manyhot.model.members import linear
 from manyhot.model.stems import build_stem
 from manyhot.schema import Target
-from manyhot.targets import num_outputs
+from manyhot.targets import num_outputs, set_table
 
 
 class Model(nn.Module):
@@ -41,9 +41,7 @@ class Model(nn.Module):
         self.stem = stem
         self.backbone = backbone
         self.names = [target.name for target in targets]
-        self.heads = nn.ModuleList(
-            linear(backbone.members, backbone.num_features, num_outputs(target)) for target in targets
-        )
+        self.heads = nn.ModuleList(head(target, backbone) for target in targets)
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the features that all heads read, those of members one after the other; float (N, F)."""
@@ -83,6 +81,35 @@ class Model(nn.Module):
         return {name: head(features) for name, head in zip(self.names, self.heads, strict=True)}
 
 
+class SetHead(nn.Module):
+    """Logits of whole sets of tags: what each of its tags adds, and what is the set's own.
+
+    Weights shared by all sets that have a tag let rare sets learn from frequent ones; the set's own part
+    says how far its tags come together more, or less, than each alone.
+    """
+
+    table: Tensor
+
+    def __init__(self, target: Target, backbone: Backbone) -> None:
+        super().__init__()
+        table = torch.from_numpy(set_table(target)).float()
+        self.register_buffer("table", table.T.contiguous(), persistent=False)
+        self.tags = linear(backbone.members, backbone.num_features, len(target.classes))
+        self.sets = linear(backbone.members, backbone.num_features, len(target.sets))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return float (N, K), or (N, M, K) of members."""
+        logits: Tensor = self.tags(features) @ self.table.to(features.dtype) + self.sets(features)
+        return logits
+
+
+def head(target: Target, backbone: Backbone) -> nn.Module:
+    """Return the last layer of a target."""
+    if target.sets:
+        return SetHead(target, backbone)
+    return linear(backbone.members, backbone.num_features, num_outputs(target))
+
+
 def shifted(x: Tensor, views: int) -> list[Tensor]:
     """Return pictures as they are and moved by a pixel to the left, right, top and bottom; up to 5 views.
 
@@ -102,7 +129,7 @@ def build(inputs: Inputs, targets: Sequence[Target], config: FitConfig) -> Model
         UserError: the backbone is unknown or does not fit the inputs.
     """
     torch.manual_seed(config.seed)
-    stem = build_stem(inputs)
+    stem = build_stem(inputs, config.piecewise)
     mirrored = config.augment in ("crop", "photo")
     model = Model(stem, build_backbone(stem.shape, config), targets, config.views, mirrored)
     if config.channels_last:

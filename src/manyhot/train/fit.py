@@ -60,6 +60,7 @@ class Validation:
     x: X
     y: Mapping[str, IntArray]
     fold: NDArray[np.int8] | None = None
+    folds: int = 1
 
     def judge(self, model: Model, targets: tuple[Target, ...]) -> dict[str, Any]:
         """Return the scores of these rows, as `evaluate --json` has them, each picture seen once.
@@ -70,7 +71,7 @@ class Validation:
             RunError: a probability is not finite, so that the weights are spoilt.
         """
         probabilities = from_logits(
-            targets, of_fold(logits(model, self.x), self.fold, model.backbone.members)
+            targets, of_fold(logits(model, self.x), self.fold, self.folds, model.backbone.members)
         )
         for name, values in probabilities.items():
             if not np.isfinite(values).all():
@@ -232,7 +233,7 @@ def _class_weights(loader: Loader, targets: tuple[Target, ...], config: FitConfi
     if config.class_weight == "none":
         return {}
     y = {t.name: loader.y[t.name].cpu().numpy() for t in targets}
-    if config.folds > 1:  # of what all members know
+    if max(config.folds, config.members) > 1:  # of what all members know
         y = {name: values.reshape(-1, *values.shape[2:]) for name, values in y.items()}
     return {t.name: torch.from_numpy(losses.class_weights(t, y[t.name])).to(loader.device) for t in targets}
 

@@ -74,13 +74,13 @@ class Prepared:
         return None if self.fold is None else self.fold[rows]
 
     def lessons(self, rows: NDArray[np.intp]) -> dict[str, IntArray]:
-        """Return the labels that some rows teach: those of each member, after N, where there are folds.
+        """Return the labels that some rows teach: those of each fold, after N, where a network has members.
 
         A member knows nothing of the rows of its own fold.
         """
         y = self.labels(rows)
         if self.fold is None:
-            return y
+            return {name: v[:, None] for name, v in y.items()} if self.config.members > 1 else y
         members = np.arange(self.config.folds)
         own = self.fold[rows, None] == members
         return {

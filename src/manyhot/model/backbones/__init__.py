@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from manyhot.config import FitConfig
-from manyhot.errors import UserError, suggest
-from manyhot.model.backbones import cnn, mlp, timm, weights
+from manyhot.errors import UserError, listed, suggest
+from manyhot.model.backbones import cnn, mlp, tabm, timm, weights
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.members import SideBySide
 
@@ -20,12 +20,14 @@ Shape = tuple[int, ...]  # (D,) for features, (C, H, W) for pictures
 # The two named mnist-* are the networks that people write for MNIST by hand, for comparing like with like.
 BUILDERS: dict[str, Callable[[Shape, FitConfig], Backbone]] = {
     "mlp": mlp.mlp,
+    "tabm": tabm.tabm,
     "cnn": cnn.cnn,
     "mnist-mlp": mlp.mnist_mlp,
     "mnist-cnn": cnn.mnist_cnn,
 }
 
 
+FOR_TABLES = ("mlp", "tabm")
 MEMBERED = ("mlp",)  # that hold all members' weights in layers of their own
 
 
@@ -52,15 +54,19 @@ def build_backbone(shape: Shape, config: FitConfig) -> Backbone:
     if config.folds == 1 or config.backbone in MEMBERED:
         return _one(shape, config)
     networks = [_one(shape, config) for _ in range(config.folds)]
-    return Backbone(SideBySide(networks), networks[0].num_features, config.folds)
+    members = config.folds * networks[0].members
+    return Backbone(SideBySide(networks), networks[0].num_features, members)
 
 
 def _one(shape: Shape, config: FitConfig) -> Backbone:
     name = config.backbone
     if name not in BUILDERS and len(shape) == 1:
-        raise UserError(f"backbone '{name}' is not one for tables{suggest(name, ['mlp'])}; there is 'mlp'.")
+        hint = f"{suggest(name, FOR_TABLES)}; there are {listed(FOR_TABLES)}"
+        raise UserError(f"backbone '{name}' is not one for tables{hint}.")
     if name in ("cnn", "mnist-cnn") and len(shape) == 1:
         raise UserError(f"backbone '{name}' takes pictures, and these are features; use 'mlp'.")
+    if name == "tabm" and (len(shape) == 3 or config.members < 2):
+        raise UserError("backbone 'tabm' is for tables, and has members=2 at least.")
     if name in BUILDERS and config.weights not in ("auto", "none"):
         raise UserError(
             f"--weights {config.weights}: '{name}' starts from nothing; weights are for timm's names."

@@ -25,7 +25,8 @@ from manyhot.schema import Schema, Target
 from manyhot.targets import decide, decode, marginals
 
 BATCH = 512  # rows at a time; more gain nothing on a processor
-BATCH_VALUES = 32 << 20  # numbers in a batch of large pictures, so that memory stays bounded
+# Numbers in a batch of large pictures: on a processor, layers that do not fit its cache take thrice the time.
+BATCH_VALUES, BATCH_VALUES_CPU = 32 << 20, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,9 @@ def _batched(
     model: Model, x: X, forward: Callable[[torch.Tensor], dict[str, torch.Tensor]]
 ) -> list[dict[str, NDArray[np.float32]]]:
     model.eval()
-    rows = max(1, min(BATCH, BATCH_VALUES // max(1, int(np.prod(x.shape[1:])))))
     device = next(model.parameters()).device
+    values = BATCH_VALUES_CPU if device.type == "cpu" else BATCH_VALUES
+    rows = max(1, min(BATCH, values // max(1, int(np.prod(x.shape[1:])))))
     pieces = []
     with torch.inference_mode():
         for batch in in_order(x, rows, device) if len(x) else [torch.from_numpy(np.asarray(x)).to(device)]:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 from race import data, machine
-from tabular import draw
+from tabular import columns, draw, with_tags
 
 SCORES = {  # score → (the objective that ours serves for it, 1 where more is better)
     "exact match": ("exact_match", 1),
@@ -103,16 +103,8 @@ def ours(split: Split, seed: int, effort: str) -> Answers:
     from manyhot.train.calibrate import fit_thresholds
 
     start = time.perf_counter()
-    names = [f"x{i}" for i in range(split.x.shape[1])]
-    tags = tuple(f"t{i}" for i in range(split.y.shape[1]))
-    rows = dict(zip(names, split.x.T, strict=True)) | dict(zip(tags, split.y.T, strict=True))
-    schema = manyhot.Schema(
-        tuple(manyhot.Input(name, "number") for name in names),
-        (manyhot.Target("tags", "multilabel", tags, tags),),
-    )
-    fitted = manyhot.fit(manyhot.read(rows), schema, effort=effort, seed=seed)
-    test = manyhot.read(dict(zip(names, split.x_test.T, strict=True)))
-    probabilities = predict.predict(fitted.bundle, test).probabilities["tags"]
+    fitted = manyhot.fit(*with_tags(split.x, split.y), effort=effort, seed=seed)
+    probabilities = predict.predict(fitted.bundle, columns(split.x_test)).probabilities["tags"]
     judged = fitted.run.judged
     answers = {}
     for objective in {objective for objective, _ in SCORES.values()}:

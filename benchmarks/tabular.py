@@ -67,15 +67,26 @@ def who_knows(x: np.ndarray, of_class: np.ndarray, of_word: np.ndarray) -> np.nd
 def ours(x, y, x_test, effort="balanced") -> np.ndarray:
     import manyhot
 
-    names = [f"x{i}" for i in range(x.shape[1])]
-    tags = tuple(f"t{i}" for i in range(CLASSES))
-    rows = {**dict(zip(names, x.T, strict=True)), **dict(zip(tags, y.T, strict=True))}
-    schema = manyhot.Schema(
-        tuple(manyhot.Input(name, "number") for name in names),
-        (manyhot.Target("tags", "multilabel", tags, tags),),
-    )
-    fitted = manyhot.fit(manyhot.read(rows), schema, objective="exact_match", effort=effort)
-    return fitted.decide(manyhot.read(dict(zip(names, x_test.T, strict=True))))["tags"]
+    fitted = manyhot.fit(*with_tags(x, y), objective="exact_match", effort=effort)
+    return fitted.decide(columns(x_test))["tags"]
+
+
+def columns(x: np.ndarray):
+    """Return rows of numbers (N, D) as a table."""
+    import manyhot
+
+    return manyhot.read({f"x{i}": values for i, values in enumerate(x.T)})
+
+
+def with_tags(x: np.ndarray, y: np.ndarray):
+    """Return rows of numbers and of tags (N, C) as a table, and the schema with the one target `tags`."""
+    import manyhot
+
+    tags = {f"t{i}": values for i, values in enumerate(y.T)}
+    table = columns(x)
+    inputs = tuple(manyhot.Input(name, "number") for name in table.names)
+    target = manyhot.Target("tags", "multilabel", tuple(tags), tuple(tags))
+    return table.with_columns(tags), manyhot.Schema(inputs, (target,))
 
 
 def powerset(model):

@@ -26,6 +26,7 @@ PHOTO_BACKBONES = {  # the defaults, and why each is one
     "mobilenetv2_100": "small, for a processor",
     "mobilenetv3_small_100": "very small, for more than 100,000 photos on a processor",
 }
+PHOTO_SIDES = {"fast": 112, "balanced": 144, "best": 160}  # pixels
 CONVOLUTIONAL = ("mobilenet", "resnet", "efficientnet", "convnext", "regnet", "vgg")  # take any size
 SMALL_IMAGE = 64  # pixels; up to here images keep their size and have networks of their own
 
@@ -160,12 +161,12 @@ def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any]) -> FitCon
         warmup=0.1,
         rest=0.02 if pretrained else 0.0,
         augment="crop",
-        mixing={"fast": 0.0, "balanced": 0.0, "best": 0.2}[effort],
-        erasing={"fast": 0.0, "balanced": 0.0, "best": 0.1}[effort],
+        mixing=0.2 if effort == "best" else 0.0,
+        erasing=0.1 if effort == "best" else 0.0,
         views=2,
         label_smoothing=0.05,
-        size={"fast": 112, "balanced": 144, "best": 160}[effort],
-        first_size={"fast": 80, "balanced": 96, "best": 96}[effort],
+        size=PHOTO_SIDES[effort],
+        first_size=80 if effort == "fast" else 96,
     )
 
 
@@ -180,7 +181,7 @@ def _for_features(base: FitConfig, rows: int) -> FitConfig:
         learning_rate=3e-3,
         weight_decay=0.5,
         dropout=0.2,
-        size={"fast": 112, "balanced": 144, "best": 160}[base.effort],
+        size=PHOTO_SIDES[base.effort],
         patience={"fast": 3, "balanced": 8, "best": 25}[base.effort],
         views=2,
         augment="crop",  # which the heads do not see; photos are judged mirrored too
@@ -205,7 +206,7 @@ def _for_tables(base: FitConfig, rows: int) -> FitConfig:
         base,
         backbone="mlp",
         batch_size=batch,
-        epochs=_epochs(steps, rows, batch, at_most={"fast": 30, "balanced": 60, "best": 60}[base.effort]),
+        epochs=_epochs(steps, rows, batch, at_most=30 if base.effort == "fast" else 60),
         learning_rate=2e-3,
         weight_decay=2.0,
         dropout=0.1,

@@ -111,8 +111,8 @@ def _fit(table: Table, column: Input, missing: Sequence[str]) -> Feature:
     # The interquartile range withstands outliers; where half of the values are equal it is nothing.
     scale = (three - quarter) / 1.349 or float(there.std()) or 1.0
     missing_here = bool(np.isnan(values).any())
-    scaled = _squash((there - middle) / scale).astype(np.float32)
-    edges = np.unique(np.quantile(scaled, np.linspace(0, 1, PIECES + 1), method="nearest").round(4))
+    cuts = np.quantile(there, np.linspace(0, 1, PIECES + 1), method="nearest")
+    edges = np.unique(_squash((cuts - middle) / scale).round(4))
     return Feature(
         column.name, "number", float(middle), float(scale), (), missing_here, tuple(map(float, edges))
     )

@@ -19,6 +19,7 @@ from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.bundle import Bundle
 from manyhot.config import FitConfig
+from manyhot.data import pieces
 from manyhot.data import split as splits
 from manyhot.data.augment import Augmentation
 from manyhot.data.infer import infer, split_of
@@ -107,6 +108,39 @@ class Classifier:
         """Return the rows with answers and probabilities beside them, as `manyhot predict` writes them."""
         table = _table(data)
         return predict.answers(self.schema, table, predict.predict(self.bundle, table, progress))
+
+    def answer_file(
+        self,
+        source: str | Path,
+        out: str | Path,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> int:
+        """Answer a Parquet file of features into another, a piece at a time; return how many rows it has.
+
+        Memory does not grow with the file. What is answered stays in a folder beside `out` until all is,
+        so that after a stop `resume` goes on there; where `out` exists, it has nothing left to do.
+
+        Raises:
+            UserError: `source` is no Parquet file, a column is missing or of the wrong type, the model
+                reads pictures, or `out` exists and neither `resume` nor `overwrite` is given.
+        """
+        source, out = Path(source), Path(out)
+        if self.schema.is_image:
+            raise UserError(f"{source}: the model reads pictures, which are not answered in pieces.")
+        rows = pieces.num_rows(source)
+        if out.exists() and resume:
+            return rows
+        files.check_out(out, overwrite)
+        parts = pieces.Parts(out, pieces.key_of(source, self.bundle.fingerprint()), resume)
+        for table in pieces.pieces(source, skip=parts.count):
+            parts.add(self.answers(table))
+            if progress is not None:
+                progress(min(parts.count * pieces.ROWS, rows), rows)
+        parts.join()
+        return rows
 
     def evaluate(
         self, data: object, split: str | None = None, unknown_class: str = "wrong"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
@@ -148,11 +149,11 @@ def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
     for target in schema.targets:
         values = predicted.probabilities[target.name]
         texts = decode(target, decide(target, values))
-        added[target.name] = [text if text else None for text in texts]
+        added[target.name] = pa.array([text if text else None for text in texts], pa.string())
         chances = marginals(target, values)
         for number, name in enumerate(target.classes):
             column = chances[:, number].astype(np.float64).round(6)
-            added[f"{target.name}.{name}"] = [None if np.isnan(v) else float(v) for v in column]
+            added[f"{target.name}.{name}"] = pa.array(column, from_pandas=True)  # NaN becomes an empty cell
     if predicted.unreadable:
         added["error"] = [predicted.unreadable.get(index) for index in range(len(table))]
     clashing = sorted(set(columns) & set(added))

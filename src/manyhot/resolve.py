@@ -55,7 +55,8 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
         base = replace(base, size=0 if small else base.size)
     else:
         base = _for_tables(base, rows)
-    base = replace(base, validation=0.2 if rows < 2_000 else 0.1 if rows < 20_000 else 0.05)
+    few = 10_000 if base.effort == "best" else 20_000  # rows of which a twentieth does not say enough
+    base = replace(base, validation=0.2 if rows < 2_000 else 0.1 if rows < few else 0.05)
     if chosen.get("backbone", base.backbone) == base.backbone and "validation" not in chosen:
         base = replace(base, folds=_folds(base, rows))
     for target in chosen.get("target_weights", {}):
@@ -99,6 +100,11 @@ def _check(config: FitConfig, schema: Schema) -> None:
         )
     if config.views > (MAX_VIEWS if schema.is_image else 1):
         raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")
+    if (config.members > 1) != (config.backbone == "tabm"):
+        raise UserError(
+            f"members={config.members} with backbone '{config.backbone}': 'tabm' has 2 at least, others 1; "
+            "the members of others are folds."
+        )
     monitored, slash, _ = config.monitor.partition("/")
     if slash:
         schema.target(monitored)
@@ -155,7 +161,7 @@ def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any]) -> FitCon
         base,
         backbone=_photo_backbone(rows, base.device),
         batch_size=_power_of_two(rows / 50, 16, 64 if rows >= 20_000 else 32),
-        epochs={"fast": 4, "balanced": 12, "best": 34}[effort] * (1 if pretrained else 2),
+        epochs={"fast": 4, "balanced": 12, "best": 40}[effort] * (1 if pretrained else 2),
         learning_rate=8e-4 if pretrained else 2e-3,
         weight_decay=0.05,
         warmup=0.1,

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from manyhot.errors import UserError, listed, suggest
 
 Kind = Literal["binary", "multiclass", "multilabel"]
-InputKind = Literal["image", "number", "category"]
+InputKind = Literal["image", "number", "category", "date"]
 
 OBJECTIVES = ("hamming", "exact_match", "micro_f1", "macro_f1")
 PARAMETRIC_OBJECTIVES = ("precision", "recall")

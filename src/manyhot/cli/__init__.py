@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(error, 1, args.debug)
     except (KeyboardInterrupt, Terminated) as stop:
         status = 130 if isinstance(stop, KeyboardInterrupt) else 143
-        if args.command == "fit":
+        if commands.resumes(args):
             again = [word for word in words if word not in ("--resume", "--overwrite")]
             print(f"\nstopped; go on with: manyhot {shlex.join([*again, '--resume'])}", file=sys.stderr)
         else:

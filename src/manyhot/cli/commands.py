@@ -150,8 +150,18 @@ def predict(args: argparse.Namespace) -> None:
 
     if args.out:
         check_ending(Path(args.out))
-        files.check_out(Path(args.out), args.overwrite)
+        files.check_out(Path(args.out), args.overwrite or args.resume)
+    in_pieces = _in_pieces(args)
+    if args.resume and not in_pieces:
+        raise UserError("--resume is for one Parquet file answered into another, without --labels and --map.")
     classifier = load(args.model)
+    if in_pieces and not classifier.schema.is_image:
+        told = show.reading_bar(args.json, "answered")
+        done = classifier.answer_file(
+            args.inputs[0], args.out, resume=args.resume, overwrite=args.overwrite, progress=told
+        )
+        _say_written(args, done)
+        return
     answers = classifier.answers(_inputs(args, classifier.schema), show.reading_bar(args.json))
     if _are_pictures(args.inputs):
         answers = answers.with_columns({"image": args.inputs})  # as they were typed
@@ -160,16 +170,32 @@ def predict(args: argparse.Namespace) -> None:
         show.say(f"{len(wrong)} of {len(answers)} rows cannot be read and are left empty; see column 'error'")
     if args.out:
         write(answers, Path(args.out))
-        if args.json:
-            show.document({"rows": len(answers), "out": args.out})
-        else:
-            show.say(f"wrote {len(answers):,} rows to {args.out}")
+        _say_written(args, len(answers))
     elif args.json:
         columns = {name: column.to_pylist() for name, column in answers.columns.items()}
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         show.document({"rows": rows})
     else:
         write_to(answers, sys.stdout.buffer)
+
+
+def resumes(args: argparse.Namespace) -> bool:
+    """Tell whether a command goes on with --resume where it was stopped."""
+    return args.command == "fit" or (args.command == "predict" and _in_pieces(args))
+
+
+def _in_pieces(args: argparse.Namespace) -> bool:
+    """Tell whether one file is answered into another without ever being held whole."""
+    alone = len(args.inputs) == 1 and not (args.labels or args.map)
+    names = [Path(args.inputs[0]), Path(args.out or "")]
+    return alone and all(name.suffix.lower() == ".parquet" for name in names) and names[0].is_file()
+
+
+def _say_written(args: argparse.Namespace, rows: int) -> None:
+    if args.json:
+        show.document({"rows": rows, "out": args.out})
+    else:
+        show.say(f"wrote {rows:,} rows to {args.out}")
 
 
 def report(args: argparse.Namespace) -> None:

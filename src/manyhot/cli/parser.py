@@ -120,7 +120,7 @@ def _labelling(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN=KIND",
         action="append",
         default=[],
-        help="read a column as binary, multiclass, multilabel, number, category, image or ignore",
+        help="read a column as binary, multiclass, multilabel, number, category, date, image or ignore",
     )
     add("--schema", metavar="FILE", help="all of this from a file that `inspect --write-schema` wrote")
 
@@ -204,6 +204,9 @@ def _predict(commands: Commands) -> None:
         "--out", metavar="FILE", help="a .csv, .tsv, .jsonl or .parquet file (default: print CSV)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where it was stopped (from Parquet to Parquet)"
+    )
 
 
 def _report(commands: Commands) -> None:

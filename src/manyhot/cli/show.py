@@ -185,16 +185,21 @@ class Training:
         self.bar.console.print(text, highlight=False, soft_wrap=True)
 
 
-def reading_bar(quiet: bool = False) -> Callable[[int, int], None]:
-    """Return a function that tells on standard error how many rows have been read, now and then."""
+def reading_bar(quiet: bool = False, verb: str = "read") -> Callable[[int, int], None]:
+    """Return a function that tells on standard error how many rows are done, now and then.
+
+    On a terminal that is one line that changes, elsewhere one for each tenth of many rows.
+    """
     state = {"told": 0}
+    live = sys.stderr.isatty()
 
     def told(done: int, rows: int) -> None:
-        if not quiet and sys.stderr.isatty() and (done == rows or done - state["told"] >= 100):
-            state["told"] = done
-            print(
-                f"\rread {done:,} of {rows:,}", end="\n" if done == rows else "", file=sys.stderr, flush=True
-            )
+        step = 100 if live else max(10_000, rows // 10)
+        if quiet or not (done - state["told"] >= step or (live and done == rows)):
+            return
+        state["told"] = done
+        ends = ("\r", "\n" if done == rows else "") if live else ("", "\n")
+        print(f"{ends[0]}{verb} {done:,} of {rows:,}", end=ends[1], file=sys.stderr, flush=True)
 
     return told
 

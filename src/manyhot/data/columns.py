@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from manyhot.data import dates
 from manyhot.data.folder import is_image_name
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
@@ -29,6 +30,7 @@ ROW = "row"
 SAMPLE = 200  # cells looked at before all of them are
 MOSTLY_UNIQUE = 0.5  # share of rows above which a text column is taken for names or free text
 MANY = 50  # distinct texts up to which a column is a category whatever their share
+SLASHED = r"\d{1,2}/\d{1,2}/\d{4}.*"  # dates in which month and day cannot be told apart
 INDEX_NAMES = frozenset({"id", "idx", "index", "row_id", "rowid", "sample_id", "unnamed: 0"})
 
 
@@ -96,11 +98,16 @@ def image_columns(table: Table, exclude: Collection[str] = ()) -> list[str]:
 
 
 def feature_kind(table: Table, name: str, missing: Sequence[str] = ()) -> InputKind:
-    """Return "number" when every cell that is not empty is one, else "category"."""
+    """Return "number" or "date" when every cell that is not empty is one, else "category"."""
     kind = table.column(name).type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "number"
-    return "number" if is_text(kind) and _all_numbers(_filled(table, name, missing)) else "category"
+    if not is_text(kind):
+        return "category"
+    filled = _filled(table, name, missing)
+    if _all_numbers(filled):
+        return "number"
+    return "date" if _all_dates(filled) else "category"
 
 
 def why_left_out(table: Table, name: str, missing: Sequence[str] = ()) -> str:
@@ -116,14 +123,31 @@ def why_left_out(table: Table, name: str, missing: Sequence[str] = ()) -> str:
         return f"all its cells are '{first.as_py()}'"
     if is_index(table, name):
         return "it numbers the rows"
-    if feature_kind(table, name, missing) == "number":
+    if feature_kind(table, name, missing) != "category":
         return ""
     distinct = pc.count_distinct(filled).as_py()
     if distinct > max(MOSTLY_UNIQUE * len(table), MANY):
         words = words_among_numbers(table, name, missing)
         hint = f"; all but {listed(words)} are numbers, see --missing" if words else ""
+        if re.fullmatch(SLASHED, str(first.as_py())):
+            hint = "; if these are dates, write them as 2024-01-31"
         return f"it has {distinct} different texts in {len(table)} rows{hint}"
     return ""
+
+
+def repeated(table: Table, names: Sequence[str]) -> dict[str, str]:
+    """Return the columns among `names` whose cells are all those of an earlier one, with that one's name."""
+    first: dict[object, list[str]] = {}
+    found: dict[str, str] = {}
+    for name in names:
+        column = table.column(name)
+        alike = first.setdefault((str(column.type), str(column.slice(0, SAMPLE).to_pylist())), [])
+        twin = next((other for other in alike if table.column(other).equals(column)), None)
+        if twin is None:
+            alike.append(name)
+        else:
+            found[name] = twin
+    return found
 
 
 def is_index(table: Table, name: str) -> bool:
@@ -170,6 +194,14 @@ def _all_numbers(texts: pa.ChunkedArray) -> bool:
     except pa.ArrowInvalid:
         return all(is_number(text) for text in pc.unique(texts).to_pylist())
     return True
+
+
+def _all_dates(texts: pa.ChunkedArray) -> bool:
+    """Tell whether every text is a date."""
+    sample = texts.slice(0, SAMPLE).to_pylist()
+    if not sample or any(dates.day(text) is None for text in sample):
+        return False
+    return all(dates.day(text) is not None for text in pc.unique(texts).to_pylist())
 
 
 def is_number(text: str) -> bool:

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from manyhot.data import dates
 from manyhot.data.columns import (
     ROW,
     feature_kind,
     image_columns,
+    repeated,
     split_column,
     split_of,
     why_left_out,
@@ -123,6 +125,10 @@ def _describe_input(table: Table, schema: Schema, column: Input) -> dict[str, An
         summary["max"] = float(real.max()) if len(real) else None
         return summary
     cells = table.cells(column.name, schema.missing)
+    if column.kind == "date":
+        since = dates.days(cells)
+        texts = [str(cells.values[cells.codes[pick(since)]]) for pick in (np.nanargmin, np.nanargmax)]
+        return summary | {"missing": int(np.isnan(since).sum()), "first": texts[0], "last": texts[1]}
     counts = np.bincount(cells.codes[cells.codes >= 0], minlength=len(cells.values))
     summary["missing"] = int((cells.codes < 0).sum())
     summary["distinct"] = len(cells.values)
@@ -232,8 +238,11 @@ def _left_out(table: Table, schema: Schema) -> Iterable[str]:
         if words:
             rest_is = f"all but {listed(words)} are numbers, see --missing"
             yield f"column '{column.name}' is read as categories: {rest_is}"
+    twins = repeated(table, [*(column.name for column in schema.inputs), *rest])
     for name in rest:
         reason = why_left_out(table, name, schema.missing)
+        if not reason and name in twins:
+            reason = f"it repeats column '{twins[name]}'"
         yield f"column '{name}' is left out: {reason}" if reason else f"column '{name}' is not used"
 
 

@@ -1,4 +1,4 @@
-"""Columns of numbers and categories into one float array, by rules fitted on training rows.
+"""Columns of numbers, categories and dates into one float array, by rules fitted on training rows.
 
 `classifier.fit` fits TableInputs; training, `evaluate`, `predict` and the server call `transform`.
 
@@ -9,15 +9,16 @@ its code, 0 for a missing, rare or never-seen one. The model's first layer takes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from manyhot.data import dates
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
-from manyhot.schema import Input, Schema
+from manyhot.schema import Schema
 from manyhot.targets import Cells
 
 PIECES = 16  # of a number's range
@@ -26,7 +27,9 @@ MAX_CATEGORIES = 255  # the most frequent ones; the rest share the unknown bucke
 
 @dataclass(frozen=True)
 class Feature:
-    """One column: a number with its centre and scale, or a category with its known classes.
+    """One number with its centre and scale, or one category with its known classes.
+
+    Of a date, `part` says which of its parts the number is; see `dates.part`.
 
     `edges` part the scaled values of a number into pieces of equally many training rows.
     """
@@ -38,6 +41,13 @@ class Feature:
     classes: tuple[str, ...] = ()
     has_missing: bool = False
     edges: tuple[float, ...] = ()
+    part: str = ""
+
+    def numbers(self, table: Table, missing: Sequence[str]) -> NDArray[np.float64]:
+        """Return the numbers of every row, as the table has them, NaN for empty cells; float64 (N,)."""
+        if self.part:
+            return dates.part(dates.days(table.cells(self.name, missing)), self.part)
+        return table.numbers(self.name, missing)
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class TableInputs:
         Raises:
             UserError: a feature's column is missing, or holds text where numbers were.
         """
-        absent = [feature.name for feature in self.features if feature.name not in table.columns]
+        absent = [name for name in {f.name: None for f in self.features} if name not in table.columns]
         if absent:
             raise UserError(
                 f"{table.source}: lacks {listed(absent)}, which the model was trained with; "
@@ -68,7 +78,7 @@ class TableInputs:
         x = np.empty((len(table), len(self.features)), dtype=np.float32)
         for column, feature in enumerate(self.features):
             if feature.kind == "number":
-                values = table.numbers(feature.name, self.missing)
+                values = feature.numbers(table, self.missing)
                 x[:, column] = _squash((values - feature.center) / feature.scale)
             else:
                 x[:, column] = _codes(feature.classes, table.cells(feature.name, self.missing))
@@ -93,28 +103,47 @@ class TableInputs:
 def table_inputs(schema: Schema, table: Table, rows: NDArray[np.intp]) -> TableInputs:
     """Fit the features on the training rows (positions) of a table."""
     train = table.take(rows)
-    return TableInputs(tuple(_fit(train, column, schema.missing) for column in schema.inputs), schema.missing)
+    features: list[Feature] = []
+    for column in schema.inputs:
+        match column.kind:
+            case "category":
+                features.append(_category(train, column.name, schema.missing))
+            case "date":
+                parts = [
+                    _number(train, Feature(column.name, "number", part=p), schema.missing)
+                    for p in dates.PARTS
+                ]
+                features += [f for f in parts if f.part == "days" or len(f.edges) > 1]
+            case _:
+                features.append(_number(train, Feature(column.name, "number"), schema.missing))
+    return TableInputs(tuple(features), schema.missing)
 
 
-def _fit(table: Table, column: Input, missing: Sequence[str]) -> Feature:
-    if column.kind == "category":
-        cells = table.cells(column.name, missing)
-        counts = np.bincount(cells.codes[cells.codes >= 0], minlength=len(cells.values))
-        frequent = np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]
-        classes = sorted(_text(cells.values[code]) for code in frequent)
-        return Feature(column.name, "category", classes=tuple(classes))
-    values = table.numbers(column.name, missing)
+def _category(table: Table, name: str, missing: Sequence[str]) -> Feature:
+    cells = table.cells(name, missing)
+    counts = np.bincount(cells.codes[cells.codes >= 0], minlength=len(cells.values))
+    frequent = np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]
+    classes = sorted(_text(cells.values[code]) for code in frequent)
+    return Feature(name, "category", classes=tuple(classes))
+
+
+def _number(table: Table, feature: Feature, missing: Sequence[str]) -> Feature:
+    values = feature.numbers(table, missing)
     there = values[np.isfinite(values)]
     if len(there) == 0:
-        return Feature(column.name, "number", has_missing=True)
+        return replace(feature, has_missing=True)
     quarter, middle, three = np.quantile(there, [0.25, 0.5, 0.75])
     # The interquartile range withstands outliers; where half of the values are equal it is nothing.
     scale = (three - quarter) / 1.349 or float(there.std()) or 1.0
     missing_here = bool(np.isnan(values).any())
     cuts = np.quantile(there, np.linspace(0, 1, PIECES + 1), method="nearest")
     edges = np.unique(_squash((cuts - middle) / scale).round(4))
-    return Feature(
-        column.name, "number", float(middle), float(scale), (), missing_here, tuple(map(float, edges))
+    return replace(
+        feature,
+        center=float(middle),
+        scale=float(scale),
+        has_missing=missing_here,
+        edges=tuple(map(float, edges)),
     )
 
 

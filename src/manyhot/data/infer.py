@@ -17,6 +17,7 @@ from manyhot.data.columns import (
     image_columns,
     is_index,
     is_text,
+    repeated,
     split_column,
     split_of,
     why_left_out,
@@ -25,12 +26,13 @@ from manyhot.data.describe import describe, look, problems
 from manyhot.data.kinds import Tags, check_separator, target_of
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import UserError, listed, suggest
-from manyhot.schema import Input, Schema
+from manyhot.schema import Input, InputKind, Schema
 
 __all__ = ["describe", "infer", "look", "problems", "split_column", "split_of"]
 
 LIKELY = ("label", "labels", "target", "class", "class_name", "category", "tags", "y", "outcome")
-OVERRIDES = ("binary", "multiclass", "multilabel", "number", "category", "image", "ignore")
+FEATURES: dict[str, InputKind] = {"number": "number", "category": "category", "date": "date"}
+OVERRIDES = ("binary", "multiclass", "multilabel", "number", "category", "date", "image", "ignore")
 
 
 def infer(
@@ -106,7 +108,7 @@ def _inputs(
     taken = {*used, *ignore, *(name for name, kind in kinds.items() if kind == "ignore")}
     column = image or next((name for name, kind in kinds.items() if kind == "image"), None)
     if column is None:
-        others = {*taken, *(name for name, kind in kinds.items() if kind in ("number", "category"))}
+        others = {*taken, *(name for name, kind in kinds.items() if kind in FEATURES)}
         found = image_columns(table, others)
         if len(found) > 1:
             raise UserError(
@@ -122,15 +124,14 @@ def _inputs(
 
         return (Input(column, "image", measure(table, column)),)
     taken |= {split_column(table) or ROW, ROW}
-    features = []
-    for name in table.names:
-        kind = kinds.get(name)
-        if name in taken:
-            continue
-        if kind in ("number", "category"):
-            features.append(Input(name, "number" if kind == "number" else "category"))
-        elif not why_left_out(table, name, missing):
-            features.append(Input(name, feature_kind(table, name, missing)))
+    said: dict[str, InputKind] = {name: FEATURES[kind] for name, kind in kinds.items() if kind in FEATURES}
+    usable = [n for n in table.names if n not in taken and (n in said or not why_left_out(table, n, missing))]
+    twins = repeated(table, [name for name in usable if name not in said])
+    features = [
+        Input(name, said.get(name) or feature_kind(table, name, missing))
+        for name in usable
+        if name not in twins
+    ]
     if not features:
         raise UserError(
             f"{table.source}: no column is left to predict {listed(used)} from. {_reasons(table, taken)}"

@@ -6,7 +6,8 @@ ending, or from what a folder holds; each kind is read by a module of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,14 +66,25 @@ def read_parquet(path: Path, root: Path | None = None) -> Table:
     Raises:
         UserError: the file is no Parquet file, has no rows, or has two columns of the same name.
     """
+    with open_parquet(path) as file:
+        return from_arrow(file.read(), path, root)
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file, of which no more is read than is asked for. Raises UserError as `read_parquet`."""
     try:
-        with path.open("rb") as file:
-            data = pq.read_table(file)
+        with path.open("rb") as stream, pq.ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False) as file:
+            if not file.metadata.num_rows:
+                raise UserError(f"{path}: the file has no rows.")
+            yield file
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"{path}: cannot be read as Parquet ({reason}).") from None
-    if not data.num_rows:
-        raise UserError(f"{path}: the file has no rows.")
+
+
+def from_arrow(data: pa.Table, path: Path, root: Path | None = None) -> Table:
+    """Make a table of what was read from a file; columns of nested values are left out and named."""
     names, notes = column_names(path, data.column_names)
     table = from_python(data.rename_columns(names), path.name)
     nested = [name for name, column in table.columns.items() if _is_nested(column.type)]

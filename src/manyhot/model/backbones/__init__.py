@@ -65,8 +65,8 @@ def _one(shape: Shape, config: FitConfig) -> Backbone:
         raise UserError(f"backbone '{name}' is not one for tables{hint}.")
     if name in ("cnn", "mnist-cnn") and len(shape) == 1:
         raise UserError(f"backbone '{name}' takes pictures, and these are features; use 'mlp'.")
-    if name == "tabm" and (len(shape) == 3 or config.members < 2):
-        raise UserError("backbone 'tabm' is for tables, and has members=2 at least.")
+    if name == "tabm" and len(shape) == 3:
+        raise UserError("backbone 'tabm' is for tables; for pictures use 'cnn' or one of timm's.")
     if name in BUILDERS and config.weights not in ("auto", "none"):
         raise UserError(
             f"--weights {config.weights}: '{name}' starts from nothing; weights are for timm's names."

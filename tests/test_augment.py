@@ -16,7 +16,7 @@ def pictures(rows=6, side=12, channels=3, seed=0):
     return torch.randint(0, 256, (rows, side, side, channels), dtype=torch.uint8, generator=drawn(seed))
 
 
-@pytest.mark.parametrize("how", ["shift", "crop", "photo"])
+@pytest.mark.parametrize("how", ["shift", "warp", "crop", "photo"])
 @pytest.mark.parametrize("side", [6, 12, 20])
 def test_pictures_come_at_the_side_that_is_asked_for(how, side):
     out = augment(pictures(), how, drawn(), side=side)

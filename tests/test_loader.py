@@ -72,7 +72,7 @@ def test_in_order():
     assert list(in_order(x[:0], 3)) == []
 
 
-@pytest.mark.parametrize("how", ["shift", "crop", "photo"])
+@pytest.mark.parametrize("how", ["shift", "warp", "crop", "photo"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_augmenting_is_seeded_and_keeps_shape_and_range(how, channels):
     x = torch.randint(0, 256, (6, 8, 9, channels), dtype=torch.uint8)
@@ -85,7 +85,7 @@ def test_augmenting_is_seeded_and_keeps_shape_and_range(how, channels):
     assert augment(x, "none", torch.Generator()) is x
 
 
-@pytest.mark.parametrize("how", ["shift", "crop"])
+@pytest.mark.parametrize("how", ["shift", "warp", "crop"])
 def test_an_even_picture_stays_even(how):
     x = torch.full((4, 8, 8, 1), 77, dtype=torch.uint8)
     assert torch.allclose(augment(x, how, torch.Generator().manual_seed(0)), torch.tensor(77.0), atol=1e-3)

@@ -246,3 +246,19 @@ def test_thumbnail():
     assert thumbnail(small, 160) is small
     with Image.open(io.BytesIO(thumbnail(large, 160))) as image:
         assert image.size == (160, 53)
+
+
+def test_tags_that_pull_on_each_other_are_told_from_those_the_row_explains():
+    names = ("sky", "cloud", "sea", "car")
+    target = Target("tags", "multilabel", names, ("tags",))
+    rng = np.random.default_rng(0)
+    sea = rng.random(400)  # what the model says of the sea and the car is all there is to say
+    both = rng.random(400) < 0.5  # nothing in the row tells sky and cloud, but they come together
+    y = np.stack([both, both, rng.random(400) < sea, rng.random(400) < sea], axis=1).astype(np.int8)
+    y[:50, 1] = -1
+    chances = np.stack([np.full(400, 0.5), np.full(400, 0.5), sea, sea], axis=1)
+    figure = next(f for f in plots.judged(target, y, chances) if f.title == "Tags that pull on each other")
+    assert "sky and cloud: +1.00" in figure.svg
+    found = float(re.search(r"sea and car: ([+-]\d\.\d\d)", figure.svg)[1])
+    assert abs(found) < 0.15
+    assert "tag by tag" in figure.caption

@@ -17,7 +17,7 @@ from manyhot.schema import check_objective
 
 Effort = Literal["fast", "balanced", "best"]
 Precision = Literal["float32", "bfloat16"]
-Augment = Literal["none", "shift", "crop", "photo"]
+Augment = Literal["none", "shift", "warp", "crop", "photo"]
 TagLoss = Literal["cross_entropy", "focal", "asymmetric"]
 ClassWeight = Literal["none", "balanced"]
 CHOICES: dict[str, tuple[str, ...]] = {

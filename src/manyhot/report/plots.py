@@ -40,8 +40,9 @@ def judged(target: Target, y: IntArray, probabilities: FloatArray) -> list[Figur
             curves = _curves(target, y, probabilities[:, 1:], target.classes[1:])
             figures = [_confusion(target, y, probabilities), calibration, curves]
         case "multilabel":
-            curves = _curves(target, y, marginals(target, probabilities), target.classes)
-            figures = [curves, _together(target, y), calibration]
+            chances = marginals(target, probabilities)
+            curves = _curves(target, y, chances, target.classes)
+            figures = [curves, _together(target, y), _pull(target, y, chances), calibration]
         case _:
             assert_never(target.kind)
     return [figure for figure in figures if figure is not None]
@@ -123,10 +124,15 @@ def _confusion(target: Target, y: IntArray, probabilities: FloatArray) -> Figure
     )
 
 
+def _frequent(y: IntArray) -> IntArray:
+    """Return the places of the most frequent tags that some row has, in the order of the classes."""
+    most = np.argsort(-(y == 1).sum(axis=0), kind="stable")[:TAGS]
+    return np.sort(most[(y[:, most] == 1).any(axis=0)])
+
+
 def _together(target: Target, y: IntArray) -> Figure | None:
     """Draw how often the tag of a column is given where the tag of the line is."""
-    most = np.argsort(-(y == 1).sum(axis=0), kind="stable")[:TAGS]
-    most = np.sort(most[(y[:, most] == 1).any(axis=0)])
+    most = _frequent(y)
     if len(most) < 2:
         return None
     there, known = (y[:, most] == 1).astype(float), (y[:, most] != UNKNOWN).astype(float)
@@ -145,6 +151,34 @@ def _together(target: Target, y: IntArray) -> Figure | None:
     words = "Of the rows that are given the tag on the left, how many per cent also have the tag on top."
     words += f" The {TAGS} most frequent tags." if len(target.classes) > TAGS else ""
     return Figure("Tags that go together", svg, words, width=width)
+
+
+def _pull(target: Target, y: IntArray, chances: FloatArray) -> Figure | None:
+    """Draw how tags pull on each other: the correlation of what each is beyond its own probability."""
+    most = _frequent(y)
+    if len(most) < 2:
+        return None
+    known = y[:, most] != UNKNOWN
+    beyond = np.where(known, y[:, most] - chances[:, most], 0.0)
+    size = np.sqrt((beyond**2).T @ known * (known.T @ beyond**2))  # over rows where both are known
+    pull = beyond.T @ beyond / np.maximum(size, 1e-12)
+    np.fill_diagonal(pull, np.nan)
+    names = [target.classes[c] for c in most]
+    hints = [[f"{a} and {b}: {pull[i, j]:+.2f}" for j, b in enumerate(names)] for i, a in enumerate(names)]
+    numbers = [[f"{r * 100:+.0f}" if abs(r) >= 0.005 else "" for r in line] for line in pull.tolist()]
+    styles = np.where(pull > 0, "good", "bad")
+    shown = numbers if len(most) <= NUMBERED else None
+    svg, width = _heat(names, np.abs(pull), styles, shown, hints, ("and", "pull between"))
+    words = (
+        "The correlation, in per cent, of two tags beyond what the model says of each: above 0, one "
+        "comes with the other; below 0, it keeps the other away. "
+    )
+    words += (
+        "The model answers by whole sets of tags, which knows of this."
+        if target.sets
+        else "The model answers tag by tag, which does not know of this."
+    )
+    return Figure("Tags that pull on each other", svg, words, width=width)
 
 
 def _heat(

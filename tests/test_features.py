@@ -72,6 +72,15 @@ def test_infinite_and_huge_cells_stay_bounded():
     assert (np.sign(x[:4, 0]) == [1, -1, 1, -1]).all()
 
 
+@pytest.mark.parametrize("most", ["1e300", "1e308", "inf"])
+def test_huge_cells_of_training_rows_leave_finite_settings(most):
+    inputs = fitted(["0"] * 6 + [most, f"-{most}"], ["red"] * 8)
+    json.dumps(inputs.to_json(), allow_nan=False)
+    x, _ = inputs.transform(table(["0", most, "1e-300"], ["red"] * 3))
+    assert np.isfinite(x).all()
+    assert x[1, 0] > x[0, 0]
+
+
 def test_a_missing_column_is_named():
     with pytest.raises(UserError, match=r"t.csv: lacks 'c', which the model was trained with; there are 'n'"):
         INPUTS.transform(from_python({"n": [1]}, "t.csv"))

@@ -58,6 +58,13 @@ def test_several_targets_at_once(seed):
     assert np.mean(found) < np.mean(by_chance) / 2
 
 
+@pytest.mark.parametrize(("fractions", "rows"), [((0.8, 0.2), [72, 18]), ((0.2,) * 5, [18] * 5)])
+def test_classes_of_two_rows_each_still_leave_every_part_its_share(fractions, rows):
+    target = Target("y", "multiclass", tuple(map(str, range(45))), ("y",))
+    parts = split([target], {"y": np.arange(90, dtype=np.int32) % 45}, fractions, seed=0)
+    assert np.bincount(parts).tolist() == rows
+
+
 def test_rare_classes_reach_training():
     y = {"m": np.array([0] * 50 + [1, 2, 3, 4], np.int32)}
     part = split([ONE], y, [0.8, 0.2], seed=0)

@@ -17,8 +17,9 @@ from manyhot.schema import Schema
 
 MAX_SETS, ROWS_PER_SET = 256, 4  # where tags are still answered by whole sets
 # By effort: how many members a network has, and for how many rows this is worth its time.
-FOLDED_TABLES = {"balanced": (5, 200, 2_000), "best": (10, 50, 5_000)}
+FOLDED_TABLES = {"balanced": (5, 50, 5_000), "best": (10, 50, 5_000)}
 FOLDED_PICTURES = {"best": (8, 500, 100_000)}
+WIDE, SMALL_TABLE = 20, 5_000  # columns from which, and rows up to which, a network learns too much by heart
 MAX_VIEWS = 5
 FROM_NOTHING = ("mlp", "tabm", "cnn", "mnist-mlp", "mnist-cnn")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
@@ -54,7 +55,7 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
         base = _for_small_images(base, rows) if small else _for_photos(base, rows, chosen)
         base = replace(base, size=0 if small else base.size)
     else:
-        base = _for_tables(base, rows)
+        base = _for_tables(base, rows, len(schema.inputs))
     few = 10_000 if base.effort == "best" else 20_000  # rows of which a twentieth does not say enough
     base = replace(base, validation=0.2 if rows < 2_000 else 0.1 if rows < few else 0.05)
     if chosen.get("backbone", base.backbone) == base.backbone and "validation" not in chosen:
@@ -87,7 +88,7 @@ def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -
         "precision": "bfloat16" if dense and fast_halves else "float32",
         "channels_last": schema.is_image and "mlp" not in name,
         "members": 16 if name == "tabm" else 1,
-        "piecewise": name == "tabm",
+        "piecewise": name == "tabm" or (config.piecewise and name == "mlp" and not schema.is_image),
     }
     return replace(config, **{key: value for key, value in found.items() if key not in chosen})
 
@@ -201,11 +202,17 @@ def _photo_backbone(rows: int, device: str) -> str:
     return "mobilenetv3_small_100" if rows > 100_000 else "mobilenetv2_100"
 
 
-def _for_tables(base: FitConfig, rows: int) -> FitConfig:
+def _for_tables(base: FitConfig, rows: int, columns: int) -> FitConfig:
     """Tables: a small multilayer perceptron, stopped early.
 
-    Small ones get members rather than more epochs, which only fit them closer.
+    Small ones get members rather than more epochs, which only fit them closer. Where they have many columns,
+    a network that sees each in pieces, forgets half of what it sees and is never sure answers better.
     """
+    if columns >= WIDE and rows < SMALL_TABLE:
+        base = replace(base, piecewise=True, dropout=0.5, label_smoothing=0.2)
+        base = replace(base, learning_rate=1e-3, weight_decay=1.0)
+    else:
+        base = replace(base, learning_rate=2e-3, weight_decay=2.0, dropout=0.1)
     steps = {"fast": 600, "balanced": 2_500, "best": 10_000}[base.effort]
     batch = _power_of_two(rows / 30, 16, 512)
     return replace(
@@ -213,9 +220,6 @@ def _for_tables(base: FitConfig, rows: int) -> FitConfig:
         backbone="mlp",
         batch_size=batch,
         epochs=_epochs(steps, rows, batch, at_most=30 if base.effort == "fast" else 60),
-        learning_rate=2e-3,
-        weight_decay=2.0,
-        dropout=0.1,
         patience={"fast": 6, "balanced": 16, "best": 50}[base.effort],
     )
 

@@ -231,6 +231,8 @@ def _values(item: Mapping[str, Any]) -> str:
     parts = []
     if item.get("min") is not None:
         parts.append(f"{item['min']:g} … {item['max']:g}")
+    if item.get("first") is not None:
+        parts.append(f"{item['first']} … {item['last']}")
     if item.get("distinct") is not None:
         parts.append(f"{item['distinct']:,} distinct")
     if item.get("missing"):

@@ -21,7 +21,8 @@ from manyhot.errors import UserError, listed
 from manyhot.schema import Schema
 from manyhot.targets import Cells
 
-PIECES = 16  # of a number's range
+LARGEST = 1e100  # what is larger counts as so large, since squares of it overflow
+PIECES = 8  # of a number's range
 MAX_CATEGORIES = 255  # the most frequent ones; the rest share the unknown bucket
 
 
@@ -79,7 +80,8 @@ class TableInputs:
         for column, feature in enumerate(self.features):
             if feature.kind == "number":
                 values = feature.numbers(table, self.missing)
-                x[:, column] = _squash((values - feature.center) / feature.scale)
+                with np.errstate(over="ignore"):  # an infinity is clipped as any extreme value is
+                    x[:, column] = _squash((values - feature.center) / feature.scale)
             else:
                 x[:, column] = _codes(feature.classes, table.cells(feature.name, self.missing))
         return x, {}
@@ -129,7 +131,7 @@ def _category(table: Table, name: str, missing: Sequence[str]) -> Feature:
 
 def _number(table: Table, feature: Feature, missing: Sequence[str]) -> Feature:
     values = feature.numbers(table, missing)
-    there = values[np.isfinite(values)]
+    there = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)
     if len(there) == 0:
         return replace(feature, has_missing=True)
     quarter, middle, three = np.quantile(there, [0.25, 0.5, 0.75])

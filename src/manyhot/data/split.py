@@ -108,22 +108,26 @@ def _deal(labels: csc_matrix, sizes: IntArray, fractions: NDArray[np.float64], s
         units = labels.indices[labels.indptr[label] : labels.indptr[label + 1]]
         units = rng.permutation(units[part[units] < 0])
         if len(units):
-            part[units] = _share(lacking[:, label], room, sizes[units])
+            part[units] = _share(lacking[:, label], room, fractions, sizes[units])
             for number in range(len(fractions)):
                 mine = units[part[units] == number]
                 lacking[number] -= np.asarray(by_row[mine].sum(axis=0)).ravel()
                 room[number] -= sizes[mine].sum()
     rest = rng.permutation(np.flatnonzero(part < 0))  # units with no label at all, such as empty tag lists
     if len(rest):
-        part[rest] = _share(room, room, sizes[rest])
+        part[rest] = _share(room, room, fractions, sizes[rest])
     return part
 
 
-def _share(lacking: NDArray[np.float64], room: NDArray[np.float64], sizes: IntArray) -> NDArray[np.int8]:
-    """Deal units in proportion to what each part lacks; the last odd ones go where room is most.
+def _share(
+    lacking: NDArray[np.float64], room: NDArray[np.float64], fractions: NDArray[np.float64], sizes: IntArray
+) -> NDArray[np.int8]:
+    """Deal units in proportion to what each part lacks; the last odd ones go to parts that are behind.
 
-    The order of the units is already random, so each part takes a run of them.
+    Many classes of two rows each would else all go to the larger part. The order of the units is already
+    random, so each part takes a run of them.
     """
+    behind = room - fractions * room.sum()  # rows that a part lacks of its share of those dealt so far
     want = np.maximum(lacking, 0)
     if want.sum() == 0:
         want = np.maximum(room, 0)
@@ -132,7 +136,7 @@ def _share(lacking: NDArray[np.float64], room: NDArray[np.float64], sizes: IntAr
     ideal = want / want.sum() * sizes.sum()
     if (sizes == 1).all():
         counts = np.floor(ideal + 1e-9).astype(int)
-        order = np.lexsort((-room, -(ideal - counts)))
+        order = np.lexsort((-room, -(ideal - counts + behind)))
         counts[order[: len(sizes) - counts.sum()]] += 1
         return np.repeat(np.arange(len(room), dtype=np.int8), counts)
     out = np.empty(len(sizes), dtype=np.int8)

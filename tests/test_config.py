@@ -101,6 +101,14 @@ def test_small_tables_are_folded(effort, rows, folds):
     assert resolve({"effort": effort}, TABLE, rows).folds == folds
 
 
+def test_wide_small_tables_are_seen_in_pieces():
+    wide = Schema(tuple(Input(f"c{i}", "number") for i in range(20)), TABLE.targets)
+    assert resolve({}, wide, 1_000).piecewise
+    assert resolve({}, wide, 1_000).dropout > resolve({}, TABLE, 1_000).dropout
+    for schema, options, rows in ((TABLE, {}, 1_000), (wide, {}, 5_000), (wide, {"piecewise": False}, 1_000)):
+        assert not resolve(options, schema, rows).piecewise
+
+
 def test_json_and_back():
     for schema in (TABLE, SMALL, PHOTO):
         config = resolve({"target_weights": {"y": 2}}, schema, 100)

@@ -9,7 +9,7 @@ import torch
 from making import QUICK, features, label_columns
 
 import manyhot
-from manyhot.data.features import MAX_CATEGORIES, TableInputs, table_inputs
+from manyhot.data.features import MAX_CATEGORIES, PIECES, TableInputs, table_inputs
 from manyhot.data.inputs import from_json, row_hashes
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError
@@ -158,11 +158,11 @@ def test_a_number_in_pieces_says_how_far_it_reaches_through_each():
     x = np.array([edges[3] + 0.25 * (edges[4] - edges[3]), np.nan, edges[0], edges[-1]], np.float32)
     found = stem(torch.tensor(np.stack([x, np.ones(4, np.float32)], axis=1)))
     assert found.shape == (4, stem.shape[0])
-    pieces = found[:, -16:]
-    assert pieces[0].tolist() == pytest.approx([1, 1, 1, 0.25, *[0] * 12], abs=1e-3)
+    pieces = found[:, -PIECES:]
+    assert pieces[0].tolist() == pytest.approx([1, 1, 1, 0.25, *[0] * (PIECES - 4)], abs=1e-3)
     assert torch.isfinite(found).all()
     assert pieces[2].sum().item() == pytest.approx(0, abs=1e-3)
-    assert pieces[3].sum().item() == pytest.approx(16, abs=1e-3)
+    assert pieces[3].sum().item() == pytest.approx(PIECES, abs=1e-3)
 
 
 def test_numbers_of_two_values_are_not_cut_into_pieces():

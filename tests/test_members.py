@@ -101,7 +101,7 @@ def test_a_folded_table_is_judged_by_rows_that_no_member_saw(tmp_path):
     again = manyhot.load(tmp_path / "m")
     for name in targets:
         assert (again.predict_proba(table())[name] == folded.predict_proba(table())[name]).all()
-    assert manyhot.fit(table(), targets, epochs=1).bundle.config.folds == 1
+    assert manyhot.fit(table(), targets, epochs=1, effort="fast").bundle.config.folds == 1
     held = manyhot.fit(table(), targets, effort="best", epochs=1, validation=0.3)
     assert held.bundle.config.folds == 1
     assert len(held.run.judged.table) == 36

@@ -20,7 +20,7 @@ MAX_SETS, ROWS_PER_SET = 256, 4  # where tags are still answered by whole sets
 FOLDED_TABLES = {"balanced": (5, 200, 2_000), "best": (10, 50, 5_000)}
 FOLDED_PICTURES = {"best": (5, 500, 100_000)}
 MAX_VIEWS = 5
-FROM_NOTHING = ("mlp", "tabm", "cnn", "mnist-mlp", "mnist-cnn")  # our own
+FROM_NOTHING = ("mlp", "tabm", "linear", "cnn", "mnist-mlp", "mnist-cnn")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
     "resnet50": "of middling size, for a graphics card",
     "mobilenetv2_100": "small, for a processor",

@@ -22,7 +22,7 @@ from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.bundle import Bundle
 from manyhot.classifier import Classifier
-from manyhot.clustering import embed, group, scores
+from manyhot.clustering import embed, group, learn, scores
 from manyhot.clustering.embed import Seen
 from manyhot.clustering.group import Groups
 from manyhot.data import infer
@@ -123,8 +123,7 @@ def cluster(
     known: dict[str, IntArray] = {name: table.cells(name, missing).codes for name in names}
     schema = infer.unlabelled(table, image=image, missing=missing, kinds=kinds, ignore=names)
     seen = embed.look(table, schema, options, features, progress)
-    z = predict.features(seen.model, seen.x)
-    found = group.group(z, clusters, seen.config.seed, lambda done, total: tell("clustering", done, total))
+    z, found = _grouped(seen, clusters, tell)
     bundle = _bundle(seen, found, z)
     labels, nearest = (np.full(len(table), UNKNOWN, dtype=np.int32) for _ in range(2))
     nearest[seen.rows] = found.labels
@@ -133,6 +132,20 @@ def cluster(
         {name: y[seen.rows] for name, y in known.items()}, labels, found.labels, seen, found, z
     )
     return Clustering(bundle, table, labels, nearest, document, seen, found)
+
+
+def _grouped(seen: Seen, clusters: int | None, tell: Tell) -> tuple[NDArray[np.float32], Groups]:
+    """Return the features of the rows, and the groups in them."""
+
+    def told(done: int, total: int) -> None:
+        tell("clustering", done, total)
+
+    if not seen.fresh:
+        z = predict.features(seen.model, seen.x)
+        return z, group.group(z, clusters, seen.config.seed, told)
+    first = group.group(learn.tell_apart(seen, tell), clusters, seen.config.seed, told)
+    z, labels = learn.teach(seen, first.labels, tell)
+    return z, group.settle(z, group.means(z, labels), first.tried)
 
 
 def with_answers(table: Table, name: str, values: list[str | None], unreadable: Mapping[int, str]) -> Table:

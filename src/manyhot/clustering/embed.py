@@ -35,6 +35,8 @@ from manyhot.resolve import FROM_NOTHING, SMALL_IMAGE, resolve
 from manyhot.schema import Schema
 
 log = logging.getLogger("manyhot")
+BATCH = 512  # pictures, all of which are compared with each other
+STEPS = {"fast": 250, "balanced": 800, "best": 2_400}
 OWN = ("cnn", "mnist-cnn")  # networks that learn here, from the pictures themselves
 
 
@@ -123,7 +125,7 @@ def _configured(options: Mapping[str, Any], schema: Schema, rows: int) -> FitCon
         return resolve({"backbone": "linear", **options, **alone}, schema, rows)
     config = resolve({**options, **alone}, schema, rows)
     if config.backbone in FROM_NOTHING:
-        return config
+        return resolve({**_alone(config.effort, rows), **options, **alone}, schema, rows)
     found = backbones.pretrained(config)
     if found != "none":
         return resolve({**options, **alone, "weights": found}, schema, rows)
@@ -136,8 +138,20 @@ def _configured(options: Mapping[str, Any], schema: Schema, rows: int) -> FitCon
         "pictures are brought to %d pixels, and a small network learns to tell them apart by itself",
         SMALL_IMAGE,
     )
-    changes = {"backbone": "cnn", "size": SMALL_IMAGE, "augment": "crop", "weights": "none", **alone}
-    return resolve({**changes, **options, "size": SMALL_IMAGE, **alone}, schema, rows)
+    changes = {"backbone": "cnn", "augment": "crop", **_alone(config.effort, rows)}
+    fixed = {"weights": "none", "size": SMALL_IMAGE, **alone}
+    return resolve({**changes, **options, **fixed}, schema, rows)
+
+
+def _alone(effort: str, rows: int) -> dict[str, Any]:
+    """Return the settings with which a network of our own learns from pictures without labels."""
+    batch = min(BATCH, rows)
+    return {
+        "batch_size": batch,
+        "epochs": max(1, round(STEPS[effort] * batch / rows)),
+        "learning_rate": 4e-3,
+        "weight_decay": 0.01,
+    }
 
 
 def _check_file(path: str, schema: Schema, options: Mapping[str, Any]) -> None:

@@ -37,6 +37,7 @@ from manyhot.schema import Schema
 log = logging.getLogger("manyhot")
 BATCH = 512  # pictures, all of which are compared with each other
 STEPS = {"fast": 250, "balanced": 800, "best": 2_400}
+MAX_EPOCHS = 100  # more let 1,797 digits fall into smaller groups than there are digits
 OWN = ("cnn", "mnist-cnn")  # networks that learn here, from the pictures themselves
 
 
@@ -148,7 +149,7 @@ def _alone(effort: str, rows: int) -> dict[str, Any]:
     batch = min(BATCH, rows)
     return {
         "batch_size": batch,
-        "epochs": max(1, round(STEPS[effort] * batch / rows)),
+        "epochs": max(1, min(MAX_EPOCHS, round(STEPS[effort] * batch / rows))),
         "learning_rate": 4e-3,
         "weight_decay": 0.01,
     }

@@ -24,7 +24,9 @@ Embedding = NDArray[np.float32]
 WHOLE = 20_000  # rows up to which each step of k-means sees all of them
 STARTS = 10  # from different rows; the one with the least distances is kept
 BATCH, PASSES = 8_192, 2  # beyond: rows at a time, how often each is seen
-MAX_CLUSTERS = 20  # that "auto" tries
+MAX_CLUSTERS = 20  # that are tried where no number is given
+STRONG = 0.8  # of a number of clusters, as its authors advise
+CUTS = 5  # of the rows into halves
 JUDGED = 5_000  # rows of the sample that a silhouette is taken from; its cost is their square
 FENCE = 3.0  # interquartile ranges; Tukey's outer fence
 
@@ -33,9 +35,9 @@ FENCE = 3.0  # interquartile ranges; Tukey's outer fence
 class Groups:
     """What was found: centroids float32 (K, F), the largest cluster first, and each row's nearest, int32 (N,).
 
-    `distances` is how far each row is from its centroid, float32 (N,); `margins` how much further the next
-    one is, as a share of that, in [0, 1], 0 half-way between two. `tried` has the mean silhouette of each
-    number of clusters that was tried, and is empty where the number was given.
+    `distances` is how far a row is from its centroid, float32 (N,); `margins` how much further the next
+    one is, as a share of that, in [0, 1], 0 half-way between two. `tried` has the prediction strength of
+    each number of clusters that was tried, and is empty where the number was given.
     """
 
     centroids: Embedding
@@ -62,7 +64,10 @@ class Groups:
 
 
 def group(z: Embedding, clusters: int | None, seed: int, progress: Progress | None = None) -> Groups:
-    """Part embeddings into `clusters` groups; None takes the number with the highest mean silhouette.
+    """Part embeddings into `clusters` groups, or into as many as hold in both halves of the rows.
+
+    Without a number it is the largest of 2 to 20 whose prediction strength is at least 0.8; where there is
+    none, the one with the greatest.
 
     Args:
         progress: is called with (rows, all) while many rows are gone through.
@@ -71,17 +76,51 @@ def group(z: Embedding, clusters: int | None, seed: int, progress: Progress | No
         UserError: there are not more rows, or not as many different ones, as clusters.
     """
     check(z, clusters)
-    sample = z if len(z) <= WHOLE else z[_sample(len(z), WHOLE, seed)]
-    tried: dict[int, float] = {}
+    sample = z[_sample(len(z), WHOLE, seed)]
+    tried = {} if clusters is not None else _strengths(z, seed)
     if clusters is None:
-        different = len(np.unique(sample, axis=0))
-        for count in range(2, min(MAX_CLUSTERS, different - 1, len(sample) - 1) + 1):
-            tried[count] = silhouette(sample, nearest(sample, k_means(sample, count, seed))[0], seed)
-        clusters = max(tried, key=lambda count: tried[count])
+        strong = [count for count, strength in tried.items() if strength >= STRONG]
+        clusters = max(strong) if strong else max(tried, key=lambda count: tried[count])
     centroids = k_means(sample, clusters, seed)
     if len(sample) < len(z):
         centroids = _over_all(z, centroids, progress)
     return settle(z, centroids, tried)
+
+
+def _strengths(z: Embedding, seed: int) -> dict[int, float]:
+    """Return the prediction strength of each number of clusters, from a sample of 5,000 rows."""
+    z = z[_sample(len(z), JUDGED, seed)]
+    different = len(np.unique(z, axis=0))
+    return {
+        count: strength(z, count, seed)
+        for count in range(2, min(MAX_CLUSTERS, different // 2, len(z) // 4) + 1)
+    } or {2: 0.0}
+
+
+def strength(z: Embedding, clusters: int, seed: int) -> float:
+    """Return how well the clusters of one half of the rows hold in the other, in [0, 1].
+
+    Both halves are clustered. Of the pairs of rows that are together in a cluster of one half, it is the
+    share that are together by the centroids of the other half too, in the worst cluster; the mean over
+    five cuts into halves, each judged both ways.
+
+    Source: Tibshirani and Walther 2005, "Cluster Validation by Prediction Strength", equation 2.1.
+    """
+    found = []
+    for cut in range(CUTS):
+        order = np.random.default_rng((seed, cut)).permutation(len(z))
+        halves = np.array_split(z[order], 2)
+        centroids = [k_means(half, clusters, seed) for half in halves]
+        for half, own, other in (
+            (halves[0], centroids[0], centroids[1]),
+            (halves[1], centroids[1], centroids[0]),
+        ):
+            together = np.zeros((len(own), len(other)))
+            np.add.at(together, (nearest(half, own)[0], nearest(half, other)[0]), 1)
+            rows = together.sum(axis=1)
+            pairs = (together * (together - 1)).sum(axis=1) / np.maximum(rows * (rows - 1), 1)
+            found.append(pairs[rows > 1].min(initial=1.0))
+    return float(np.mean(found))
 
 
 def check(z: Embedding, clusters: int | None) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,54 +22,118 @@ from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.bundle import Bundle
 from manyhot.classifier import Classifier
-from manyhot.clustering import embed, group, learn, scores
+from manyhot.clustering import embed, group, learn
 from manyhot.clustering.embed import Seen
-from manyhot.clustering.group import Groups
+from manyhot.clustering.group import Embedding, Groups, silhouette, silhouettes
+from manyhot.clustering.layout import flat
+from manyhot.clustering.names import CLUSTERS, COLUMN, METRICS
+from manyhot.clustering.scores import agreement
+from manyhot.clustering.spread import spread as spread_from
+from manyhot.config import parse_options
 from manyhot.data import infer
-from manyhot.data.paths import Progress
+from manyhot.data.paths import Progress, Unreadable, named, picture_column
 from manyhot.data.read import read
 from manyhot.data.table import Table
 from manyhot.data.write import write
+from manyhot.errors import UserError
 from manyhot.judge import Seen as SeenRows
 from manyhot.model.device import pick
 from manyhot.model.network import Model
 from manyhot.schema import Target
 from manyhot.targets import UNKNOWN, IntArray
 
-COLUMN = "cluster"  # the target, and the column of clusters.csv
-CLUSTERS = "clusters.csv"
+SPREAD = "spread.csv"
 Tell = Callable[[str, int, int], None]  # what is being done, how much of it is done, of how much
+
+
+class Known(NamedTuple):
+    """Labels that are known: their names, and the number of each row's, int (N,), −1 for unknown."""
+
+    classes: tuple[str, ...]
+    y: IntArray
 
 
 @dataclass(frozen=True)
 class Clustering:
     """Groups of the rows of a table, and the classifier that answers with them.
 
-    labels    int32 (N,): each row's cluster; −1 for an outlier and where a picture cannot be read
-    nearest   int32 (N,): the same, with outliers in their nearest cluster
-    scores    the document of metrics.json
+    bundle      the model; its target is called `cluster`
+    table       all rows, R of them
+    rows        intp (N,): the positions of those that could be read, which the arrays below are for
+    z           float32 (N, F): what they are compared by
+    groups      their clusters, and how far they lie from them
+    known       known labels by column: their names, and int (N,) numbers with −1 for unknown
+    spread      the same numbers with those of sure neighbours filled in, of one column, or None
+    scores      the document of metrics.json
+    notes       what people should know
     """
 
     bundle: Bundle
     table: Table
-    labels: IntArray
-    nearest: IntArray
-    scores: Mapping[str, Any]
-    seen: Seen
+    rows: NDArray[np.intp]
+    z: Embedding
     groups: Groups
+    unreadable: Unreadable
+    known: Mapping[str, Known]
+    spread: IntArray | None
+    scores: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def classifier(self) -> Classifier:
         """What answers for new rows: `predict`, `embed`, `evaluate`."""
         return Classifier(self.bundle, SeenRows(np.zeros(0, np.uint64), np.zeros(0, object)))
 
-    def rows(self) -> Table:
+    @property
+    def labels(self) -> IntArray:
+        """Each row's cluster, int32 (R,); −1 for an outlier and for what cannot be read."""
+        labels = np.full(len(self.table), UNKNOWN, dtype=np.int32)
+        labels[self.rows] = np.where(self.groups.outliers(), UNKNOWN, self.groups.labels)
+        return labels
+
+    def answers(self) -> Table:
         """Return the input's columns, then `cluster`, empty for an outlier; `error` where there is one."""
         names = np.array([*self.bundle.schema.targets[0].classes, None], dtype=object)
-        return with_answers(self.table, COLUMN, [*names[self.labels]], self.seen.unreadable)
+        return self._with({COLUMN: [*names[self.labels]]})
+
+    def spread_labels(self) -> Table:
+        """Return the input's columns with known labels given to sure neighbours, marked in NAME_spread."""
+        assert self.spread is not None, "cluster(…, spread=True) finds them"
+        name, known = next(iter(self.known.items()))
+        names = np.array([*known.classes, None], dtype=object)
+        filled = np.full(len(self.table), UNKNOWN, dtype=np.int32)
+        filled[self.rows] = self.spread
+        given = self.table.cells(name).codes != UNKNOWN
+        cells = np.where(given, np.array(self.table.column(name).to_pylist(), dtype=object), names[filled])
+        marks = np.where(filled == UNKNOWN, None, np.where(given, "no", "yes"))
+        return self._with({name: [*cells], f"{name}_spread": [*marks]})
+
+    def page(self, folder: str = "DIR") -> str:
+        """Return clusters.html; `folder` is what its command for naming says."""
+        from manyhot.report.clusters import Clusters, render  # drawing needs time, so only when asked for
+
+        places, method = flat(self.z, self.bundle.config.seed)
+        return render(
+            Clusters(
+                title=self.table.source,
+                folder=folder,
+                schema=self.bundle.schema,
+                table=self.table.take(self.rows),
+                labels=self.groups.labels,
+                outliers=self.groups.outliers(),
+                distances=self.groups.distances,
+                margins=self.groups.margins,
+                silhouettes=silhouettes(self.z, self.groups.labels, self.bundle.config.seed),
+                places=places,
+                method=method,
+                scores=self.scores,
+                known={name: (known.classes, known.y) for name, known in self.known.items()},
+                notes=self.notes,
+            )
+        )
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
-        """Write the bundle with clusters.csv and metrics.json; `load` reads it.
+        """Write the bundle with clusters.csv, clusters.html and metrics.json; `load` reads it.
 
         Raises:
             UserError: the folder exists and `overwrite` is False.
@@ -78,11 +142,27 @@ class Clustering:
         files.check_out(path, overwrite)
         files.check_ours(path, bundles.MARKS)
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        files.replace_folder(path, self._write)
+        page = self.page(str(folder))
+        files.replace_folder(path, lambda beside: self._write(beside, page))
 
-    def _write(self, folder: Path) -> None:
-        write(self.rows(), folder / CLUSTERS)
-        bundles.save(self.bundle, folder, {"metrics.json": dict(self.scores)})
+    def _write(self, folder: Path, page: str) -> None:
+        write(self.answers(), folder / CLUSTERS)
+        if self.spread is not None:
+            write(self.spread_labels(), folder / SPREAD)
+        bundles.save(self.bundle, folder, {METRICS: dict(self.scores), "clusters.html": page})
+
+    def _with(self, added: Mapping[str, list[str | None]]) -> Table:
+        """Return the table with columns added as `predict.answers` does, `row` where there are no files."""
+        columns: dict[str, Any] = {
+            f"{name}_given" if name == COLUMN and name in added else name: column
+            for name, column in self.table.columns.items()
+        }
+        if self.table.pixels is not None and "row" not in columns:
+            columns = {"row": [int(number) for number in self.table.rows], **columns}
+        columns |= added
+        if self.unreadable:
+            columns["error"] = [self.unreadable.get(index) for index in range(len(self.table))]
+        return Table({}, self.table.source, rows=self.table.rows).with_columns(columns)
 
 
 def cluster(
@@ -91,9 +171,11 @@ def cluster(
     clusters: int | None = None,
     features: str | None = None,
     target: str | None = None,
+    spread: bool = False,
     image: str | None = None,
     missing: tuple[str, ...] = (),
     kinds: Mapping[str, str] | None = None,
+    source: str = "",
     progress: Progress | None = None,
     tell: Tell | None = None,
     **options: Any,
@@ -102,9 +184,11 @@ def cluster(
 
     Args:
         data: a Table, or anything that `manyhot.read` reads.
-        clusters: how many; None takes the number with the highest mean silhouette.
+        clusters: how many; None takes the largest number that holds in both halves of the rows.
         features: a model's folder, or weights for the backbone; None takes what there is.
         target: a column of known labels: groups are compared with it and never learn from it.
+        spread: give the labels of `target` to rows well inside a cluster, where those around have the same.
+        source: the path of the data, for the `fit` line that `manyhot name` prints.
         progress: is called with (done, all) while pictures are read.
         tell: is called with (what, done, all) on the way.
         options: fields of FitConfig, such as `effort="fast"` or `seed=1`.
@@ -114,24 +198,30 @@ def cluster(
 
     >>> blobs = {"x": [0.0, 0.1, 0.2, 5.0, 5.1, 5.2], "y": [0.0, 0.1, 0.0, 9.0, 9.1, 9.0]}
     >>> found = cluster(blobs, clusters=2)
-    >>> found.rows().column("cluster").to_pylist()
+    >>> found.answers().column("cluster").to_pylist()
     ['0', '0', '0', '1', '1', '1']
     """
-    tell = tell or (lambda what, done, total: None)
     table = data if isinstance(data, Table) else read(data)
+    source = source or (str(data) if isinstance(data, (str, Path)) else "")
     names = [target] if target else list(table.targets)
-    known: dict[str, IntArray] = {name: table.cells(name, missing).codes for name in names}
+    known = {name: table.cells(name, missing) for name in names}
+    if spread and not names:
+        raise UserError("spread takes the known labels of a target; name its column.")
     schema = infer.unlabelled(table, image=image, missing=missing, kinds=kinds, ignore=names)
-    seen = embed.look(table, schema, options, features, progress)
-    z, found = _grouped(seen, clusters, tell)
-    bundle = _bundle(seen, found, z)
-    labels, nearest = (np.full(len(table), UNKNOWN, dtype=np.int32) for _ in range(2))
-    nearest[seen.rows] = found.labels
-    labels[seen.rows] = np.where(found.outliers(), UNKNOWN, found.labels)
-    document = _scores(
-        {name: y[seen.rows] for name, y in known.items()}, labels, found.labels, seen, found, z
+    seen = embed.look(table, schema, parse_options(options), features, progress)
+    z, groups = _grouped(seen, clusters, tell or (lambda what, done, total: None))
+    labels = {n: Known(tuple(map(str, cells.values)), cells.codes[seen.rows]) for n, cells in known.items()}
+    filled = spread_from(z, groups, labels[names[0]].y) if spread else None
+    found = Clustering(
+        _bundle(seen, groups, z), table, seen.rows, z, groups, seen.unreadable, labels, filled, {}
     )
-    return Clustering(bundle, table, labels, nearest, document, seen, found)
+    return replace(found, scores=_scores(found, source), notes=(*table.notes, *_unreadable_named(found)))
+
+
+def _unreadable_named(found: Clustering) -> list[str]:
+    column = picture_column(found.table, found.bundle.schema.inputs[0].name)
+    bad = named(found.table, column, found.unreadable)
+    return [f"left out: {name}: {why}" for name, why in bad.items()]
 
 
 def _grouped(seen: Seen, clusters: int | None, tell: Tell) -> tuple[NDArray[np.float32], Groups]:
@@ -146,19 +236,6 @@ def _grouped(seen: Seen, clusters: int | None, tell: Tell) -> tuple[NDArray[np.f
     first = group.group(learn.tell_apart(seen, tell), clusters, seen.config.seed, told)
     z, labels = learn.teach(seen, first.labels, tell)
     return z, group.settle(z, group.means(z, labels), first.tried)
-
-
-def with_answers(table: Table, name: str, values: list[str | None], unreadable: Mapping[int, str]) -> Table:
-    """Return a table with a column of answers, as `predict.answers` names things."""
-    columns: dict[str, Any] = {
-        f"{n}_given" if n == name else n: column for n, column in table.columns.items()
-    }
-    if table.pixels is not None and "row" not in columns:
-        columns = {"row": [int(number) for number in table.rows], **columns}
-    columns[name] = values
-    if unreadable:
-        columns["error"] = [unreadable.get(index) for index in range(len(table))]
-    return Table({}, table.source, root=table.root, rows=table.rows).with_columns(columns)
 
 
 def _bundle(seen: Seen, found: Groups, z: NDArray[np.float32]) -> Bundle:
@@ -213,23 +290,25 @@ def temperature(found: Groups, z: NDArray[np.float32]) -> float:
     return max(2 * spread / max(directions, 1.0), 1e-6)
 
 
-def _scores(
-    known: Mapping[str, IntArray],
-    labels: IntArray,
-    nearest: IntArray,
-    seen: Seen,
-    found: Groups,
-    z: NDArray[np.float32],
-) -> dict[str, Any]:
-    """Gather what metrics.json holds."""
-    sizes = np.bincount(labels[labels != UNKNOWN], minlength=len(found.centroids))
-    return {
-        "rows": len(labels),
-        "clusters": len(found.centroids),
+def _scores(found: Clustering, source: str) -> dict[str, Any]:
+    """Gather what metrics.json holds; `source`, `root` and `reads` are for `names`."""
+    groups, table, labels = found.groups, found.table, found.labels
+    sizes = np.bincount(labels[labels != UNKNOWN], minlength=len(groups.centroids))
+    reads = "table" if not found.bundle.schema.is_image else "paths" if table.pixels is None else "pixels"
+    document = {
+        "rows": len(table),
+        "clusters": len(groups.centroids),
         "sizes": {str(number): int(size) for number, size in enumerate(sizes)},
-        "outliers": int((labels[seen.rows] == UNKNOWN).sum()),
-        "unreadable": len(seen.unreadable),
-        "silhouette": group.silhouette(z, found.labels, seen.config.seed),
-        "tried": {str(count): value for count, value in found.tried.items()},
-        "targets": {name: scores.agreement(y, nearest) for name, y in known.items()},
+        "outliers": int(groups.outliers().sum()),
+        "unreadable": len(found.unreadable),
+        "silhouette": silhouette(found.z, groups.labels, found.bundle.config.seed),
+        "prediction_strength": {str(count): value for count, value in groups.tried.items()},
+        "targets": {name: agreement(known.y, groups.labels) for name, known in found.known.items()},
+        "source": str(Path(source).absolute()) if source else "",
+        "root": str(table.root.absolute()) if table.root is not None and reads == "paths" else "",
+        "reads": reads,
     }
+    if found.spread is not None:
+        name, known = next(iter(found.known.items()))
+        document["spread"] = {"target": name, "rows": int((found.spread != known.y).sum())}
+    return document

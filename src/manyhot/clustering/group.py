@@ -76,20 +76,20 @@ def group(z: Embedding, clusters: int | None, seed: int, progress: Progress | No
         UserError: there are not more rows, or not as many different ones, as clusters.
     """
     check(z, clusters)
-    sample = z[_sample(len(z), WHOLE, seed)]
+    some = z[sample(len(z), WHOLE, seed)]
     tried = {} if clusters is not None else _strengths(z, seed)
     if clusters is None:
         strong = [count for count, strength in tried.items() if strength >= STRONG]
         clusters = max(strong) if strong else max(tried, key=lambda count: tried[count])
-    centroids = k_means(sample, clusters, seed)
-    if len(sample) < len(z):
+    centroids = k_means(some, clusters, seed)
+    if len(some) < len(z):
         centroids = _over_all(z, centroids, progress)
     return settle(z, centroids, tried)
 
 
 def _strengths(z: Embedding, seed: int) -> dict[int, float]:
     """Return the prediction strength of each number of clusters, from a sample of 5,000 rows."""
-    z = z[_sample(len(z), JUDGED, seed)]
+    z = z[sample(len(z), JUDGED, seed)]
     different = len(np.unique(z, axis=0))
     return {
         count: strength(z, count, seed)
@@ -186,7 +186,7 @@ def silhouettes(z: Embedding, labels: IntArray, seed: int) -> tuple[NDArray[np.i
     """Return the rows of the sample, and the silhouette of each in it."""
     from sklearn.metrics import silhouette_samples
 
-    rows = _sample(len(z), JUDGED, seed)
+    rows = sample(len(z), JUDGED, seed)
     if not 2 <= len(np.unique(labels[rows])) < len(rows):
         return rows, np.zeros(len(rows))
     return rows, np.asarray(silhouette_samples(z[rows], labels[rows]), dtype=np.float64)
@@ -196,6 +196,13 @@ def batches(rows: int) -> Iterator[slice]:
     """Give slices that go over all rows once."""
     for first in range(0, rows, BATCH):
         yield slice(first, min(first + BATCH, rows))
+
+
+def sample(rows: int, most: int, seed: int) -> NDArray[np.intp]:
+    """Return the positions of a seeded sample of rows, in order; of all where there are no more; intp (n,)."""
+    if rows <= most:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
 
 
 def _squares(z: Embedding, centroids: Embedding) -> NDArray[np.float32]:
@@ -220,10 +227,3 @@ def _over_all(z: Embedding, centroids: Embedding, progress: Progress | None) -> 
             if progress is not None:
                 progress(turn * len(z) + part.stop, PASSES * len(z))
     return np.asarray(moving.cluster_centers_, dtype=np.float32)
-
-
-def _sample(rows: int, most: int, seed: int) -> NDArray[np.intp]:
-    """Return the positions of a seeded sample, in order; all where there are no more."""
-    if rows <= most:
-        return np.arange(rows)
-    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))

@@ -1,0 +1,79 @@
+"""Embeddings on a page: where each row stands on a map of two dimensions.
+
+`cluster` calls `flat` for clusters.html; nothing else depends on it. A map keeps neighbours near each other
+and says little of what is far.
+
+Shapes: N rows · F features.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot.clustering.group import Embedding, batches, sample
+
+PLACED = 2_000  # rows that t-SNE places, in some seconds; the others stand among their nearest of these
+PLACED_BY_UMAP = 10_000
+NEIGHBOURS = 3
+COMPONENTS = 30  # of the embedding, that neighbours are found by
+
+
+def flat(z: Embedding, seed: int) -> tuple[NDArray[np.float32], str]:
+    """Return a place for each row, float32 (N, 2) in [0, 1], and the name of the method.
+
+    UMAP is used where it is installed, else t-SNE; rows beyond a sample are put between the three of
+    the sample that are nearest to them.
+
+    Source: McInnes, Healy and Melville 2018 (UMAP); van der Maaten and Hinton 2008 (t-SNE), by
+    scikit-learn.
+    """
+    from sklearn.decomposition import PCA
+
+    by_umap = importlib.util.find_spec("umap") is not None and len(z) > 50
+    rows = sample(len(z), PLACED_BY_UMAP if by_umap else PLACED, seed)
+    if z.shape[1] > COMPONENTS and len(rows) > COMPONENTS:
+        reduction = PCA(COMPONENTS, random_state=seed).fit(z[rows])
+        z = np.concatenate([reduction.transform(z[part]) for part in batches(len(z))]).astype(np.float32)
+    some = z[rows]
+    if len(rows) < 10:  # too few for neighbours to mean anything
+        places = np.pad(some - some.mean(axis=0), ((0, 0), (0, 2)))[:, :2]
+    elif by_umap:
+        places = _umap(some, seed)
+    else:
+        from sklearn.manifold import TSNE
+
+        perplexity = min(30.0, (len(rows) - 1) / 3)
+        places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(some)
+    low, high = np.quantile(places, [0.001, 0.999], axis=0)
+    places = np.clip((places - low) / max(float((high - low).max()), 1e-9), -0.02, 1.02)
+    if len(rows) < len(z):
+        places = _between(z, some, places)
+    method = "UMAP" if by_umap else "t-SNE" if len(rows) >= 10 else "the first two features"
+    return places.astype(np.float32), method
+
+
+def _umap(some: Embedding, seed: int) -> NDArray[np.float32]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numba's, about threads that a seed rules out
+        import umap
+
+        found = umap.UMAP(n_neighbors=15, min_dist=0.15, random_state=seed, n_jobs=1).fit_transform(some)
+    return np.asarray(found, dtype=np.float32)
+
+
+def _between(z: Embedding, some: Embedding, places: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Put each row between the rows of the sample that are nearest to it, by how near they are."""
+    from sklearn.neighbors import NearestNeighbors
+
+    near = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(some)
+    out = np.empty((len(z), 2), dtype=np.float32)
+    for part in batches(len(z)):
+        distances, index = near.kneighbors(z[part])
+        weights = 1 / (distances + 1e-6)
+        weights /= weights.sum(axis=1, keepdims=True)
+        out[part] = (places[index] * weights[..., None]).sum(axis=1)
+    return out

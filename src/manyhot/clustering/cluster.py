@@ -105,8 +105,10 @@ class Clustering:
         filled[self.rows] = self.spread
         given = self.table.cells(name).codes != UNKNOWN
         cells = np.where(given, np.array(self.table.column(name).to_pylist(), dtype=object), names[filled])
-        marks = np.where(filled == UNKNOWN, None, np.where(given, "no", "yes"))
-        return self._with({name: [*cells], f"{name}_spread": [*marks]})
+        marks = [
+            None if n == UNKNOWN else "no" if own else "yes" for n, own in zip(filled, given, strict=True)
+        ]
+        return self._with({name: [*cells], f"{name}_spread": marks})
 
     def page(self, folder: str = "DIR") -> str:
         """Return clusters.html; `folder` is what its command for naming says."""
@@ -209,11 +211,11 @@ def cluster(
         raise UserError("spread takes the known labels of a target; name its column.")
     schema = infer.unlabelled(table, image=image, missing=missing, kinds=kinds, ignore=names)
     seen = embed.look(table, schema, parse_options(options), features, progress)
-    z, groups = _grouped(seen, clusters, tell or (lambda what, done, total: None))
+    z, groups, apart = _grouped(seen, clusters, tell or (lambda what, done, total: None))
     labels = {n: Known(tuple(map(str, cells.values)), cells.codes[seen.rows]) for n, cells in known.items()}
     filled = spread_from(z, groups, labels[names[0]].y) if spread else None
     found = Clustering(
-        _bundle(seen, groups, z), table, seen.rows, z, groups, seen.unreadable, labels, filled, {}
+        _bundle(seen, groups, z, apart), table, seen.rows, z, groups, seen.unreadable, labels, filled, {}
     )
     return replace(found, scores=_scores(found, source), notes=(*table.notes, *_unreadable_named(found)))
 
@@ -224,21 +226,23 @@ def _unreadable_named(found: Clustering) -> list[str]:
     return [f"left out: {name}: {why}" for name, why in bad.items()]
 
 
-def _grouped(seen: Seen, clusters: int | None, tell: Tell) -> tuple[NDArray[np.float32], Groups]:
-    """Return the features of the rows, and the groups in them."""
+def _grouped(seen: Seen, clusters: int | None, tell: Tell) -> tuple[Embedding, Groups, Embedding | None]:
+    """Return what rows are compared by, the groups in it, and the map to it from the features, if any."""
 
     def told(done: int, total: int) -> None:
         tell("clustering", done, total)
 
     if not seen.fresh:
         z = predict.features(seen.model, seen.x)
-        return z, group.group(z, clusters, seen.config.seed, told)
+        return z, group.group(z, clusters, seen.config.seed, told), None
     first = group.group(learn.tell_apart(seen, tell), clusters, seen.config.seed, told)
     z, labels = learn.teach(seen, first.labels, tell)
-    return z, group.settle(z, group.means(z, labels), first.tried)
+    apart = group.discriminants(z, labels)
+    z = z @ apart
+    return z, group.settle(z, group.means(z, labels), first.tried), apart
 
 
-def _bundle(seen: Seen, found: Groups, z: NDArray[np.float32]) -> Bundle:
+def _bundle(seen: Seen, found: Groups, z: Embedding, apart: Embedding | None) -> Bundle:
     """Make a model that answers with the nearest centroid; the members of a backbone each by their own part."""
     count = len(found.centroids)
     target = Target(COLUMN, "multiclass", tuple(map(str, range(count))), (COLUMN,))
@@ -246,6 +250,7 @@ def _bundle(seen: Seen, found: Groups, z: NDArray[np.float32]) -> Bundle:
     model = Model(seen.model.stem, backbone, (target,))
     parts = found.centroids.reshape(count, backbone.members, -1).transpose(1, 2, 0)  # (M, F, K)
     weight, bias = head(parts, temperature(found, z) / backbone.members)
+    weight = weight if apart is None else apart @ weight
     layer: Any = model.heads[0]
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight if backbone.members > 1 else weight[0].T))
@@ -273,7 +278,7 @@ def head(centroids: NDArray[np.float32], tau: float) -> tuple[NDArray[np.float32
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
-def temperature(found: Groups, z: NDArray[np.float32]) -> float:
+def temperature(found: Groups, z: Embedding) -> float:
     """Return τ = 2σ², with which softmax gives the share of each cluster in a mixture of equal round normals.
 
     Features of a network hang together, so σ² is the mean squared distance over as many directions as
@@ -287,7 +292,7 @@ def temperature(found: Groups, z: NDArray[np.float32]) -> float:
         total += off.T @ off
     spread = np.trace(total) / len(z)
     directions = np.trace(total) ** 2 / max((total**2).sum(), 1e-30)
-    return max(2 * spread / max(directions, 1.0), 1e-6)
+    return max(float(2 * spread / max(directions, 1.0)), 1e-6)
 
 
 def _scores(found: Clustering, source: str) -> dict[str, Any]:

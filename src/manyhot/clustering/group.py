@@ -33,10 +33,10 @@ FENCE = 3.0  # interquartile ranges; Tukey's outer fence
 
 @dataclass(frozen=True)
 class Groups:
-    """What was found: centroids float32 (K, F), the largest cluster first, and each row's nearest, int32 (N,).
+    """Centroids float32 (K, F), the largest cluster first, and the nearest of each row, int32 (N,).
 
-    `distances` is how far a row is from its centroid, float32 (N,); `margins` how much further the next
-    one is, as a share of that, in [0, 1], 0 half-way between two. `tried` has the prediction strength of
+    `distances` is how far each row is from its centroid, float32 (N,); `margins` how much further
+    the next is, as a share of that, in [0, 1], 0 half-way between two. `tried` has the prediction strength of
     each number of clusters that was tried, and is empty where the number was given.
     """
 
@@ -155,6 +155,27 @@ def k_means(z: Embedding, clusters: int, seed: int, start: Embedding | None = No
     return means(z, found.labels_)  # in one fixed order of adding, however many threads there were
 
 
+def discriminants(z: Embedding, labels: IntArray) -> Embedding:
+    """Return the map to the K − 1 directions that part the clusters, each a unit wide within them; (F, K − 1).
+
+    The covariance within clusters is shrunk towards a round one as far as the rows are too few to know it.
+    The nearest centroid after the map is the answer of linear discriminant analysis with equal priors.
+
+    Source: Fisher 1936; Ledoit and Wolf 2004, "A well-conditioned estimator", by scikit-learn.
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    rows = np.arange(len(z))[:: -(-len(z) // WHOLE)]
+    names, inverse = np.unique(labels, return_inverse=True)
+    centroids = means(z, labels)
+    covariance, _ = ledoit_wolf((z - centroids[inverse])[rows].astype(np.float64), assume_centered=True)
+    values, vectors = np.linalg.eigh(covariance)
+    even = (vectors / np.sqrt(np.maximum(values, values.max() * 1e-6))) @ vectors.T
+    apart = (centroids - centroids.mean(axis=0)) @ even
+    directions = np.linalg.svd(apart, full_matrices=False)[2][: len(names) - 1]
+    return np.asarray(even @ directions.T, dtype=np.float32)
+
+
 def means(z: Embedding, labels: IntArray) -> Embedding:
     """Return the mean of each cluster's rows; float32 (K, F). Each cluster has a row at least."""
     return np.stack(
@@ -163,7 +184,7 @@ def means(z: Embedding, labels: IntArray) -> Embedding:
 
 
 def nearest(z: Embedding, centroids: Embedding) -> tuple[IntArray, NDArray[np.float32], NDArray[np.float32]]:
-    """Return each row's nearest centroid, int32 (N,), how far it is, and the margin to the next; float32 (N,)."""
+    """Return each row's nearest centroid, int32 (N,), how far it is, and its margin, both float32 (N,)."""
     labels = np.empty(len(z), dtype=np.int32)
     distances, margins = np.empty((2, len(z)), dtype=np.float32)
     for part in batches(len(z)):
@@ -199,7 +220,7 @@ def batches(rows: int) -> Iterator[slice]:
 
 
 def sample(rows: int, most: int, seed: int) -> NDArray[np.intp]:
-    """Return the positions of a seeded sample of rows, in order; of all where there are no more; intp (n,)."""
+    """Return the positions of a seeded sample of rows, in order; of all where there are fewer; intp (n,)."""
     if rows <= most:
         return np.arange(rows)
     return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
@@ -210,7 +231,7 @@ def _squares(z: Embedding, centroids: Embedding) -> NDArray[np.float32]:
     middle = centroids.mean(axis=0)
     z, centroids = z - middle, centroids - middle
     squares = (z**2).sum(axis=1)[:, None] - 2 * z @ centroids.T + (centroids**2).sum(axis=1)
-    return np.maximum(squares, 0)
+    return np.asarray(np.maximum(squares, 0), dtype=np.float32)
 
 
 def _over_all(z: Embedding, centroids: Embedding, progress: Progress | None) -> Embedding:

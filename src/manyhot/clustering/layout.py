@@ -23,7 +23,7 @@ COMPONENTS = 30  # of the embedding, that neighbours are found by
 
 
 def flat(z: Embedding, seed: int) -> tuple[NDArray[np.float32], str]:
-    """Return a place for each row, float32 (N, 2) in [0, 1], and the name of the method.
+    """Return a place for each row, float32 (N, 2) from 0 to at most 1, and the name of the method.
 
     UMAP is used where it is installed, else t-SNE; rows beyond a sample are put between the three of
     the sample that are nearest to them.
@@ -40,7 +40,7 @@ def flat(z: Embedding, seed: int) -> tuple[NDArray[np.float32], str]:
         z = np.concatenate([reduction.transform(z[part]) for part in batches(len(z))]).astype(np.float32)
     some = z[rows]
     if len(rows) < 10:  # too few for neighbours to mean anything
-        places = np.pad(some - some.mean(axis=0), ((0, 0), (0, 2)))[:, :2]
+        places = np.pad(some, ((0, 0), (0, 2)))[:, :2]
     elif by_umap:
         places = _umap(some, seed)
     else:
@@ -48,12 +48,19 @@ def flat(z: Embedding, seed: int) -> tuple[NDArray[np.float32], str]:
 
         perplexity = min(30.0, (len(rows) - 1) / 3)
         places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(some)
-    low, high = np.quantile(places, [0.001, 0.999], axis=0)
-    places = np.clip((places - low) / max(float((high - low).max()), 1e-9), -0.02, 1.02)
+    upright = _upright(np.asarray(places, dtype=np.float64))
     if len(rows) < len(z):
-        places = _between(z, some, places)
+        upright = _between(z, some, upright)
     method = "UMAP" if by_umap else "t-SNE" if len(rows) >= 10 else "the first two features"
-    return places.astype(np.float32), method
+    return upright.astype(np.float32), method
+
+
+def _upright(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn places so that they are widest from left to right, and bring them to 0 … 1, both sides alike."""
+    off = places - places.mean(axis=0)
+    turned = off @ np.linalg.svd(off, full_matrices=False)[2].T
+    low, high = np.quantile(turned, [0.001, 0.999], axis=0)
+    return np.asarray(np.clip((turned - low) / max(float((high - low).max()), 1e-9), 0, 1))
 
 
 def _umap(some: Embedding, seed: int) -> NDArray[np.float32]:
@@ -61,16 +68,18 @@ def _umap(some: Embedding, seed: int) -> NDArray[np.float32]:
         warnings.simplefilter("ignore")  # of numba's, about threads that a seed rules out
         import umap
 
-        found = umap.UMAP(n_neighbors=15, min_dist=0.15, random_state=seed, n_jobs=1).fit_transform(some)
+        found = umap.UMAP(
+            n_neighbors=20, min_dist=0.7, spread=1.5, random_state=seed, n_jobs=1
+        ).fit_transform(some)
     return np.asarray(found, dtype=np.float32)
 
 
-def _between(z: Embedding, some: Embedding, places: NDArray[np.float32]) -> NDArray[np.float32]:
+def _between(z: Embedding, some: Embedding, places: NDArray[np.float64]) -> NDArray[np.float64]:
     """Put each row between the rows of the sample that are nearest to it, by how near they are."""
     from sklearn.neighbors import NearestNeighbors
 
     near = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(some)
-    out = np.empty((len(z), 2), dtype=np.float32)
+    out = np.empty((len(z), 2))
     for part in batches(len(z)):
         distances, index = near.kneighbors(z[part])
         weights = 1 / (distances + 1e-6)

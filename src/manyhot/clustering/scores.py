@@ -13,7 +13,7 @@ from manyhot.targets import UNKNOWN, IntArray
 
 
 def agreement(y: IntArray, labels: IntArray) -> dict[str, float | None]:
-    """Compare clusters with known classes: `nmi`, `ari` and `clustering_accuracy`, None where nothing is known.
+    """Compare clusters with known classes: `nmi`, `ari`, `clustering_accuracy`; None where nothing is known.
 
     The accuracy is the share of rows that are right once each cluster stands for at most one class, and
     each class for at most one cluster, in the best way there is.

@@ -9,12 +9,13 @@
   const pen = canvas.getContext("2d"), dark = matchMedia("(prefers-color-scheme: dark)");
   const sprite = new Image();
   const names = data.hues.map((_, number) => String(number));
-  let zoom = 1, centre = [0.5, 0.5], only = -1, across = 1, waiting = false;
+  let zoom = 1, centre = [data.ends[0] / 2, data.ends[1] / 2], only = -1, across = 1, waiting = false;
 
   const colour = (k, alpha = 1) => `hsl(${data.hues[k]} 62% ${dark.matches ? 64 : 47}% / ${alpha})`;
-  const scale = () => Math.min(canvas.clientWidth, canvas.clientHeight) * 0.94 * zoom;
+  const middle = [data.ends[0] / 2, data.ends[1] / 2];
+  const scale = () => Math.min(canvas.clientWidth / data.ends[0], canvas.clientHeight / data.ends[1]) * 0.9 * zoom;
   const x = (i) => (places[2 * i] / 65535 - centre[0]) * scale() + canvas.clientWidth / 2;
-  const y = (i) => (1 - places[2 * i + 1] / 65535 - centre[1]) * scale() + canvas.clientHeight / 2;
+  const y = (i) => (data.ends[1] - places[2 * i + 1] / 65535 - centre[1]) * scale() + canvas.clientHeight / 2;
 
   function draw() {
     waiting = false;
@@ -70,21 +71,24 @@
     }
   }
 
+  // A cluster's name stands where the median of its rows is.
+  const titled = data.hues.map((_, k) => {
+    const own = [];
+    for (let i = 0; i < count; i++) if (labels[i] === k && !outliers.has(i)) own.push(i);
+    if (!own.length) return -1;
+    const median = (axis) => own.map((i) => places[2 * i + axis]).sort((a, b) => a - b)[own.length >> 1];
+    return [median(0), median(1)];
+  });
+
   function titles() {
-    const sums = data.hues.map(() => [0, 0, 0]);
-    for (let i = 0; i < count; i++) {
-      if (outliers.has(i)) continue;
-      const sum = sums[labels[i]];
-      sum[0] += places[2 * i]; sum[1] += places[2 * i + 1]; sum[2]++;
-    }
     pen.font = "600 15px system-ui, sans-serif";
     pen.textAlign = "center";
     pen.textBaseline = "middle";
     pen.lineJoin = "round";
-    sums.forEach(([sx, sy, n], k) => {
-      if (!n || (only >= 0 && only !== k)) return;
-      const px = (sx / n / 65535 - centre[0]) * scale() + canvas.clientWidth / 2;
-      const py = (1 - sy / n / 65535 - centre[1]) * scale() + canvas.clientHeight / 2;
+    titled.forEach((i, k) => {
+      if (i < 0 || (only >= 0 && only !== k)) return;
+      const px = (i[0] / 65535 - centre[0]) * scale() + canvas.clientWidth / 2;
+      const py = (data.ends[1] - i[1] / 65535 - centre[1]) * scale() + canvas.clientHeight / 2;
       pen.lineWidth = 5;
       pen.strokeStyle = dark.matches ? "#1e2125" : "#ffffff";
       pen.strokeText(names[k], px, py);
@@ -101,7 +105,7 @@
     zoom = next;
     again();
   }
-  const whole = () => { zoom = 1; centre = [0.5, 0.5]; again(); };
+  const whole = () => { zoom = 1; centre = [...middle]; again(); };
 
   function nearest(px, py) {
     let best = -1, least = 14 * 14;

@@ -39,6 +39,7 @@ TILE = 32  # pixels of one of them
 CENTRAL, BORDERLINE, OUTLYING = 16, 8, 8  # pictures or rows of each cluster
 SIDE = 72  # pixels of a picture in a sheet
 COLUMNS, TOLD = 8, 6  # columns of a row that are shown; of a cluster that tell it apart
+WIDEST = 2.5  # standard deviations that fill half of a bar
 MAX_CLASSES = 40  # known labels that are crossed with clusters
 GOLDEN = 137.508  # degrees between the hues of clusters that follow each other
 
@@ -51,7 +52,7 @@ class Clusters:
     outliers     bool (N,)
     distances    float (N,): to the centroid; margins float (N,), in [0, 1], 0 half-way to the next
     silhouettes  positions of a sample of rows, and the silhouette of each
-    places       float (N, 2), in [0, 1]; `method` says how they were found
+    places       float (N, 2), from 0 on, at most 1; `method` says how they were found
     known        column → its classes and the number of each row's, −1 for unknown
     folder       what the command for naming calls the folder
     """
@@ -107,12 +108,13 @@ def hue(number: int) -> int:
 def _data(found: Clusters) -> str:
     """Return what the map is drawn from as JSON that may stand inside a <script>."""
     rows = _spaced(len(found.labels), DOTS)
-    places = np.clip((found.places[rows] + 0.02) / 1.04 * 65535, 0, 65535).astype("<u2")
+    places = np.clip(found.places[rows] * 65535, 0, 65535).astype("<u2")
     document = {
         "places": base64.b64encode(places.tobytes()).decode(),
         "labels": base64.b64encode(found.labels[rows].astype("<u2").tobytes()).decode(),
         "outliers": np.flatnonzero(found.outliers[rows]).tolist(),
         "rows": base64.b64encode(found.table.rows[rows].astype("<u4").tobytes()).decode(),
+        "ends": [max(0.05, float(end)) for end in found.places.max(axis=0)],
         "hues": [hue(number) for number in range(int(found.scores["clusters"]))],
         "tile": TILE,
         **_tiles(found, rows),
@@ -218,9 +220,8 @@ def _told_apart(found: Clusters, own: NDArray[np.intp]) -> list[dict[str, Any]]:
             (name, percent(float(inside[best])), percent(float(everywhere[best])), float(apart[best]))
         )
     told.sort(key=lambda item: -abs(item[3]))
-    widest = max([abs(item[3]) for item in told], default=1.0) or 1.0
     return [
-        {"name": name, "here": here, "all": all_, "apart": apart, "share": abs(apart) / widest}
+        {"name": name, "here": here, "all": all_, "apart": apart, "share": min(1.0, abs(apart) / WIDEST)}
         for name, here, all_, apart in told[:TOLD]
     ]
 
@@ -242,7 +243,7 @@ def _crossed(found: Clusters, name: str) -> dict[str, Any]:
     known = y != UNKNOWN
     counts = np.zeros((clusters, len(classes)), dtype=np.int64)
     np.add.at(counts, (found.labels[known], y[known]), 1)
-    order = np.argsort([c for c in classes], kind="stable")
+    order = np.argsort(list(classes), kind="stable")
     return {
         "name": name,
         "known": int(known.sum()),

@@ -180,6 +180,7 @@ def cluster(args: argparse.Namespace) -> None:
         raise UserError("--spread takes the labels of --target NAME; name the column.")
     table = _read(args, args.data)
     from manyhot.clustering.cluster import cluster as find  # loads torch, when cheap mistakes are found
+    from manyhot.clustering.names import fit_words
 
     found = find(
         table,
@@ -203,7 +204,11 @@ def cluster(args: argparse.Namespace) -> None:
         show.say(f"note: {note}")
     show.clusters(found.scores, args.data)
     print(f"\nwritten to {args.out}; look at {args.out}/clusters.html, then name what you see there:")
-    print(f"  manyhot name {shlex.join([args.out, '0=…', '1=…'])}")
+    print(f"  manyhot name {shlex.join([args.out])} 0=NAME 1=NAME")
+    if args.spread:
+        spread = Path(args.out, "spread.csv")
+        words = fit_words(found.scores, spread, args.target, [f"{args.target}_spread"])
+        print(f"\nthe spread labels are in {spread}; train on them with:\n  manyhot {shlex.join(words)}")
 
 
 def name(args: argparse.Namespace) -> None:
@@ -220,7 +225,7 @@ def name(args: argparse.Namespace) -> None:
         given |= show.ask(found.sizes, given)
     named = names.label(found, given, args.label)
     write(named, out)
-    words = names.fit_words(found, out, args.label)
+    words = names.fit_words(found.metrics, out, args.label)
     rows = len(named) - named.column(args.label).null_count
     if args.json:
         show.document(

@@ -143,9 +143,8 @@ def clusters(found: Mapping[str, Any], source: str) -> None:
         values = ", ".join(f"{key} {_number(value)}" for key, value in each.items())
         out.print(f"beside '{escape(name)}': {values}")
     if "spread" in found:
-        out.print(
-            f"{found['spread']['rows']:,} rows were given a known label of '{escape(found['spread']['target'])}'"
-        )
+        given = found["spread"]
+        out.print(f"{given['rows']:,} rows were given a known label of '{escape(given['target'])}'")
 
 
 def ask(sizes: Mapping[str, int], given: Mapping[str, str]) -> dict[str, str]:

@@ -238,12 +238,14 @@ def _grouped(seen: Seen, clusters: int | None, tell: Tell) -> tuple[Embedding, G
     first = group.group(learn.tell_apart(seen, tell), clusters, seen.config.seed, told)
     z, labels = learn.teach(seen, first.labels, tell)
     apart = group.discriminants(z, labels)
-    z = z @ apart
-    return z, group.settle(z, group.means(z, labels), first.tried), apart
+    found = group.settle(z @ apart, group.means(z @ apart, labels), first.tried)
+    if len(found.centroids) < len(first.centroids):  # some could not be learned; take as many from what was
+        return z, replace(group.group(z, len(first.centroids), seen.config.seed), tried=first.tried), None
+    return z @ apart, found, apart
 
 
 def _bundle(seen: Seen, found: Groups, z: Embedding, apart: Embedding | None) -> Bundle:
-    """Make a model that answers with the nearest centroid; the members of a backbone each by their own part."""
+    """Make a model that answers with the nearest centroid; a backbone's members each by their own part."""
     count = len(found.centroids)
     target = Target(COLUMN, "multiclass", tuple(map(str, range(count))), (COLUMN,))
     backbone = seen.model.backbone

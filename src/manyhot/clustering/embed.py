@@ -24,7 +24,7 @@ from manyhot.config import FitConfig
 from manyhot.data import inputs as inputs_module
 from manyhot.data.images import ImageInputs
 from manyhot.data.inputs import Inputs
-from manyhot.data.paths import Progress, Unreadable
+from manyhot.data.paths import Progress, Unreadable, named, picture_column
 from manyhot.data.stream import X
 from manyhot.data.table import Table
 from manyhot.errors import UserError, suggest
@@ -33,6 +33,7 @@ from manyhot.model.device import pick
 from manyhot.model.network import Model, build
 from manyhot.resolve import FROM_NOTHING, SMALL_IMAGE, resolve
 from manyhot.schema import Schema
+from manyhot.train.prepare import check_unreadable
 
 log = logging.getLogger("manyhot")
 BATCH = 512  # pictures, all of which are compared with each other
@@ -90,9 +91,7 @@ def look(
         else None
     )
     bad: Unreadable = {} if raw is None else raw.unreadable
-    rows = np.setdiff1d(np.arange(len(table)), list(bad))
-    if len(rows) == 0:
-        raise UserError(f"{table.source}: not one of {len(table)} pictures can be read; pass --root FOLDER.")
+    rows = _readable(table, schema, bad)
     left = table.take(rows) if bad else table
     pictures = None if raw is None or raw.x is None else raw.x[rows] if bad else raw.x
     inputs, x = inputs_module.fit_transform(schema, left, np.arange(len(left)), size, pictures)
@@ -103,15 +102,19 @@ def look(
     return Seen(schema, config, inputs, model, x, rows, bad, fresh=config.backbone in OWN)
 
 
+def _readable(table: Table, schema: Schema, bad: Unreadable) -> NDArray[np.intp]:
+    """Return the positions of the rows that could be read; raise UserError where too many could not."""
+    check_unreadable(table, bad, named(table, picture_column(table, schema.inputs[0].name), bad))
+    return np.setdiff1d(np.arange(len(table)), list(bad))
+
+
 def _through(bundle: Bundle, table: Table, options: Mapping[str, Any], progress: Progress | None) -> Seen:
     """See rows by the backbone of a bundle."""
     clashing = sorted({"backbone", "weights", "size"} & set(options))
     if clashing:
         raise UserError(f"--features names a model, which has a {clashing[0]} of its own; leave one out.")
     x, bad = bundle.inputs.transform(table, progress)
-    rows = np.setdiff1d(np.arange(len(table)), list(bad))
-    if len(rows) == 0:
-        raise UserError(f"{table.source}: not one of {len(table)} pictures can be read; pass --root FOLDER.")
+    rows = _readable(table, bundle.schema, bad)
     own = {name: options[name] for name in ("seed", "device", "effort") if name in options}
     config = replace(bundle.config, **{**own, "views": 1})
     model = Model(bundle.model.stem, bundle.model.backbone, ()).to(pick(config.device))

@@ -9,6 +9,7 @@ Shapes: N rows · F features of an embedding · K clusters.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -77,7 +78,7 @@ def group(z: Embedding, clusters: int | None, seed: int, progress: Progress | No
     """
     check(z, clusters)
     some = z[sample(len(z), WHOLE, seed)]
-    tried = {} if clusters is not None else _strengths(z, seed)
+    tried = {} if clusters is not None else _strengths(z, seed, progress)
     if clusters is None:
         strong = [count for count, strength in tried.items() if strength >= STRONG]
         clusters = max(strong) if strong else max(tried, key=lambda count: tried[count])
@@ -87,14 +88,16 @@ def group(z: Embedding, clusters: int | None, seed: int, progress: Progress | No
     return settle(z, centroids, tried)
 
 
-def _strengths(z: Embedding, seed: int) -> dict[int, float]:
+def _strengths(z: Embedding, seed: int, progress: Progress | None) -> dict[int, float]:
     """Return the prediction strength of each number of clusters, from a sample of 5,000 rows."""
     z = z[sample(len(z), JUDGED, seed)]
-    different = len(np.unique(z, axis=0))
-    return {
-        count: strength(z, count, seed)
-        for count in range(2, min(MAX_CLUSTERS, different // 2, len(z) // 4) + 1)
-    } or {2: 0.0}
+    most = min(MAX_CLUSTERS, len(np.unique(z, axis=0)) // 2, len(z) // 4)
+    found = {2: 0.0}  # of few rows, which are parted into two
+    for count in range(2, most + 1):
+        found[count] = strength(z, count, seed)
+        if progress is not None:
+            progress(count, most)
+    return found
 
 
 def strength(z: Embedding, clusters: int, seed: int) -> float:
@@ -139,7 +142,7 @@ def check(z: Embedding, clusters: int | None) -> None:
 def settle(z: Embedding, centroids: Embedding, tried: dict[int, float] | None = None) -> Groups:
     """Give each row to its nearest centroid, and number the clusters by size, the largest first."""
     counts = np.bincount(nearest(z, centroids)[0], minlength=len(centroids))
-    order = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
+    order = np.argsort(-counts, kind="stable")[: max(2, int((counts > 0).sum()))]
     centroids = np.ascontiguousarray(centroids[order])
     return Groups(centroids, *nearest(z, centroids), tried or {})
 
@@ -147,18 +150,21 @@ def settle(z: Embedding, centroids: Embedding, tried: dict[int, float] | None = 
 def k_means(z: Embedding, clusters: int, seed: int, start: Embedding | None = None) -> Embedding:
     """Return the centroids that k-means ends with, from `start` or the best of ten random starts; (K, F)."""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
-    if start is None:
-        found = KMeans(clusters, n_init=STARTS, random_state=seed).fit(z)
-    else:
-        found = KMeans(len(start), init=start, n_init=1).fit(z)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of rows that are equal; fewer clusters are left
+        if start is None:
+            found = KMeans(clusters, n_init=STARTS, random_state=seed).fit(z)
+        else:
+            found = KMeans(len(start), init=start, n_init=1).fit(z)
     return means(z, found.labels_)  # in one fixed order of adding, however many threads there were
 
 
 def discriminants(z: Embedding, labels: IntArray) -> Embedding:
-    """Return the map to the K − 1 directions that part the clusters, each a unit wide within them; (F, K − 1).
+    """Return the map to the K − 1 directions that part the clusters, a unit wide within them; (F, K − 1).
 
-    The covariance within clusters is shrunk towards a round one as far as the rows are too few to know it.
+    The correlation within clusters is shrunk towards none as far as the rows are too few to know it.
     The nearest centroid after the map is the answer of linear discriminant analysis with equal priors.
 
     Source: Fisher 1936; Ledoit and Wolf 2004, "A well-conditioned estimator", by scikit-learn.
@@ -168,9 +174,10 @@ def discriminants(z: Embedding, labels: IntArray) -> Embedding:
     rows = np.arange(len(z))[:: -(-len(z) // WHOLE)]
     names, inverse = np.unique(labels, return_inverse=True)
     centroids = means(z, labels)
-    covariance, _ = ledoit_wolf((z - centroids[inverse])[rows].astype(np.float64), assume_centered=True)
-    values, vectors = np.linalg.eigh(covariance)
-    even = (vectors / np.sqrt(np.maximum(values, values.max() * 1e-6))) @ vectors.T
+    off = (z[rows] - centroids[inverse[rows]]).astype(np.float64)
+    widths = np.maximum(off.std(axis=0), off.std() * 1e-3 + 1e-12)
+    values, vectors = np.linalg.eigh(ledoit_wolf(off / widths, assume_centered=True)[0])
+    even = (vectors / np.sqrt(np.maximum(values, values.max() * 1e-6))) @ vectors.T / widths[:, None]
     apart = (centroids - centroids.mean(axis=0)) @ even
     directions = np.linalg.svd(apart, full_matrices=False)[2][: len(names) - 1]
     return np.asarray(even @ directions.T, dtype=np.float32)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from manyhot.clustering.group import Embedding, batches, sample
 
 PLACED = 2_000  # rows that t-SNE places, in some seconds; the others stand among their nearest of these
-PLACED_BY_UMAP = 10_000
+PLACED_BY_UMAP = 4_000
 NEIGHBOURS = 3
 COMPONENTS = 30  # of the embedding, that neighbours are found by
 

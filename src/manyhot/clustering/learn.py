@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from manyhot.clustering.embed import Seen
 from manyhot.clustering.group import Embedding, k_means, means, nearest
+from manyhot.config import FitConfig
 from manyhot.data.augment import Augmentation, augment
 from manyhot.data.loader import Loader
 from manyhot.errors import RunError
@@ -142,7 +143,7 @@ def teach(seen: Seen, labels: IntArray, tell: Tell) -> tuple[Embedding, IntArray
         answers = chances.argmax(axis=1).astype(np.int32)
         z = features(model, seen.x)
         if len(np.unique(answers)) < len(target.classes):  # a group was too small to be learned
-            break
+            return z, labels
         labels, _, margins = nearest(z, k_means(z, 0, config.seed, start=means(z, answers)))
         sure = np.flatnonzero(margins >= MARGIN)
     return z, answers
@@ -155,8 +156,8 @@ def _projection(num_features: int) -> nn.Module:
     )
 
 
-def _for_teaching(seen: Seen) -> Any:
-    """Return the settings of a round: a quarter of the epochs that the telling apart has, in half the batch."""
+def _for_teaching(seen: Seen) -> FitConfig:
+    """Return the settings of a round: a quarter of the epochs that telling apart has, in half the batch."""
     config = seen.config
     return replace(
         config,

@@ -102,16 +102,19 @@ def label(found: Found, given: Mapping[str, str], column: str) -> Table:
     return named.with_columns({column: [*names[cells.codes]]})
 
 
-def fit_words(found: Found, out: Path, column: str) -> list[str]:
-    """Return the words of the `fit` line that reads the named table."""
-    source, root = found.metrics.get("source"), found.metrics.get("root")
+def fit_words(metrics: Mapping[str, Any], out: Path, column: str, ignored: Sequence[str] = ()) -> list[str]:
+    """Return the words of the `fit` line that reads a table of labels that was made of clusters.
+
+    Known labels and `ignored` columns are kept from the features of a table, since they would tell the label.
+    """
+    source, root, reads = (metrics.get(name) for name in ("source", "root", "reads"))
     model = str(out.with_suffix("")) + "-model"
-    if found.metrics.get("reads") == "pixels":
+    if reads == "pixels":
         words = [str(source), "--labels", str(out)]
     else:
         words = [str(out)] + (["--root", str(root)] if root else [])
-    told = [w for name in found.metrics.get("targets", {}) for w in ("--kind", f"{name}=ignore")]
-    told = told if found.metrics.get("reads") == "table" else []  # known labels would tell the names
+    apart = [name for name in (*metrics.get("targets", {}), *ignored) if name != column]
+    told = [word for name in apart for word in ("--kind", f"{name}=ignore")] if reads == "table" else []
     return ["fit", *words, "--target", column, *told, "--out", model]
 
 

@@ -179,8 +179,11 @@ def cluster(args: argparse.Namespace) -> None:
     if args.spread and not args.target:
         raise UserError("--spread takes the labels of --target NAME; name the column.")
     table = _read(args, args.data)
-    from manyhot.clustering.cluster import cluster as find  # loads torch, when cheap mistakes are found
+    from manyhot.bundle import MARKS  # torch is loaded here, after all cheap mistakes are found
+    from manyhot.clustering.cluster import cluster as find
     from manyhot.clustering.names import fit_words
+
+    files.check_ours(Path(args.out), MARKS)
 
     found = find(
         table,

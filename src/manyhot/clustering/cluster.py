@@ -235,7 +235,8 @@ def _grouped(seen: Seen, clusters: int | None, tell: Tell) -> tuple[Embedding, G
     if not seen.fresh:
         z = predict.features(seen.model, seen.x)
         return z, group.group(z, clusters, seen.config.seed, told), None
-    first = group.group(learn.tell_apart(seen, tell), clusters, seen.config.seed, told)
+    gathered = group.gathered(learn.tell_apart(seen, tell), seen.config.seed)
+    first = group.group(gathered, clusters, seen.config.seed, told)
     z, labels = learn.teach(seen, first.labels, tell)
     apart = group.discriminants(z, labels)
     found = group.settle(z @ apart, group.means(z @ apart, labels), first.tried)

@@ -38,7 +38,7 @@ from manyhot.train.prepare import check_unreadable
 log = logging.getLogger("manyhot")
 BATCH = 512  # pictures, all of which are compared with each other
 STEPS = {"fast": 250, "balanced": 800, "best": 2_400}
-MAX_EPOCHS = 100  # more let 1,797 digits fall into smaller groups than there are digits
+MAX_EPOCHS = 150  # more let small sets of pictures fall into smaller groups than there are
 OWN = ("cnn", "mnist-cnn")  # networks that learn here, from the pictures themselves
 
 

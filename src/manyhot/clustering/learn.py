@@ -37,7 +37,7 @@ Tell = Callable[[str, int, int], None]
 
 HIDDEN, PROJECTED = 256, 64
 TEMPERATURE = 0.5  # of the similarities; 0.2 gave worse groups of digits
-ROUNDS = 3  # of teaching, each by what the one before answers
+ROUNDS = 4  # of teaching, each by what the one before answers
 MARGIN = 0.15  # by which its centroid is nearer than the next, for a row to teach in the next round
 CHOOSING = 1_000  # rows by which the best epoch of a round is chosen
 VIEWS = 5  # of a picture, whose mean is what a round answers

@@ -106,10 +106,9 @@ def named(seeds: int, options: Options) -> None:
         classifier = manyhot.fit((images[known], {"label": cells}), ["label"], seed=seed)
         answers = classifier.predict((images[held], {"label": [None] * len(held)}))["label"]
         scores.append(float(np.mean(np.array(answers) == y[held].astype(str))))
-        own = np.mean(np.array([c or "" for c in cells]) == y[known].astype(str))
-        print(
-            f"seed {seed}: names right {own:.4f}, held-out accuracy {scores[-1]:.4f}, {seconds:.0f} s to cluster"
-        )
+        right = np.mean([cell == str(digit) for cell, digit in zip(cells, y[known])])
+        told = f"held-out accuracy {scores[-1]:.4f}, {seconds:.0f} s to cluster"
+        print(f"seed {seed}: names right {right:.4f}, {told}", flush=True)
     print(f"median held-out accuracy of {seeds}: {np.median(scores):.4f}")
 
 

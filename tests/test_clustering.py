@@ -400,7 +400,7 @@ def test_pictures_keep_their_paths_and_get_a_root(tmp_path, capsys):
     assert main(words) == 0
     told = capsys.readouterr()
     assert f"left out: row 8, {files[7]}" in told.err
-    assert "1 rows cannot be read" in told.out
+    assert "unreadable 1: their cluster is empty" in told.out
     rows = manyhot.read(tmp_path / "groups" / "clusters.csv")
     assert rows.column("image").to_pylist() == files
     assert rows.column("cluster").to_pylist()[7] is None

@@ -135,10 +135,9 @@ def clusters(found: Mapping[str, Any], source: str) -> None:
         f"silhouette {_number(found['silhouette'])}"
     )
     out.print("sizes: " + _classes(sizes))
-    left_out = {"belong to none": found["outliers"], "cannot be read": found["unreadable"]}
-    for why, count in left_out.items():
-        if count:
-            out.print(f"{count:,} rows {why}; their cluster is empty")
+    left_out = [f"{word} {found[word]:,}" for word in ("outliers", "unreadable") if found[word]]
+    if left_out:
+        out.print(f"{', '.join(left_out)}: their cluster is empty")
     for name, each in found["targets"].items():
         values = ", ".join(f"{key} {_number(value)}" for key, value in each.items())
         out.print(f"beside '{escape(name)}': {values}")

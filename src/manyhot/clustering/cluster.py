@@ -112,20 +112,26 @@ class Clustering:
 
     def page(self, folder: str = "DIR") -> str:
         """Return clusters.html; `folder` is what its command for naming says."""
-        from manyhot.report.clusters import Clusters, render  # drawing needs time, so only when asked for
+        from manyhot.report.clusters import (
+            DOTS,
+            Clusters,
+            render,
+        )  # drawing needs time, so only when asked for
 
-        places, method = flat(self.z, self.bundle.config.seed)
+        drawn = group.sample(len(self.z), DOTS, self.bundle.config.seed)
+        places, method = flat(self.z[drawn], self.bundle.config.seed)
         return render(
             Clusters(
                 title=self.table.source,
                 folder=folder,
                 schema=self.bundle.schema,
-                table=self.table.take(self.rows),
+                table=self.table.take(self.rows) if self.unreadable else self.table,
                 labels=self.groups.labels,
                 outliers=self.groups.outliers(),
                 distances=self.groups.distances,
                 margins=self.groups.margins,
                 silhouettes=silhouettes(self.z, self.groups.labels, self.bundle.config.seed),
+                drawn=drawn,
                 places=places,
                 method=method,
                 scores=self.scores,

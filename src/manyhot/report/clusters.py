@@ -12,7 +12,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.resources import files
@@ -52,7 +52,8 @@ class Clusters:
     outliers     bool (N,)
     distances    float (N,): to the centroid; margins float (N,), in [0, 1], 0 half-way to the next
     silhouettes  positions of a sample of rows, and the silhouette of each
-    places       float (N, 2), from 0 on, at most 1; `method` says how they were found
+    drawn        positions of the rows on the map, all or a sample of 60,000
+    places       float (n, 2) of these, from 0 on, at most 1; `method` says how they were found
     known        column → its classes and the number of each row's, −1 for unknown
     folder       what the command for naming calls the folder
     """
@@ -66,6 +67,7 @@ class Clusters:
     distances: NDArray[np.float32]
     margins: NDArray[np.float32]
     silhouettes: tuple[NDArray[np.intp], NDArray[np.float64]]
+    drawn: NDArray[np.intp]
     places: NDArray[np.float32]
     method: str
     scores: Mapping[str, Any]
@@ -92,11 +94,11 @@ def render(found: Clusters) -> str:
         script=Markup(script),  # the same text that its hash in the page's policy is of
         allowed=allowed,
         chart=Markup(_data(found)),
-        clusters=[_cluster(found, number) for number in range(int(found.scores["clusters"]))],
+        clusters=_clusters(found),
         columns=_columns(found),
         strengths=_strengths(found.scores),
         crossed=[_crossed(found, name) for name in found.known],
-        drawn=min(DOTS, len(found.labels)),
+        drawn=len(found.drawn),
     )
 
 
@@ -107,8 +109,8 @@ def hue(number: int) -> int:
 
 def _data(found: Clusters) -> str:
     """Return what the map is drawn from as JSON that may stand inside a <script>."""
-    rows = _spaced(len(found.labels), DOTS)
-    places = np.clip(found.places[rows] * 65535, 0, 65535).astype("<u2")
+    rows = found.drawn
+    places = np.clip(found.places * 65535, 0, 65535).astype("<u2")
     document = {
         "places": base64.b64encode(places.tobytes()).decode(),
         "labels": base64.b64encode(found.labels[rows].astype("<u2").tobytes()).decode(),
@@ -148,9 +150,20 @@ def _spaced(rows: int, most: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, rows - 1, min(rows, most)).round().astype(np.intp))
 
 
-def _cluster(found: Clusters, number: int) -> dict[str, Any]:
-    """Gather what the page shows of one cluster."""
-    own = np.flatnonzero((found.labels == number) & ~found.outliers)
+def _clusters(found: Clusters) -> list[dict[str, Any]]:
+    """Gather what the page shows of each cluster."""
+    members = [
+        np.flatnonzero((found.labels == number) & ~found.outliers)
+        for number in range(int(found.scores["clusters"]))
+    ]
+    told = [[] for _ in members] if found.schema.is_image else _told_apart(found, members)
+    return [_cluster(found, number, own, told[number]) for number, own in enumerate(members)]
+
+
+def _cluster(
+    found: Clusters, number: int, own: NDArray[np.intp], told: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Gather what the page shows of one cluster, whose rows are `own`."""
     out = np.flatnonzero((found.labels == number) & found.outliers)
     rows, values = found.silhouettes
     mine = values[found.labels[rows] == number]
@@ -169,7 +182,7 @@ def _cluster(found: Clusters, number: int) -> dict[str, Any]:
         "outliers": len(out),
         "silhouette": float(mine.mean()) if len(mine) else None,
         "groups": [(name, [_row(found, int(row)) for row in rows]) for name, rows in groups if len(rows)],
-        "told": [] if found.schema.is_image else _told_apart(found, own),
+        "told": told,
         "common": [_common(found, name, own) for name in found.known],
     }
 
@@ -191,39 +204,55 @@ def _short(words: str) -> str:
     return "" if words == "None" else words if len(words) <= 60 else words[:59] + "…"
 
 
-def _told_apart(found: Clusters, own: NDArray[np.intp]) -> list[dict[str, Any]]:
-    """Return the columns in which a cluster differs most from all rows.
+def _told_apart(found: Clusters, members: list[NDArray[np.intp]]) -> list[list[dict[str, Any]]]:
+    """Return for each cluster the columns in which it differs most from all rows.
 
     A number differs by its mean, in standard deviations of all rows; a category by the share of one of its
     values, in the same unit.
     """
-    told = []
+    told: list[list[dict[str, Any]]] = [[] for _ in members]
     for column in found.schema.inputs:
-        if column.kind == "number":
-            values = found.table.numbers(column.name, found.schema.missing)
-            values = np.where(np.isfinite(values), values, np.nan)
-            here, all_, spread = np.nanmean(values[own]), np.nanmean(values), np.nanstd(values)
-            if np.isfinite(here) and spread > 0:
-                words = f"{here:.4g}"
-                told.append((column.name, words, f"{all_:.4g}", float((here - all_) / spread)))
+        differences = _of_numbers if column.kind == "number" else _of_categories
+        for lines, line in zip(told, differences(found, column.name, members), strict=True):
+            if line is not None:
+                lines.append(line | {"share": min(1.0, abs(line["apart"]) / WIDEST)})
+    return [sorted(lines, key=lambda line: -abs(line["apart"]))[:TOLD] for lines in told]
+
+
+def _of_numbers(
+    found: Clusters, name: str, members: list[NDArray[np.intp]]
+) -> Iterator[dict[str, Any] | None]:
+    values = found.table.numbers(name, found.schema.missing)
+    values = np.where(np.isfinite(values), values, np.nan)
+    known = values[~np.isnan(values)]
+    for own in members:
+        here = values[own][~np.isnan(values[own])]
+        if not (len(here) and known.std() > 0):
+            yield None
             continue
-        cells = found.table.cells(column.name, found.schema.missing)
-        if not cells.values:
+        apart = float((here.mean() - known.mean()) / known.std())
+        yield {"name": name, "here": f"{here.mean():.4g}", "all": f"{known.mean():.4g}", "apart": apart}
+
+
+def _of_categories(
+    found: Clusters, name: str, members: list[NDArray[np.intp]]
+) -> Iterator[dict[str, Any] | None]:
+    cells = found.table.cells(name, found.schema.missing)
+    size = len(cells.values)
+    everywhere = np.bincount(cells.codes[cells.codes >= 0], minlength=size) / len(cells.codes)
+    for own in members:
+        if not (size and len(own)):
+            yield None
             continue
-        size = len(cells.values)
-        everywhere = np.bincount(cells.codes[cells.codes >= 0], minlength=size) / len(cells.codes)
-        inside = np.bincount(cells.codes[own][cells.codes[own] >= 0], minlength=size) / max(1, len(own))
+        inside = np.bincount(cells.codes[own][cells.codes[own] >= 0], minlength=size) / len(own)
         apart = (inside - everywhere) / np.sqrt(np.maximum(everywhere * (1 - everywhere), 1e-6))
         best = int(np.abs(apart).argmax())
-        name = f"{column.name} is {_short(str(cells.values[best]))}"
-        told.append(
-            (name, percent(float(inside[best])), percent(float(everywhere[best])), float(apart[best]))
-        )
-    told.sort(key=lambda item: -abs(item[3]))
-    return [
-        {"name": name, "here": here, "all": all_, "apart": apart, "share": min(1.0, abs(apart) / WIDEST)}
-        for name, here, all_, apart in told[:TOLD]
-    ]
+        yield {
+            "name": f"{name} is {_short(str(cells.values[best]))}",
+            "here": percent(float(inside[best])),
+            "all": percent(float(everywhere[best])),
+            "apart": float(apart[best]),
+        }
 
 
 def _common(found: Clusters, name: str, own: NDArray[np.intp]) -> tuple[str, str, float] | None:

@@ -15,8 +15,8 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 import manyhot
 from manyhot.cli import main
-from manyhot.clustering import group, layout, learn, names
-from manyhot.clustering.cluster import head, temperature
+from manyhot.clustering import centroids, group, layout, learn, names, space
+from manyhot.clustering.answer import head, temperature
 from manyhot.clustering.scores import agreement
 from manyhot.clustering.spread import spread
 from manyhot.errors import UserError
@@ -73,7 +73,7 @@ def test_prediction_strength_of_two_far_groups_is_one():
 
 def test_many_rows_are_gone_through_a_batch_at_a_time(monkeypatch):
     monkeypatch.setattr(group, "WHOLE", 200)
-    monkeypatch.setattr(group, "BATCH", 64)
+    monkeypatch.setattr(centroids, "BATCH", 64)
     z, y = blobs(1_000, 5)
     told = []
     found = group.group(z, 5, seed=0, progress=lambda done, total: told.append((done, total)))
@@ -84,12 +84,12 @@ def test_many_rows_are_gone_through_a_batch_at_a_time(monkeypatch):
 
 def test_nearest_agrees_with_the_distances_written_out():
     rng = np.random.default_rng(0)
-    z, centroids = (
+    z, places = (
         rng.normal(100, 1, (50, 4)).astype(np.float32),
         rng.normal(100, 1, (3, 4)).astype(np.float32),
     )
-    lengths = np.linalg.norm(z[:, None].astype(float) - centroids, axis=2)
-    labels, distances, margins = group.nearest(z, centroids)
+    lengths = np.linalg.norm(z[:, None].astype(float) - places, axis=2)
+    labels, distances, margins = centroids.nearest(z, places)
     assert (labels == lengths.argmin(axis=1)).all()
     assert np.allclose(distances, lengths.min(axis=1), atol=1e-3)
     first, second = np.sort(lengths, axis=1)[:, :2].T
@@ -99,7 +99,7 @@ def test_nearest_agrees_with_the_distances_written_out():
 def test_a_row_far_from_every_centroid_is_an_outlier():
     z, _ = blobs(cluster := 200)
     z = np.concatenate([z, [[500, 500, 500]]]).astype(np.float32)
-    found = group.settle(z, group.k_means(z[:cluster], 4, seed=0))
+    found = group.settle(z, centroids.k_means(z[:cluster], 4, seed=0))
     assert found.outliers()[-1]
     assert found.outliers()[:-1].mean() < 0.02
 
@@ -129,11 +129,11 @@ def test_discriminants_part_what_a_long_axis_hides():
     rng = np.random.default_rng(0)
     y = np.arange(400) % 2
     z = np.column_stack([rng.normal(0, 30, 400), y * 2 + rng.normal(0, 0.3, 400)]).astype(np.float32)
-    apart = z @ group.discriminants(z, y)
+    apart = z @ space.discriminants(z, y)
     assert apart.shape == (400, 1)
     assert np.std(apart[y == 0]) == pytest.approx(1, rel=0.1)
-    assert (group.nearest(apart, group.means(apart, y))[0] == y).mean() > 0.99
-    assert (group.nearest(z, group.means(z, y))[0] == y).mean() < 0.8
+    assert (centroids.nearest(apart, centroids.means(apart, y))[0] == y).mean() > 0.99
+    assert (centroids.nearest(z, centroids.means(z, y))[0] == y).mean() < 0.8
 
 
 # Answering by centroids.
@@ -142,10 +142,10 @@ def test_discriminants_part_what_a_long_axis_hides():
 @pytest.mark.parametrize("members", [1, 3])
 def test_the_head_is_the_softmax_of_squared_distances(members):
     rng = np.random.default_rng(0)
-    z, centroids = rng.normal(5, 2, (20, members, 4)), rng.normal(5, 2, (members, 4, 6))
-    weight, bias = head(centroids.astype(np.float32), tau=3.0)
+    z, places = rng.normal(5, 2, (20, members, 4)), rng.normal(5, 2, (members, 4, 6))
+    weight, bias = head(places.astype(np.float32), tau=3.0)
     logits = torch.from_numpy(np.einsum("nmf,mfk->nmk", z, weight) + bias)
-    squares = ((z[..., None] - centroids) ** 2).sum(axis=2)
+    squares = ((z[..., None] - places) ** 2).sum(axis=2)
     wanted = torch.softmax(torch.from_numpy(-squares / 3.0), dim=-1)
     assert torch.allclose(torch.softmax(logits, dim=-1), wanted, atol=1e-4)
 
@@ -288,6 +288,25 @@ def test_photos_without_weights_are_made_small(tmp_path, caplog):
     assert found.bundle.inputs.size == (64, 64)
     assert found.bundle.config.augment == "crop"
     assert "learns to tell them apart by itself" in caplog.text
+
+
+def test_pictures_are_seen_by_given_weights(tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    network = timm.create_model("mobilenetv3_small_050", num_classes=0, in_chans=1)
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 60, (40, 72, 72), dtype=np.uint8)
+    images[::2, 20:50] += 150
+    options = {"backbone": "mobilenetv3_small_050", "size": 72, "threads": 1}
+    found = manyhot.cluster(images, clusters=2, features=str(tmp_path / "weights.safetensors"), **options)
+    assert agreement(np.arange(40) % 2, found.groups.labels)["nmi"] == 1
+    found.save(tmp_path / "groups")
+    (tmp_path / "weights.safetensors").unlink()  # the bundle has its own
+    answers = manyhot.load(tmp_path / "groups").predict(images)["cluster"]
+    assert answers == [str(number) for number in found.groups.labels]
 
 
 # The page.

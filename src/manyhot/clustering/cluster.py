@@ -1,8 +1,6 @@
 """Rows without labels into a bundle that answers which group a row belongs to.
 
-`cluster` reads, sees, groups and judges; the bundle's one target `cluster` is answered by the distance to
-stored centroids, so whatever works with a bundle works with it: −‖z − c‖²/τ is a linear head, up to what
-all classes share and softmax ignores.
+`cluster` reads, sees, groups and judges; a Clustering answers, and writes what it found into a folder.
 
 Shapes: N rows of the table · F features of an embedding · K clusters · M members of a backbone.
 """
@@ -15,19 +13,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.bundle import Bundle
 from manyhot.classifier import Classifier
-from manyhot.clustering import embed, group, learn
+from manyhot.clustering import embed, learn, space
+from manyhot.clustering.answer import answering
+from manyhot.clustering.centroids import Embedding, means, sample
 from manyhot.clustering.embed import Seen
-from manyhot.clustering.group import Embedding, Groups, silhouette, silhouettes
+from manyhot.clustering.group import Groups, group, settle
 from manyhot.clustering.layout import flat
 from manyhot.clustering.names import CLUSTERS, COLUMN, METRICS
-from manyhot.clustering.scores import agreement
+from manyhot.clustering.scores import agreement, silhouette, silhouettes
 from manyhot.clustering.spread import spread as spread_from
 from manyhot.config import parse_options
 from manyhot.data import infer
@@ -37,9 +36,6 @@ from manyhot.data.table import Table
 from manyhot.data.write import write
 from manyhot.errors import UserError
 from manyhot.judge import Seen as SeenRows
-from manyhot.model.device import pick
-from manyhot.model.network import Model
-from manyhot.schema import Target
 from manyhot.targets import UNKNOWN, IntArray
 
 SPREAD = "spread.csv"
@@ -118,7 +114,7 @@ class Clustering:
             render,
         )  # drawing needs time, so only when asked for
 
-        drawn = group.sample(len(self.z), DOTS, self.bundle.config.seed)
+        drawn = sample(len(self.z), DOTS, self.bundle.config.seed)
         places, method = flat(self.z[drawn], self.bundle.config.seed)
         return render(
             Clusters(
@@ -204,10 +200,10 @@ def cluster(
     Raises:
         UserError: the data or an option cannot be used.
 
-    >>> blobs = {"x": [0.0, 0.1, 0.2, 5.0, 5.1, 5.2], "y": [0.0, 0.1, 0.0, 9.0, 9.1, 9.0]}
+    >>> blobs = {"x": [0.0, 0.1, 0.2, 0.1, 5.1, 5.2], "y": [0.0, 0.1, 0.0, 0.2, 9.1, 9.0]}
     >>> found = cluster(blobs, clusters=2)
     >>> found.answers().column("cluster").to_pylist()
-    ['0', '0', '0', '1', '1', '1']
+    ['0', '0', '0', '0', '1', '1']
     """
     table = data if isinstance(data, Table) else read(data)
     source = source or (str(data) if isinstance(data, (str, Path)) else "")
@@ -221,7 +217,7 @@ def cluster(
     labels = {n: Known(tuple(map(str, cells.values)), cells.codes[seen.rows]) for n, cells in known.items()}
     filled = spread_from(z, groups, labels[names[0]].y) if spread else None
     found = Clustering(
-        _bundle(seen, groups, z, apart), table, seen.rows, z, groups, seen.unreadable, labels, filled, {}
+        answering(seen, groups, z, apart), table, seen.rows, z, groups, seen.unreadable, labels, filled, {}
     )
     return replace(found, scores=_scores(found, source), notes=(*table.notes, *_unreadable_named(found)))
 
@@ -240,68 +236,15 @@ def _grouped(seen: Seen, clusters: int | None, tell: Tell) -> tuple[Embedding, G
 
     if not seen.fresh:
         z = predict.features(seen.model, seen.x)
-        return z, group.group(z, clusters, seen.config.seed, told), None
-    gathered = group.gathered(learn.tell_apart(seen, tell), seen.config.seed)
-    first = group.group(gathered, clusters, seen.config.seed, told)
+        return z, group(z, clusters, seen.config.seed, told), None
+    gathered = space.gathered(learn.tell_apart(seen, tell), seen.config.seed)
+    first = group(gathered, clusters, seen.config.seed, told)
     z, labels = learn.teach(seen, first.labels, tell)
-    apart = group.discriminants(z, labels)
-    found = group.settle(z @ apart, group.means(z @ apart, labels), first.tried)
+    apart = space.discriminants(z, labels)
+    found = settle(z @ apart, means(z @ apart, labels), first.tried)
     if len(found.centroids) < len(first.centroids):  # some could not be learned; take as many from what was
-        return z, replace(group.group(z, len(first.centroids), seen.config.seed), tried=first.tried), None
+        return z, replace(group(z, len(first.centroids), seen.config.seed), tried=first.tried), None
     return z @ apart, found, apart
-
-
-def _bundle(seen: Seen, found: Groups, z: Embedding, apart: Embedding | None) -> Bundle:
-    """Make a model that answers with the nearest centroid; a backbone's members each by their own part."""
-    count = len(found.centroids)
-    target = Target(COLUMN, "multiclass", tuple(map(str, range(count))), (COLUMN,))
-    backbone = seen.model.backbone
-    model = Model(seen.model.stem, backbone, (target,))
-    parts = found.centroids.reshape(count, backbone.members, -1).transpose(1, 2, 0)  # (M, F, K)
-    weight, bias = head(parts, temperature(found, z) / backbone.members)
-    weight = weight if apart is None else apart @ weight
-    layer: Any = model.heads[0]
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(weight if backbone.members > 1 else weight[0].T))
-        layer.bias.copy_(torch.from_numpy(bias if backbone.members > 1 else bias[0]))
-    model = model.to(pick(seen.config.device)).eval()
-    return Bundle(replace(seen.schema, targets=(target,)), seen.config, seen.inputs, model)
-
-
-def head(centroids: NDArray[np.float32], tau: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the linear layer whose logits are −‖z − c‖²/τ, up to what all clusters share.
-
-    A vector taken off all centroids changes what they share only, so their mean is, for float32's sake.
-
-    Shape:
-        centroids: float32 (M, F, K). out: weight (M, F, K) and bias (M, K).
-
-    >>> weight, bias = head(np.float32([[[0.0, 2.0]]]), tau=1.0)
-    >>> (np.float32([[0.5]]) @ weight[0] + bias[0]).tolist()  # 0.5 is 0.25 from 0 and 2.25 from 2, squared
-    [[0.0, -2.0]]
-    """
-    exact = centroids.astype(np.float64)
-    weight = 2 * (exact - exact.mean(axis=2, keepdims=True)) / tau
-    bias = -(exact**2).sum(axis=1) / tau
-    bias -= bias[:, :1]
-    return weight.astype(np.float32), bias.astype(np.float32)
-
-
-def temperature(found: Groups, z: Embedding) -> float:
-    """Return τ = 2σ², with which softmax gives the share of each cluster in a mixture of equal round normals.
-
-    Features of a network hang together, so σ² is the mean squared distance over as many directions as
-    the spread really has: (Σλ)²/Σλ² of the eigenvalues λ of its covariance within clusters.
-
-    Source: Gao et al. 2017, "A theory of multineuronal dimensionality, dynamics and measurement", equation 4.
-    """
-    total = np.zeros((z.shape[1], z.shape[1]))
-    for part in group.batches(len(z)):
-        off = (z[part] - found.centroids[found.labels[part]]).astype(np.float64)
-        total += off.T @ off
-    spread = np.trace(total) / len(z)
-    directions = np.trace(total) ** 2 / max((total**2).sum(), 1e-30)
-    return max(float(2 * spread / max(directions, 1.0)), 1e-6)
 
 
 def _scores(found: Clustering, source: str) -> dict[str, Any]:

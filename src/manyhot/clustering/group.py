@@ -1,35 +1,26 @@
-"""Embeddings into groups: k-means, how many groups there are, and which rows belong to none.
+"""Embeddings into groups: how many there are, which row is in which, and which belong to none.
 
-`cluster` calls `group` once and answers by its centroids from then on. Up to 20,000 rows each step of
-k-means sees all of them; of more it begins with a sample, then goes over all rows a batch at a time, so
-that time is linear in the rows and memory is that of the embeddings.
+`cluster` calls `group` once and answers by its centroids from then on.
 
 Shapes: N rows · F features of an embedding · K clusters.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from manyhot.clustering.centroids import WHOLE, Embedding, k_means, nearest, over_all, sample
 from manyhot.data.paths import Progress
 from manyhot.errors import UserError
 from manyhot.targets import IntArray
 
-Embedding = NDArray[np.float32]
-
-WHOLE = 20_000  # rows up to which each step of k-means sees all of them
-STARTS = 10  # from different rows; the one with the least distances is kept
-BATCH, PASSES = 8_192, 2  # beyond: rows at a time, how often each is seen
 MAX_CLUSTERS = 20  # that are tried where no number is given
 STRONG = 0.8  # of a number of clusters, as its authors advise
 CUTS = 5  # of the rows into halves
-JUDGED = 5_000  # rows of the sample that a silhouette is taken from; its cost is their square
-GATHERED, GATHERINGS = 16, 2  # rows that one is moved to the mean of, itself among them, and how often
+JUDGED = 5_000  # rows by which the number is chosen
 FENCE = 3.0  # interquartile ranges; Tukey's outer fence
 
 
@@ -85,7 +76,7 @@ def group(z: Embedding, clusters: int | None, seed: int, progress: Progress | No
         clusters = max(strong) if strong else max(tried, key=lambda count: tried[count])
     centroids = k_means(some, clusters, seed)
     if len(some) < len(z):
-        centroids = _over_all(z, centroids, progress)
+        centroids = over_all(z, centroids, progress)
     return settle(z, centroids, tried)
 
 
@@ -146,134 +137,3 @@ def settle(z: Embedding, centroids: Embedding, tried: dict[int, float] | None = 
     order = np.argsort(-counts, kind="stable")[: max(2, int((counts > 0).sum()))]
     centroids = np.ascontiguousarray(centroids[order])
     return Groups(centroids, *nearest(z, centroids), tried or {})
-
-
-def k_means(z: Embedding, clusters: int, seed: int, start: Embedding | None = None) -> Embedding:
-    """Return the centroids that k-means ends with, from `start` or the best of ten random starts; (K, F)."""
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of rows that are equal; fewer clusters are left
-        if start is None:
-            found = KMeans(clusters, n_init=STARTS, random_state=seed).fit(z)
-        else:
-            found = KMeans(len(start), init=start, n_init=1).fit(z)
-    return means(z, found.labels_)  # in one fixed order of adding, however many threads there were
-
-
-def gathered(z: Embedding, seed: int) -> Embedding:
-    """Return rows of length 1 moved to the mean of their nearest, twice, which draws groups together; (N, F).
-
-    Of more than 20,000 rows the nearest are looked for in a sample, so that time is linear in the rows.
-
-    Source: Cheng 1995, "Mean Shift, Mode Seeking, and Clustering" (blurring), with neighbours by number.
-    """
-    from sklearn.neighbors import NearestNeighbors
-
-    rows = sample(len(z), WHOLE, seed)
-    for _ in range(GATHERINGS):
-        some = z[rows]
-        near = NearestNeighbors(n_neighbors=min(GATHERED, len(rows)), algorithm="brute").fit(some)
-        moved = [
-            some[near.kneighbors(z[part], return_distance=False)].mean(axis=1) for part in batches(len(z))
-        ]
-        z = np.concatenate(moved)
-        z = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
-    return z
-
-
-def discriminants(z: Embedding, labels: IntArray) -> Embedding:
-    """Return the map to the K − 1 directions that part the clusters, a unit wide within them; (F, K − 1).
-
-    The correlation within clusters is shrunk towards none as far as the rows are too few to know it.
-    The nearest centroid after the map is the answer of linear discriminant analysis with equal priors.
-
-    Source: Fisher 1936; Ledoit and Wolf 2004, "A well-conditioned estimator", by scikit-learn.
-    """
-    from sklearn.covariance import ledoit_wolf
-
-    rows = np.arange(len(z))[:: -(-len(z) // WHOLE)]
-    names, inverse = np.unique(labels, return_inverse=True)
-    centroids = means(z, labels)
-    off = (z[rows] - centroids[inverse[rows]]).astype(np.float64)
-    widths = np.maximum(off.std(axis=0), off.std() * 1e-3 + 1e-12)
-    values, vectors = np.linalg.eigh(ledoit_wolf(off / widths, assume_centered=True)[0])
-    even = (vectors / np.sqrt(np.maximum(values, values.max() * 1e-6))) @ vectors.T / widths[:, None]
-    apart = (centroids - centroids.mean(axis=0)) @ even
-    directions = np.linalg.svd(apart, full_matrices=False)[2][: len(names) - 1]
-    return np.asarray(even @ directions.T, dtype=np.float32)
-
-
-def means(z: Embedding, labels: IntArray) -> Embedding:
-    """Return the mean of each cluster's rows; float32 (K, F). Each cluster has a row at least."""
-    return np.stack(
-        [z[labels == number].mean(axis=0, dtype=np.float64) for number in range(labels.max() + 1)]
-    ).astype(np.float32)
-
-
-def nearest(z: Embedding, centroids: Embedding) -> tuple[IntArray, NDArray[np.float32], NDArray[np.float32]]:
-    """Return each row's nearest centroid, int32 (N,), how far it is, and its margin, both float32 (N,)."""
-    labels = np.empty(len(z), dtype=np.int32)
-    distances, margins = np.empty((2, len(z)), dtype=np.float32)
-    for part in batches(len(z)):
-        lengths = np.sqrt(_squares(z[part], centroids))
-        labels[part] = lengths.argmin(axis=1)
-        first, second = np.partition(lengths, 1, axis=1)[:, :2].T
-        distances[part], margins[part] = first, 1 - first / np.maximum(second, 1e-12)
-    return labels, distances, margins
-
-
-def silhouette(z: Embedding, labels: IntArray, seed: int) -> float:
-    """Return the mean silhouette, in [−1, 1], of a seeded sample of at most 5,000 rows.
-
-    Source: Rousseeuw 1987, "Silhouettes: a graphical aid", by scikit-learn.
-    """
-    return float(silhouettes(z, labels, seed)[1].mean())
-
-
-def silhouettes(z: Embedding, labels: IntArray, seed: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the rows of the sample, and the silhouette of each in it."""
-    from sklearn.metrics import silhouette_samples
-
-    rows = sample(len(z), JUDGED, seed)
-    if not 2 <= len(np.unique(labels[rows])) < len(rows):
-        return rows, np.zeros(len(rows))
-    return rows, np.asarray(silhouette_samples(z[rows], labels[rows]), dtype=np.float64)
-
-
-def batches(rows: int) -> Iterator[slice]:
-    """Give slices that go over all rows once."""
-    for first in range(0, rows, BATCH):
-        yield slice(first, min(first + BATCH, rows))
-
-
-def sample(rows: int, most: int, seed: int) -> NDArray[np.intp]:
-    """Return the positions of a seeded sample of rows, in order; of all where there are fewer; intp (n,)."""
-    if rows <= most:
-        return np.arange(rows)
-    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
-
-
-def _squares(z: Embedding, centroids: Embedding) -> NDArray[np.float32]:
-    """Return squared distances, taken from the centroids' mean so that little is lost in float32; (N, K)."""
-    middle = centroids.mean(axis=0)
-    z, centroids = z - middle, centroids - middle
-    squares = (z**2).sum(axis=1)[:, None] - 2 * z @ centroids.T + (centroids**2).sum(axis=1)
-    return np.asarray(np.maximum(squares, 0), dtype=np.float32)
-
-
-def _over_all(z: Embedding, centroids: Embedding, progress: Progress | None) -> Embedding:
-    """Move centroids by all rows, a batch at a time.
-
-    Source: Sculley 2010, "Web-scale k-means clustering", by scikit-learn.
-    """
-    from sklearn.cluster import MiniBatchKMeans
-
-    moving = MiniBatchKMeans(len(centroids), init=centroids, n_init=1, reassignment_ratio=0)
-    for turn in range(PASSES):
-        for part in batches(len(z)):
-            moving.partial_fit(z[part])
-            if progress is not None:
-                progress(turn * len(z) + part.stop, PASSES * len(z))
-    return np.asarray(moving.cluster_centers_, dtype=np.float32)

@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.clustering.group import Embedding, batches, sample
+from manyhot.clustering.centroids import Embedding, batches, sample
 
 PLACED = 2_000  # rows that t-SNE places, in some seconds; the others stand among their nearest of these
 PLACED_BY_UMAP = 4_000

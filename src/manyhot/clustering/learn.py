@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from manyhot.clustering.centroids import Embedding, k_means, means, nearest
 from manyhot.clustering.embed import Seen
-from manyhot.clustering.group import Embedding, k_means, means, nearest
 from manyhot.config import FitConfig
 from manyhot.data.augment import Augmentation, augment
 from manyhot.data.loader import Loader

@@ -9,7 +9,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from manyhot.clustering.centroids import Embedding, sample
 from manyhot.targets import UNKNOWN, IntArray
+
+JUDGED = 5_000  # rows of the sample that a silhouette is taken from; its cost is their square
+
+
+def silhouette(z: Embedding, labels: IntArray, seed: int) -> float:
+    """Return the mean silhouette, in [−1, 1], of a seeded sample of at most 5,000 rows.
+
+    Source: Rousseeuw 1987, "Silhouettes: a graphical aid", by scikit-learn.
+    """
+    return float(silhouettes(z, labels, seed)[1].mean())
+
+
+def silhouettes(z: Embedding, labels: IntArray, seed: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the rows of the sample, and the silhouette of each in it."""
+    from sklearn.metrics import silhouette_samples
+
+    rows = sample(len(z), JUDGED, seed)
+    if not 2 <= len(np.unique(labels[rows])) < len(rows):
+        return rows, np.zeros(len(rows))
+    return rows, np.asarray(silhouette_samples(z[rows], labels[rows]), dtype=np.float64)
 
 
 def agreement(y: IntArray, labels: IntArray) -> dict[str, float | None]:

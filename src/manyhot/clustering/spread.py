@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from manyhot.clustering.group import Embedding, Groups
+from manyhot.clustering.centroids import Embedding
+from manyhot.clustering.group import Groups
 from manyhot.targets import UNKNOWN, IntArray
 
 NEIGHBOURS = 5  # labelled ones that must agree, or as many as the cluster has

@@ -159,6 +159,7 @@ def test_the_temperature_is_twice_the_variance_of_round_clusters():
 def test_a_saved_clustering_answers_as_it_did(found, tmp_path):
     found.save(tmp_path / "groups")
     loaded = manyhot.load(tmp_path / "groups")
+    assert "in 4 clusters" in (tmp_path / "groups" / "README.md").read_text()
     answers = loaded.predict(tmp_path / "groups" / "clusters.csv")["cluster"]
     assert answers == [str(number) for number in found.groups.labels]
     scores = loaded.evaluate(tmp_path / "groups" / "clusters.csv")
@@ -167,6 +168,17 @@ def test_a_saved_clustering_answers_as_it_did(found, tmp_path):
     new = table_of(found.groups.centroids * 1.0)
     assert len(loaded.predict(found.table.take(np.arange(3)))["cluster"]) == 3
     assert new.keys() <= set(found.table.names)
+
+
+def test_a_stopped_run_leaves_nothing(tmp_path, monkeypatch, capsys):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    write_pictures(tmp_path / "data", 60)
+    monkeypatch.setattr(learn, "contrast", stop)
+    assert main(["cluster", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--clusters", "2"]) == 130
+    assert "stopped" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_the_rows_come_out_as_they_came_with_a_cluster(found):

@@ -210,7 +210,8 @@ def cluster(args: argparse.Namespace) -> None:
     print(f"  manyhot name {shlex.join([args.out])} 0=NAME 1=NAME")
     if args.spread:
         spread = Path(args.out, "spread.csv")
-        words = fit_words(found.scores, spread, args.target, [f"{args.target}_spread"])
+        model = Path(f"{Path(args.out)}-model")
+        words = fit_words(found.scores, spread, args.target, model, [f"{args.target}_spread"])
         print(f"\nthe spread labels are in {spread}; train on them with:\n  manyhot {shlex.join(words)}")
 
 
@@ -228,7 +229,7 @@ def name(args: argparse.Namespace) -> None:
         given |= show.ask(found.sizes, given)
     named = names.label(found, given, args.label)
     write(named, out)
-    words = names.fit_words(found.metrics, out, args.label)
+    words = names.fit_words(found.metrics, out, args.label, Path(f"{folder}-model"))
     rows = len(named) - named.column(args.label).null_count
     if args.json:
         show.document(

@@ -150,10 +150,14 @@ class Clustering:
         files.replace_folder(path, lambda beside: self._write(beside, page))
 
     def _write(self, folder: Path, page: str) -> None:
+        from manyhot.report.card import clusters_card
+
         write(self.answers(), folder / CLUSTERS)
         if self.spread is not None:
             write(self.spread_labels(), folder / SPREAD)
-        bundles.save(self.bundle, folder, {METRICS: dict(self.scores), "clusters.html": page})
+        card = clusters_card(self.scores, self.table.source)
+        extra = {METRICS: dict(self.scores), "clusters.html": page, "README.md": card}
+        bundles.save(self.bundle, folder, extra)
 
     def _with(self, added: Mapping[str, list[str | None]]) -> Table:
         """Return the table with columns added as `predict.answers` does, `row` where there are no files."""

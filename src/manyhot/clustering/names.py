@@ -102,20 +102,21 @@ def label(found: Found, given: Mapping[str, str], column: str) -> Table:
     return named.with_columns({column: [*names[cells.codes]]})
 
 
-def fit_words(metrics: Mapping[str, Any], out: Path, column: str, ignored: Sequence[str] = ()) -> list[str]:
-    """Return the words of the `fit` line that reads a table of labels that was made of clusters.
+def fit_words(
+    metrics: Mapping[str, Any], table: Path, column: str, model: Path, ignored: Sequence[str] = ()
+) -> list[str]:
+    """Return the words of the `fit` line that makes `model` of a table of labels that clusters gave.
 
     Known labels and `ignored` columns are kept from the features of a table, since they would tell the label.
     """
     source, root, reads = (metrics.get(name) for name in ("source", "root", "reads"))
-    model = str(out.with_suffix("")) + "-model"
     if reads == "pixels":
-        words = [str(source), "--labels", str(out)]
+        words = [str(source), "--labels", str(table)]
     else:
-        words = [str(out)] + (["--root", str(root)] if root else [])
+        words = [str(table)] + (["--root", str(root)] if root else [])
     apart = [name for name in (*metrics.get("targets", {}), *ignored) if name != column]
     told = [word for name in apart for word in ("--kind", f"{name}=ignore")] if reads == "table" else []
-    return ["fit", *words, "--target", column, *told, "--out", model]
+    return ["fit", *words, "--target", column, *told, "--out", str(model)]
 
 
 def _lines(path: str) -> list[tuple[str, str]]:

@@ -81,19 +81,23 @@
   });
 
   function titles() {
-    pen.font = "600 15px system-ui, sans-serif";
+    pen.font = "600 13px system-ui, sans-serif";
     pen.textAlign = "center";
     pen.textBaseline = "middle";
-    pen.lineJoin = "round";
     titled.forEach((i, k) => {
       if (i < 0 || (only >= 0 && only !== k)) return;
       const px = (i[0] / 65535 - centre[0]) * scale() + canvas.clientWidth / 2;
       const py = (data.ends[1] - i[1] / 65535 - centre[1]) * scale() + canvas.clientHeight / 2;
-      pen.lineWidth = 5;
+      const half = Math.max(11, pen.measureText(names[k]).width / 2 + 8);
+      pen.beginPath();
+      pen.roundRect(px - half, py - 11, 2 * half, 22, 11);
+      pen.fillStyle = colour(k);
+      pen.fill();
+      pen.lineWidth = 2;
       pen.strokeStyle = dark.matches ? "#1e2125" : "#ffffff";
-      pen.strokeText(names[k], px, py);
-      pen.fillStyle = dark.matches ? "#e6e7e4" : "#1f2328";
-      pen.fillText(names[k], px, py);
+      pen.stroke();
+      pen.fillStyle = dark.matches ? "#101214" : "#ffffff";
+      pen.fillText(names[k], px, py + 1);
     });
   }
 

@@ -377,7 +377,14 @@ def test_a_map_has_a_place_for_each_row(rows, monkeypatch):
     assert places.shape == (rows, 2)
     assert places.min() >= 0
     assert places.max() <= 1
-    assert method == ("the first two features" if rows == 5 else "t-SNE")
+    assert method == ("their first two directions" if rows == 5 else "t-SNE")
+
+
+def test_a_map_of_one_direction_keeps_it():
+    z = np.arange(30, dtype=np.float32)[:, None]
+    places, method = layout.flat(z, seed=0)
+    assert "one direction" in method
+    assert abs(np.corrcoef(places[:, 0], z[:, 0])[0, 1]) > 0.99
 
 
 # Names and known labels.
@@ -405,6 +412,23 @@ def test_names_become_labels_that_fit_reads(groups, tmp_path, capsys):
     fitted = manyhot.load(words[words.index("--out") + 1])
     assert fitted.schema.target("label").classes == ("big cat", "dog")
     assert "kind" not in [column.name for column in fitted.schema.inputs]
+
+
+def test_the_command_tells_a_machine_what_it_found(tmp_path, capsys):
+    z, y = blobs(120)
+    path = write_csv(tmp_path / "table.csv", table_of(z, kind=[f"k{n}" for n in y]))
+    out = tmp_path / "out"
+    assert main(["cluster", str(path), "--target", "kind", "--out", str(out), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said == {"out": str(out)} | json.loads((out / "metrics.json").read_text())
+    assert said["clusters"] == 4
+    assert said["prediction_strength"]["4"] > 0.8
+    assert {path.name for path in out.iterdir()} >= {
+        "clusters.csv",
+        "clusters.html",
+        "manyhot.json",
+        "README.md",
+    }
 
 
 def test_names_come_from_a_table_too(groups, tmp_path):

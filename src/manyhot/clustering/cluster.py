@@ -23,7 +23,7 @@ from manyhot.clustering import embed, learn, space
 from manyhot.clustering.answer import answering
 from manyhot.clustering.centroids import Embedding, means, sample
 from manyhot.clustering.embed import Seen
-from manyhot.clustering.group import Groups, group, settle
+from manyhot.clustering.group import Groups, check_rows, group, settle
 from manyhot.clustering.layout import flat
 from manyhot.clustering.names import CLUSTERS, COLUMN, METRICS
 from manyhot.clustering.scores import agreement, silhouette, silhouettes
@@ -96,15 +96,12 @@ class Clustering:
         """Return the input's columns with known labels given to sure neighbours, marked in NAME_spread."""
         assert self.spread is not None, "cluster(…, spread=True) finds them"
         name, known = next(iter(self.known.items()))
-        names = np.array([*known.classes, None], dtype=object)
-        filled = np.full(len(self.table), UNKNOWN, dtype=np.int32)
-        filled[self.rows] = self.spread
-        given = self.table.cells(name).codes != UNKNOWN
-        cells = np.where(given, np.array(self.table.column(name).to_pylist(), dtype=object), names[filled])
-        marks = [
-            None if n == UNKNOWN else "no" if own else "yes" for n, own in zip(filled, given, strict=True)
-        ]
-        return self._with({name: [*cells], f"{name}_spread": marks})
+        cells = self.table.column(name).to_pylist()
+        marks: list[str | None] = [None if code == UNKNOWN else "no" for code in self.table.cells(name).codes]
+        for place in np.flatnonzero(self.spread != known.y):
+            row = int(self.rows[place])
+            cells[row], marks[row] = known.classes[self.spread[place]], "yes"
+        return self._with({name: cells, f"{name}_spread": marks})
 
     def page(self, folder: str = "DIR") -> str:
         """Return clusters.html; `folder` is what its command for naming says."""
@@ -159,7 +156,7 @@ class Clustering:
         extra = {METRICS: dict(self.scores), "clusters.html": page, "README.md": card}
         bundles.save(self.bundle, folder, extra)
 
-    def _with(self, added: Mapping[str, list[str | None]]) -> Table:
+    def _with(self, added: Mapping[str, list[Any]]) -> Table:
         """Return the table with columns added as `predict.answers` does, `row` where there are no files."""
         columns: dict[str, Any] = {
             f"{name}_given" if name == COLUMN and name in added else name: column
@@ -215,6 +212,7 @@ def cluster(
     known = {name: table.cells(name, missing) for name in names}
     if spread and not names:
         raise UserError("spread takes the known labels of a target; name its column.")
+    check_rows(len(table), clusters)
     schema = infer.unlabelled(table, image=image, missing=missing, kinds=kinds, ignore=names)
     seen = embed.look(table, schema, parse_options(options), features, progress)
     z, groups, apart = _grouped(seen, clusters, tell or (lambda what, done, total: None))

@@ -29,7 +29,7 @@ from manyhot.data.stream import X
 from manyhot.data.table import Table
 from manyhot.errors import UserError, suggest
 from manyhot.model import backbones
-from manyhot.model.device import pick
+from manyhot.model.device import pick, use_threads
 from manyhot.model.network import Model, build
 from manyhot.resolve import FROM_NOTHING, SMALL_IMAGE, resolve
 from manyhot.schema import Schema
@@ -98,6 +98,7 @@ def look(
     expected = backbones.pixels(config) if schema.is_image else None
     if expected is not None and isinstance(inputs, ImageInputs):
         inputs = inputs.with_pixels(*expected)
+    use_threads(config.threads)
     model = build(inputs, (), config).to(pick(config.device))
     return Seen(schema, config, inputs, model, x, rows, bad, fresh=config.backbone in OWN)
 

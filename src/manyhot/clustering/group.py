@@ -118,17 +118,21 @@ def strength(z: Embedding, clusters: int, seed: int) -> float:
     return float(np.mean(found))
 
 
-def check(z: Embedding, clusters: int | None) -> None:
-    """Refuse a number of clusters that the rows cannot have."""
+def check_rows(rows: int, clusters: int | None) -> None:
+    """Refuse a number of clusters that so many rows cannot have, before anything is learned from them."""
     if clusters is not None and clusters < 2:
         raise UserError(f"--clusters must be at least 2, got {clusters}.")
-    least = clusters or 2
-    if len(z) <= least:
-        raise UserError(f"{len(z)} rows cannot be parted into {least} clusters; give more rows.")
+    if rows <= (clusters or 2):
+        raise UserError(f"{rows} rows cannot be parted into {clusters or 2} clusters; give more rows.")
+
+
+def check(z: Embedding, clusters: int | None) -> None:
+    """Refuse a number of clusters that the rows cannot have."""
+    check_rows(len(z), clusters)
     different = len(np.unique(z[:WHOLE], axis=0))
-    if different < least:
+    if different < (clusters or 2):
         what = "all rows are equal" if different == 1 else f"only {different} rows differ"
-        raise UserError(f"{what}, so there are no {least} clusters among them.")
+        raise UserError(f"{what}, so there are no {clusters or 2} clusters among them.")
 
 
 def settle(z: Embedding, centroids: Embedding, tried: dict[int, float] | None = None) -> Groups:

@@ -39,19 +39,22 @@ def flat(z: Embedding, seed: int) -> tuple[NDArray[np.float32], str]:
         reduction = PCA(COMPONENTS, random_state=seed).fit(z[rows])
         z = np.concatenate([reduction.transform(z[part]) for part in batches(len(z))]).astype(np.float32)
     some = z[rows]
-    if len(rows) < 10:  # too few for neighbours to mean anything
-        places = np.pad(some, ((0, 0), (0, 2)))[:, :2]
+    if z.shape[1] == 1:
+        chance = np.random.default_rng(seed).uniform(-0.2, 0.2, len(rows)) * np.ptp(some)
+        method, places = "their one direction, up and down at random", np.column_stack([some, chance])
+    elif len(rows) < 10:  # too few for neighbours to mean anything
+        method, places = "their first two directions", some[:, :2]
     elif by_umap:
-        places = _umap(some, seed)
+        method, places = "UMAP", _umap(some, seed)
     else:
         from sklearn.manifold import TSNE
 
         perplexity = min(30.0, (len(rows) - 1) / 3)
-        places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(some)
+        placing = TSNE(perplexity=perplexity, init="pca", random_state=seed)
+        method, places = "t-SNE", placing.fit_transform(some)
     upright = _upright(np.asarray(places, dtype=np.float64))
     if len(rows) < len(z):
         upright = _between(z, some, upright)
-    method = "UMAP" if by_umap else "t-SNE" if len(rows) >= 10 else "the first two features"
     return upright.astype(np.float32), method
 
 

@@ -26,7 +26,6 @@ from manyhot.data.augment import Augmentation, augment
 from manyhot.data.loader import Loader
 from manyhot.errors import RunError
 from manyhot.model import optim
-from manyhot.model.device import use_threads
 from manyhot.model.network import Model, build
 from manyhot.predict import features, from_logits, logits
 from manyhot.schema import Target
@@ -56,7 +55,6 @@ def tell_apart(seen: Seen, tell: Tell) -> Embedding:
     the few changes that `augment` knows for pictures of the kind.
     """
     config = seen.config
-    use_threads(config.threads)
     torch.manual_seed(config.seed)
     model = Model(seen.model.stem, seen.model.backbone, ())
     model.names = ["projection"]

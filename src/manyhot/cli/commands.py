@@ -199,6 +199,8 @@ def cluster(args: argparse.Namespace) -> None:
         tell=show.work(quiet=args.json),
         **options,
     )
+    if not args.json:
+        show.say("drawing the map")
     found.save(args.out, args.overwrite)
     if args.json:
         show.document({"out": args.out, **found.scores})

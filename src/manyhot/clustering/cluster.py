@@ -7,7 +7,7 @@ Shapes: N rows of the table · F features of an embedding · K clusters · M mem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from manyhot.clustering.centroids import Embedding, means, sample
 from manyhot.clustering.embed import Seen
 from manyhot.clustering.group import Groups, check_rows, group, settle
 from manyhot.clustering.layout import flat
+from manyhot.clustering.learn import Tell
 from manyhot.clustering.names import CLUSTERS, COLUMN, METRICS
 from manyhot.clustering.scores import agreement, silhouette, silhouettes
 from manyhot.clustering.spread import spread as spread_from
@@ -39,7 +40,6 @@ from manyhot.judge import Seen as SeenRows
 from manyhot.targets import UNKNOWN, IntArray
 
 SPREAD = "spread.csv"
-Tell = Callable[[str, int, int], None]  # what is being done, how much of it is done, of how much
 
 
 class Known(NamedTuple):

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from manyhot.clustering.centroids import Embedding, k_means, means, nearest
 from manyhot.clustering.embed import Seen
+from manyhot.clustering.names import COLUMN
 from manyhot.config import FitConfig
 from manyhot.data.augment import Augmentation, augment
 from manyhot.data.loader import Loader
@@ -32,7 +33,7 @@ from manyhot.schema import Target
 from manyhot.targets import IntArray
 from manyhot.train.fit import Validation, autocast, train
 
-Tell = Callable[[str, int, int], None]
+Tell = Callable[[str, int, int], None]  # what is being done, how much of it is done, of how much
 
 HIDDEN, PROJECTED = 256, 64
 TEMPERATURE = 0.5  # of the similarities; 0.2 gave worse groups of digits
@@ -113,14 +114,13 @@ def teach(seen: Seen, labels: IntArray, tell: Tell) -> tuple[Embedding, IntArray
     Source: self-labelling of confident rows as in Van Gansbeke et al. 2020, "SCAN", section 2.3, by k-means
     as in Caron et al. 2018, "Deep Clustering for Unsupervised Learning".
     """
-    target = Target("cluster", "multiclass", tuple(map(str, range(int(labels.max()) + 1))), ("cluster",))
+    target = Target(COLUMN, "multiclass", tuple(map(str, range(int(labels.max()) + 1))), (COLUMN,))
     config = _for_teaching(seen)
     device = next(seen.model.parameters()).device
     model = Model(seen.model.stem, seen.model.backbone, (target,)).to(device)
     model.heads = build(seen.inputs, (target,), seen.config).heads.to(device)
     sure = np.arange(len(labels))
     for turn in range(ROUNDS):
-        y = {target.name: labels}
         loader = Loader(
             seen.x if len(sure) == len(labels) else seen.x[sure],
             {target.name: labels[sure]},
@@ -128,7 +128,7 @@ def teach(seen: Seen, labels: IntArray, tell: Tell) -> tuple[Embedding, IntArray
             epochs=config.epochs,
         )
         few = sure[:: -(-len(sure) // CHOOSING)]
-        validation = Validation(seen.x[few], {name: values[few] for name, values in y.items()})
+        validation = Validation(seen.x[few], {target.name: labels[few]})
 
         def told(line: Any, turn: int = turn) -> None:
             if line["kind"] == "epoch":
@@ -140,10 +140,13 @@ def teach(seen: Seen, labels: IntArray, tell: Tell) -> tuple[Embedding, IntArray
             chances = from_logits((target,), logits(model, seen.x))[target.name]
         answers = chances.argmax(axis=1).astype(np.int32)
         z = features(model, seen.x)
-        if len(np.unique(answers)) < len(target.classes):  # a group was too small to be learned
+        count = len(target.classes)
+        if len(np.unique(answers)) < count:  # a group was too small to be learned
             return z, labels
-        labels, _, margins = nearest(z, k_means(z, 0, config.seed, start=means(z, answers)))
+        labels, _, margins = nearest(z, k_means(z, count, config.seed, start=means(z, answers)))
         sure = np.flatnonzero(margins >= MARGIN)
+        if len(np.unique(labels[sure])) < count:
+            break  # there is nothing to learn a group from
     return z, answers
 
 

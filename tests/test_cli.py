@@ -29,7 +29,10 @@ import manyhot
 from manyhot.cli import commands, demo, main
 from manyhot.cli.parser import build_parser
 
-VERBS = ("inspect", "fit", "evaluate", "predict", "report", "tune", "data", "cache", "demo")
+VERBS = (
+    *("inspect", "fit", "evaluate", "predict", "cluster", "name"),
+    *("report", "tune", "data", "cache", "demo"),
+)
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from PIL import Image
 
 from manyhot.cli import main
 
-FLOOR = 130
+FLOOR = 160
 FIT = ["--set", "epochs=1", "--set", "threads=1", "--out", "{out}"]
+GROUP = ["--out", "{out}"]
 ROWS = 40
 
 # name → words of the command, words of the message
@@ -288,6 +289,73 @@ FAULTS = {
         ["tune", "{zoo}/unfit", "{zoo}/good.csv", "--objective", "best"],
         "objective must be",
     ),
+    # clusters
+    "one cluster": (["cluster", "{zoo}/good.csv", "--clusters", "1", *GROUP], "from 2 on, or auto"),
+    "half a cluster": (["cluster", "{zoo}/good.csv", "--clusters", "2.5", *GROUP], "from 2 on, or auto"),
+    "as many clusters as rows": (["cluster", "{zoo}/two.csv", "--clusters", "2", *GROUP], "2 rows cannot be"),
+    "nothing tells rows apart": (
+        ["cluster", "{zoo}/same.csv", *GROUP],
+        "no column is left to tell rows apart",
+    ),
+    "fewer different rows than clusters": (
+        ["cluster", "{zoo}/pairing.csv", "--clusters", "3", *GROUP],
+        "only 2 rows differ",
+    ),
+    "clusters beside no such column": (
+        ["cluster", "{zoo}/good.csv", "--target", "fruits", *GROUP],
+        "did you mean 'fruit'",
+    ),
+    "spread without labels": (["cluster", "{zoo}/good.csv", "--spread", *GROUP], "--target NAME"),
+    "features of no file": (
+        ["cluster", "{zoo}/good.csv", "--features", "{zoo}/unfitt", *GROUP],
+        "did you mean 'unfit'",
+    ),
+    "weights for a table": (
+        ["cluster", "{zoo}/good.csv", "--features", "{zoo}/README", *GROUP],
+        "weights are for pictures",
+    ),
+    "weights of no network": (
+        ["cluster", "{zoo}/photos.csv", "--features", "{zoo}/README", *GROUP],
+        "--backbone NAME",
+    ),
+    "features of a model of pictures": (
+        ["cluster", "{zoo}/good.csv", "--features", "{pmodel}", *GROUP],
+        "image",
+    ),
+    "a backbone for pictures to cluster a table by": (
+        ["cluster", "{zoo}/good.csv", "--backbone", "cnn", *GROUP],
+        "takes pictures",
+    ),
+    "two backbones to cluster by": (
+        ["cluster", "{zoo}/good.csv", "--features", "{model}", "--backbone", "mlp", *GROUP],
+        "leave one out",
+    ),
+    "clusters of pictures that are not there": (["cluster", "{zoo}/nophotos.csv", *GROUP], "can be read"),
+    "clusters over an old folder": (
+        ["cluster", "{zoo}/good.csv", "--out", "{zoo}/groups"],
+        "--overwrite",
+    ),
+    "clusters over a folder of somebody's": (
+        ["cluster", "{zoo}/good.csv", "--out", "{zoo}/pictures", "--overwrite"],
+        "was not written by manyhot",
+    ),
+    "names in no folder": (["name", "{zoo}/group", "0=a"], "did you mean 'groups'"),
+    "names for a model": (["name", "{model}", "0=a"], "holds no clusters"),
+    "no names": (["name", "{zoo}/groups"], "no cluster is named"),
+    "a name for no cluster": (["name", "{zoo}/groups", "7=a"], "no cluster '7'; there are '0', '1'"),
+    "a name that is near": (["name", "{zoo}/groups", "00=a"], "did you mean '0'"),
+    "a cluster named twice": (["name", "{zoo}/groups", "0=a", "1+0=b"], "cluster 0 is named twice"),
+    "an empty name": (["name", "{zoo}/groups", "0="], "the name is empty"),
+    "a name without a cluster": (["name", "{zoo}/groups", "dog"], "must be N=NAME"),
+    "a table of three columns of names": (
+        ["name", "{zoo}/groups", "{zoo}/bare.csv"],
+        "must have two columns",
+    ),
+    "a label column that is there": (
+        ["name", "{zoo}/groups", "0=a", "--label", "fruit"],
+        "has a column 'fruit' already",
+    ),
+    "names into no table": (["name", "{zoo}/groups", "0=a", "--out", "{out}.xlsx"], "must end in"),
     "a column in the way": (["predict", "{model}", "{zoo}/clash.csv"], "in the way"),
     "a given column in the way": (["predict", "{model}", "{zoo}/given.csv"], "in the way"),
 }
@@ -350,6 +418,8 @@ def zoo(tmp_path_factory, fitted_tables):
     table("two.csv", width=[1, 2], fruit=["a", "b"])
     table("group.csv", **base, fruit=fruit, g=["same"] * ROWS)
     table("typo.csv", **base, fruit=[*fruit[:5], "appel", *fruit[6:]])
+    table("same.csv", width=[1.5] * 9, origin=["north"] * 9)
+    table("pairing.csv", width=[1, 2] * 9)
     write_pictures(folder, ROWS)
     names = [f"pictures/{i:03d}.png" for i in range(ROWS)]
     table("photos.csv", image=names, fruit=fruit)
@@ -373,6 +443,8 @@ def zoo(tmp_path_factory, fitted_tables):
     raw("blind.json", json.dumps({"inputs": [], "targets": [target]}))
     for name in ("changed", "newer", "unfinished", "unfit"):
         shutil.copytree(fitted_tables / "model", folder / name)
+    words = ["--out", str(folder / "groups"), "--clusters", "2", "--target", "fruit", "--json"]
+    assert main(["cluster", str(folder / "good.csv"), *words]) == 0
     (folder / "changed" / "schema.json").write_text("{}")
     manifest = json.loads((folder / "newer" / "manyhot.json").read_text()) | {"format": 99}
     (folder / "newer" / "manyhot.json").write_text(json.dumps(manifest))

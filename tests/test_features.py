@@ -153,7 +153,7 @@ def test_a_model_answers_rows_with_nothing_known():
 def test_a_number_in_pieces_says_how_far_it_reaches_through_each():
     inputs = fitted([float(n) for n in range(33)], ["a", "b", "c"] * 11)
     edges = np.array(inputs.features[0].edges)
-    assert len(edges) == 17
+    assert len(edges) == PIECES + 1
     stem = TableStem(inputs, piecewise=True)
     x = np.array([edges[3] + 0.25 * (edges[4] - edges[3]), np.nan, edges[0], edges[-1]], np.float32)
     found = stem(torch.tensor(np.stack([x, np.ones(4, np.float32)], axis=1)))

@@ -29,9 +29,9 @@ ORDER = (
         "bundle",
         "predict",
     ),
-    *("judge", "train", "report", "classifier", "estimator", "cli", "__main__"),
+    *("judge", "train", "report", "classifier", "estimator", "clustering", "cli", "__main__"),
 )
-LATER = {"distributed", "cluster", "audit", "compare", "suggest", "explain", "export", "serve"}
+LATER = {"distributed", "audit", "compare", "suggest", "explain", "export", "serve"}
 
 # Where the kind of a target is asked, and why. Elsewhere `target.exclusive` is all that may be asked.
 KIND_IS_ASKED = {

@@ -199,9 +199,9 @@ def test_folds_of_tabm_are_judged_by_the_members_that_did_not_see_them():
 
 
 def test_tabm_is_for_tables_with_members():
-    with pytest.raises(UserError, match="members=1 with backbone .tabm.: .tabm. has 2 at least"):
+    with pytest.raises(UserError, match=r"members=1 with backbone .tabm.: .tabm. has 2 at least"):
         manyhot.fit(table(), ["pet"], backbone="tabm", members=1)
-    with pytest.raises(UserError, match="members=3 with backbone .mlp."):
+    with pytest.raises(UserError, match=r"members=3 with backbone .mlp."):
         manyhot.fit(table(), ["pet"], members=3)
     with pytest.raises(UserError, match="for tables"):
         manyhot.fit((np.zeros((9, 8, 8), np.uint8), ["a", "b", "c"] * 3), ["label"], backbone="tabm")

@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from manyhot.classifier import Classifier, fit, load
+    from manyhot.clustering.cluster import Clustering, cluster
     from manyhot.data.infer import infer
     from manyhot.data.read import read
     from manyhot.data.table import Table
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _PLACES = {
     "Classifier": "manyhot.classifier",
     "fit": "manyhot.classifier",
+    "Clustering": "manyhot.clustering.cluster",
+    "cluster": "manyhot.clustering.cluster",
     "ManyhotClassifier": "manyhot.estimator",
     "load": "manyhot.classifier",
     "infer": "manyhot.data.infer",
@@ -41,6 +44,7 @@ _PLACES = {
 }
 __all__ = [
     "Classifier",
+    "Clustering",
     "Input",
     "ManyhotClassifier",
     "RunError",
@@ -48,6 +52,7 @@ __all__ = [
     "Table",
     "Target",
     "UserError",
+    "cluster",
     "fit",
     "infer",
     "load",

@@ -119,7 +119,7 @@ def _batched(
     model: Model, x: X, forward: Callable[[torch.Tensor], dict[str, torch.Tensor]]
 ) -> list[dict[str, NDArray[np.float32]]]:
     model.eval()
-    device = next(model.parameters()).device
+    device = next((weights.device for weights in model.parameters()), torch.device("cpu"))
     values = BATCH_VALUES_CPU if device.type == "cpu" else BATCH_VALUES
     rows = max(1, min(BATCH, values // max(1, int(np.prod(x.shape[1:])))))
     pieces = []

@@ -21,7 +21,7 @@ FOLDED_TABLES = {"balanced": (5, 50, 5_000), "best": (10, 50, 5_000)}
 FOLDED_PICTURES = {"best": (8, 500, 100_000)}
 WIDE, SMALL_TABLE = 20, 5_000  # columns from which, and rows up to which, a network learns too much by heart
 MAX_VIEWS = 5
-FROM_NOTHING = ("mlp", "tabm", "cnn", "mnist-mlp", "mnist-cnn")  # our own
+FROM_NOTHING = ("mlp", "tabm", "linear", "cnn", "mnist-mlp", "mnist-cnn")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
     "resnet50": "of middling size, for a graphics card",
     "mobilenetv2_100": "small, for a processor",

@@ -22,6 +22,7 @@ from manyhot.data.infer import describe, infer, look
 from manyhot.data.paths import Progress, named
 from manyhot.data.read import read
 from manyhot.data.table import PIXELS, Table
+from manyhot.data.write import check_ending, write, write_to
 from manyhot.errors import UserError, suggest
 from manyhot.schema import Schema
 
@@ -146,7 +147,6 @@ def evaluate(args: argparse.Namespace) -> None:
 def predict(args: argparse.Namespace) -> None:
     """Answer for new rows."""
     from manyhot.classifier import load
-    from manyhot.data.write import check_ending, write, write_to
 
     if args.out:
         check_ending(Path(args.out))
@@ -196,6 +196,76 @@ def _say_written(args: argparse.Namespace, rows: int) -> None:
         show.document({"rows": rows, "out": args.out})
     else:
         show.say(f"wrote {rows:,} rows to {args.out}")
+
+
+def cluster(args: argparse.Namespace) -> None:
+    """Find groups, and say what to do with them."""
+    options = _options(args)
+    files.check_out(Path(args.out), args.overwrite)
+    if args.spread and not args.target:
+        raise UserError("--spread takes the labels of --target NAME; name the column.")
+    table = _read(args, args.data)
+    from manyhot.bundle import MARKS  # torch is loaded here, after all cheap mistakes are found
+    from manyhot.clustering.cluster import cluster as find
+    from manyhot.clustering.names import fit_words
+
+    files.check_ours(Path(args.out), MARKS)
+
+    found = find(
+        table,
+        clusters=args.clusters,
+        features=None if args.features == "auto" else args.features,
+        target=args.target,
+        image=args.image,
+        missing=tuple(word for word in args.missing.split(",") if word),
+        kinds=dict(_pair("--kind", text, "COLUMN=KIND") for text in args.kind),
+        spread=args.spread,
+        source=args.data,
+        progress=show.reading_bar(args.json),
+        tell=show.work(quiet=args.json),
+        **options,
+    )
+    if not args.json:
+        show.say("drawing the map")
+    found.save(args.out, args.overwrite)
+    if args.json:
+        show.document({"out": args.out, **found.scores})
+        return
+    for note in found.notes[:MOST_NAMED]:
+        show.say(f"note: {note}")
+    show.clusters(found.scores, args.data)
+    print(f"\nwritten to {args.out}; look at {args.out}/clusters.html, then name what you see there:")
+    print(f"  manyhot name {shlex.join([args.out])} 0=NAME 1=NAME")
+    if args.spread:
+        spread = Path(args.out, "spread.csv")
+        model = Path(f"{Path(args.out)}-model")
+        words = fit_words(found.scores, spread, args.target, model, [f"{args.target}_spread"])
+        print(f"\nthe spread labels are in {spread}; train on them with:\n  manyhot {shlex.join(words)}")
+
+
+def name(args: argparse.Namespace) -> None:
+    """Write a table with the names of clusters as labels, and the line that trains on it."""
+    from manyhot.clustering import names
+
+    folder = Path(args.dir)
+    out = Path(args.out) if args.out else folder / "named.csv"
+    found = names.read(folder)
+    files.check_out(out, args.overwrite)
+    check_ending(out)
+    given = names.parse(args.names, found)
+    if args.interactive:
+        given |= show.ask(found.sizes, given)
+    named = names.label(found, given, args.label)
+    write(named, out)
+    words = names.fit_words(found.metrics, out, args.label, Path(f"{folder}-model"))
+    rows = len(named) - named.column(args.label).null_count
+    if args.json:
+        show.document(
+            {"out": str(out), "rows": len(named), "named": rows, "fit": f"manyhot {shlex.join(words)}"}
+        )
+    else:
+        show.say(f"wrote {out}: {rows:,} of {len(named):,} rows have a name; train on them with:")
+        print(f"  manyhot {shlex.join(words)}")
 
 
 def report(args: argparse.Namespace) -> None:
@@ -336,7 +406,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if args.config:
         options |= _config_file(Path(args.config))
-    options |= {name: getattr(args, name) for name in FLAGS if getattr(args, name) is not None}
+    options |= {name: getattr(args, name) for name in FLAGS if getattr(args, name, None) is not None}
     options |= dict(_pair("--set", text, "KEY=VALUE") for text in args.set)
     from manyhot.config import parse_options
 

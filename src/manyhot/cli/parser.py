@@ -59,6 +59,8 @@ def build_parser() -> Parser:
     _fit(commands)
     _evaluate(commands)
     _predict(commands)
+    _cluster(commands)
+    _name(commands)
     _report(commands)
     _tune(commands)
     _data(commands)
@@ -150,7 +152,7 @@ def _fit(commands: Commands) -> None:
     add = group.add_argument
     add("--effort", choices=CHOICES["effort"], help="how long to try (default: balanced)")
     add("--epochs", metavar="N", help="how often to see every row, at most")
-    add("--backbone", metavar="NAME", help="mlp, cnn, mnist-mlp, mnist-cnn, or any name of timm's")
+    add("--backbone", metavar="NAME", help="mlp, linear, cnn, mnist-mlp, mnist-cnn, or any name of timm's")
     add(
         "--weights",
         metavar="auto|none|PATH",
@@ -207,6 +209,70 @@ def _predict(commands: Commands) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="go on where it was stopped (from Parquet to Parquet)"
     )
+
+
+def _clusters(text: str) -> int | None:
+    """Read a number of clusters, None for "auto"; argparse makes the mistake a line."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 2 on, or auto, got '{text}'")
+    return int(text)
+
+
+def _cluster(commands: Commands) -> None:
+    parser = _command(commands, "cluster", "Find groups in rows without labels, to look at and to name.")
+    parser.add_argument("data", metavar="DATA", help="a table, a folder of pictures, or an IDX folder")
+    parser.add_argument("--out", metavar="DIR", required=True, help="the folder to write all to")
+    parser.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
+    _reading(parser)
+    group = parser.add_argument_group("what is grouped, and by what")
+    add = group.add_argument
+    add("--clusters", metavar="K|auto", type=_clusters, help="how many groups (default: auto)")
+    add(
+        "--features",
+        metavar="MODEL|PATH|auto",
+        default="auto",
+        help="see rows by a model's backbone, or by weights for --backbone in a safetensors file",
+    )
+    add("--target", metavar="NAME", help="a column of known labels, to compare the groups with")
+    add("--spread", action="store_true", help="give the known labels of --target to sure neighbours too")
+    add("--image", metavar="COLUMN", help="the column of image paths, where it is not plain")
+    add("--missing", metavar="WORDS", default="", help='words that mean an empty cell, such as "NA,?"')
+    add(
+        "--kind",
+        metavar="COLUMN=KIND",
+        action="append",
+        default=[],
+        help="read a column as number, category, image or ignore",
+    )
+    group = parser.add_argument_group("learning (what is not given follows from the data)")
+    add = group.add_argument
+    add("--effort", choices=CHOICES["effort"], help="how long to try (default: balanced)")
+    add("--epochs", metavar="N", help="how often to see every picture")
+    add("--backbone", metavar="NAME", help="cnn, or any name of timm's that has weights")
+    add("--size", metavar="PIXELS", help="the side that pictures are brought to")
+    add("--device", choices=CHOICES["device"], help="where to compute (default: auto)")
+    add("--seed", metavar="N", help="the same seed gives the same groups (default: 0)")
+    add("--config", metavar="FILE", help="settings from a JSON or TOML file")
+    add("--set", metavar="KEY=VALUE", action="append", default=[], help="any setting of fit by its name")
+
+
+def _name(commands: Commands) -> None:
+    parser = _command(commands, "name", "Give the groups that `cluster` found names, as labels for `fit`.")
+    parser.add_argument("dir", metavar="DIR", help="a folder that `cluster` wrote")
+    parser.add_argument(
+        "names",
+        metavar="N=NAME",
+        nargs="*",
+        help="what a cluster is, or several (7+9=bird); or a table with a line for each cluster",
+    )
+    parser.add_argument("--interactive", action="store_true", help="ask for each cluster in turn")
+    parser.add_argument(
+        "--label", metavar="COLUMN", default="label", help="what the column is called (default: %(default)s)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="where to write (default: DIR/named.csv)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file where it exists")
 
 
 def _report(commands: Commands) -> None:

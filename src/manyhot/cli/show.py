@@ -126,6 +126,40 @@ def scores(found: Mapping[str, Any], heading: str, stderr: bool = False) -> None
     out.print(f"overall: {overall}")
 
 
+def clusters(found: Mapping[str, Any], source: str) -> None:
+    """Show what was found: how many groups, how large, how well parted, how like the known labels."""
+    out = console()
+    sizes = found["sizes"]
+    out.print(
+        f"[bold]{escape(source)}[/]: {found['rows']:,} rows in {len(sizes)} clusters, "
+        f"silhouette {_number(found['silhouette'])}"
+    )
+    out.print("sizes: " + _classes(sizes))
+    left_out = [f"{word} {found[word]:,}" for word in ("outliers", "unreadable") if found[word]]
+    if left_out:
+        out.print(f"{', '.join(left_out)}: their cluster is empty")
+    for name, each in found["targets"].items():
+        values = ", ".join(f"{key} {_number(value)}" for key, value in each.items())
+        out.print(f"beside '{escape(name)}': {values}")
+    if "spread" in found:
+        given = found["spread"]
+        out.print(f"{given['rows']:,} rows were given a known label of '{escape(given['target'])}'")
+
+
+def ask(sizes: Mapping[str, int], given: Mapping[str, str]) -> dict[str, str]:
+    """Ask on the terminal for the name of each cluster that has none; an empty line leaves it unknown."""
+    found = {}
+    for cluster, size in sizes.items():
+        if cluster not in given:
+            print(f"cluster {cluster} ({size:,} rows): ", end="", file=sys.stderr, flush=True)
+            line = sys.stdin.readline()
+            if not line:
+                break
+            if line.strip():
+                found[cluster] = line.strip()
+    return found
+
+
 class Training:
     """The progress of a fit: a live bar on a terminal, a line per epoch elsewhere."""
 
@@ -204,11 +238,13 @@ def reading_bar(quiet: bool = False, verb: str = "read") -> Callable[[int, int],
     return told
 
 
-def work() -> Callable[[str, int, int], None]:
+def work(quiet: bool = False) -> Callable[[str, int, int], None]:
     """Return a function that tells on standard error how far a long piece of work is: a line for each."""
     state = {"last": ""}
 
     def told(what: str, done: int, total: int) -> None:
+        if quiet:
+            return
         line = f"{what}: {done:,}" + (f" of {total:,}" if total else "")
         if not sys.stderr.isatty():
             line = what

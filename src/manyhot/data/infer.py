@@ -62,14 +62,7 @@ def infer(
     ('binary', ('no', 'yes'), 'number')
     """
     tags, kinds = dict(tags or {}), dict(kinds or {})
-    for name, kind in kinds.items():
-        table.column(name)
-        if kind not in OVERRIDES:
-            raise UserError(
-                f"column '{name}': '{kind}' is no kind{suggest(kind, OVERRIDES)}; use {listed(OVERRIDES)}."
-            )
-    for name in ignore:
-        table.column(name)
+    _check_columns(table, kinds, ignore)
     names = list(dict.fromkeys([*targets, *tags])) or list(table.targets)
     if not names:
         raise UserError(_no_target(table))
@@ -78,6 +71,40 @@ def infer(
     check_separator(table, made, separator, missing)
     used = {column for target in made for column in target.columns}
     return Schema(_inputs(table, used, image, missing, kinds, ignore), made, tuple(missing))
+
+
+def unlabelled(
+    table: Table,
+    *,
+    image: str | None = None,
+    missing: Sequence[str] = (),
+    kinds: Mapping[str, str] | None = None,
+    ignore: Collection[str] = (),
+) -> Schema:
+    """Read off a table what its inputs are, without any target; see `infer`.
+
+    Raises:
+        UserError: a column does not exist, or none says anything about the rows.
+
+    >>> from manyhot.data.table import from_python
+    >>> [column.name for column in unlabelled(from_python({"size": [1, 2, 3], "same": [1, 1, 1]})).inputs]
+    ['size']
+    """
+    kinds = dict(kinds or {})
+    _check_columns(table, kinds, ignore)
+    return Schema(_inputs(table, set(), image, missing, kinds, ignore), (), tuple(missing))
+
+
+def _check_columns(table: Table, kinds: Mapping[str, str], ignore: Collection[str]) -> None:
+    """Refuse kinds that there are not, and columns that the table has not."""
+    for name, kind in kinds.items():
+        table.column(name)
+        if kind not in OVERRIDES:
+            raise UserError(
+                f"column '{name}': '{kind}' is no kind{suggest(kind, OVERRIDES)}; use {listed(OVERRIDES)}."
+            )
+    for name in ignore:
+        table.column(name)
 
 
 def _training_rows(table: Table) -> NDArray[np.bool_] | None:
@@ -133,9 +160,8 @@ def _inputs(
         if name not in twins
     ]
     if not features:
-        raise UserError(
-            f"{table.source}: no column is left to predict {listed(used)} from. {_reasons(table, taken)}"
-        )
+        purpose = f"predict {listed(used)} from" if used else "tell rows apart by"
+        raise UserError(f"{table.source}: no column is left to {purpose}. {_reasons(table, taken)}")
     return tuple(features)
 
 

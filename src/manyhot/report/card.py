@@ -1,6 +1,7 @@
 """The two pages of a bundle: report.html for looking, README.md (a model card) for reading.
 
-`classifier` writes both when it saves; `cli report` draws the first anew for other rows.
+`classifier` writes both when it saves, `clustering` the card of its own; `cli report` draws the first anew
+for other rows.
 """
 
 from __future__ import annotations
@@ -78,3 +79,24 @@ def model_card(bundle: Bundle, judged: Judged, source: str, counts: Mapping[str,
         "",
     ]
     return "\n".join(lines)
+
+
+def clusters_card(scores: Mapping[str, Any], source: str) -> str:
+    """Return the README of a folder of clusters: what they are, how well parted, and how to go on."""
+    lines = [
+        "# Clusters",
+        "",
+        f"Found by manyhot {__version__} in `{source}`: {scores['rows']:,} rows in "
+        f"{scores['clusters']} clusters, {scores['outliers']:,} outliers. "
+        f"Silhouette {scores['silhouette']:.3f}.",
+        "",
+        "| cluster | rows |",
+        "|---|---|",
+        *(f"| {name} | {size:,} |" for name, size in scores["sizes"].items()),
+        "",
+    ]
+    for name, each in scores["targets"].items():
+        shown = ", ".join(f"{key} {'n/a' if v is None else f'{v:.3f}'}" for key, v in each.items())
+        lines += [f"Beside the known labels of `{name}`, which were not used: {shown}.", ""]
+    lines += ["```", "manyhot predict . NEW --out answers.csv", "manyhot name . 0=NAME 1=NAME", "```", ""]
+    return "\n".join([*lines, "See `clusters.html` for a map of them.", ""])

@@ -154,7 +154,7 @@ def prepare(
     size = config.size if schema.is_image else 0
     hashes, x, bad = inputs.read(schema, table, size, progress, config.memory, config.cache)
     names = named(table, picture_column(table, schema.inputs[0].name), bad)
-    _check_unreadable(table, bad, names)
+    check_unreadable(table, bad, names)
     if bad and x is not None:
         keep = np.setdiff1d(np.arange(len(table)), list(bad))
         table, x, hashes = table.take(keep), x[keep], hashes[keep]
@@ -290,7 +290,8 @@ def _agreement(
     return notes
 
 
-def _check_unreadable(table: Table, bad: Unreadable, names: Mapping[str, str]) -> None:
+def check_unreadable(table: Table, bad: Unreadable, names: Mapping[str, str]) -> None:
+    """Refuse a table more than 5 % of whose pictures cannot be read; `names` has the reasons for people."""
     if len(bad) > MAX_UNREADABLE * len(table):
         first = "; ".join(f"{name}: {reason}" for name, reason in list(names.items())[:3])
         raise UserError(

@@ -20,6 +20,7 @@ Shape = tuple[int, ...]  # (D,) for features, (C, H, W) for pictures
 # The two named mnist-* are the networks that people write for MNIST by hand, for comparing like with like.
 BUILDERS: dict[str, Callable[[Shape, FitConfig], Backbone]] = {
     "mlp": mlp.mlp,
+    "linear": mlp.linear_model,
     "tabm": tabm.tabm,
     "cnn": cnn.cnn,
     "mnist-mlp": mlp.mnist_mlp,
@@ -27,7 +28,7 @@ BUILDERS: dict[str, Callable[[Shape, FitConfig], Backbone]] = {
 }
 
 
-FOR_TABLES = ("mlp", "tabm")
+FOR_TABLES = ("mlp", "tabm", "linear")
 MEMBERED = ("mlp",)  # that hold all members' weights in layers of their own
 
 

@@ -23,6 +23,14 @@ def mlp(shape: tuple[int, ...], config: FitConfig) -> Backbone:
     return _perceptron(shape, (256, 256), nn.SiLU, config.dropout, config.folds)
 
 
+def linear_model(shape: tuple[int, ...], config: FitConfig) -> Backbone:
+    """No layer of its own: heads read the prepared columns as they are, which is logistic regression.
+
+    Clustering sees a table through it, so that a table's groups lie in the space of its own columns.
+    """
+    return Backbone(nn.Flatten(), math.prod(shape))
+
+
 def mnist_mlp(shape: tuple[int, ...], config: FitConfig) -> Backbone:
     """The network people write for MNIST: 512, 256, 128 and 64 with ReLU; the head is the last layer."""
     return _perceptron(shape, (512, 256, 128, 64), nn.ReLU, config.dropout)

@@ -1,0 +1,273 @@
+"""Rows without labels into a bundle that answers which group a row belongs to.
+
+`cluster` reads, sees, groups and judges; a Clustering answers, and writes what it found into a folder.
+
+Shapes: N rows of the table · F features of an embedding · K clusters · M members of a backbone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot import bundle as bundles
+from manyhot import files, predict
+from manyhot.bundle import Bundle
+from manyhot.classifier import Classifier
+from manyhot.clustering import embed, learn, space
+from manyhot.clustering.answer import answering
+from manyhot.clustering.centroids import Embedding, means, sample
+from manyhot.clustering.embed import Seen
+from manyhot.clustering.group import Groups, check_rows, group, settle
+from manyhot.clustering.layout import flat
+from manyhot.clustering.learn import Tell
+from manyhot.clustering.names import CLUSTERS, COLUMN, METRICS
+from manyhot.clustering.scores import agreement, silhouette, silhouettes
+from manyhot.clustering.spread import spread as spread_from
+from manyhot.config import parse_options
+from manyhot.data import infer
+from manyhot.data.paths import Progress, Unreadable, named, picture_column
+from manyhot.data.read import read
+from manyhot.data.table import Table
+from manyhot.data.write import write
+from manyhot.errors import UserError
+from manyhot.judge import Seen as SeenRows
+from manyhot.targets import UNKNOWN, IntArray
+
+SPREAD = "spread.csv"
+
+
+class Known(NamedTuple):
+    """Labels that are known: their names, and the number of each row's, int (N,), −1 for unknown."""
+
+    classes: tuple[str, ...]
+    y: IntArray
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Groups of the rows of a table, and the classifier that answers with them.
+
+    bundle      the model; its target is called `cluster`
+    table       all rows, R of them
+    rows        intp (N,): the positions of those that could be read, which the arrays below are for
+    z           float32 (N, F): what they are compared by
+    groups      their clusters, and how far they lie from them
+    known       known labels by column: their names, and int (N,) numbers with −1 for unknown
+    spread      the same numbers with those of sure neighbours filled in, of one column, or None
+    scores      the document of metrics.json
+    notes       what people should know
+    """
+
+    bundle: Bundle
+    table: Table
+    rows: NDArray[np.intp]
+    z: Embedding
+    groups: Groups
+    unreadable: Unreadable
+    known: Mapping[str, Known]
+    spread: IntArray | None
+    scores: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classifier(self) -> Classifier:
+        """What answers for new rows: `predict`, `embed`, `evaluate`."""
+        return Classifier(self.bundle, SeenRows(np.zeros(0, np.uint64), np.zeros(0, object)))
+
+    @property
+    def labels(self) -> IntArray:
+        """Each row's cluster, int32 (R,); −1 for an outlier and for what cannot be read."""
+        labels = np.full(len(self.table), UNKNOWN, dtype=np.int32)
+        labels[self.rows] = np.where(self.groups.outliers(), UNKNOWN, self.groups.labels)
+        return labels
+
+    def answers(self) -> Table:
+        """Return the input's columns, then `cluster`, empty for an outlier; `error` where there is one."""
+        names = np.array([*self.bundle.schema.targets[0].classes, None], dtype=object)
+        return self._with({COLUMN: [*names[self.labels]]})
+
+    def spread_labels(self) -> Table:
+        """Return the input's columns with known labels given to sure neighbours, marked in NAME_spread."""
+        assert self.spread is not None, "cluster(…, spread=True) finds them"
+        name, known = next(iter(self.known.items()))
+        cells = self.table.column(name).to_pylist()
+        marks: list[str | None] = [None if code == UNKNOWN else "no" for code in self.table.cells(name).codes]
+        for place in np.flatnonzero(self.spread != known.y):
+            row = int(self.rows[place])
+            cells[row], marks[row] = known.classes[self.spread[place]], "yes"
+        return self._with({name: cells, f"{name}_spread": marks})
+
+    def page(self, folder: str = "DIR") -> str:
+        """Return clusters.html; `folder` is what its command for naming says."""
+        from manyhot.report.clusters import (
+            DOTS,
+            Clusters,
+            render,
+        )  # drawing needs time, so only when asked for
+
+        drawn = sample(len(self.z), DOTS, self.bundle.config.seed)
+        places, method = flat(self.z[drawn], self.bundle.config.seed)
+        return render(
+            Clusters(
+                title=self.table.source,
+                folder=folder,
+                schema=self.bundle.schema,
+                table=self.table.take(self.rows) if self.unreadable else self.table,
+                labels=self.groups.labels,
+                outliers=self.groups.outliers(),
+                distances=self.groups.distances,
+                margins=self.groups.margins,
+                silhouettes=silhouettes(self.z, self.groups.labels, self.bundle.config.seed),
+                drawn=drawn,
+                places=places,
+                method=method,
+                scores=self.scores,
+                known={name: (known.classes, known.y) for name, known in self.known.items()},
+                notes=self.notes,
+            )
+        )
+
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Write the bundle with clusters.csv, clusters.html and metrics.json; `load` reads it.
+
+        Raises:
+            UserError: the folder exists and `overwrite` is False.
+        """
+        path = Path(folder)
+        files.check_out(path, overwrite)
+        files.check_ours(path, bundles.MARKS)
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        page = self.page(str(folder))
+        files.replace_folder(path, lambda beside: self._write(beside, page))
+
+    def _write(self, folder: Path, page: str) -> None:
+        from manyhot.report.card import clusters_card
+
+        write(self.answers(), folder / CLUSTERS)
+        if self.spread is not None:
+            write(self.spread_labels(), folder / SPREAD)
+        card = clusters_card(self.scores, self.table.source)
+        extra = {METRICS: dict(self.scores), "clusters.html": page, "README.md": card}
+        bundles.save(self.bundle, folder, extra)
+
+    def _with(self, added: Mapping[str, list[Any]]) -> Table:
+        """Return the table with columns added as `predict.answers` does, `row` where there are no files."""
+        columns: dict[str, Any] = {
+            f"{name}_given" if name == COLUMN and name in added else name: column
+            for name, column in self.table.columns.items()
+        }
+        if self.table.pixels is not None and "row" not in columns:
+            columns = {"row": [int(number) for number in self.table.rows], **columns}
+        columns |= added
+        if self.unreadable:
+            columns["error"] = [self.unreadable.get(index) for index in range(len(self.table))]
+        return Table({}, self.table.source, rows=self.table.rows).with_columns(columns)
+
+
+def cluster(
+    data: object,
+    *,
+    clusters: int | None = None,
+    features: str | None = None,
+    target: str | None = None,
+    spread: bool = False,
+    image: str | None = None,
+    missing: tuple[str, ...] = (),
+    kinds: Mapping[str, str] | None = None,
+    source: str = "",
+    progress: Progress | None = None,
+    tell: Tell | None = None,
+    **options: Any,
+) -> Clustering:
+    """Find groups in rows without labels.
+
+    Args:
+        data: a Table, or anything that `manyhot.read` reads.
+        clusters: how many; None takes the largest number that holds in both halves of the rows.
+        features: a model's folder, or weights for the backbone; None takes what there is.
+        target: a column of known labels: groups are compared with it and never learn from it.
+        spread: give the labels of `target` to rows well inside a cluster, where those around have the same.
+        source: the path of the data, for the `fit` line that `manyhot name` prints.
+        progress: is called with (done, all) while pictures are read.
+        tell: is called with (what, done, all) on the way.
+        options: fields of FitConfig, such as `effort="fast"` or `seed=1`.
+
+    Raises:
+        UserError: the data or an option cannot be used.
+
+    >>> blobs = {"x": [0.0, 0.1, 0.2, 0.1, 5.1, 5.2], "y": [0.0, 0.1, 0.0, 0.2, 9.1, 9.0]}
+    >>> found = cluster(blobs, clusters=2)
+    >>> found.answers().column("cluster").to_pylist()
+    ['0', '0', '0', '0', '1', '1']
+    """
+    table = data if isinstance(data, Table) else read(data)
+    source = source or (str(data) if isinstance(data, (str, Path)) else "")
+    names = [target] if target else list(table.targets)
+    known = {name: table.cells(name, missing) for name in names}
+    if spread and not names:
+        raise UserError("spread takes the known labels of a target; name its column.")
+    check_rows(len(table), clusters)
+    schema = infer.unlabelled(table, image=image, missing=missing, kinds=kinds, ignore=names)
+    seen = embed.look(table, schema, parse_options(options), features, progress)
+    z, groups, apart = _grouped(seen, clusters, tell or (lambda what, done, total: None))
+    labels = {n: Known(tuple(map(str, cells.values)), cells.codes[seen.rows]) for n, cells in known.items()}
+    filled = spread_from(z, groups, labels[names[0]].y) if spread else None
+    found = Clustering(
+        answering(seen, groups, z, apart), table, seen.rows, z, groups, seen.unreadable, labels, filled, {}
+    )
+    return replace(found, scores=_scores(found, source), notes=(*table.notes, *_unreadable_named(found)))
+
+
+def _unreadable_named(found: Clustering) -> list[str]:
+    column = picture_column(found.table, found.bundle.schema.inputs[0].name)
+    bad = named(found.table, column, found.unreadable)
+    return [f"left out: {name}: {why}" for name, why in bad.items()]
+
+
+def _grouped(seen: Seen, clusters: int | None, tell: Tell) -> tuple[Embedding, Groups, Embedding | None]:
+    """Return what rows are compared by, the groups in it, and the map to it from the features, if any."""
+
+    def told(done: int, total: int) -> None:
+        tell("clustering", done, total)
+
+    if not seen.fresh:
+        z = predict.features(seen.model, seen.x)
+        return z, group(z, clusters, seen.config.seed, told), None
+    gathered = space.gathered(learn.tell_apart(seen, tell), seen.config.seed)
+    first = group(gathered, clusters, seen.config.seed, told)
+    z, labels = learn.teach(seen, first.labels, tell)
+    apart = space.discriminants(z, labels)
+    found = settle(z @ apart, means(z @ apart, labels), first.tried)
+    if len(found.centroids) < len(first.centroids):  # some could not be learned; take as many from what was
+        return z, replace(group(z, len(first.centroids), seen.config.seed), tried=first.tried), None
+    return z @ apart, found, apart
+
+
+def _scores(found: Clustering, source: str) -> dict[str, Any]:
+    """Gather what metrics.json holds; `source`, `root` and `reads` are for `names`."""
+    groups, table, labels = found.groups, found.table, found.labels
+    sizes = np.bincount(labels[labels != UNKNOWN], minlength=len(groups.centroids))
+    reads = "table" if not found.bundle.schema.is_image else "paths" if table.pixels is None else "pixels"
+    document = {
+        "rows": len(table),
+        "clusters": len(groups.centroids),
+        "sizes": {str(number): int(size) for number, size in enumerate(sizes)},
+        "outliers": int(groups.outliers().sum()),
+        "unreadable": len(found.unreadable),
+        "silhouette": silhouette(found.z, groups.labels, found.bundle.config.seed),
+        "prediction_strength": {str(count): value for count, value in groups.tried.items()},
+        "targets": {name: agreement(known.y, groups.labels) for name, known in found.known.items()},
+        "source": str(Path(source).absolute()) if source else "",
+        "root": str(table.root.absolute()) if table.root is not None and reads == "paths" else "",
+        "reads": reads,
+    }
+    if found.spread is not None:
+        name, known = next(iter(found.known.items()))
+        document["spread"] = {"target": name, "rows": int((found.spread != known.y).sum())}
+    return document

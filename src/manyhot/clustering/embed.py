@@ -1,0 +1,173 @@
+"""What rows are compared by: a table and options come in, a network without heads and its features leave.
+
+`cluster` calls `look`. Rows are seen by, in this order: the backbone of a bundle that is given; timm's
+pretrained weights, given or to be had; a network of our own that is yet to learn without labels (`learn`);
+or, of a table, its own columns as every model of ours prepares them.
+
+Shapes: N rows · F features.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot import bundle as bundles
+from manyhot.bundle import Bundle
+from manyhot.config import FitConfig
+from manyhot.data import inputs as inputs_module
+from manyhot.data.images import ImageInputs
+from manyhot.data.inputs import Inputs
+from manyhot.data.paths import Progress, Unreadable, named, picture_column
+from manyhot.data.stream import X
+from manyhot.data.table import Table
+from manyhot.errors import UserError, suggest
+from manyhot.model import backbones
+from manyhot.model.device import pick, use_threads
+from manyhot.model.network import Model, build
+from manyhot.resolve import FROM_NOTHING, SMALL_IMAGE, resolve
+from manyhot.schema import Schema
+from manyhot.train.prepare import check_unreadable
+
+log = logging.getLogger("manyhot")
+BATCH = 512  # pictures, all of which are compared with each other
+STEPS = {"fast": 250, "balanced": 800, "best": 2_400}
+MAX_EPOCHS = 150  # more let small sets of pictures fall into smaller groups than there are
+OWN = ("cnn", "mnist-cnn")  # networks that learn here, from the pictures themselves
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Rows as a network sees them.
+
+    schema      the inputs; no target
+    model       stem and backbone, without a head
+    x           what the inputs give for the rows that could be read
+    rows        intp (N,): their positions in the table
+    fresh       the backbone has learned nothing yet
+    """
+
+    schema: Schema
+    config: FitConfig
+    inputs: Inputs
+    model: Model
+    x: X
+    rows: NDArray[np.intp]
+    unreadable: Unreadable
+    fresh: bool = False
+
+
+def look(
+    table: Table,
+    schema: Schema,
+    options: Mapping[str, Any],
+    features: str | None,
+    progress: Progress | None = None,
+) -> Seen:
+    """Read the rows, and get or make the network that sees them.
+
+    Args:
+        features: the folder of a model, a safetensors file for the backbone, or None.
+
+    Raises:
+        UserError: the model is of other inputs, the file is no weights, no picture can be read.
+    """
+    if features is not None and Path(features).is_dir():
+        return _through(bundles.load(Path(features)), table, options, progress)
+    if features is not None:
+        _check_file(features, schema, options)
+        options = {**options, "weights": features}
+    config = _configured(options, schema, len(table))
+    size = config.size if schema.is_image else 0
+    raw = (
+        inputs_module.read(schema, table, size, progress, config.memory, config.cache)
+        if schema.is_image
+        else None
+    )
+    bad: Unreadable = {} if raw is None else raw.unreadable
+    rows = _readable(table, schema, bad)
+    left = table.take(rows) if bad else table
+    pictures = None if raw is None or raw.x is None else raw.x[rows] if bad else raw.x
+    inputs, x = inputs_module.fit_transform(schema, left, np.arange(len(left)), size, pictures)
+    expected = backbones.pixels(config) if schema.is_image else None
+    if expected is not None and isinstance(inputs, ImageInputs):
+        inputs = inputs.with_pixels(*expected)
+    use_threads(config.threads)
+    model = build(inputs, (), config).to(pick(config.device))
+    return Seen(schema, config, inputs, model, x, rows, bad, fresh=config.backbone in OWN)
+
+
+def _readable(table: Table, schema: Schema, bad: Unreadable) -> NDArray[np.intp]:
+    """Return the positions of the rows that could be read; raise UserError where too many could not."""
+    check_unreadable(table, bad, named(table, picture_column(table, schema.inputs[0].name), bad))
+    return np.setdiff1d(np.arange(len(table)), list(bad))
+
+
+def _through(bundle: Bundle, table: Table, options: Mapping[str, Any], progress: Progress | None) -> Seen:
+    """See rows by the backbone of a bundle."""
+    clashing = sorted({"backbone", "weights", "size"} & set(options))
+    if clashing:
+        raise UserError(f"--features names a model, which has a {clashing[0]} of its own; leave one out.")
+    x, bad = bundle.inputs.transform(table, progress)
+    rows = _readable(table, bundle.schema, bad)
+    own = {name: options[name] for name in ("seed", "device", "effort") if name in options}
+    config = replace(bundle.config, **{**own, "views": 1})
+    model = Model(bundle.model.stem, bundle.model.backbone, ()).to(pick(config.device))
+    schema = replace(bundle.schema, targets=())
+    return Seen(schema, config, bundle.inputs, model, x[rows] if bad else x, rows, bad)
+
+
+def _configured(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
+    """Resolve the options for rows without labels."""
+    alone = {"folds": 1, "views": 1, "validation": 0.0, "sets": 0}
+    if not schema.is_image:
+        return resolve({"backbone": "linear", **options, **alone}, schema, rows)
+    config = resolve({**options, **alone}, schema, rows)
+    if config.backbone in FROM_NOTHING:
+        return resolve({**_alone(config.effort, rows), **options, **alone}, schema, rows)
+    found = backbones.pretrained(config)
+    if found != "none":
+        return resolve({**options, **alone, "weights": found}, schema, rows)
+    if "backbone" in options:
+        raise UserError(
+            f"backbone '{config.backbone}' without weights tells nothing apart; pass --features with a "
+            "safetensors file or a model, or leave --backbone out."
+        )
+    log.warning(
+        "pictures are brought to %d pixels, and a small network learns to tell them apart by itself",
+        SMALL_IMAGE,
+    )
+    changes = {"backbone": "cnn", "augment": "crop", **_alone(config.effort, rows)}
+    fixed = {"weights": "none", "size": SMALL_IMAGE, **alone}
+    return resolve({**changes, **options, **fixed}, schema, rows)
+
+
+def _alone(effort: str, rows: int) -> dict[str, Any]:
+    """Return the settings with which a network of our own learns from pictures without labels."""
+    batch = min(BATCH, rows)
+    return {
+        "batch_size": batch,
+        "epochs": max(1, min(MAX_EPOCHS, round(STEPS[effort] * batch / rows))),
+        "learning_rate": 4e-3,
+        "weight_decay": 0.01,
+    }
+
+
+def _check_file(path: str, schema: Schema, options: Mapping[str, Any]) -> None:
+    """Refuse a file of weights that nothing can be made of."""
+    if not Path(path).is_file():
+        folder = Path(path).absolute().parent
+        near = suggest(Path(path).name, [p.name for p in folder.glob("*")] if folder.is_dir() else [])
+        raise UserError(f"--features {path}: no such model or file{near}; or pass 'auto'.")
+    if not schema.is_image:
+        raise UserError(f"--features {path}: weights are for pictures; of a table name a model, or 'auto'.")
+    if "backbone" not in options:
+        raise UserError(
+            f"--features {path}: say which network these are the weights of, with --backbone NAME."
+        )

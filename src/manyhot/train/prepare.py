@@ -254,10 +254,10 @@ def _check_parts(
     """Refuse early what could not be learned: an empty part, or a target of which nothing is known."""
     train = part == split.TRAIN
     judging = part == split.VAL if fold is None else train & (fold != fold[train][:1])
-    for number, there in ((split.TRAIN, train), (split.VAL, judging)):
-        if not there.any():
+    for number, there, needed in ((split.TRAIN, train, 2), (split.VAL, judging, 1)):
+        if there.sum() < needed:
             raise UserError(
-                f"no {split.PARTS[number]} rows are left of {len(part)}; give more rows, "
+                f"{there.sum() or 'no'} {split.PARTS[number]} rows are left of {len(part)}; give more rows, "
                 "or another --set validation=FRACTION."
             )
     for target in targets:

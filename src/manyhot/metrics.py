@@ -124,6 +124,16 @@ def row_losses(target: Target, y: IntArray, probabilities: FloatArray) -> Floats
             assert_never(target.kind)
 
 
+def crossed(y: IntArray, labels: IntArray, classes: int, clusters: int) -> NDArray[np.int64]:
+    """Count the rows of each cluster (line) by their known class (column); int64 (clusters, classes).
+
+    Answers serve as clusters too: of them `confusion` is made.
+    """
+    known = y != UNKNOWN
+    pairs = labels[known].astype(np.int64) * classes + y[known]
+    return np.bincount(pairs, minlength=clusters * classes).reshape(clusters, classes)
+
+
 def confusion(target: Target, y: IntArray, probabilities: FloatArray) -> NDArray[np.int64]:
     """Count the rows of each given class (line) by the class answered (column).
 
@@ -136,10 +146,7 @@ def confusion(target: Target, y: IntArray, probabilities: FloatArray) -> NDArray
     """
     assert target.exclusive, "tags have no confusion matrix; see per_class"
     given, answers = _numbers(y), _numbers(decide(target, probabilities))
-    keep = given != UNKNOWN
-    size = len(target.classes)
-    pairs = given[keep].astype(np.int64) * size + answers[keep]
-    return np.bincount(pairs, minlength=size * size).reshape(size, size)
+    return crossed(given, answers, len(target.classes), len(target.classes)).T
 
 
 def per_class(target: Target, y: IntArray, probabilities: FloatArray) -> list[dict[str, Any]]:

@@ -16,10 +16,10 @@ from manyhot.machine import cpu_flags, half_of_memory, num_cores, tenth_of_disk
 from manyhot.schema import Schema
 
 MAX_SETS, ROWS_PER_SET = 256, 4  # where tags are still answered by whole sets
-# By effort: how many members a network has, and for how many rows this is worth its time.
-FOLDED_TABLES = {"balanced": (5, 50, 5_000), "best": (10, 50, 5_000)}
-FOLDED_PICTURES = {"best": (8, 500, 100_000)}
 WIDE, SMALL_TABLE = 20, 5_000  # columns from which, and rows up to which, a network learns too much by heart
+# By effort: how many members a network has, and for how many rows this is worth its time.
+FOLDED_TABLES = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
+FOLDED_PICTURES = {"best": (8, 500, 100_000)}
 MAX_VIEWS = 5
 FROM_NOTHING = ("mlp", "tabm", "linear", "cnn", "mnist-mlp", "mnist-cnn")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
@@ -88,7 +88,7 @@ def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -
         "precision": "bfloat16" if dense and fast_halves else "float32",
         "channels_last": schema.is_image and "mlp" not in name,
         "members": 16 if name == "tabm" else 1,
-        "piecewise": name == "tabm" or (config.piecewise and name == "mlp" and not schema.is_image),
+        "piecewise": name == "tabm" or (config.piecewise and name == "mlp"),
     }
     return replace(config, **{key: value for key, value in found.items() if key not in chosen})
 
@@ -209,8 +209,14 @@ def _for_tables(base: FitConfig, rows: int, columns: int) -> FitConfig:
     a network that sees each in pieces, forgets half of what it sees and is never sure answers better.
     """
     if columns >= WIDE and rows < SMALL_TABLE:
-        base = replace(base, piecewise=True, dropout=0.5, label_smoothing=0.2)
-        base = replace(base, learning_rate=1e-3, weight_decay=1.0)
+        base = replace(
+            base,
+            piecewise=True,
+            dropout=0.5,
+            label_smoothing=0.2,
+            learning_rate=1e-3,
+            weight_decay=1.0,
+        )
     else:
         base = replace(base, learning_rate=2e-3, weight_decay=2.0, dropout=0.1)
     steps = {"fast": 600, "balanced": 2_500, "best": 10_000}[base.effort]

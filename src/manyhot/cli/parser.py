@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
 from manyhot.config import CHOICES
@@ -115,16 +116,16 @@ def _labelling(parser: argparse.ArgumentParser) -> None:
         help="a column with any number of tags, or 0/1 columns a, b and c read as one",
     )
     add("--separator", metavar="S", help="what stands between tags (default: ; or |)")
+    _columns(add, "binary, multiclass, multilabel, number, category, date, image or ignore")
+    add("--schema", metavar="FILE", help="all of this from a file that `inspect --write-schema` wrote")
+
+
+def _columns(add: Callable[..., object], kinds: str) -> None:
+    """Add the options that say how columns are read."""
     add("--missing", metavar="WORDS", default="", help='words that mean an empty cell, such as "NA,?"')
     add("--image", metavar="COLUMN", help="the column of image paths, where it is not plain")
-    add(
-        "--kind",
-        metavar="COLUMN=KIND",
-        action="append",
-        default=[],
-        help="read a column as binary, multiclass, multilabel, number, category, date, image or ignore",
-    )
-    add("--schema", metavar="FILE", help="all of this from a file that `inspect --write-schema` wrote")
+    help = f"read a column as {kinds}"
+    add("--kind", metavar="COLUMN=KIND", action="append", default=[], help=help)
 
 
 def _inspect(commands: Commands) -> None:
@@ -237,15 +238,7 @@ def _cluster(commands: Commands) -> None:
     )
     add("--target", metavar="NAME", help="a column of known labels, to compare the groups with")
     add("--spread", action="store_true", help="give the known labels of --target to sure neighbours too")
-    add("--image", metavar="COLUMN", help="the column of image paths, where it is not plain")
-    add("--missing", metavar="WORDS", default="", help='words that mean an empty cell, such as "NA,?"')
-    add(
-        "--kind",
-        metavar="COLUMN=KIND",
-        action="append",
-        default=[],
-        help="read a column as number, category, image or ignore",
-    )
+    _columns(add, "number, category, date, image or ignore")
     group = parser.add_argument_group("learning (what is not given follows from the data)")
     add = group.add_argument
     add("--effort", choices=CHOICES["effort"], help="how long to try (default: balanced)")

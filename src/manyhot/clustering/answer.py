@@ -19,10 +19,9 @@ from manyhot.bundle import Bundle
 from manyhot.clustering.centroids import Embedding, batches
 from manyhot.clustering.embed import Seen
 from manyhot.clustering.group import Groups
-from manyhot.clustering.names import COLUMN
+from manyhot.clustering.names import target_of
 from manyhot.model.device import pick
 from manyhot.model.network import Model
-from manyhot.schema import Target
 
 
 def answering(seen: Seen, found: Groups, z: Embedding, apart: Embedding | None) -> Bundle:
@@ -31,7 +30,7 @@ def answering(seen: Seen, found: Groups, z: Embedding, apart: Embedding | None) 
     `apart` is the map from the backbone's features to z, None where z is these features.
     """
     count = len(found.centroids)
-    target = Target(COLUMN, "multiclass", tuple(map(str, range(count))), (COLUMN,))
+    target = target_of(count)
     backbone = seen.model.backbone
     model = Model(seen.model.stem, backbone, (target,))
     parts = found.centroids.reshape(count, backbone.members, -1).transpose(1, 2, 0)  # (M, F, K)

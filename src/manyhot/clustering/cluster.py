@@ -27,7 +27,7 @@ from manyhot.clustering.group import Groups, check_rows, group, settle
 from manyhot.clustering.layout import flat
 from manyhot.clustering.learn import Tell
 from manyhot.clustering.names import CLUSTERS, COLUMN, METRICS
-from manyhot.clustering.scores import agreement, silhouette, silhouettes
+from manyhot.clustering.scores import agreement, silhouettes
 from manyhot.clustering.spread import spread as spread_from
 from manyhot.config import parse_options
 from manyhot.data import infer
@@ -58,6 +58,7 @@ class Clustering:
     rows        intp (N,): the positions of those that could be read, which the arrays below are for
     z           float32 (N, F): what they are compared by
     groups      their clusters, and how far they lie from them
+    silhouettes the rows of a sample (places in z), and the silhouette of each
     known       known labels by column: their names, and int (N,) numbers with −1 for unknown
     spread      the same numbers with those of sure neighbours filled in, of one column, or None
     scores      the document of metrics.json
@@ -69,6 +70,7 @@ class Clustering:
     rows: NDArray[np.intp]
     z: Embedding
     groups: Groups
+    silhouettes: tuple[NDArray[np.intp], NDArray[np.float64]]
     unreadable: Unreadable
     known: Mapping[str, Known]
     spread: IntArray | None
@@ -105,11 +107,8 @@ class Clustering:
 
     def page(self, folder: str = "DIR") -> str:
         """Return clusters.html; `folder` is what its command for naming says."""
-        from manyhot.report.clusters import (
-            DOTS,
-            Clusters,
-            render,
-        )  # drawing needs time, so only when asked for
+        # drawing needs time, so only when asked for
+        from manyhot.report.clusters import DOTS, Clusters, render
 
         drawn = sample(len(self.z), DOTS, self.bundle.config.seed)
         places, method = flat(self.z[drawn], self.bundle.config.seed)
@@ -123,7 +122,7 @@ class Clustering:
                 outliers=self.groups.outliers(),
                 distances=self.groups.distances,
                 margins=self.groups.margins,
-                silhouettes=silhouettes(self.z, self.groups.labels, self.bundle.config.seed),
+                silhouettes=self.silhouettes,
                 drawn=drawn,
                 places=places,
                 method=method,
@@ -218,9 +217,9 @@ def cluster(
     z, groups, apart = _grouped(seen, clusters, tell or (lambda what, done, total: None))
     labels = {n: Known(tuple(map(str, cells.values)), cells.codes[seen.rows]) for n, cells in known.items()}
     filled = spread_from(z, groups, labels[names[0]].y) if spread else None
-    found = Clustering(
-        answering(seen, groups, z, apart), table, seen.rows, z, groups, seen.unreadable, labels, filled, {}
-    )
+    bundle = answering(seen, groups, z, apart)
+    sampled = silhouettes(z, groups.labels, seen.config.seed)
+    found = Clustering(bundle, table, seen.rows, z, groups, sampled, seen.unreadable, labels, filled, {})
     return replace(found, scores=_scores(found, source), notes=(*table.notes, *_unreadable_named(found)))
 
 
@@ -260,7 +259,7 @@ def _scores(found: Clustering, source: str) -> dict[str, Any]:
         "sizes": {str(number): int(size) for number, size in enumerate(sizes)},
         "outliers": int(groups.outliers().sum()),
         "unreadable": len(found.unreadable),
-        "silhouette": silhouette(found.z, groups.labels, found.bundle.config.seed),
+        "silhouette": float(found.silhouettes[1].mean()),
         "prediction_strength": {str(count): value for count, value in groups.tried.items()},
         "targets": {name: agreement(known.y, groups.labels) for name, known in found.known.items()},
         "source": str(Path(source).absolute()) if source else "",

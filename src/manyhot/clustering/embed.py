@@ -22,18 +22,18 @@ from manyhot import bundle as bundles
 from manyhot.bundle import Bundle
 from manyhot.config import FitConfig
 from manyhot.data import inputs as inputs_module
-from manyhot.data.images import ImageInputs
 from manyhot.data.inputs import Inputs
 from manyhot.data.paths import Progress, Unreadable, named, picture_column
+from manyhot.data.read import near
 from manyhot.data.stream import X
 from manyhot.data.table import Table
-from manyhot.errors import UserError, suggest
+from manyhot.errors import UserError
 from manyhot.model import backbones
 from manyhot.model.device import pick, use_threads
 from manyhot.model.network import Model, build
 from manyhot.resolve import FROM_NOTHING, SMALL_IMAGE, resolve
 from manyhot.schema import Schema
-from manyhot.train.prepare import check_unreadable
+from manyhot.train.prepare import check_unreadable, with_pixels_of
 
 log = logging.getLogger("manyhot")
 BATCH = 512  # pictures, all of which are compared with each other
@@ -95,9 +95,7 @@ def look(
     left = table.take(rows) if bad else table
     pictures = None if raw is None or raw.x is None else raw.x[rows] if bad else raw.x
     inputs, x = inputs_module.fit_transform(schema, left, np.arange(len(left)), size, pictures)
-    expected = backbones.pixels(config) if schema.is_image else None
-    if expected is not None and isinstance(inputs, ImageInputs):
-        inputs = inputs.with_pixels(*expected)
+    inputs = with_pixels_of(config, inputs)
     use_threads(config.threads)
     model = build(inputs, (), config).to(pick(config.device))
     return Seen(schema, config, inputs, model, x, rows, bad, fresh=config.backbone in OWN)
@@ -162,9 +160,7 @@ def _alone(effort: str, rows: int) -> dict[str, Any]:
 def _check_file(path: str, schema: Schema, options: Mapping[str, Any]) -> None:
     """Refuse a file of weights that nothing can be made of."""
     if not Path(path).is_file():
-        folder = Path(path).absolute().parent
-        near = suggest(Path(path).name, [p.name for p in folder.glob("*")] if folder.is_dir() else [])
-        raise UserError(f"--features {path}: no such model or file{near}; or pass 'auto'.")
+        raise UserError(f"--features {path}: no such model or file{near(Path(path))}; or pass 'auto'.")
     if not schema.is_image:
         raise UserError(f"--features {path}: weights are for pictures; of a table name a model, or 'auto'.")
     if "backbone" not in options:

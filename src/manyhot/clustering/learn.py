@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from manyhot.clustering.centroids import Embedding, k_means, means, nearest
 from manyhot.clustering.embed import Seen
-from manyhot.clustering.names import COLUMN
+from manyhot.clustering.names import target_of
 from manyhot.config import FitConfig
 from manyhot.data.augment import Augmentation, augment
 from manyhot.data.loader import Loader
@@ -29,7 +29,6 @@ from manyhot.errors import RunError
 from manyhot.model import optim
 from manyhot.model.network import Model, build
 from manyhot.predict import features, from_logits, logits
-from manyhot.schema import Target
 from manyhot.targets import IntArray
 from manyhot.train.fit import Validation, autocast, train
 
@@ -114,7 +113,7 @@ def teach(seen: Seen, labels: IntArray, tell: Tell) -> tuple[Embedding, IntArray
     Source: self-labelling of confident rows as in Van Gansbeke et al. 2020, "SCAN", section 2.3, by k-means
     as in Caron et al. 2018, "Deep Clustering for Unsupervised Learning".
     """
-    target = Target(COLUMN, "multiclass", tuple(map(str, range(int(labels.max()) + 1))), (COLUMN,))
+    target = target_of(int(labels.max()) + 1)
     config = _for_teaching(seen)
     device = next(seen.model.parameters()).device
     model = Model(seen.model.stem, seen.model.backbone, (target,)).to(device)

@@ -19,10 +19,16 @@ from manyhot.data.read import read as read_table
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.files import read_json
+from manyhot.schema import Target
 
 COLUMN = "cluster"
 CLUSTERS = "clusters.csv"
 METRICS = "metrics.json"
+
+
+def target_of(clusters: int) -> Target:
+    """Return the target that says which of so many clusters a row belongs to."""
+    return Target(COLUMN, "multiclass", tuple(map(str, range(clusters))), (COLUMN,))
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.clustering.centroids import Embedding, sample
+from manyhot.metrics import crossed
 from manyhot.targets import UNKNOWN, IntArray
 
 JUDGED = 5_000  # rows of the sample that a silhouette is taken from; its cost is their square
 
 
-def silhouette(z: Embedding, labels: IntArray, seed: int) -> float:
-    """Return the mean silhouette, in [−1, 1], of a seeded sample of at most 5,000 rows.
+def silhouettes(z: Embedding, labels: IntArray, seed: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the rows of a seeded sample of at most 5,000, and the silhouette of each in it, in [−1, 1].
 
     Source: Rousseeuw 1987, "Silhouettes: a graphical aid", by scikit-learn.
     """
-    return float(silhouettes(z, labels, seed)[1].mean())
-
-
-def silhouettes(z: Embedding, labels: IntArray, seed: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the rows of the sample, and the silhouette of each in it."""
     from sklearn.metrics import silhouette_samples
 
     rows = sample(len(z), JUDGED, seed)
@@ -58,13 +54,6 @@ def agreement(y: IntArray, labels: IntArray) -> dict[str, float | None]:
         "ari": float(adjusted_rand_score(y, labels)),
         "clustering_accuracy": _accuracy(y, labels),
     }
-
-
-def crossed(y: IntArray, labels: IntArray, classes: int, clusters: int) -> NDArray[np.int64]:
-    """Count the rows of each cluster (line) by their known class (column); int64 (clusters, classes)."""
-    known = y != UNKNOWN
-    pairs = labels[known].astype(np.int64) * classes + y[known]
-    return np.bincount(pairs, minlength=clusters * classes).reshape(clusters, classes)
 
 
 def _accuracy(y: IntArray, labels: IntArray) -> float:

@@ -44,12 +44,6 @@ class Feature:
     edges: tuple[float, ...] = ()
     part: str = ""
 
-    def numbers(self, table: Table, missing: Sequence[str]) -> NDArray[np.float64]:
-        """Return the numbers of every row, as the table has them, NaN for empty cells; float64 (N,)."""
-        if self.part:
-            return dates.part(dates.days(table.cells(self.name, missing)), self.part)
-        return table.numbers(self.name, missing)
-
 
 @dataclass(frozen=True)
 class TableInputs:
@@ -76,10 +70,13 @@ class TableInputs:
                 f"{table.source}: lacks {listed(absent)}, which the model was trained with; "
                 f"there are {listed(table.names)}."
             )
+        dated = {feature.name for feature in self.features if feature.part}
+        days = {name: dates.days(table.cells(name, self.missing)) for name in dated}
         x = np.empty((len(table), len(self.features)), dtype=np.float32)
         for column, feature in enumerate(self.features):
             if feature.kind == "number":
-                values = feature.numbers(table, self.missing)
+                name, part = feature.name, feature.part
+                values = dates.part(days[name], part) if part else table.numbers(name, self.missing)
                 with np.errstate(over="ignore"):  # an infinity is clipped as any extreme value is
                     x[:, column] = _squash((values - feature.center) / feature.scale)
             else:
@@ -111,13 +108,14 @@ def table_inputs(schema: Schema, table: Table, rows: NDArray[np.intp]) -> TableI
             case "category":
                 features.append(_category(train, column.name, schema.missing))
             case "date":
+                days = dates.days(train.cells(column.name, schema.missing))
                 parts = [
-                    _number(train, Feature(column.name, "number", part=p), schema.missing)
-                    for p in dates.PARTS
+                    _number(Feature(column.name, "number", part=p), dates.part(days, p)) for p in dates.PARTS
                 ]
                 features += [f for f in parts if f.part == "days" or len(f.edges) > 1]
             case _:
-                features.append(_number(train, Feature(column.name, "number"), schema.missing))
+                values = train.numbers(column.name, schema.missing)
+                features.append(_number(Feature(column.name, "number"), values))
     return TableInputs(tuple(features), schema.missing)
 
 
@@ -129,8 +127,7 @@ def _category(table: Table, name: str, missing: Sequence[str]) -> Feature:
     return Feature(name, "category", classes=tuple(classes))
 
 
-def _number(table: Table, feature: Feature, missing: Sequence[str]) -> Feature:
-    values = feature.numbers(table, missing)
+def _number(feature: Feature, values: NDArray[np.float64]) -> Feature:
     there = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)
     if len(there) == 0:
         return replace(feature, has_missing=True)

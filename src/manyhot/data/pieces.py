@@ -16,7 +16,6 @@ from manyhot import files
 from manyhot.data.read import from_arrow, open_parquet
 from manyhot.data.table import Table
 from manyhot.data.write import write
-from manyhot.errors import UserError
 
 ROWS = 1 << 14  # of a piece
 KEY = "run.json"
@@ -86,10 +85,7 @@ class Parts:
 
 def key_of(path: Path, model: str) -> dict[str, object]:
     """Return what two runs share where the pieces of one serve the other: the file and the model."""
-    try:
-        found = path.stat()
-    except OSError:
-        raise UserError(f"{path}: no such file.") from None
+    found = path.stat()
     return {
         "input": str(path.absolute()),
         "bytes": found.st_size,

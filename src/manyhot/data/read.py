@@ -46,7 +46,7 @@ def read(
     """
     base = None if root is None else Path(root)
     if base is not None and not base.is_dir():
-        raise UserError(f"{base}: no such folder{_near(base)}. Correct --root.")
+        raise UserError(f"{base}: no such folder{near(base)}. Correct --root.")
     if isinstance(source, (str, Path)):
         table = _read_path(Path(source), base)
     else:
@@ -112,7 +112,7 @@ def _read_path(path: Path, root: Path | None) -> Table:
         if path.is_dir():
             return _read_folder(path, root)
         if not path.exists():
-            raise UserError(f"{path}: no such file or folder{_near(path)}.")
+            raise UserError(f"{path}: no such file or folder{near(path)}.")
         if not path.is_file():
             raise UserError(f"{path}: is neither a file nor a folder.")
         if is_image_name(path.name):
@@ -145,7 +145,7 @@ def _read_folder(path: Path, root: Path | None) -> Table:
         raise error from None
 
 
-def _near(path: Path) -> str:
+def near(path: Path) -> str:
     """Suggest the entry of the folder whose name is nearest to a missing one."""
     try:
         return suggest(path.name, [entry.name for entry in path.parent.iterdir()])

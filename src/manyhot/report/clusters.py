@@ -19,7 +19,6 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
@@ -27,9 +26,10 @@ from PIL import Image
 from manyhot import __version__
 from manyhot.data.opening import picture
 from manyhot.data.table import Table
+from manyhot.metrics import crossed
 from manyhot.report import svg
 from manyhot.report.mistakes import source
-from manyhot.report.page import count, percent, score
+from manyhot.report.page import percent, template
 from manyhot.schema import Schema
 from manyhot.targets import UNKNOWN, IntArray
 
@@ -77,18 +77,11 @@ class Clusters:
 
 def render(found: Clusters) -> str:
     """Return the page as HTML that loads nothing, with everything given by users escaped."""
-    pages = Environment(
-        loader=PackageLoader("manyhot", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters |= {"score": score, "count": count, "percent": percent}
     script = files("manyhot.report").joinpath("clusters.js").read_text(encoding="utf-8")
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return pages.get_template("clusters.html").render(
+    return template("clusters.html").render(
         found=found,
+        title=f"{found.title} · clusters",
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         version=__version__,
         script=Markup(script),  # the same text that its hash in the page's policy is of
@@ -269,13 +262,11 @@ def _crossed(found: Clusters, name: str) -> dict[str, Any]:
     """Count known labels (columns) by cluster (lines), each with its share of the line."""
     classes, y = found.known[name]
     clusters = int(found.scores["clusters"])
-    known = y != UNKNOWN
-    counts = np.zeros((clusters, len(classes)), dtype=np.int64)
-    np.add.at(counts, (found.labels[known], y[known]), 1)
+    counts = crossed(y, found.labels, len(classes), clusters)
     order = np.argsort(list(classes), kind="stable")
     return {
         "name": name,
-        "known": int(known.sum()),
+        "known": int(counts.sum()),
         "scores": found.scores["targets"].get(name, {}),
         "classes": [classes[i] for i in order] if len(classes) <= MAX_CLASSES else [],
         "lines": [

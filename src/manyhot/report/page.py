@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from manyhot import metrics
 from manyhot.judge import Judged
@@ -62,19 +62,14 @@ class Report:
 
 def render(report: Report) -> str:
     """Return the page as HTML that loads nothing, with everything given by users escaped."""
-    pages = Environment(
-        loader=PackageLoader("manyhot", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters |= {"score": score, "count": count, "percent": percent}
     scores = report.judged.scores
     judged = report.judged.schema.targets
     targets = [_target(report, number, target) for number, target in enumerate(judged, 1)]
-    return pages.get_template("page.html").render(
+    return template("page.html").render(
         report=report,
+        version=report.version,
+        title=report.title,
+        allowed="",
         judged_rows=scores.get("rows", len(report.judged.table)),
         overall=scores.get("overall", {}),
         targets=targets,
@@ -85,6 +80,19 @@ def render(report: Report) -> str:
         config=_flat(report.config),
         command=_command(report.config),
     )
+
+
+def template(name: str) -> Template:
+    """Return a page of this folder, to be filled; what is filled in is escaped."""
+    pages = Environment(
+        loader=PackageLoader("manyhot", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters |= {"score": score, "count": count, "percent": percent}
+    return pages.get_template(name)
 
 
 def score(value: float | None) -> str:

@@ -173,12 +173,18 @@ def prepare(
     notes = (*table.notes, *_agreement(hashes, part, y, schema.targets))
     train = part == split.TRAIN
     fitted, x = inputs.fit_transform(schema, table, np.flatnonzero(train), size, x)
-    expected = backbones.pixels(config) if schema.is_image else None
-    if expected is not None and isinstance(fitted, ImageInputs):
-        fitted = fitted.with_pixels(*expected)
+    fitted = with_pixels_of(config, fitted)
     targets = tuple(_with_sets(t, y[t.name][train], config.sets) for t in schema.targets)
     schema = replace(schema, targets=targets)
     return Prepared(table, schema, config, fitted, x, y, part, fold, hashes, names, notes)
+
+
+def with_pixels_of(config: FitConfig, fitted: Inputs) -> Inputs:
+    """Return inputs that give pixels as the backbone's pretrained weights expect them, where it has some."""
+    if not isinstance(fitted, ImageInputs):
+        return fitted
+    expected = backbones.pixels(config)
+    return fitted if expected is None else fitted.with_pixels(*expected)
 
 
 def _with_sets(target: Target, y: IntArray, most: int) -> Target:

@@ -83,7 +83,7 @@ def ours_epoch(backbone: str) -> float:
             ends.append(line["seconds"])
 
     options = {"backbone": backbone, "weights": "none", "size": 128, "first_size": 128, "batch_size": 32}
-    options |= {"epochs": 2, "augment": "crop", "mixing": 0.0, "erasing": 0.0, "average": 0.0}
+    options |= {"epochs": 2, "augment": "crop", "mixing": 0.0, "erasing": 0.0}
     if "mobilenetv2" in backbone:
         options |= PRETRAINED
     ours(tell, validation=0.02, **options)

@@ -165,6 +165,24 @@ def test_a_model_needs_its_weights_file_no_more(tmp_path):
     assert np.array_equal(again.predict_proba(data)["label"], model.predict_proba(data)["label"])
 
 
+@pytest.mark.parametrize(
+    ("stages", "still"), [(0, ()), (1, ("conv1", "bn1")), (2, ("conv1", "bn1", "layer1"))]
+)
+def test_the_first_stages_of_pretrained_weights_stay_and_all_others_learn(tmp_path, stages, still):
+    """Batch norms keep their statistics too, also where those of the others are taken anew at the end."""
+    path, tensors = state(tmp_path)
+    options = {**QUICK, "frozen_stages": stages, "rest": 0.0, "size": 96, "batch_size": 8}
+    model = manyhot.fit(photos(side=96), ["label"], backbone=SMALL, weights=str(path), **options)
+    own = model.bundle.model.backbone.layers.state_dict()
+    kept = {name for name, value in own.items() if torch.equal(value, tensors[name])}
+    assert kept == {name for name in own if name.split(".")[0] in still}
+
+
+def test_stages_of_a_network_that_starts_from_nothing_learn():
+    model = network(weights="none", frozen_stages=2)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
 # Heads alone
 
 

@@ -43,9 +43,9 @@ class FitConfig:
     A picture is judged in `views` views, whose mean counts: moved by a pixel, a photo mirrored.
     `erasing` and `mixing` are the shares of training pictures a part of which is painted over, and which
     are mixed with another; `first_size` is the side in the first epoch, growing to `size`.
-    A backbone learns at `backbone_rate` of the rate, after resting for a share `rest` of the steps;
-    with `freeze` it does not learn at all. `average` is the decay of the moving average of the weights
-    that is kept, 0 for none. `backbone_options` go to timm, such as backbone_options.pad_type=same.
+    A backbone rests for a share `rest` of the steps; with `freeze` it does not learn at all. Of a pretrained
+    one, the layers that see pictures halved `frozen_stages` times or less do not.
+    `backbone_options` go to timm, such as backbone_options.pad_type=same.
     TabM has `members` that share weights and rows; with `piecewise` a network is also told through which
     pieces of its range each number reaches.
     With `folds` above 1 a network has as many members, each trained without one part of the rows, and no
@@ -63,9 +63,8 @@ class FitConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.2
-    backbone_rate: float = 1.0
     rest: float = 0.0
-    average: float = 0.0
+    frozen_stages: int = 0
     clip: float = 1.0
     label_smoothing: float = 0.0
     dropout: float = 0.0
@@ -106,13 +105,13 @@ class FitConfig:
                 )
         for name in ("epochs", "batch_size", "members", "folds", "views", "threads"):
             _require(self, name, at_least=1)
-        for name in ("patience", "size", "first_size", "sets", "weight_decay", "backbone_rate", "cache"):
+        for name in ("patience", "size", "first_size", "sets", "frozen_stages", "weight_decay", "cache"):
             _require(self, name, at_least=0)
         _require(self, "seed", at_least=0, below=MAX_SEED)
         for name, share in self.target_weights.items():
             if share < 0:
                 raise UserError(f"target_weights.{name} must be at least 0, got {share}.")
-        for name in ("validation", "test", "label_smoothing", "dropout", "warmup", "rest", "average"):
+        for name in ("validation", "test", "label_smoothing", "dropout", "warmup", "rest"):
             _require(self, name, at_least=0, below=1)
         for name in ("erasing", "mixing"):
             _require(self, name, at_least=0, at_most=1)

@@ -5,7 +5,7 @@ Shapes: N rows · C classes · P probabilities of a row: of its sets where a tar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,18 +133,8 @@ def _batched(
 def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
     """Return the table with the answers beside it, as `manyhot predict` writes it.
 
-    A column that is called like a target becomes NAME_given. Then come, for each target, NAME and
-    the probabilities NAME.CLASS, and a column `error` where an input could not be read.
+    For each target come NAME and the probabilities NAME.CLASS, and what `beside` adds.
     """
-    names = {target.name for target in schema.targets}
-    columns: dict[str, Any] = {}
-    for name, column in table.columns.items():
-        given = f"{name}_given" if name in names else name
-        if given in columns or (given != name and given in table.columns):
-            raise UserError(f"{table.source}: the column '{given}' is in the way of '{name}'; rename it.")
-        columns[given] = column
-    if table.pixels is not None:  # without a file a row has only its number to be known by
-        columns = {"row": [int(number) for number in table.rows], **columns}
     added: dict[str, Any] = {}
     for target in schema.targets:
         values = predicted.probabilities[target.name]
@@ -154,9 +144,28 @@ def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
         for number, name in enumerate(target.classes):
             column = chances[:, number].astype(np.float64).round(6)
             added[f"{target.name}.{name}"] = pa.array(column, from_pandas=True)  # NaN becomes an empty cell
-    if predicted.unreadable:
-        added["error"] = [predicted.unreadable.get(index) for index in range(len(table))]
+    return beside(table, added, {target.name for target in schema.targets}, predicted.unreadable)
+
+
+def beside(table: Table, added: Mapping[str, Any], names: Collection[str], unreadable: Unreadable) -> Table:
+    """Return the table with columns added, and `error` where an input could not be read.
+
+    A column that is called like one of `names` becomes NAME_given. Pictures without files get their number.
+
+    Raises:
+        UserError: a column of the table is in the way.
+    """
+    columns: dict[str, Any] = {}
+    for name, column in table.columns.items():
+        given = f"{name}_given" if name in names else name
+        if given in columns or (given != name and given in table.columns):
+            raise UserError(f"{table.source}: the column '{given}' is in the way of '{name}'; rename it.")
+        columns[given] = column
+    if table.pixels is not None:
+        columns = {"row": [int(number) for number in table.rows], **columns}
+    if unreadable:
+        added = {**added, "error": [unreadable.get(index) for index in range(len(table))]}
     clashing = sorted(set(columns) & set(added))
     if clashing:
         raise UserError(f"{table.source}: the column '{clashing[0]}' is in the way of an answer; rename it.")
-    return Table({}, table.source, rows=table.rows).with_columns(columns | added)
+    return Table({}, table.source, rows=table.rows).with_columns(columns | dict(added))

@@ -92,7 +92,8 @@ class Clustering:
     def answers(self) -> Table:
         """Return the input's columns, then `cluster`, empty for an outlier; `error` where there is one."""
         names = np.array([*self.bundle.schema.targets[0].classes, None], dtype=object)
-        return self._with({COLUMN: [*names[self.labels]]})
+        found = {COLUMN: [*names[self.labels]]}
+        return predict.beside(self.table, found, found, self.unreadable)
 
     def spread_labels(self) -> Table:
         """Return the input's columns with known labels given to sure neighbours, marked in NAME_spread."""
@@ -103,7 +104,8 @@ class Clustering:
         for place in np.flatnonzero(self.spread != known.y):
             row = int(self.rows[place])
             cells[row], marks[row] = known.classes[self.spread[place]], "yes"
-        return self._with({name: cells, f"{name}_spread": marks})
+        filled = self.table.with_columns({name: cells, f"{name}_spread": marks})
+        return predict.beside(filled, {}, (), self.unreadable)
 
     def page(self, folder: str = "DIR") -> str:
         """Return clusters.html; `folder` is what its command for naming says."""
@@ -154,19 +156,6 @@ class Clustering:
         card = clusters_card(self.scores, self.table.source)
         extra = {METRICS: dict(self.scores), "clusters.html": page, "README.md": card}
         bundles.save(self.bundle, folder, extra)
-
-    def _with(self, added: Mapping[str, list[Any]]) -> Table:
-        """Return the table with columns added as `predict.answers` does, `row` where there are no files."""
-        columns: dict[str, Any] = {
-            f"{name}_given" if name == COLUMN and name in added else name: column
-            for name, column in self.table.columns.items()
-        }
-        if self.table.pixels is not None and "row" not in columns:
-            columns = {"row": [int(number) for number in self.table.rows], **columns}
-        columns |= added
-        if self.unreadable:
-            columns["error"] = [self.unreadable.get(index) for index in range(len(self.table))]
-        return Table({}, self.table.source, rows=self.table.rows).with_columns(columns)
 
 
 def cluster(

@@ -110,29 +110,28 @@ def feature_kind(table: Table, name: str, missing: Sequence[str] = ()) -> InputK
     return "date" if _all_dates(filled) else "category"
 
 
-def why_left_out(table: Table, name: str, missing: Sequence[str] = ()) -> str:
-    """Say why a column is no use as a feature, or "" when it may be one."""
+def feature(table: Table, name: str, missing: Sequence[str] = ()) -> tuple[InputKind | None, str]:
+    """Return what kind of feature a column is and "", or None and why it is no use as one."""
     column = table.column(name)
     if is_list(column.type):
-        return "it holds lists"
+        return None, "it holds lists"
     filled = _filled(table, name, missing)
     if not len(filled):
-        return "all its cells are empty"
+        return None, "all its cells are empty"
     first = filled[0]
     if len(filled) == len(table) and pc.all(pc.equal(filled, first)).as_py():
-        return f"all its cells are '{first.as_py()}'"
+        return None, f"all its cells are '{first.as_py()}'"
     if is_index(table, name):
-        return "it numbers the rows"
-    if feature_kind(table, name, missing) != "category":
-        return ""
-    distinct = pc.count_distinct(filled).as_py()
+        return None, "it numbers the rows"
+    kind = feature_kind(table, name, missing)
+    distinct = pc.count_distinct(filled).as_py() if kind == "category" else 0
     if distinct > max(MOSTLY_UNIQUE * len(table), MANY):
         words = words_among_numbers(table, name, missing)
         hint = f"; all but {listed(words)} are numbers, see --missing" if words else ""
         if re.fullmatch(SLASHED, str(first.as_py())):
             hint = "; if these are dates, write them as 2024-01-31"
-        return f"it has {distinct} different texts in {len(table)} rows{hint}"
-    return ""
+        return None, f"it has {distinct} different texts in {len(table)} rows{hint}"
+    return kind, ""
 
 
 def repeated(table: Table, names: Sequence[str]) -> dict[str, str]:

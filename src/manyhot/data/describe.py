@@ -14,12 +14,12 @@ import numpy as np
 from manyhot.data import dates
 from manyhot.data.columns import (
     ROW,
+    feature,
     feature_kind,
     image_columns,
     repeated,
     split_column,
     split_of,
-    why_left_out,
     words_among_numbers,
 )
 from manyhot.data.table import PIXELS, Table
@@ -240,7 +240,7 @@ def _left_out(table: Table, schema: Schema) -> Iterable[str]:
             yield f"column '{column.name}' is read as categories: {rest_is}"
     twins = repeated(table, [*(column.name for column in schema.inputs), *rest])
     for name in rest:
-        reason = why_left_out(table, name, schema.missing)
+        reason = feature(table, name, schema.missing)[1]
         if not reason and name in twins:
             reason = f"it repeats column '{twins[name]}'"
         yield f"column '{name}' is left out: {reason}" if reason else f"column '{name}' is not used"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from manyhot.data.columns import (
     ROW,
+    feature,
     feature_kind,
     image_columns,
     is_index,
@@ -20,7 +21,6 @@ from manyhot.data.columns import (
     repeated,
     split_column,
     split_of,
-    why_left_out,
 )
 from manyhot.data.describe import describe, look, problems
 from manyhot.data.kinds import Tags, check_separator, target_of
@@ -152,13 +152,13 @@ def _inputs(
         return (Input(column, "image", measure(table, column)),)
     taken |= {split_column(table) or ROW, ROW}
     said: dict[str, InputKind] = {name: FEATURES[kind] for name, kind in kinds.items() if kind in FEATURES}
-    usable = [n for n in table.names if n not in taken and (n in said or not why_left_out(table, n, missing))]
+    usable: dict[str, InputKind] = {}
+    for name in table.names:
+        kind = None if name in taken else said.get(name) or feature(table, name, missing)[0]
+        if kind is not None:
+            usable[name] = kind
     twins = repeated(table, [name for name in usable if name not in said])
-    features = [
-        Input(name, said.get(name) or feature_kind(table, name, missing))
-        for name in usable
-        if name not in twins
-    ]
+    features = [Input(name, kind) for name, kind in usable.items() if name not in twins]
     if not features:
         purpose = f"predict {listed(used)} from" if used else "tell rows apart by"
         raise UserError(f"{table.source}: no column is left to {purpose}. {_reasons(table, taken)}")
@@ -167,7 +167,7 @@ def _inputs(
 
 def _reasons(table: Table, taken: Collection[str]) -> str:
     """Say why the columns that are not targets cannot be features."""
-    reasons = [f"'{name}': {why_left_out(table, name)}" for name in table.names if name not in taken]
+    reasons = [f"'{name}': {feature(table, name)[1]}" for name in table.names if name not in taken]
     return "Left out: " + "; ".join(reasons[:4]) + "." if reasons else "Add columns that describe the rows."
 
 

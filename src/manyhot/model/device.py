@@ -11,6 +11,10 @@ import torch
 
 from manyhot.errors import UserError
 
+# The kernel clears and maps the memory of a tensor of some MB anew each time, page by page: on photos a
+# tenth of a step's time, unless the pages are large. torch reads this once, at its first tensor.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 
 def pick(name: str) -> torch.device:
     """Return the device of a name; "auto" takes CUDA, then MPS, then the processor.

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -32,10 +31,10 @@ class AdamW:
         self.clip = config.clip
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         free = {n for n, p in self.parameters.items() if p.ndim < 2 or n.endswith("bias")}
-        # What is of a backbone with a rate of its own, and what is not, each with its decay.
+        # What is of a backbone that rests at first, and what is not, each with its decay.
         self.groups: dict[tuple[bool, float], list[str]] = {}
         for name in self.parameters:
-            of_backbone = name.startswith("backbone.") and config.backbone_rate != 1
+            of_backbone = name.startswith("backbone.") and config.rest > 0
             key = (of_backbone, 0.0 if name in free else config.weight_decay)
             self.groups.setdefault(key, []).append(name)
         self.means = {n: torch.zeros_like(p) for n, p in self.parameters.items()}
@@ -48,8 +47,8 @@ class AdamW:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, rate: float, backbone_share: float = 1.0) -> None:
-        """Move the weights by the gradients at a learning rate, a backbone's at a share of it."""
+    def step(self, rate: float, resting: bool = False) -> None:
+        """Move the weights by the gradients at a learning rate; those of a backbone stay while it rests."""
         grads = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads.values()))))
         self.steps += 1
@@ -64,7 +63,7 @@ class AdamW:
                 [self.squares[name] for name in names],
                 [],
                 [self.steps] * len(names),
-                lr=rate * backbone_share if of_backbone else rate,
+                lr=0.0 if of_backbone and resting else rate,
                 beta1=BETAS[0],
                 beta2=BETAS[1],
                 weight_decay=decay,
@@ -84,43 +83,6 @@ class AdamW:
         """Take what `state_dict` gave, into tensors that lie as the weights do (channels last)."""
         for name, value in self.state_dict().items():
             value.copy_(state[name])
-
-
-class Average:
-    """A moving average of the weights and the batch norms' statistics, which is what is judged and kept.
-
-    Source: Polyak and Juditsky 1992, exponential as in Tarvainen and Valpola 2017; it is young at
-    first, so that the start does not weigh on it.
-    """
-
-    def __init__(self, model: Model, decay: float) -> None:
-        self.decay = decay
-        self.state = {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-    @torch.no_grad()
-    def add(self, model: Model, step: int) -> None:
-        """Move the average towards the weights after a step, counted from 0."""
-        share = 1 - min(self.decay, (1 + step) / (10 + step))
-        weights = model.state_dict()
-        floats = [name for name, value in weights.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.state[n] for n in floats], [weights[n] for n in floats], share)
-        for name in weights.keys() - set(floats):  # counters
-            self.state[name].copy_(weights[name])
-
-    @contextmanager
-    def in_place(self, model: Model) -> Iterator[None]:
-        """Let the model have the average as its weights for a while."""
-        own = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        model.load_state_dict(self.state)
-        try:
-            yield
-        finally:
-            model.load_state_dict(own)
-
-
-def backbone_share(step: int, steps: int, config: FitConfig) -> float:
-    """Return the share of the rate that a backbone learns at: nothing while it rests, then what is set."""
-    return config.backbone_rate if step >= steps * config.rest else 0.0
 
 
 def rate(step: int, steps: int, config: FitConfig) -> float:

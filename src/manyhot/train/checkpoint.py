@@ -22,18 +22,17 @@ from manyhot.errors import UserError
 from manyhot.files import checksum, read_json, write_json, write_with
 
 log = logging.getLogger("manyhot")
-KINDS = ("model", "optimizer", "best", "average")  # the tensors of a state
+KINDS = ("model", "optimizer", "best")  # the tensors of a state
 KEEP = 2  # checkpoints; the one before is there in case the newest is damaged
 
 
 @dataclass(frozen=True)
 class State:
-    """All that a run needs to go on as if it had not stopped; `average` is empty where none is kept."""
+    """All that a run needs to go on as if it had not stopped."""
 
     model: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
     best: Mapping[str, Tensor]
-    average: Mapping[str, Tensor]
     progress: dict[str, Any]
 
 

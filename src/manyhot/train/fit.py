@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,8 +103,7 @@ def train(
     """
     optimizer = optim.AdamW(model, config)
     weights = _class_weights(loader, targets, config)
-    average = optim.Average(model, config.average) if config.average else None
-    progress, best = _begin(model, optimizer, average, checkpoints, tell)
+    progress, best = _begin(model, optimizer, checkpoints, tell)
     steps = loader.step_after(config.epochs)
     while progress.epoch < config.epochs and not _stalled(progress, config):
         started = time.perf_counter()
@@ -112,24 +111,20 @@ def train(
         for step in range(progress.step, loader.step_after(progress.epoch + 1)):
             rate = optim.rate(step, steps, config)
             batch = loader.batch(step)
-            share = optim.backbone_share(step, steps, config)
-            loss, each = _step(model, optimizer, batch, targets, config, weights, rate, step, world, share)
-            if average is not None:
-                average.add(model, step)
+            resting = step < steps * config.rest
+            loss, each = _step(model, optimizer, batch, targets, config, weights, rate, step, world, resting)
             running.add(loss, each)
             _check_finite(loss, batch, step, loader)
             if (step + 1) % STEPS_PER_LINE == 0:
                 _log_step(progress, tell, step + 1, running, rate, started)
         progress.step, progress.epoch = step + 1, progress.epoch + 1
-        with average.in_place(model) if average is not None else nullcontext():
-            scores = validation.judge(model, targets) if world.leads else {}
-            if _is_best(progress, world.agree(_monitored(progress, scores, config))):
-                best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        scores = validation.judge(model, targets) if world.leads else {}
+        if _is_best(progress, world.agree(_monitored(progress, scores, config))):
+            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         progress.seconds += time.perf_counter() - started
         _log_epoch(progress, tell, running, rate, scores)
         if checkpoints is not None and world.leads:
-            slow = average.state if average is not None else {}
-            checkpoints.save(State(model.state_dict(), optimizer.state_dict(), best, slow, vars(progress)))
+            checkpoints.save(State(model.state_dict(), optimizer.state_dict(), best, vars(progress)))
     model.load_state_dict(best)
     if _settled(model, loader, config):
         scores = validation.judge(model, targets) if world.leads else {}
@@ -146,6 +141,7 @@ def _settled(model: Model, loader: Loader, config: FitConfig) -> bool:
     Source: Touvron et al. 2019, "Fixing the train-test resolution discrepancy", section 3.2.
     """
     norms = [m for m in model.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    norms = [norm for norm in norms if all(p.requires_grad for p in norm.parameters())]  # not frozen
     model.eval()
     steps = -(-min(len(loader), SETTLING_ROWS) // loader.batch_size)
     momenta = [norm.momentum for norm in norms]
@@ -166,7 +162,6 @@ def _settled(model: Model, loader: Loader, config: FitConfig) -> bool:
 def _begin(
     model: Model,
     optimizer: optim.AdamW,
-    average: optim.Average | None,
     checkpoints: Checkpoints | None,
     tell: Tell,
 ) -> tuple[Progress, dict[str, Tensor]]:
@@ -176,8 +171,6 @@ def _begin(
         return Progress(), {name: value.detach().clone() for name, value in model.state_dict().items()}
     model.load_state_dict(state.model)
     optimizer.load_state_dict(state.optimizer)
-    if average is not None:
-        average.state = dict(state.average)
     progress = Progress(**state.progress)
     for line in progress.history:
         tell(line)
@@ -194,7 +187,7 @@ def _step(
     rate: float,
     step: int,
     world: World = ALONE,
-    backbone_share: float = 1.0,
+    resting: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One step of gradient descent. Returns the loss and each target's own, detached."""
     model.train()
@@ -208,7 +201,7 @@ def _step(
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     world.sum_gradients(model)
-    optimizer.step(rate, backbone_share)
+    optimizer.step(rate, resting)
     whole = world.sum(torch.stack([loss.detach(), *(value.detach() for value in each.values())]))
     return whole[0], dict(zip(each, whole[1:], strict=True))
 

@@ -20,7 +20,16 @@ from manyhot.model.backbones.base import Backbone
 
 
 class TimmBackbone(Backbone):
-    """A timm model with its classifier taken off."""
+    """A timm model with its classifier taken off; what is `frozen` stays as it is in training."""
+
+    frozen: tuple[nn.Module, ...] = ()
+
+    def train(self, mode: bool = True) -> TimmBackbone:
+        """Begin training, or end it; the batch norms of what is frozen keep their statistics."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Return pooled features; float (N, num_features)."""
@@ -60,7 +69,24 @@ def create(shape: tuple[int, ...], config: FitConfig, known: Sequence[str]) -> B
         ) from None
     if config.weights not in ("none", "auto"):
         weights.load(model, Path(config.weights), channels)
+        backbone.frozen = _first_stages(model, config.frozen_stages)
+        for module in backbone.frozen:
+            module.requires_grad_(False)
     return backbone
+
+
+def _first_stages(model: Any, count: int) -> tuple[nn.Module, ...]:
+    """Return the layers up to the last one that sees pictures halved `count` times or less.
+
+    They take most of the time of a step, since they see most pixels, and tell edges and colours apart
+    whatever the pictures show.
+    """
+    ends = [stage["module"] for stage in model.feature_info if stage.get("reduction", 2) <= 2**count]
+    if count == 0 or not ends:
+        return ()
+    layers = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+    last = max(i for i, (name, _) in enumerate(layers) if f"{name}.".startswith(f"{ends[-1]}."))
+    return tuple(module for _, module in layers[: last + 1])
 
 
 def _made(name: str, settings: Mapping[str, Any], size: tuple[int, int]) -> Any:

@@ -123,7 +123,8 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
     per_step = 3e-3  # seconds that a step costs however few its rows are
     steps = rows * config.epochs / config.batch_size
     area = ((config.first_size / config.size + 1) / 2) ** 2 if config.first_size else 1.0  # of growing photos
-    a_row = per_row.get(config.backbone, 4e-7 * values * area) * config.folds
+    learning = 0.65 if config.frozen_stages else 1.0  # of the time of a network all of which learns
+    a_row = per_row.get(config.backbone, 4e-7 * values * area * learning) * config.folds
     if config.freeze:  # the backbone sees a row once, without learning, and the heads are nothing
         seconds = 3 + rows * a_row / 3 + steps * per_step / 3
     else:

@@ -22,15 +22,18 @@ SMALL = "test_resnet"  # the smallest ones that timm has
 PET = (Target("pet", "multiclass", ("cat", "dog"), ("pet",)),)
 
 
+EFFICIENT = "test_efficientnet"  # whose batch norms hold their activation
+
+
 def network(channels=3, **options):
     inputs = ImageInputs("image", (32, 32), channels, (0.5,) * channels, (0.2,) * channels)
     return build(inputs, PET, FitConfig(backbone=SMALL, **options))
 
 
-def state(folder, change=None):
+def state(folder, change=None, name=SMALL):
     """Weights of a network with a classifier of 1,000 classes, as timm gives them."""
     torch.manual_seed(7)
-    tensors = {name: value.clone() for name, value in timm.create_model(SMALL).state_dict().items()}
+    tensors = {key: value.clone() for key, value in timm.create_model(name).state_dict().items()}
     path = folder / "weights.safetensors"
     save_file(change(tensors) if change else tensors, path)
     return path, tensors
@@ -166,16 +169,22 @@ def test_a_model_needs_its_weights_file_no_more(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stages", "still"), [(0, ()), (1, ("conv1", "bn1")), (2, ("conv1", "bn1", "layer1"))]
+    ("name", "stages", "still"),
+    [
+        (SMALL, 0, ()),
+        (SMALL, 1, ("conv1", "bn1")),
+        (SMALL, 2, ("conv1", "bn1", "layer1")),
+        (EFFICIENT, 2, ("conv_stem", "bn1", "blocks.0", "blocks.1")),
+    ],
 )
-def test_the_first_stages_of_pretrained_weights_stay_and_all_others_learn(tmp_path, stages, still):
+def test_the_first_stages_of_pretrained_weights_stay_and_all_others_learn(tmp_path, name, stages, still):
     """Batch norms keep their statistics too, also where those of the others are taken anew at the end."""
-    path, tensors = state(tmp_path)
+    path, tensors = state(tmp_path, name=name)
     options = {**QUICK, "frozen_stages": stages, "rest": 0.0, "size": 96, "batch_size": 8}
-    model = manyhot.fit(photos(side=96), ["label"], backbone=SMALL, weights=str(path), **options)
+    model = manyhot.fit(photos(side=96), ["label"], backbone=name, weights=str(path), **options)
     own = model.bundle.model.backbone.layers.state_dict()
-    kept = {name for name, value in own.items() if torch.equal(value, tensors[name])}
-    assert kept == {name for name in own if name.split(".")[0] in still}
+    kept = {key for key, value in own.items() if torch.equal(value, tensors[key])}
+    assert kept == {key for key in own if key.startswith(tuple(f"{part}." for part in still))}
 
 
 def test_stages_of_a_network_that_starts_from_nothing_learn():

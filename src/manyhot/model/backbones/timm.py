@@ -70,8 +70,8 @@ def create(shape: tuple[int, ...], config: FitConfig, known: Sequence[str]) -> B
     if config.weights not in ("none", "auto"):
         weights.load(model, Path(config.weights), channels)
         backbone.frozen = _first_stages(model, config.frozen_stages)
-        for module in backbone.frozen:
-            module.requires_grad_(False)
+        for parameter in (p for module in backbone.frozen for p in module.parameters(recurse=False)):
+            parameter.requires_grad_(False)
     return backbone
 
 
@@ -84,9 +84,15 @@ def _first_stages(model: Any, count: int) -> tuple[nn.Module, ...]:
     ends = [stage["module"] for stage in model.feature_info if stage.get("reduction", 2) <= 2**count]
     if count == 0 or not ends:
         return ()
-    layers = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+    # timm's batch norms hold their activation, so that it is no matter of having no children.
+    layers = [(name, m) for name, m in model.named_modules() if name and (_own(m) or not list(m.children()))]
     last = max(i for i, (name, _) in enumerate(layers) if f"{name}.".startswith(f"{ends[-1]}."))
     return tuple(module for _, module in layers[: last + 1])
+
+
+def _own(module: nn.Module) -> bool:
+    """Tell whether a module holds numbers itself, and not only in modules inside it."""
+    return any(True for each in (module.parameters, module.buffers) for _ in each(recurse=False))
 
 
 def _made(name: str, settings: Mapping[str, Any], size: tuple[int, int]) -> Any:

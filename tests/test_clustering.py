@@ -63,6 +63,27 @@ def test_noise_has_no_strong_number_of_clusters():
     found = group.group(np.random.default_rng(0).normal(size=(600, 5)).astype(np.float32), None, seed=0)
     assert max(found.tried.values()) < group.STRONG
     assert found.tried[len(found.centroids)] == max(found.tried.values())
+    assert found.why.startswith("none holds")
+
+
+def test_few_rows_are_parted_in_two_and_it_is_said_why():
+    found = group.group(np.float32([[0, 0], [0, 1], [9, 9], [9, 8], [8, 9]]), None, seed=0)
+    assert len(found.centroids) == 2
+    assert found.tried == {}
+    assert found.why.startswith("too few")
+
+
+def test_rows_that_differ_may_all_stand_at_the_end():
+    z = np.zeros((group.WHOLE + 400, 2), np.float32)
+    z[-4_000:] = 1
+    assert len(group.group(z, 2, seed=0).centroids) == 2
+
+
+def test_few_rows_are_not_gathered_into_one():
+    angles = np.repeat([0.0, 2.0], 5) + np.linspace(0, 0.2, 10)
+    z = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    moved = space.gathered(z, seed=0)
+    assert np.linalg.norm(moved[:5].mean(axis=0) - moved[5:].mean(axis=0)) > 1
 
 
 def test_prediction_strength_of_two_far_groups_is_one():
@@ -99,7 +120,7 @@ def test_nearest_agrees_with_the_distances_written_out():
 def test_a_row_far_from_every_centroid_is_an_outlier():
     z, _ = blobs(cluster := 200)
     z = np.concatenate([z, [[500, 500, 500]]]).astype(np.float32)
-    found = group.settle(z, centroids.k_means(z[:cluster], 4, seed=0))
+    found = group.settle(z, centroids.k_means(z[:cluster], 4, seed=0), {}, "")
     assert found.outliers()[-1]
     assert found.outliers()[:-1].mean() < 0.02
 
@@ -199,6 +220,29 @@ def test_a_column_called_cluster_is_kept_under_another_name():
     assert rows.column("cluster_given").to_pylist() == ["x", "y"] * 30
 
 
+def test_what_is_in_the_way_of_the_answer_is_refused_before_anything_is_learned():
+    z, _ = blobs(60)
+    table = table_of(z, cluster=["x", "y"] * 30, cluster_given=["x", "y"] * 30)
+    with pytest.raises(UserError, match="'cluster_given' is in the way"):
+        manyhot.cluster(table, clusters=2)
+
+
+def test_columns_that_are_left_out_are_named():
+    z, y = blobs(60)
+    table = table_of(z, kind=[f"k{n}" for n in y], same=["x"] * 60)
+    notes = manyhot.cluster(table, clusters=2, target="kind").notes
+    assert any("'same' is left out" in note for note in notes)
+    assert not any("'kind'" in note for note in notes)
+
+
+def test_a_backbone_that_knows_nothing_is_refused():
+    z, _ = blobs(60)
+    with pytest.raises(UserError, match="'mlp' knows nothing yet"):
+        manyhot.cluster(table_of(z), clusters=2, backbone="mlp")
+    with pytest.raises(UserError, match="'mnist-mlp' knows nothing yet"):
+        manyhot.cluster(pixels(40), clusters=2, backbone="mnist-mlp")
+
+
 def test_categories_and_missing_numbers_are_grouped_too():
     origin = features(60)["origin"]
     table = {"origin": origin, "way": [f"to {name}" for name in origin], "climate": origin}
@@ -293,6 +337,14 @@ def test_rows_are_seen_by_a_given_model(folds, tmp_path):
     assert found.scores["targets"]["kind"]["clustering_accuracy"] > 0.95
 
 
+def test_a_model_that_sees_the_known_labels_is_refused(tmp_path):
+    z, y = blobs(90, 3)
+    table = table_of(z, kind=[f"k{n}" for n in y], other=["a", "b", "c"] * 30)
+    manyhot.fit(table, ["other"], epochs=1, effort="fast", threads=1, out=tmp_path / "model")
+    with pytest.raises(UserError, match="sees 'kind'"):
+        manyhot.cluster(table, target="kind", clusters=3, features=str(tmp_path / "model"))
+
+
 def test_photos_without_weights_are_made_small(tmp_path, caplog):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (24, 80, 80, 3), dtype=np.uint8)
@@ -349,6 +401,15 @@ def test_the_page_shows_every_cluster_and_row(found):
     assert page.count('<article class="cluster"') == 4
     assert len(set(chart["hues"])) == 4
     assert "What tells it apart" in page
+
+
+def test_dates_tell_clusters_apart_by_their_means():
+    days = [f"20{year}-06-{day:02}" for year in (10, 20) for day in range(1, 31)]
+    table = {"sold": days, "size": [0.0, 0.1] * 15 + [5.0, 5.1] * 15}
+    page = manyhot.cluster(table, clusters=2).page()
+    assert "2010-06-15" in page
+    assert "2020-06-15" in page
+    assert "sold is" not in page
 
 
 def test_a_page_of_pictures_has_sheets_of_them():
@@ -437,6 +498,31 @@ def test_names_come_from_a_table_too(groups, tmp_path):
     assert names.parse([str(path), "3=cow"], found) == {"0": "dog", "1": "cat", "3": "cow"}
 
 
+def test_a_table_of_names_needs_no_header(groups, tmp_path):
+    path = tmp_path / "names.csv"
+    path.write_text("0, dog\n1,cat\n2,dog\n")
+    assert names.parse([str(path)], names.read(groups)) == {"0": "dog", "1": "cat", "2": "dog"}
+
+
+def test_the_fit_line_reads_the_table_as_cluster_did(tmp_path, capsys):
+    z, y = blobs(120)
+    table = table_of(z, kind=[f"k{n}" for n in y], cluster=["?", "1"] * 60)
+    path = write_csv(tmp_path / "table.csv", table)
+    out = str(tmp_path / "out")
+    words = ["cluster", str(path), "--target", "cluster", "--clusters", "3", "--out", out]
+    assert main([*words, "--missing", "?,-", "--kind", "kind=ignore"]) == 0
+    capsys.readouterr()
+    assert main(["name", out, "0=one; two", "1=three", "--json"]) == 0
+    line = json.loads(capsys.readouterr().out)["fit"].split(" ")
+    assert line[line.index("--missing") + 1] in ("?,-", "'?,-'")
+    kinds = [line[i + 1] for i, word in enumerate(line) if word == "--kind"]
+    assert kinds == ["kind=ignore", "cluster_given=ignore", "label=multiclass"]
+    assert main(["name", out, "0=one", "1=one", "--overwrite"]) == 0
+    told = capsys.readouterr()
+    assert "two different names" in told.err
+    assert "fit" not in told.out
+
+
 def test_names_are_asked_for(groups, monkeypatch, capsys):
     answers = iter(["dog\n", "\n", "cat\n", ""])
     monkeypatch.setattr("sys.stdin", type("Typed", (), {"readline": lambda self: next(answers)})())
@@ -477,6 +563,16 @@ def test_known_labels_are_spread_to_sure_neighbours():
     assert new.sum() > 200
     assert (filled[new] == y[new]).mean() > 0.98
     assert not (new & found.outliers()).any()
+
+
+def test_words_for_an_empty_cell_are_no_labels_to_spread():
+    z, y = blobs(200, 3, seed=0)
+    kind = [float(n) if i % 10 == 0 else None for i, n in enumerate(y)]
+    kind[1] = -1.0
+    found = manyhot.cluster(table_of(z, kind=kind), clusters=3, target="kind", spread=True, missing=("-1",))
+    rows = found.spread_labels()
+    assert set(rows.column("kind").to_pylist()) <= {"0", "1", "2", None}
+    assert rows.column("kind_spread").to_pylist()[1] in ("yes", None)
 
 
 def test_labels_that_disagree_are_not_spread():

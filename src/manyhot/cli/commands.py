@@ -239,7 +239,7 @@ def cluster(args: argparse.Namespace) -> None:
     if args.spread:
         spread = Path(args.out, "spread.csv")
         model = Path(f"{Path(args.out)}-model")
-        words = fit_words(found.scores, spread, args.target, model, [f"{args.target}_spread"])
+        words = fit_words(found.scores, spread, args.target, model, ignored=[f"{args.target}_spread"])
         print(f"\nthe spread labels are in {spread}; train on them with:\n  manyhot {shlex.join(words)}")
 
 
@@ -257,15 +257,16 @@ def name(args: argparse.Namespace) -> None:
         given |= show.ask(found.sizes, given)
     named = names.label(found, given, args.label)
     write(named, out)
-    words = names.fit_words(found.metrics, out, args.label, Path(f"{folder}-model"))
+    words = names.fit_words(found.metrics, out, args.label, Path(f"{folder}-model"), given.values())
     rows = len(named) - named.column(args.label).null_count
+    line = f"manyhot {shlex.join(words)}" if len(set(given.values())) > 1 else None
     if args.json:
-        show.document(
-            {"out": str(out), "rows": len(named), "named": rows, "fit": f"manyhot {shlex.join(words)}"}
-        )
-    else:
-        show.say(f"wrote {out}: {rows:,} of {len(named):,} rows have a name; train on them with:")
-        print(f"  manyhot {shlex.join(words)}")
+        show.document({"out": str(out), "rows": len(named), "named": rows, "fit": line})
+        return
+    then = "train on them with:" if line else "give two different names at least, then train on them"
+    show.say(f"wrote {out}: {rows:,} of {len(named):,} rows have a name; {then}")
+    if line:
+        print(f"  {line}")
 
 
 def report(args: argparse.Namespace) -> None:

@@ -134,6 +134,7 @@ def clusters(found: Mapping[str, Any], source: str) -> None:
         f"[bold]{escape(source)}[/]: {found['rows']:,} rows in {len(sizes)} clusters, "
         f"silhouette {_number(found['silhouette'])}"
     )
+    out.print(f"so many: {found['why']}")
     out.print("sizes: " + _classes(sizes))
     left_out = [f"{word} {found[word]:,}" for word in ("outliers", "unreadable") if found[word]]
     if left_out:

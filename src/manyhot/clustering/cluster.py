@@ -35,15 +35,15 @@ from manyhot.data.paths import Progress, Unreadable, named, picture_column
 from manyhot.data.read import read
 from manyhot.data.table import Table
 from manyhot.data.write import write
-from manyhot.errors import UserError
+from manyhot.errors import UserError, listed
 from manyhot.judge import Seen as SeenRows
-from manyhot.targets import UNKNOWN, IntArray
+from manyhot.targets import UNKNOWN, Cell, IntArray
 
 SPREAD = "spread.csv"
 
 
 class Known(NamedTuple):
-    """Labels that are known: their names, and the number of each row's, int (N,), −1 for unknown."""
+    """Labels that are known: their names, and the number of each row's, int (R,), −1 for unknown."""
 
     classes: tuple[str, ...]
     y: IntArray
@@ -59,8 +59,8 @@ class Clustering:
     z           float32 (N, F): what they are compared by
     groups      their clusters, and how far they lie from them
     silhouettes the rows of a sample (places in z), and the silhouette of each
-    known       known labels by column: their names, and int (N,) numbers with −1 for unknown
-    spread      the same numbers with those of sure neighbours filled in, of one column, or None
+    known       known labels by column
+    spread      their numbers of one column, those of sure neighbours filled in, int (N,), or None
     scores      the document of metrics.json
     notes       what people should know
     """
@@ -99,13 +99,13 @@ class Clustering:
         """Return the input's columns with known labels given to sure neighbours, marked in NAME_spread."""
         assert self.spread is not None, "cluster(…, spread=True) finds them"
         name, known = next(iter(self.known.items()))
-        cells = self.table.column(name).to_pylist()
-        marks: list[str | None] = [None if code == UNKNOWN else "no" for code in self.table.cells(name).codes]
-        for place in np.flatnonzero(self.spread != known.y):
-            row = int(self.rows[place])
-            cells[row], marks[row] = known.classes[self.spread[place]], "yes"
-        filled = self.table.with_columns({name: cells, f"{name}_spread": marks})
-        return predict.beside(filled, {}, (), self.unreadable)
+        filled = known.y.copy()
+        filled[self.rows] = self.spread
+        cells = [*np.array([*known.classes, None], dtype=object)[filled]]
+        marks = np.full(len(filled), "no", dtype=object)
+        marks[filled == UNKNOWN], marks[filled != known.y] = None, "yes"
+        table = self.table.with_columns({name: cells, f"{name}_spread": [*marks]})
+        return predict.beside(table, {}, (), self.unreadable)
 
     def page(self, folder: str = "DIR") -> str:
         """Return clusters.html; `folder` is what its command for naming says."""
@@ -129,7 +129,7 @@ class Clustering:
                 places=places,
                 method=method,
                 scores=self.scores,
-                known={name: (known.classes, known.y) for name, known in self.known.items()},
+                known={name: (known.classes, known.y[self.rows]) for name, known in self.known.items()},
                 notes=self.notes,
             )
         )
@@ -201,15 +201,39 @@ def cluster(
     if spread and not names:
         raise UserError("spread takes the known labels of a target; name its column.")
     check_rows(len(table), clusters)
+    predict.beside(
+        table.take(np.zeros(0, np.intp)), {COLUMN: []}, (COLUMN,), {}
+    )  # refuses what is in the way
     schema = infer.unlabelled(table, image=image, missing=missing, kinds=kinds, ignore=names)
     seen = embed.look(table, schema, parse_options(options), features, progress)
+    told = sorted({*names} & {column.name for column in seen.schema.inputs})
+    if told:
+        raise UserError(f"--features {features}: sees {listed(told)}, so groups cannot be compared with it.")
     z, groups, apart = _grouped(seen, clusters, tell or (lambda what, done, total: None))
-    labels = {n: Known(tuple(map(str, cells.values)), cells.codes[seen.rows]) for n, cells in known.items()}
-    filled = spread_from(z, groups, labels[names[0]].y) if spread else None
+    labels = {name: Known(tuple(map(_text, cells.values)), cells.codes) for name, cells in known.items()}
+    filled = spread_from(z, groups, labels[names[0]].y[seen.rows]) if spread else None
     bundle = answering(seen, groups, z, apart)
     sampled = silhouettes(z, groups.labels, seen.config.seed)
     found = Clustering(bundle, table, seen.rows, z, groups, sampled, seen.unreadable, labels, filled, {})
-    return replace(found, scores=_scores(found, source), notes=(*table.notes, *_unreadable_named(found)))
+    seen_as = replace(table, columns={name: c for name, c in table.columns.items() if name not in names})
+    notes = (*infer.problems(seen_as, seen.schema), *_unreadable_named(found))
+    how = _options(table, seen.schema.is_image, image, missing, kinds or {})
+    return replace(found, scores=_scores(found, source, how), notes=notes)
+
+
+def _text(value: Cell) -> str:
+    return value if isinstance(value, str) else ";".join(value)
+
+
+def _options(
+    table: Table, pictures: bool, image: str | None, missing: tuple[str, ...], kinds: Mapping[str, str]
+) -> list[str]:
+    """Return the words with which a command reads the table as it was read here."""
+    paths = pictures and table.pixels is None
+    words = ["--root", str((table.root or Path()).absolute())] if paths else []
+    words += ["--image", image] if image and paths else []
+    words += ["--missing", ",".join(missing)] if missing else []
+    return words + [word for name, kind in kinds.items() for word in ("--kind", f"{name}={kind}")]
 
 
 def _unreadable_named(found: Clustering) -> list[str]:
@@ -231,31 +255,35 @@ def _grouped(seen: Seen, clusters: int | None, tell: Tell) -> tuple[Embedding, G
     first = group(gathered, clusters, seen.config.seed, told)
     z, labels = learn.teach(seen, first.labels, tell)
     apart = space.discriminants(z, labels)
-    found = settle(z @ apart, means(z @ apart, labels), first.tried)
+    found = settle(z @ apart, means(z @ apart, labels), first.tried, first.why)
     if len(found.centroids) < len(first.centroids):  # some could not be learned; take as many from what was
-        return z, replace(group(z, len(first.centroids), seen.config.seed), tried=first.tried), None
+        again = group(z, len(first.centroids), seen.config.seed)
+        return z, replace(again, tried=first.tried, why=first.why), None
     return z @ apart, found, apart
 
 
-def _scores(found: Clustering, source: str) -> dict[str, Any]:
-    """Gather what metrics.json holds; `source`, `root` and `reads` are for `names`."""
+def _scores(found: Clustering, source: str, options: list[str]) -> dict[str, Any]:
+    """Gather what metrics.json holds; `source`, `options` and `reads` are for `names`."""
     groups, table, labels = found.groups, found.table, found.labels
     sizes = np.bincount(labels[labels != UNKNOWN], minlength=len(groups.centroids))
     reads = "table" if not found.bundle.schema.is_image else "paths" if table.pixels is None else "pixels"
     document = {
         "rows": len(table),
         "clusters": len(groups.centroids),
+        "why": groups.why,
         "sizes": {str(number): int(size) for number, size in enumerate(sizes)},
         "outliers": int(groups.outliers().sum()),
         "unreadable": len(found.unreadable),
         "silhouette": float(found.silhouettes[1].mean()),
         "prediction_strength": {str(count): value for count, value in groups.tried.items()},
-        "targets": {name: agreement(known.y, groups.labels) for name, known in found.known.items()},
+        "targets": {
+            name: agreement(known.y[found.rows], groups.labels) for name, known in found.known.items()
+        },
         "source": str(Path(source).absolute()) if source else "",
-        "root": str(table.root.absolute()) if table.root is not None and reads == "paths" else "",
+        "options": options,
         "reads": reads,
     }
     if found.spread is not None:
         name, known = next(iter(found.known.items()))
-        document["spread"] = {"target": name, "rows": int((found.spread != known.y).sum())}
+        document["spread"] = {"target": name, "rows": int((found.spread != known.y[found.rows]).sum())}
     return document

@@ -115,7 +115,7 @@ def _through(bundle: Bundle, table: Table, options: Mapping[str, Any], progress:
     x, bad = bundle.inputs.transform(table, progress)
     rows = _readable(table, bundle.schema, bad)
     own = {name: options[name] for name in ("seed", "device", "effort") if name in options}
-    config = replace(bundle.config, **{**own, "views": 1})
+    config = replace(bundle.config, **{"device": "auto", **own, "views": 1})
     model = Model(bundle.model.stem, bundle.model.backbone, ()).to(pick(config.device))
     schema = replace(bundle.schema, targets=())
     return Seen(schema, config, bundle.inputs, model, x[rows] if bad else x, rows, bad)
@@ -124,6 +124,12 @@ def _through(bundle: Bundle, table: Table, options: Mapping[str, Any], progress:
 def _configured(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     """Resolve the options for rows without labels."""
     alone = {"folds": 1, "views": 1, "validation": 0.0, "sets": 0}
+    asked = options.get("backbone", "linear")
+    if asked in FROM_NOTHING and asked != "linear" and not (schema.is_image and asked in OWN):
+        raise UserError(
+            f"backbone '{asked}' knows nothing yet and learns nothing here; leave it out, or see through a "
+            "model that has learned, with --features MODEL."
+        )
     if not schema.is_image:
         return resolve({"backbone": "linear", **options, **alone}, schema, rows)
     config = resolve({**options, **alone}, schema, rows)

@@ -7,6 +7,7 @@ Shapes: N rows · F features of an embedding · K clusters.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,8 @@ class Groups:
 
     `distances` is how far each row is from its centroid, float32 (N,); `margins` how much further
     the next is, as a share of that, in [0, 1], 0 half-way between two. `tried` has the prediction strength of
-    each number of clusters that was tried, and is empty where the number was given.
+    each number of clusters that was tried, and is empty where the number was given or there are few rows;
+    `why` says why there are so many.
     """
 
     centroids: Embedding
@@ -38,6 +40,7 @@ class Groups:
     distances: NDArray[np.float32]
     margins: NDArray[np.float32]
     tried: dict[int, float]
+    why: str
 
     def outliers(self) -> NDArray[np.bool_]:
         """Tell which rows belong to no cluster: those beyond the outer fence of their cluster's distances.
@@ -68,23 +71,36 @@ def group(z: Embedding, clusters: int | None, seed: int, progress: Progress | No
     Raises:
         UserError: there are not more rows, or not as many different ones, as clusters.
     """
-    check(z, clusters)
     some = z[sample(len(z), WHOLE, seed)]
-    tried = {} if clusters is not None else _strengths(z, seed, progress)
+    check(some, clusters)
+    tried: dict[int, float] = {}
+    why = "as asked for"
     if clusters is None:
-        strong = [count for count, strength in tried.items() if strength >= STRONG]
-        clusters = max(strong) if strong else max(tried, key=lambda count: tried[count])
+        tried = _strengths(z, seed, progress)
+        clusters, why = _chosen(tried)
     centroids = k_means(some, clusters, seed)
     if len(some) < len(z):
         centroids = over_all(z, centroids, progress)
-    return settle(z, centroids, tried)
+    return settle(z, centroids, tried, why)
+
+
+def _chosen(tried: Mapping[int, float]) -> tuple[int, str]:
+    """Return the number of clusters that is taken, and why."""
+    if not tried:
+        return 2, "too few different rows for more"
+    strong = [count for count, strength in tried.items() if strength >= STRONG]
+    if strong:
+        return max(strong), "the most that hold in both halves of the rows"
+    return max(
+        tried, key=lambda count: tried[count]
+    ), "none holds in both halves of the rows; the nearest to it"
 
 
 def _strengths(z: Embedding, seed: int, progress: Progress | None) -> dict[int, float]:
     """Return the prediction strength of each number of clusters, from a sample of 5,000 rows."""
     z = z[sample(len(z), JUDGED, seed)]
     most = min(MAX_CLUSTERS, len(np.unique(z, axis=0)) // 2, len(z) // 4)
-    found = {2: 0.0}  # of few rows, which are parted into two
+    found = {}
     for count in range(2, most + 1):
         found[count] = strength(z, count, seed)
         if progress is not None:
@@ -127,17 +143,18 @@ def check_rows(rows: int, clusters: int | None) -> None:
 
 
 def check(z: Embedding, clusters: int | None) -> None:
-    """Refuse a number of clusters that the rows cannot have."""
+    """Refuse a number of clusters that the rows, all or a sample of them, cannot have."""
     check_rows(len(z), clusters)
-    different = len(np.unique(z[:WHOLE], axis=0))
+    different = len(np.unique(z, axis=0))
     if different < (clusters or 2):
         what = "all rows are equal" if different == 1 else f"only {different} rows differ"
         raise UserError(f"{what}, so there are no {clusters or 2} clusters among them.")
 
 
-def settle(z: Embedding, centroids: Embedding, tried: dict[int, float] | None = None) -> Groups:
+def settle(z: Embedding, centroids: Embedding, tried: dict[int, float], why: str) -> Groups:
     """Give each row to its nearest centroid, and number the clusters by size, the largest first."""
-    counts = np.bincount(nearest(z, centroids)[0], minlength=len(centroids))
-    order = np.argsort(-counts, kind="stable")[: max(2, int((counts > 0).sum()))]
+    found = Groups(centroids, *nearest(z, centroids), tried, why)
+    size = np.bincount(found.labels[~found.outliers()], minlength=len(centroids))
+    order = np.argsort(-size, kind="stable")[: max(2, int((size > 0).sum()))]
     centroids = np.ascontiguousarray(centroids[order])
-    return Groups(centroids, *nearest(z, centroids), tried or {})
+    return Groups(centroids, *nearest(z, centroids), tried, why)

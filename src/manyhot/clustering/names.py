@@ -6,7 +6,7 @@ of its rows empty, which is unknown; several clusters may share a name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from manyhot import bundle as bundles
+from manyhot.data.kinds import SEPARATORS
 from manyhot.data.read import READERS
 from manyhot.data.read import read as read_table
 from manyhot.data.table import Table
@@ -73,7 +74,7 @@ def parse(words: Sequence[str], found: Found) -> dict[str, str]:
         if equals:
             pairs += [(cluster.strip(), name.strip()) for cluster in clusters.split("+")]
         elif Path(word).suffix.lower() in READERS:
-            pairs += _lines(word)
+            pairs += _lines(word, found.sizes)
         else:
             raise UserError(f"'{word}': must be N=NAME, such as 3=dog or 7+9=bird, or a table of names.")
     given: dict[str, str] = {}
@@ -99,7 +100,8 @@ def label(found: Found, given: Mapping[str, str], column: str) -> Table:
     """
     if not given:
         raise UserError(f"no cluster is named; there are {listed(found.sizes, 24)}. Try 0=NAME.")
-    kept = {n: c for n, c in found.table.columns.items() if n not in (COLUMN, "error")}
+    added = {COLUMN, "error"} if found.metrics.get("unreadable") else {COLUMN}
+    kept = {n: c for n, c in found.table.columns.items() if n not in added}
     if column in kept:
         raise UserError(f"{found.table.source}: has a column '{column}' already; choose another --label.")
     cells = found.table.cells(COLUMN)
@@ -109,29 +111,38 @@ def label(found: Found, given: Mapping[str, str], column: str) -> Table:
 
 
 def fit_words(
-    metrics: Mapping[str, Any], table: Path, column: str, model: Path, ignored: Sequence[str] = ()
+    metrics: Mapping[str, Any],
+    table: Path,
+    column: str,
+    model: Path,
+    classes: Iterable[str] = (),
+    ignored: Sequence[str] = (),
 ) -> list[str]:
     """Return the words of the `fit` line that makes `model` of a table of labels that clusters gave.
 
-    Known labels and `ignored` columns are kept from the features of a table, since they would tell the label.
+    Known labels and `ignored` columns are kept from the features of a table, since they would tell the label;
+    one of `classes` that looks like several tags stays one class.
     """
-    source, root, reads = (metrics.get(name) for name in ("source", "root", "reads"))
-    if reads == "pixels":
-        words = [str(source), "--labels", str(table)]
-    else:
-        words = [str(table)] + (["--root", str(root)] if root else [])
-    apart = [name for name in (*metrics.get("targets", {}), *ignored) if name != column]
-    told = [word for name in apart for word in ("--kind", f"{name}=ignore")] if reads == "table" else []
+    pixels = metrics.get("reads") == "pixels"
+    words = [str(metrics.get("source")), "--labels", str(table)] if pixels else [str(table)]
+    words += map(str, metrics.get("options", ()))
+    known = [f"{name}_given" if name == COLUMN else name for name in metrics.get("targets", {})]
+    kinds = [f"{name}=ignore" for name in (*known, *ignored) if name != column]
+    told = [word for kind in kinds for word in ("--kind", kind)] if metrics.get("reads") == "table" else []
+    if any(mark in name for name in classes for mark in SEPARATORS):
+        told += ["--kind", f"{column}=multiclass"]
     return ["fit", *words, "--target", column, *told, "--out", str(model)]
 
 
-def _lines(path: str) -> list[tuple[str, str]]:
+def _lines(path: str, sizes: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Read a table of clusters and names; without a header its first line is such a pair as well."""
     table = read_table(path)
     if len(table.names) != 2:
         raise UserError(f"{path}: must have two columns, a cluster and its name, got {listed(table.names)}.")
     clusters, names = (table.cells(name) for name in table.names)
-    return [
-        (str(clusters.values[a]), str(names.values[b]) if b >= 0 else "")
+    head = [(table.names[0].strip(), table.names[1].strip())] if table.names[0].strip() in sizes else []
+    return head + [
+        (str(clusters.values[a]).strip(), str(names.values[b]).strip())
         for a, b in zip(clusters.codes, names.codes, strict=True)
         if a >= 0 and b >= 0
     ]

@@ -13,6 +13,7 @@ from manyhot.clustering.centroids import WHOLE, Embedding, batches, means, sampl
 from manyhot.targets import IntArray
 
 GATHERED, GATHERINGS = 16, 2  # rows that one is moved to the mean of, itself among them, and how often
+FEWEST = 8  # times as many rows as that there must be, since else groups flow together
 
 
 def gathered(z: Embedding, seed: int) -> Embedding:
@@ -25,9 +26,10 @@ def gathered(z: Embedding, seed: int) -> Embedding:
     from sklearn.neighbors import NearestNeighbors
 
     rows = sample(len(z), WHOLE, seed)
+    count = min(GATHERED, max(1, len(rows) // FEWEST))
     for _ in range(GATHERINGS):
         some = z[rows]
-        near = NearestNeighbors(n_neighbors=min(GATHERED, len(rows)), algorithm="brute").fit(some)
+        near = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(some)
         moved = [
             some[near.kneighbors(z[part], return_distance=False)].mean(axis=1) for part in batches(len(z))
         ]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,15 @@ def days(cells: Cells) -> NDArray[np.float64]:
                 "2024-01-31 or 2024-01-31 18:30), or name the words for an empty cell with --missing."
             )
     return np.array([*each, np.nan], dtype=np.float64)[cells.codes]
+
+
+def written(since: float) -> str:
+    """Write days since 1970 as a date.
+
+    >>> written(31.0)
+    '1970-02-01'
+    """
+    return (datetime(1970, 1, 1) + timedelta(days=since)).date().isoformat()
 
 
 def part(since: NDArray[np.float64], name: str) -> NDArray[np.float64]:

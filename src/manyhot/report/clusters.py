@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from manyhot import __version__
+from manyhot.data import dates
 from manyhot.data.opening import picture
 from manyhot.data.table import Table
 from manyhot.metrics import crossed
 from manyhot.report import svg
 from manyhot.report.mistakes import source
 from manyhot.report.page import percent, template
-from manyhot.schema import Schema
+from manyhot.schema import Input, Schema
 from manyhot.targets import UNKNOWN, IntArray
 
 DOTS = 60_000  # on the map; of more rows a sample is drawn
@@ -182,9 +183,13 @@ def _cluster(
 
 def _row(found: Clusters, row: int) -> dict[str, Any]:
     """Return one row as a picture with its name, or as cells."""
-    cells = [str(c) for name in _columns(found) for c in found.table.columns[name].slice(row, 1).to_pylist()]
+    cells = [c for name in _columns(found) for c in found.table.columns[name].slice(row, 1).to_pylist()]
     image = source(picture(found.table, found.schema, row, SIDE * 2), SIDE) if found.schema.is_image else ""
-    return {"number": int(found.table.rows[row]), "picture": image, "cells": [_short(cell) for cell in cells]}
+    return {
+        "number": int(found.table.rows[row]),
+        "picture": image,
+        "cells": ["" if cell is None else _short(str(cell)) for cell in cells],
+    }
 
 
 def _columns(found: Clusters) -> list[str]:
@@ -194,7 +199,7 @@ def _columns(found: Clusters) -> list[str]:
 
 
 def _short(words: str) -> str:
-    return "" if words == "None" else words if len(words) <= 60 else words[:59] + "…"
+    return words if len(words) <= 60 else words[:59] + "…"
 
 
 def _told_apart(found: Clusters, members: list[NDArray[np.intp]]) -> list[list[dict[str, Any]]]:
@@ -205,17 +210,20 @@ def _told_apart(found: Clusters, members: list[NDArray[np.intp]]) -> list[list[d
     """
     told: list[list[dict[str, Any]]] = [[] for _ in members]
     for column in found.schema.inputs:
-        differences = _of_numbers if column.kind == "number" else _of_categories
-        for lines, line in zip(told, differences(found, column.name, members), strict=True):
+        differences = _of_categories if column.kind == "category" else _of_numbers
+        for lines, line in zip(told, differences(found, column, members), strict=True):
             if line is not None:
                 lines.append(line | {"share": min(1.0, abs(line["apart"]) / WIDEST)})
     return [sorted(lines, key=lambda line: -abs(line["apart"]))[:TOLD] for lines in told]
 
 
 def _of_numbers(
-    found: Clusters, name: str, members: list[NDArray[np.intp]]
+    found: Clusters, column: Input, members: list[NDArray[np.intp]]
 ) -> Iterator[dict[str, Any] | None]:
-    values = found.table.numbers(name, found.schema.missing)
+    if column.kind == "date":
+        values, words = dates.days(found.table.cells(column.name, found.schema.missing)), dates.written
+    else:
+        values, words = found.table.numbers(column.name, found.schema.missing), "{:.4g}".format
     values = np.where(np.isfinite(values), values, np.nan)
     known = values[~np.isnan(values)]
     for own in members:
@@ -224,13 +232,14 @@ def _of_numbers(
             yield None
             continue
         apart = float((here.mean() - known.mean()) / known.std())
-        yield {"name": name, "here": f"{here.mean():.4g}", "all": f"{known.mean():.4g}", "apart": apart}
+        middle, everywhere = words(float(here.mean())), words(float(known.mean()))
+        yield {"name": column.name, "here": middle, "all": everywhere, "apart": apart}
 
 
 def _of_categories(
-    found: Clusters, name: str, members: list[NDArray[np.intp]]
+    found: Clusters, column: Input, members: list[NDArray[np.intp]]
 ) -> Iterator[dict[str, Any] | None]:
-    cells = found.table.cells(name, found.schema.missing)
+    cells = found.table.cells(column.name, found.schema.missing)
     size = len(cells.values)
     everywhere = np.bincount(cells.codes[cells.codes >= 0], minlength=size) / len(cells.codes)
     for own in members:
@@ -241,7 +250,7 @@ def _of_categories(
         apart = (inside - everywhere) / np.sqrt(np.maximum(everywhere * (1 - everywhere), 1e-6))
         best = int(np.abs(apart).argmax())
         yield {
-            "name": f"{name} is {_short(str(cells.values[best]))}",
+            "name": f"{column.name} is {_short(str(cells.values[best]))}",
             "here": percent(float(inside[best])),
             "all": percent(float(everywhere[best])),
             "apart": float(apart[best]),

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -403,3 +404,41 @@ def test_folder_order_does_not_matter(tmp_path, monkeypatch):
     monkeypatch.setattr(opening, "measure", lambda table, column: (1, 1, 3))
     schema = infer(read(Path(tmp_path)))
     assert schema.targets[0].classes == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("name", ["id", "column 1", "__index_level_0__"])
+def test_a_shuffled_index_is_no_feature(name):
+    """It would tell which rows were neighbours before, and these are often of one class."""
+    numbers = np.random.default_rng(0).permutation(40)
+    found = table(size=[float(n % 7) for n in range(40)], kind=["a", "b"] * 20, **{name: numbers})
+    assert [column.name for column in infer(found, ["kind"]).inputs] == ["size"]
+    asked = infer(found, ["kind"], kinds={name: "number"})
+    assert {column.name for column in asked.inputs} == {"size", name}
+    often = table(size=[1.0, 2.0] * 20, kind=["a", "b"] * 20, **{name: [1, 2, 3, 4] * 10})
+    assert name in [column.name for column in infer(often, ["kind"]).inputs]
+
+
+@pytest.mark.parametrize(
+    ("values", "cells"),
+    [
+        ([2**70, 1], [str(2**70), "1"]),
+        (pd.cut(pd.Series([1.0, 9.0, 2.0]), [0, 5, 10]), ["(0, 5]", "(5, 10]", "(0, 5]"]),
+        ([{"a": 1}, None], ["{'a': 1}", None]),
+        (pd.Series(["x", pd.NA, 1], dtype=object), ["x", None, "1"]),
+        (pd.Series(["x", pd.NaT, 1], dtype=object), ["x", None, "1"]),
+    ],
+    ids=["beyond 64 bits", "intervals", "dicts", "NA", "NaT"],
+)
+def test_odd_columns_of_python_become_text(values, cells):
+    assert from_python({"a": values}).column("a").to_pylist() == cells
+
+
+def test_columns_of_a_data_frame_that_are_there_twice_are_refused():
+    with pytest.raises(UserError, match="'a' twice"):
+        from_python(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+def test_a_column_of_dates_may_be_empty():
+    found = table(when=["", ""], size=[1.0, 2.0], kind=["a", "b"])
+    summary = describe(found, infer(found, ["kind"], kinds={"when": "date"}))
+    assert (summary["inputs"][0]["missing"], summary["inputs"][0]["first"]) == (2, None)

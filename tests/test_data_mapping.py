@@ -106,3 +106,8 @@ def test_the_command_line_names_the_form_of_the_option(folder, capsys):
 def test_read_takes_the_same_in_python(folder):
     found = manyhot.read("data.csv", maps={"kind": "tags.csv"})
     assert set(found.column("tags").to_pylist()) == {"low", "low;middle", "[]"}
+
+
+def test_the_column_that_was_looked_up_is_no_feature(folder):
+    found = manyhot.read("data.csv", maps={"kind": "tags.csv"})
+    assert "kind" not in [column.name for column in manyhot.infer(found, tags={"tags": None}).inputs]

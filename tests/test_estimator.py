@@ -77,3 +77,26 @@ def test_column_in_both_is_refused() -> None:
     X, yes = rows()
     with pytest.raises(ValueError, match="both in X and in y"):
         ManyhotClassifier().fit(pd.DataFrame({"a": X[:, 0], "b": "x"}), {"a": yes})
+
+
+def test_a_column_of_x_may_be_called_y() -> None:
+    _, yes = rows()
+    frame = pd.DataFrame(
+        {"y": np.random.default_rng(0).permutation(["up", "down"] * 40), "x": np.arange(80.0)}
+    )
+    model = ManyhotClassifier(options=FAST).fit(frame, yes)
+    assert [column.name for column in model.classifier_.schema.inputs] == ["y", "x"]
+    assert model.classifier_.schema.targets[0].name == "_y"
+    assert model.predict(frame).shape == (80,)
+
+
+def test_columns_called_as_those_of_an_array_may_hold_text() -> None:
+    _, yes = rows()
+    frame = pd.DataFrame({"x1": np.where(yes, "up", "down"), "x2": np.arange(80.0)})
+    assert ManyhotClassifier(effort="fast").fit(frame, yes).score(frame, yes) > 0.9
+
+
+def test_labels_in_columns_without_names_are_scored() -> None:
+    X, yes = rows()
+    labels = pd.DataFrame({0: yes, 1: ~yes})
+    assert ManyhotClassifier(options=FAST).fit(X, labels).score(X, labels) >= 0

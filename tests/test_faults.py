@@ -8,10 +8,12 @@ import os
 import shutil
 
 import pytest
-from making import counts, features, label_columns, pixels, write_csv, write_pictures
+from making import QUICK, counts, features, label_columns, pixels, write_csv, write_pictures
 from PIL import Image
 
+import manyhot
 from manyhot.cli import main
+from manyhot.errors import UserError
 
 FLOOR = 160
 FIT = ["--set", "epochs=1", "--set", "threads=1", "--out", "{out}"]
@@ -512,3 +514,11 @@ def test_a_folder_that_may_not_be_written(zoo, tmp_path, capsys):
 
 def test_the_table_has_not_shrunk():
     assert len(FAULTS) >= FLOOR
+
+
+@pytest.mark.parametrize("name", ["fruit_given", "fruit.apple"])
+def test_a_column_in_the_way_of_answers_is_refused_before_training(name):
+    """The answers for validation rows could not be written beside it, after all the training."""
+    columns = {**features(30), **label_columns("multiclass", 30), name: ["x", "y"] * 15}
+    with pytest.raises(UserError, match="is in the way of"):
+        manyhot.fit(columns, ["fruit"], **QUICK)

@@ -168,3 +168,18 @@ def test_a_number_in_pieces_says_how_far_it_reaches_through_each():
 def test_numbers_of_two_values_are_not_cut_into_pieces():
     stem = TableStem(fitted([0.0, 1.0] * 8, ["a", "b"] * 8), piecewise=True)
     assert stem.pieces is None
+
+
+def test_numbers_beyond_those_of_training_reach_through_no_more_than_their_pieces():
+    inputs = fitted([0.0, 0.001, *map(float, range(1, 32))], ["a", "b", "c"] * 11)
+    x, _ = inputs.transform(table([-999.0, 1e9], ["a", "b"]))
+    pieces = TableStem(inputs, piecewise=True)(torch.from_numpy(x))[:, -PIECES:]
+    assert pieces.min() == 0
+    assert pieces.max() == 1
+
+
+def test_a_category_is_the_same_however_its_number_is_written():
+    inputs = fitted([1.0] * 4, np.array([7.0, 7.5, 8.0, 7.0]))
+    whole, text = table([1.0] * 2, np.array([7.0, 8.0])), table([1.0] * 2, ["7", "8.00"])
+    assert inputs.transform(whole)[0][:, 1].tolist() == inputs.transform(text)[0][:, 1].tolist() == [1, 3]
+    assert (row_hashes(SCHEMA, whole) == row_hashes(SCHEMA, text)).all()

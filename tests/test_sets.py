@@ -150,10 +150,30 @@ def test_few_sets_are_found_kept_and_answered(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"sets": 0}, {"sets": 2}, {"class_weight": "balanced"}], ids=["off", "too many", "weights"]
+    "options",
+    [{"sets": 0}, {"sets": 2}, {"class_weight": "balanced"}, {"tag_loss": "focal"}],
+    ids=["off", "too many", "weights", "loss"],
 )
 def test_when_tags_are_answered_one_by_one(options):
     assert fitted(tagged(), **options).schema.targets[0].sets == ()
+
+
+@pytest.mark.parametrize("options", [{"class_weight": "balanced"}, {"tag_loss": "focal"}])
+def test_sets_are_not_asked_for_with_what_is_of_tags_one_by_one(options):
+    with pytest.raises(UserError, match="it is for tags one by one"):
+        fitted(tagged(), sets=8, **options)
+
+
+def test_a_tag_that_only_partly_known_rows_have_is_learned():
+    """It is in no set of the rows that are known whole, so sets could never answer it."""
+    rows = 100
+    flags = {tag: [float(i % 2 == number) for i in range(rows)] for number, tag in enumerate("ab")}
+    flags["c"] = [0.0 if i < 60 else float(i % 3 == 0) for i in range(rows)]
+    flags["a"] = [None if i >= 60 else value for i, value in enumerate(flags["a"])]
+    table = manyhot.read({"x0": list(range(rows)), **flags})
+    model = manyhot.fit(table, manyhot.infer(table, tags={"tags": ["a", "b", "c"]}), **QUICK)
+    assert model.schema.targets[0].sets == ()
+    assert model.predict_proba(table)["tags"][:, 2].min() > 0
 
 
 def test_mostly_unknown_rows_do_not_say_which_sets_there_are():

@@ -17,6 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from manyhot.classifier import fit
+from manyhot.data.columns import feature_kind
 from manyhot.data.infer import infer
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError
@@ -94,7 +95,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the share of rows answered right in all targets (accuracy, or exact match)."""
         if self._form == "columns":
-            columns = dict(y.items())
+            columns = {str(name): values for name, values in y.items()}
             found = self.classifier_.evaluate(self._table(X).with_columns(columns), split="all")
             return float(found["overall"]["exact_match"])
         return float(super().score(X, y, sample_weight))
@@ -113,12 +114,15 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         table = _table_of(X)
         if len(y) != len(table):
             raise ValueError(f"X has {len(table)} rows and y has {len(y)}.")
+        name = "y"
+        while any(column.startswith(name) for column in table.names):
+            name = f"_{name}"
         tags = type_of_target(y) == "multilabel-indicator"
         self._form = "tags" if tags else "vector"
         self.classes_ = np.arange(y.shape[1]) if tags else unique_labels(y)
         if tags:
-            names = tuple(f"y{number}" for number in self.classes_)
-            target = Target("y", "multilabel", names, names)
+            names = tuple(f"{name}{number}" for number in self.classes_)
+            target = Target(name, "multilabel", names, names)
             columns = dict(zip(names, np.asarray(y, dtype=int).T, strict=True))
         else:
             if len(self.classes_) < 2:
@@ -128,9 +132,9 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             y = np.ravel(y)
             names = tuple(f"class {number}" for number in range(len(self.classes_)))
             kind: Kind = "binary" if len(names) == 2 else "multiclass"
-            target = Target("y", kind, names, ("y",))
-            columns = {"y": np.array(names)[np.searchsorted(self.classes_, y)]}
-        return table.with_columns(columns), Schema(self._inputs(table), (target,))
+            target = Target(name, kind, names, (name,))
+            columns = {name: np.array(names)[np.searchsorted(self.classes_, y)]}
+        return table.with_columns(columns), Schema(self._inputs(table, isinstance(X, np.ndarray)), (target,))
 
     def _columns(self, X: Any, y: Any) -> tuple[Table, Schema]:
         """Make a table of X and several label columns."""
@@ -150,14 +154,10 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X = validate_data(self, X, reset=False, **CHECKS)
         return _table_of(X)
 
-    def _inputs(self, table: Table) -> tuple[Input, ...]:
+    def _inputs(self, table: Table, numbers: bool) -> tuple[Input, ...]:
         if table.pixels is not None:
             return (Input("pixels", "image", table.pixels.shape[1:]),)
-        if any(not name.startswith("x") for name in table.names):
-            from manyhot.data.columns import feature_kind
-
-            return tuple(Input(name, feature_kind(table, name)) for name in table.names)
-        return tuple(Input(name, "number") for name in table.names)
+        return tuple(Input(n, "number" if numbers else feature_kind(table, n)) for n in table.names)
 
     @staticmethod
     def _is_table_or_pictures(X: Any) -> bool:

@@ -147,6 +147,12 @@ def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
     return beside(table, added, {target.name for target in schema.targets}, predicted.unreadable)
 
 
+def refuse_clashes(table: Table, schema: Schema) -> None:
+    """Refuse a table that answers could not stand beside, before they are there."""
+    none = {t.name: np.zeros((0, len(t.sets) or len(t.classes)), np.float32) for t in schema.targets}
+    answers(schema, table.take(np.zeros(0, np.intp)), Predicted(none, {}))
+
+
 def beside(table: Table, added: Mapping[str, Any], names: Collection[str], unreadable: Unreadable) -> Table:
     """Return the table with columns added, and `error` where an input could not be read.
 

@@ -16,6 +16,10 @@ from manyhot.machine import cpu_flags, half_of_memory, num_cores, tenth_of_disk
 from manyhot.schema import Schema
 
 MAX_SETS, ROWS_PER_SET = 256, 4  # where tags are still answered by whole sets
+BY_TAGS = {
+    "class_weight": "none",
+    "tag_loss": "cross_entropy",
+}  # and what, set otherwise, is of tags one by one
 WIDE, SMALL_TABLE = 20, 5_000  # columns from which, and rows up to which, a network learns too much by heart
 # By effort: how many members a network has, and for how many rows this is worth its time.
 FOLDED_TABLES = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
@@ -62,7 +66,8 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
         base = replace(base, folds=_folds(base, rows))
     for target in chosen.get("target_weights", {}):
         schema.target(target)
-    if chosen.get("class_weight", "none") == "none":  # weights are for tags, and sets have none
+    by_tags = {name: chosen.get(name, getattr(base, name)) for name in BY_TAGS}
+    if by_tags == BY_TAGS:
         base = replace(base, sets=min(MAX_SETS, rows // ROWS_PER_SET))
     config = _by_backbone(replace(base, **chosen), chosen, schema)
     _check(config, schema)
@@ -101,6 +106,11 @@ def _check(config: FitConfig, schema: Schema) -> None:
         )
     if config.views > (MAX_VIEWS if schema.is_image else 1):
         raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")
+    clash = next((name for name, plain in BY_TAGS.items() if getattr(config, name) != plain), None)
+    if config.sets and clash:
+        raise UserError(
+            f"sets={config.sets} with {clash}={getattr(config, clash)}: it is for tags one by one."
+        )
     if (config.members > 1) != (config.backbone == "tabm"):
         raise UserError(
             f"members={config.members} with backbone '{config.backbone}': 'tabm' has 2 at least, others 1; "

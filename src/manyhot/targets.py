@@ -30,6 +30,7 @@ UnknownClass = Literal["error", "missing"]
 
 UNKNOWN = -1
 PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?|[Tt]rue|[Ff]alse")  # texts that may stand for a typed value
+DIGITS = 15  # characters of a number up to which no two are the same float
 YES = frozenset({"1", "true", "yes", "y", "t", "positive", "pos", "+"})
 NO = frozenset({"0", "false", "no", "n", "f", "negative", "neg", "-"})
 
@@ -213,6 +214,20 @@ def sets_in(target: Target, y: IntArray) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(names[row == 1]) for row in np.unique(whole, axis=0))
 
 
+def agreeing(target: Target, y: IntArray) -> NDArray[np.bool_]:
+    """Tell which sets agree with what is known of each row; bool (N, K), all True without sets: (N, 1).
+
+    >>> pair = Target("t", "multilabel", ("a", "b"), ("t",), sets=((), ("a", "b")))
+    >>> agreeing(pair, np.array([[1, -1], [1, 0]])).tolist()
+    [[False, True], [False, False]]
+    """
+    if not target.sets:
+        return np.ones((len(y), 1), dtype=bool)
+    table = set_table(target).astype(np.float32)
+    clashes = (y == 1).astype(np.float32) @ (1 - table).T + (y == 0).astype(np.float32) @ table.T
+    return np.asarray(clashes == 0)
+
+
 @lru_cache(maxsize=64)
 def set_table(target: Target) -> NDArray[np.int8]:
     """Return the tags of each of a target's sets as 0 and 1; int8 (K, C)."""
@@ -300,6 +315,16 @@ def number_of(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def value_of(text: str) -> str | float:
+    """Return what a typed source would hold where a text may stand for a number or a boolean, else the text.
+
+    >>> value_of("7.0"), value_of("true"), value_of("007")
+    (7.0, 1.0, '007')
+    """
+    found = number_of(text) if len(text) <= DIGITS and PLAIN.fullmatch(text) else None
+    return text if found is None else found
 
 
 def _names(target: Target, cell: Cell) -> tuple[str, ...]:

@@ -388,8 +388,7 @@ def _schema(args: argparse.Namespace, table: Table) -> Schema:
     group = getattr(args, "group", None)
     if group:
         table.column(group)
-    # A column from which targets were looked up would tell them, were it a feature.
-    apart = [*([group] if group else []), *_maps(args)]
+    apart = [group] if group else []
     return infer(
         table,
         args.target,

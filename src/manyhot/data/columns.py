@@ -32,6 +32,7 @@ MOSTLY_UNIQUE = 0.5  # share of rows above which a text column is taken for name
 MANY = 50  # distinct texts up to which a column is a category whatever their share
 SLASHED = r"\d{1,2}/\d{1,2}/\d{4}.*"  # dates in which month and day cannot be told apart
 INDEX_NAMES = frozenset({"id", "idx", "index", "row_id", "rowid", "sample_id", "unnamed: 0"})
+INDEX_NAME = r"column \d+|__index_level_\d+__"  # without a name in a CSV; of pandas in Parquet
 
 
 def split_column(table: Table) -> str | None:
@@ -150,8 +151,11 @@ def repeated(table: Table, names: Sequence[str]) -> dict[str, str]:
 
 
 def is_index(table: Table, name: str) -> bool:
-    """Tell whether a column is called as an index is and counts the rows one by one."""
-    if name.strip().lower() not in INDEX_NAMES and not re.fullmatch(r"column \d+", name):
+    """Tell whether a column is called as an index is and has a whole number of its own for each row.
+
+    They need not be in order: rows are often shuffled, and then tell by their number which were neighbours.
+    """
+    if name.strip().lower() not in INDEX_NAMES and not re.fullmatch(INDEX_NAME, name):
         return False
     column = table.column(name)
     if column.null_count or len(column) < 2:
@@ -160,7 +164,7 @@ def is_index(table: Table, name: str) -> bool:
         numbers = pc.cast(column, pa.int64()).to_numpy()
     except pa.ArrowInvalid:
         return False
-    return bool((np.diff(numbers) == 1).all())
+    return len(np.unique(numbers)) == len(numbers)
 
 
 def _filled(table: Table, name: str, missing: Sequence[str]) -> pa.ChunkedArray:

@@ -127,8 +127,10 @@ def _describe_input(table: Table, schema: Schema, column: Input) -> dict[str, An
     cells = table.cells(column.name, schema.missing)
     if column.kind == "date":
         since = dates.days(cells)
-        texts = [str(cells.values[cells.codes[pick(since)]]) for pick in (np.nanargmin, np.nanargmax)]
-        return summary | {"missing": int(np.isnan(since).sum()), "first": texts[0], "last": texts[1]}
+        summary["missing"] = int(np.isnan(since).sum())
+        for name, pick in (("first", np.nanargmin), ("last", np.nanargmax)):
+            summary[name] = str(cells.values[cells.codes[pick(since)]]) if cells.values else None
+        return summary
     counts = np.bincount(cells.codes[cells.codes >= 0], minlength=len(cells.values))
     summary["missing"] = int((cells.codes < 0).sum())
     summary["distinct"] = len(cells.values)

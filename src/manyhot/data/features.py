@@ -19,7 +19,7 @@ from manyhot.data import dates
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.schema import Schema
-from manyhot.targets import Cells
+from manyhot.targets import Cells, value_of
 
 LARGEST = 1e100  # what is larger counts as so large, since squares of it overflow
 PIECES = 8  # of a number's range
@@ -156,10 +156,15 @@ def _squash(z: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _codes(classes: Sequence[str], cells: Cells) -> NDArray[np.float32]:
-    """Return the code of each row's category: 1 and up for known ones, 0 for any other."""
+    """Return the code of each row's category: 1 and up for known ones, 0 for any other.
+
+    A number or a boolean may be written otherwise than in training, 7 for 7.0 or true for True: how a typed
+    one is written depends on the rows beside it.
+    """
     numbers = {name: number for number, name in enumerate(classes, start=1)}
-    table = np.array([numbers.get(_text(value), 0) for value in cells.values] + [0], dtype=np.float32)
-    return table[cells.codes]
+    equal = {value_of(name): number for name, number in numbers.items()}
+    codes = [numbers.get(text, equal.get(value_of(text), 0)) for text in map(_text, cells.values)]
+    return np.array([*codes, 0], dtype=np.float32)[cells.codes]
 
 
 def _text(value: str | tuple[str, ...]) -> str:

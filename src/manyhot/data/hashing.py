@@ -18,6 +18,7 @@ from manyhot.data.paths import picture_column, picture_paths, read_file
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.machine import num_cores
+from manyhot.targets import value_of
 
 
 def hash_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -54,7 +55,8 @@ def hash_cells(table: Table, columns: Sequence[str], missing: Sequence[str]) -> 
     for name in sorted(set(columns) & set(table.names)):
         cells = table.cells(name, missing)
         texts = (value if isinstance(value, str) else "\x1f".join(value) for value in cells.values)
-        distinct = np.array([*map(_hash, (text.encode() for text in texts)), 0], dtype=np.uint64)
+        same = (str(value_of(text)).encode() for text in texts)  # 7 and 7.0 are equal inputs
+        distinct = np.array([*map(_hash, same), 0], dtype=np.uint64)
         total = _mix(total ^ distinct[cells.codes] ^ np.uint64(_hash(name.encode())))
     return total
 

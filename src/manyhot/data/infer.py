@@ -150,7 +150,7 @@ def _inputs(
         from manyhot.data.opening import measure  # Pillow is not needed for tables
 
         return (Input(column, "image", measure(table, column)),)
-    taken |= {split_column(table) or ROW, ROW}
+    taken |= {split_column(table) or ROW, ROW, *({*table.mapped} - {*kinds})}
     said: dict[str, InputKind] = {name: FEATURES[kind] for name, kind in kinds.items() if kind in FEATURES}
     usable: dict[str, InputKind] = {}
     for name in table.names:

@@ -59,4 +59,4 @@ def add_mapped(table: Table, column: str, mapping: Table) -> Table:
     taken = pa.array(rows, mask=cells.codes < 0)
     notes = (*table.notes, *mapping.notes)
     found = table.with_columns({name: mapping.column(name).take(taken) for name in added})
-    return replace(found, notes=notes)
+    return replace(found, notes=notes, mapped=(*table.mapped, column))

@@ -7,7 +7,7 @@ what they mean is decided later, by the schema.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Table:
     pixels   uint8 (N, H, W, C) when the pictures are in the table itself
     targets  the columns that the source itself marks as labels (`label` of a folder)
     notes    what reading left out or found odd, for people
+    mapped   the columns from which others were looked up, and which would tell these
     rows     int64 (N,): the number of each row in the source, counted from 1
     """
 
@@ -42,6 +43,7 @@ class Table:
     pixels: NDArray[np.uint8] | None = None
     targets: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    mapped: tuple[str, ...] = ()
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
@@ -158,6 +160,10 @@ def from_python(data: Any, source: str = "table") -> Table:
     if hasattr(data, "to_arrow"):  # polars
         data = data.to_arrow()
     elif hasattr(data, "iloc") and hasattr(data, "columns"):  # pandas
+        names = [str(name) for name in data.columns]
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise UserError(f"{source}: {listed(twice)} twice among the columns; rename one.")
         return Table({str(name): _chunked(data[name]) for name in data.columns}, source)
     if isinstance(data, pa.Table):
         return Table({name: _chunked(data[name]) for name in data.column_names}, source)
@@ -199,12 +205,18 @@ def _chunked(values: Any) -> pa.ChunkedArray:
         values = list(values)
     try:
         array = pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        # Mixed types in one object column: each cell is its own text, as a CSV would have it.
-        array = pa.array([None if _empty(v) else str(v) for v in values], pa.string())
+        if isinstance(getattr(array.type, "value_type", array.type), pa.BaseExtensionType):
+            array = _as_text(values)  # such as the intervals of pandas.cut
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        array = _as_text(values)  # mixed types in one object column, or whole numbers beyond 64 bits
     if isinstance(array, pa.ChunkedArray):
         return _plain(array)
     return _plain(pa.chunked_array([array]))
+
+
+def _as_text(values: Iterable[Any]) -> pa.Array:
+    """Give each cell its own text, as a CSV would have it."""
+    return pa.array([None if _empty(value) else str(value) for value in values], pa.string())
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -223,11 +235,16 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column.cast(pa.list_(kind.value_type))
     if pa.types.is_null(kind) or pa.types.is_temporal(kind) or kind in (pa.large_string(), pa.string_view()):
         return column.cast(pa.string())
+    if pa.types.is_struct(kind) or pa.types.is_map(kind):
+        return pa.chunked_array([_as_text(column.to_pylist())])
     return column
 
 
 def _empty(value: object) -> bool:
-    return value is None or (isinstance(value, float) and np.isnan(value))
+    """Tell whether a cell is empty: None, NaN, or one of the marks of pandas."""
+    if isinstance(value, float):
+        return bool(np.isnan(value))
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _texts(dictionary: pa.Array) -> tuple[Cell, ...]:

@@ -67,7 +67,8 @@ class TableStem(nn.Module):
         parts = [torch.nan_to_num(x[:, self.numbers], nan=0.0), torch.isnan(x[:, self.flagged]).float()]
         parts += [F.one_hot(x[:, i].long(), count).float() for i, count in self.categories]
         if self.pieces is not None:
-            parts.append(self.pieces(torch.nan_to_num(x[:, self.in_pieces], nan=0.0)))
+            # The package lets the outer pieces go on beyond what training had, as steeply as they are narrow.
+            parts.append(self.pieces(torch.nan_to_num(x[:, self.in_pieces], nan=0.0)).clamp(0, 1))
         return torch.cat(parts, dim=1)
 
 

@@ -27,9 +27,10 @@ from manyhot.data.stream import X
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model import backbones
+from manyhot.predict import refuse_clashes
 from manyhot.resolve import resolve
 from manyhot.schema import Schema, Target
-from manyhot.targets import UNKNOWN, IntArray, UnknownClass, encode, known, sets_in
+from manyhot.targets import UNKNOWN, IntArray, UnknownClass, agreeing, encode, known, sets_in
 
 MIN_HALVED = 1_000  # validation rows from which on some choose the epoch and others calibrate
 MAX_CHOOSING = 5_000  # rows of a network with folds that choose the epoch
@@ -192,7 +193,10 @@ def _with_sets(target: Target, y: IntArray, most: int) -> Target:
     if target.exclusive or most < 2 or (y == UNKNOWN).any(axis=1).mean() > MAX_PARTLY_KNOWN:
         return replace(target, sets=())
     sets = sets_in(target, y)
-    return replace(target, sets=sets if 2 <= len(sets) <= most else ())
+    found = replace(target, sets=sets if 2 <= len(sets) <= most else ())
+    # A partly known row that agrees with no set would teach nothing, and its tags might be in none.
+    partly = np.unique(y[(y == UNKNOWN).any(axis=1)], axis=0)
+    return found if agreeing(found, partly).any(axis=1).all() else replace(target, sets=())
 
 
 def _check_schema(table: Table, schema: Schema) -> None:
@@ -201,6 +205,14 @@ def _check_schema(table: Table, schema: Schema) -> None:
         raise UserError(f"{table.source}: the schema has no target; name one with --target NAME.")
     if not schema.inputs:
         raise UserError(f"{table.source}: the schema has no input to predict from.")
+    told = {column.name for column in schema.inputs} & {
+        c for target in schema.targets for c in target.columns
+    }
+    if told:
+        raise UserError(
+            f"{table.source}: {listed(sorted(told))} is both an input and a target in the schema."
+        )
+    refuse_clashes(table, schema)
 
 
 def _check_monitor(schema: Schema, config: FitConfig) -> None:
@@ -246,7 +258,7 @@ def _cut(
         together = [*groups, hashes.astype(np.int64)]
         part = split.split(schema.targets, y, fractions, config.seed, together)
         shares = np.bincount(part, minlength=len(fractions)) / len(part)
-        if np.allclose(shares, fractions, atol=0.05):
+        if np.all(np.abs(shares - fractions) <= np.minimum(0.05, np.array(fractions) / 2)):
             return part
     return split.split(schema.targets, y, fractions, config.seed, groups)
 

@@ -173,7 +173,7 @@ def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any]) -> FitCon
         base,
         backbone=_photo_backbone(rows, base.device),
         batch_size=_power_of_two(rows / 50, 16, 64 if rows >= 20_000 else 32),
-        epochs={"fast": 4, "balanced": 12, "best": 48}[effort] * (1 if pretrained else 2),
+        epochs={"fast": 4, "balanced": 12, "best": 40}[effort] * (1 if pretrained else 2),
         learning_rate=8e-4 if pretrained else 2e-3,
         weight_decay=0.05,
         warmup=0.1,

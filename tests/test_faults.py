@@ -326,7 +326,7 @@ FAULTS = {
     ),
     "a backbone for pictures to cluster a table by": (
         ["cluster", "{zoo}/good.csv", "--backbone", "cnn", *GROUP],
-        "takes pictures",
+        "knows nothing yet",
     ),
     "two backbones to cluster by": (
         ["cluster", "{zoo}/good.csv", "--features", "{model}", "--backbone", "mlp", *GROUP],

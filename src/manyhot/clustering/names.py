@@ -125,13 +125,13 @@ def fit_words(
     """
     pixels = metrics.get("reads") == "pixels"
     words = [str(metrics.get("source")), "--labels", str(table)] if pixels else [str(table)]
-    words += map(str, metrics.get("options", ()))
+    read = map(str, metrics.get("options", ()))
     known = [f"{name}_given" if name == COLUMN else name for name in metrics.get("targets", {})]
     kinds = [f"{name}=ignore" for name in (*known, *ignored) if name != column]
     told = [word for kind in kinds for word in ("--kind", kind)] if metrics.get("reads") == "table" else []
     if any(mark in name for name in classes for mark in SEPARATORS):
         told += ["--kind", f"{column}=multiclass"]
-    return ["fit", *words, "--target", column, *told, "--out", str(model)]
+    return ["fit", *words, "--target", column, *read, *told, "--out", str(model)]
 
 
 def _lines(path: str, sizes: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -86,9 +86,9 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
 def from_arrow(data: pa.Table, path: Path, root: Path | None = None) -> Table:
     """Make a table of what was read from a file; columns of nested values are left out and named."""
     names, notes = column_names(path, data.column_names)
-    table = from_python(data.rename_columns(names), path.name)
-    nested = [name for name, column in table.columns.items() if _is_nested(column.type)]
-    columns = {name: column for name, column in table.columns.items() if name not in nested}
+    data = data.rename_columns(names)
+    nested = [name for name in names if _is_nested(data[name].type)]
+    columns = from_python(data.drop_columns(nested), path.name).columns
     if nested:
         notes = (*notes, f"left out: columns of nested values, {listed(nested)}")
     return Table(columns, path.name, path.parent if root is None else root, notes=notes)
@@ -155,6 +155,6 @@ def near(path: Path) -> str:
 
 def _is_nested(kind: pa.DataType) -> bool:
     """Tell whether cells of this type are neither plain values nor lists of these."""
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return bool(pa.types.is_nested(kind.value_type))
     return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

@@ -16,10 +16,7 @@ from manyhot.machine import cpu_flags, half_of_memory, num_cores, tenth_of_disk
 from manyhot.schema import Schema
 
 MAX_SETS, ROWS_PER_SET = 256, 4  # where tags are still answered by whole sets
-BY_TAGS = {
-    "class_weight": "none",
-    "tag_loss": "cross_entropy",
-}  # and what, set otherwise, is of tags one by one
+BY_TAGS = {"class_weight": "none", "tag_loss": "cross_entropy"}  # set otherwise, of tags one by one
 WIDE, SMALL_TABLE = 20, 5_000  # columns from which, and rows up to which, a network learns too much by heart
 # By effort: how many members a network has, and for how many rows this is worth its time.
 FOLDED_TABLES = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
@@ -66,8 +63,7 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
         base = replace(base, folds=_folds(base, rows))
     for target in chosen.get("target_weights", {}):
         schema.target(target)
-    by_tags = {name: chosen.get(name, getattr(base, name)) for name in BY_TAGS}
-    if by_tags == BY_TAGS:
+    if all(chosen.get(name, plain) == plain for name, plain in BY_TAGS.items()):
         base = replace(base, sets=min(MAX_SETS, rows // ROWS_PER_SET))
     config = _by_backbone(replace(base, **chosen), chosen, schema)
     _check(config, schema)

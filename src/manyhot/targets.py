@@ -215,14 +215,12 @@ def sets_in(target: Target, y: IntArray) -> tuple[tuple[str, ...], ...]:
 
 
 def agreeing(target: Target, y: IntArray) -> NDArray[np.bool_]:
-    """Tell which sets agree with what is known of each row; bool (N, K), all True without sets: (N, 1).
+    """Tell which sets agree with what is known of each row; bool (N, K).
 
     >>> pair = Target("t", "multilabel", ("a", "b"), ("t",), sets=((), ("a", "b")))
     >>> agreeing(pair, np.array([[1, -1], [1, 0]])).tolist()
     [[False, True], [False, False]]
     """
-    if not target.sets:
-        return np.ones((len(y), 1), dtype=bool)
     table = set_table(target).astype(np.float32)
     clashes = (y == 1).astype(np.float32) @ (1 - table).T + (y == 0).astype(np.float32) @ table.T
     return np.asarray(clashes == 0)
@@ -317,6 +315,11 @@ def number_of(text: str) -> float | None:
         return None
 
 
+def text_of(cell: Cell) -> str:
+    """Return a cell as one text: several tags with ";" between them."""
+    return cell if isinstance(cell, str) else ";".join(cell)
+
+
 def value_of(text: str) -> str | float:
     """Return what a typed source would hold where a text may stand for a number or a boolean, else the text.
 
@@ -331,7 +334,7 @@ def _names(target: Target, cell: Cell) -> tuple[str, ...]:
     """Return the class names in one distinct cell."""
     if not target.exclusive:
         return tags_of(cell, target.separators)
-    return (cell,) if isinstance(cell, str) else (";".join(cell),)
+    return (text_of(cell),)
 
 
 def _index(target: Target, typed: bool) -> Any:

@@ -37,7 +37,7 @@ from manyhot.data.table import Table
 from manyhot.data.write import write
 from manyhot.errors import UserError, listed
 from manyhot.judge import Seen as SeenRows
-from manyhot.targets import UNKNOWN, Cell, IntArray
+from manyhot.targets import UNKNOWN, IntArray, text_of
 
 SPREAD = "spread.csv"
 
@@ -201,35 +201,31 @@ def cluster(
     if spread and not names:
         raise UserError("spread takes the known labels of a target; name its column.")
     check_rows(len(table), clusters)
-    predict.beside(
-        table.take(np.zeros(0, np.intp)), {COLUMN: []}, (COLUMN,), {}
-    )  # refuses what is in the way
+    # What is in the way of the answers is refused before anything is learned.
+    predict.beside(table.take(np.zeros(0, np.intp)), {COLUMN: []}, (COLUMN,), {})
     schema = infer.unlabelled(table, image=image, missing=missing, kinds=kinds, ignore=names)
     seen = embed.look(table, schema, parse_options(options), features, progress)
     told = sorted({*names} & {column.name for column in seen.schema.inputs})
     if told:
         raise UserError(f"--features {features}: sees {listed(told)}, so groups cannot be compared with it.")
     z, groups, apart = _grouped(seen, clusters, tell or (lambda what, done, total: None))
-    labels = {name: Known(tuple(map(_text, cells.values)), cells.codes) for name, cells in known.items()}
+    labels = {name: Known(tuple(map(text_of, cells.values)), cells.codes) for name, cells in known.items()}
     filled = spread_from(z, groups, labels[names[0]].y[seen.rows]) if spread else None
     bundle = answering(seen, groups, z, apart)
     sampled = silhouettes(z, groups.labels, seen.config.seed)
     found = Clustering(bundle, table, seen.rows, z, groups, sampled, seen.unreadable, labels, filled, {})
     seen_as = replace(table, columns={name: c for name, c in table.columns.items() if name not in names})
     notes = (*infer.problems(seen_as, seen.schema), *_unreadable_named(found))
-    how = _options(table, seen.schema.is_image, image, missing, kinds or {})
-    return replace(found, scores=_scores(found, source, how), notes=notes)
-
-
-def _text(value: Cell) -> str:
-    return value if isinstance(value, str) else ";".join(value)
+    reads = "table" if not seen.schema.is_image else "paths" if table.pixels is None else "pixels"
+    how = {"source": str(Path(source).absolute()) if source else "", "reads": reads}
+    words = _options(table, reads == "paths", image, missing, kinds or {})
+    return replace(found, scores=_scores(found) | how | {"options": words}, notes=notes)
 
 
 def _options(
-    table: Table, pictures: bool, image: str | None, missing: tuple[str, ...], kinds: Mapping[str, str]
+    table: Table, paths: bool, image: str | None, missing: tuple[str, ...], kinds: Mapping[str, str]
 ) -> list[str]:
     """Return the words with which a command reads the table as it was read here."""
-    paths = pictures and table.pixels is None
     words = ["--root", str((table.root or Path()).absolute())] if paths else []
     words += ["--image", image] if image and paths else []
     words += ["--missing", ",".join(missing)] if missing else []
@@ -262,11 +258,10 @@ def _grouped(seen: Seen, clusters: int | None, tell: Tell) -> tuple[Embedding, G
     return z @ apart, found, apart
 
 
-def _scores(found: Clustering, source: str, options: list[str]) -> dict[str, Any]:
-    """Gather what metrics.json holds; `source`, `options` and `reads` are for `names`."""
+def _scores(found: Clustering) -> dict[str, Any]:
+    """Gather what metrics.json holds beside what `names` wants to know of the reading."""
     groups, table, labels = found.groups, found.table, found.labels
     sizes = np.bincount(labels[labels != UNKNOWN], minlength=len(groups.centroids))
-    reads = "table" if not found.bundle.schema.is_image else "paths" if table.pixels is None else "pixels"
     document = {
         "rows": len(table),
         "clusters": len(groups.centroids),
@@ -279,9 +274,6 @@ def _scores(found: Clustering, source: str, options: list[str]) -> dict[str, Any
         "targets": {
             name: agreement(known.y[found.rows], groups.labels) for name, known in found.known.items()
         },
-        "source": str(Path(source).absolute()) if source else "",
-        "options": options,
-        "reads": reads,
     }
     if found.spread is not None:
         name, known = next(iter(found.known.items()))

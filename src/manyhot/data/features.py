@@ -19,7 +19,7 @@ from manyhot.data import dates
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.schema import Schema
-from manyhot.targets import Cells, value_of
+from manyhot.targets import Cells, text_of, value_of
 
 LARGEST = 1e100  # what is larger counts as so large, since squares of it overflow
 PIECES = 8  # of a number's range
@@ -123,7 +123,7 @@ def _category(table: Table, name: str, missing: Sequence[str]) -> Feature:
     cells = table.cells(name, missing)
     counts = np.bincount(cells.codes[cells.codes >= 0], minlength=len(cells.values))
     frequent = np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]
-    classes = sorted(_text(cells.values[code]) for code in frequent)
+    classes = sorted(text_of(cells.values[code]) for code in frequent)
     return Feature(name, "category", classes=tuple(classes))
 
 
@@ -163,9 +163,5 @@ def _codes(classes: Sequence[str], cells: Cells) -> NDArray[np.float32]:
     """
     numbers = {name: number for number, name in enumerate(classes, start=1)}
     equal = {value_of(name): number for name, number in numbers.items()}
-    codes = [numbers.get(text, equal.get(value_of(text), 0)) for text in map(_text, cells.values)]
+    codes = [numbers.get(text, equal.get(value_of(text), 0)) for text in map(text_of, cells.values)]
     return np.array([*codes, 0], dtype=np.float32)[cells.codes]
-
-
-def _text(value: str | tuple[str, ...]) -> str:
-    return value if isinstance(value, str) else ";".join(value)

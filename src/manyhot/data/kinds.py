@@ -16,7 +16,7 @@ from manyhot.data.columns import is_list, is_text
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.schema import Kind, Target
-from manyhot.targets import YES, Cell, Cells, number_of, tags_of
+from manyhot.targets import YES, Cell, Cells, number_of, tags_of, text_of
 
 SEPARATORS = (";", "|")  # these mean tags wherever they stand; comma and blank only where asked for
 POSITIVE = YES - {"+", "pos"}
@@ -55,7 +55,7 @@ def target_of(
         if len(found) == 1 and len(cells.values) == 1:
             raise UserError(f"{where}: only one class, '{found.pop()}'. Two are needed to tell apart.")
         return Target(name, "multilabel", in_order(found), (name,), separators, cells.typed)
-    classes = in_order({value if isinstance(value, str) else ";".join(value) for value in cells.values})
+    classes = in_order({*map(text_of, cells.values)})
     if len(classes) == 1:
         raise UserError(f"{where}: only one class, '{classes[0]}'. Two are needed to tell apart.")
     if kind == "binary" and len(classes) != 2:

@@ -135,7 +135,6 @@ class Loader:
 def in_order(x: X, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
     """Give all rows from first to last, some at a time, for prediction."""
     for first in range(0, len(x), batch_size):
-        part = np.require(
-            x[first : first + batch_size], requirements=["C", "W"]
-        )  # torch warns of read-only ones
+        # torch warns of arrays that cannot be written to
+        part = np.require(x[first : first + batch_size], requirements=["C", "W"])
         yield torch.from_numpy(part).to(device)

@@ -193,7 +193,9 @@ def _with_sets(target: Target, y: IntArray, most: int) -> Target:
     if target.exclusive or most < 2 or (y == UNKNOWN).any(axis=1).mean() > MAX_PARTLY_KNOWN:
         return replace(target, sets=())
     sets = sets_in(target, y)
-    found = replace(target, sets=sets if 2 <= len(sets) <= most else ())
+    if not 2 <= len(sets) <= most:
+        return replace(target, sets=())
+    found = replace(target, sets=sets)
     # A partly known row that agrees with no set would teach nothing, and its tags might be in none.
     partly = np.unique(y[(y == UNKNOWN).any(axis=1)], axis=0)
     return found if agreeing(found, partly).any(axis=1).all() else replace(target, sets=())

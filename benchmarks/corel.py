@@ -18,13 +18,13 @@ import numpy as np
 from cars import given
 from race import data, machine, timed
 
-CS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+CS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
 def table():
     import manyhot
 
-    photos = manyhot.read(data("corel5k") / "labels.csv", root=data("corel5k") / "images")
+    photos = manyhot.read(data("corel5k") / "labels.csv")
     tags = [words.split() for words in photos.column("labels").to_pylist()]
     return photos.with_columns({"tags": tags})
 

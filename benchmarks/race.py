@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -38,18 +39,18 @@ def unzipped_mnist(folder: Path) -> Path:
 
 def by_hand(script: str, *arguments: object) -> tuple[list[tuple[int, float, float]], float]:
     """Run a hand-written script; return (epoch, score, seconds) per epoch and the whole command's seconds."""
-    start = time.perf_counter()
     words = [sys.executable, str(HERE / "by_hand" / f"{script}.py"), *map(str, arguments)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    whole = time.perf_counter() - start
-    lines = (line.split() for line in done.stdout.splitlines())
+    printed, whole = timed(words)
+    lines = (line.split() for line in printed.splitlines())
     return [(int(epoch), float(score), float(seconds)) for epoch, score, seconds, *_ in lines], whole
 
 
 def timed(words: list[str]) -> tuple[str, float]:
-    """Run a command; return what it printed and the seconds it took."""
+    """Run a command; return what it printed and the seconds it took. Ends with its errors where it fails."""
     start = time.perf_counter()
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{shlex.join(words)} failed:\n{done.stderr}")
     return done.stdout, time.perf_counter() - start
 
 

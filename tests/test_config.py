@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -66,7 +67,9 @@ def test_photos_follow_from_the_weights_the_device_and_the_backbone():
     assert tuned.backbone == fresh.backbone == "mobilenetv2_100"
     assert tuned.epochs < fresh.epochs
     assert tuned.learning_rate < fresh.learning_rate
-    assert tuned.rest > fresh.rest == 0
+    assert tuned.heads_first
+    assert not fresh.heads_first
+    assert not resolve({"backbone": "cnn"}, PHOTO, 6_000).heads_first
     assert 0 < tuned.first_size < tuned.size
     assert resolve({"device": "cuda"}, PHOTO, 6_000).backbone == "resnet50"
     assert resolve({}, PHOTO, 1_000_000).backbone == "mobilenetv3_small_100"
@@ -76,6 +79,12 @@ def test_photos_follow_from_the_weights_the_device_and_the_backbone():
     assert frozen.freeze
     assert frozen.learning_rate > tuned.learning_rate
     assert frozen.mixing == 0
+
+
+def test_rare_tags_of_photos_are_not_smoothed():
+    tags = replace(PHOTO, targets=(*PHOTO.targets, Target("t", "multilabel", ("a", "b"), ("t",))))
+    assert resolve({}, PHOTO, 6_000).label_smoothing > 0
+    assert resolve({}, tags, 6_000).label_smoothing == 0
 
 
 def test_small_pictures_are_folded_at_effort_best_only():

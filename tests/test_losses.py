@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from manyhot.model.losses import class_weights, loss, probabilities, total
+from manyhot.model.losses import class_weights, log_odds, loss, probabilities, total
 from manyhot.schema import Target
 from manyhot.targets import decide
 
@@ -303,3 +303,16 @@ def test_focal_and_asymmetric_losses_of_tags():
     for name in ("focal", "asymmetric"):  # a target with one class a row keeps its loss
         same, _ = total([MIXED["binary"]], {"y": logits[:, :1]}, {"y": y[:, :1]}, tag_loss=name)
         assert same.item() == pytest.approx(-p[0].log().item())
+
+
+def test_log_odds_answer_as_the_known_cells_do():
+    y = {
+        "binary": np.array([[1], [1], [0], [-1]]),
+        "multiclass": np.array([0, 0, 2, -1]),
+        "multilabel": np.array([[1, 0, -1], [1, 0, 0], [-1, 0, 1], [-1, -1, -1]]),
+    }
+    wanted = {"binary": [3 / 5], "multiclass": [3 / 6, 1 / 6, 2 / 6], "multilabel": [3 / 4, 1 / 5, 2 / 4]}
+    for kind, labels in y.items():
+        logits = torch.from_numpy(log_odds(MIXED[kind], labels))
+        chances = torch.softmax(logits, 0) if kind == "multiclass" else torch.sigmoid(logits)
+        assert chances.tolist() == pytest.approx(wanted[kind], abs=1e-6)

@@ -10,6 +10,7 @@ from making import QUICK
 from safetensors.torch import save_file
 
 import manyhot
+from manyhot import classifier
 from manyhot.config import FitConfig
 from manyhot.data.images import ImageInputs
 from manyhot.errors import UserError
@@ -180,7 +181,7 @@ def test_a_model_needs_its_weights_file_no_more(tmp_path):
 def test_the_first_stages_of_pretrained_weights_stay_and_all_others_learn(tmp_path, name, stages, still):
     """Batch norms keep their statistics too, also where those of the others are taken anew at the end."""
     path, tensors = state(tmp_path, name=name)
-    options = {**QUICK, "frozen_stages": stages, "rest": 0.0, "size": 96, "batch_size": 8}
+    options = {**QUICK, "frozen_stages": stages, "heads_first": False, "size": 96, "batch_size": 8}
     model = manyhot.fit(photos(side=96), ["label"], backbone=name, weights=str(path), **options)
     own = model.bundle.model.backbone.layers.state_dict()
     kept = {key for key, value in own.items() if torch.equal(value, tensors[key])}
@@ -210,3 +211,55 @@ def test_a_frozen_backbone_stays_as_it_was_and_the_heads_learn(tmp_path):
 def test_freezing_needs_a_backbone_that_has_learned():
     with pytest.raises(UserError, match=r"freeze: backbone 'cnn' starts from nothing"):
         manyhot.fit(photos(), ["label"], freeze=True, **QUICK)
+
+
+def test_heads_answer_as_before_where_they_read_features_unscaled():
+    for sets in ((), ((), ("cat",), ("cat", "dog"))):
+        target = Target("pet", "multilabel" if sets else "multiclass", ("cat", "dog"), ("pet",), sets=sets)
+        inputs = ImageInputs("image", (32, 32), 3, (0.5,) * 3, (0.2,) * 3)
+        model = build(inputs, (target,), FitConfig(backbone=SMALL, weights="none")).eval()
+        rng = np.random.default_rng(0)
+        mean, deviation = (rng.random(model.backbone.num_features, np.float32) + 0.5 for _ in range(2))
+        features = torch.randn(5, model.backbone.num_features)
+        scaled = (features - torch.from_numpy(mean)) / torch.from_numpy(deviation)
+        before = model.heads[0](scaled)
+        model.unscale(mean, deviation)
+        assert torch.allclose(model.heads[0](features), before, atol=1e-5)
+
+
+def tuned(path, **options):
+    """A run that moves nothing, so that what is known is what the heads learned alone."""
+    options = {**QUICK, "learning_rate": 1e-9, "patience": 0, "frozen_stages": 9, **options}
+    return manyhot.fit(photos(), ["label"], backbone=SMALL, weights=str(path), **options)
+
+
+def test_heads_learn_alone_before_the_backbone_learns_with_them(tmp_path):
+    path, _ = state(tmp_path)
+    first, at_once = (tuned(path, heads_first=first) for first in (True, False))
+    accuracy, before = (
+        model.evaluate(photos())["targets"]["label"]["accuracy"] for model in (first, at_once)
+    )
+    assert accuracy > 0.9
+    assert before < 0.8
+
+
+def test_heads_that_learned_alone_do_not_learn_alone_again_after_a_stop(tmp_path, monkeypatch):
+    path, _ = state(tmp_path)
+    options = {"learning_rate": 1e-3, "epochs": 2, "frozen_stages": 1}
+    whole = tuned(path, **options)
+
+    def stop(line):
+        if line["kind"] == "epoch" and line["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tuned(path, **options, out=tmp_path / "m", tell=stop)
+    monkeypatch.setattr(classifier, "heads_alone", lambda *given: pytest.fail("learned alone again"))
+    resumed = tuned(path, **options, out=tmp_path / "m", resume=True)
+    own, other = (m.bundle.model.state_dict() for m in (whole, resumed))
+    assert all(torch.equal(own[name], other[name]) for name in own)
+
+
+def test_heads_first_needs_a_backbone_that_has_learned():
+    with pytest.raises(UserError, match=r"heads_first: backbone 'mlp' starts from nothing"):
+        manyhot.fit({"a": list(range(60)), "y": ["u", "v"] * 30}, ["y"], heads_first=True, **QUICK)

@@ -31,10 +31,11 @@ from manyhot.data.write import write
 from manyhot.errors import UserError
 from manyhot.judge import Judged, Seen, document, judge
 from manyhot.model.device import pick, use_threads
+from manyhot.model.losses import log_odds
 from manyhot.model.network import Model, build
 from manyhot.model.stems import ImageStem
 from manyhot.report.lesson import Lesson, lesson
-from manyhot.resolve import estimate
+from manyhot.resolve import estimate, of_heads
 from manyhot.schema import Schema
 from manyhot.targets import FloatArray, IntArray, decide, decode, marginals
 from manyhot.train import distributed
@@ -260,12 +261,13 @@ def fit(
     device = pick(options.get("device", "auto"))
     prepared = prepare(table, schema, {**options, "device": device.type}, progress)
     use_threads(prepared.config.threads)
+    rows = len(prepared.rows(splits.TRAIN))
     if begin is not None and world.leads:
-        begin(
-            prepared.config,
-            estimate(prepared.config, len(prepared.rows(splits.TRAIN)), int(np.prod(prepared.x.shape[1:]))),
-        )
+        begin(prepared.config, estimate(prepared.config, rows, int(np.prod(prepared.x.shape[1:]))))
     model = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
+    if prepared.config.class_weight == "none":
+        known = prepared.labels(prepared.rows(splits.TRAIN))
+        model.begin_at({t.name: log_odds(t, known[t.name]) for t in prepared.schema.targets})
     distributed.share_statistics(model, world)
     checkpoints = None
     if folder is not None:
@@ -276,10 +278,17 @@ def fit(
         world.wait()
         checkpoints = Checkpoints(folder / "checkpoints", prepared.fingerprint())
     told = tell if tell is not None and world.leads else lambda line: None
-    learner = heads_alone(prepared, model) if prepared.config.freeze else (prepared, model)
-    loader = _loader(*learner, world)
-    history = _train(*learner, loader, told, folder, checkpoints, world)
-    classifier = _finish(prepared, model, history, table, _lesson(*learner, loader))
+    if prepared.config.freeze:
+        with heads_alone(prepared, model) as alone:
+            loader = _loader(*alone, world)
+            history = _train(*alone, loader, told, folder, checkpoints, world)
+    else:
+        if prepared.config.heads_first and (checkpoints is None or checkpoints.load() is None):
+            with heads_alone(replace(prepared, config=of_heads(prepared.config, rows)), model) as alone:
+                _train(*alone, _loader(*alone, world), lambda line: None, None, None, world)
+        loader = _loader(prepared, model, world)
+        history = _train(prepared, model, loader, told, folder, checkpoints, world)
+    classifier = _finish(prepared, model, history, table, _lesson(prepared, model, loader))
     if folder is not None and world.leads:
         classifier._write(folder)
         files.clear(folder / "checkpoints")

@@ -43,8 +43,8 @@ class FitConfig:
     A picture is judged in `views` views, whose mean counts: moved by a pixel, a photo mirrored.
     `erasing` and `mixing` are the shares of training pictures a part of which is painted over, and which
     are mixed with another; `first_size` is the side in the first epoch, growing to `size`.
-    A backbone rests for a share `rest` of the steps; with `freeze` it does not learn at all. Of a pretrained
-    one, the layers that see pictures halved `frozen_stages` times or less do not.
+    With `heads_first` the heads learn alone before the backbone learns with them; with `freeze` it never
+    does. Of a pretrained one, the layers that see pictures halved `frozen_stages` times or less do not.
     `backbone_options` go to timm, such as backbone_options.pad_type=same.
     TabM has `members` that share weights and rows; with `piecewise` a network is also told through which
     pieces of its range each number reaches.
@@ -63,7 +63,7 @@ class FitConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.2
-    rest: float = 0.0
+    heads_first: bool = False
     frozen_stages: int = 0
     clip: float = 1.0
     label_smoothing: float = 0.0
@@ -111,7 +111,7 @@ class FitConfig:
         for name, share in self.target_weights.items():
             if share < 0:
                 raise UserError(f"target_weights.{name} must be at least 0, got {share}.")
-        for name in ("validation", "test", "label_smoothing", "dropout", "warmup", "rest"):
+        for name in ("validation", "test", "label_smoothing", "dropout", "warmup"):
             _require(self, name, at_least=0, below=1)
         for name in ("erasing", "mixing"):
             _require(self, name, at_least=0, at_most=1)

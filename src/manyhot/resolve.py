@@ -53,7 +53,7 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
         height, width, _ = schema.inputs[0].shape
         small = chosen.get("size", max(height, width)) <= SMALL_IMAGE
         base = replace(base, device=chosen.get("device", "auto"))
-        base = _for_small_images(base, rows) if small else _for_photos(base, rows, chosen)
+        base = _for_small_images(base, rows) if small else _for_photos(base, rows, chosen, schema)
         base = replace(base, size=0 if small else base.size)
     else:
         base = _for_tables(base, rows, len(schema.inputs))
@@ -86,6 +86,7 @@ def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -
     fast_halves = cpu_flags() & {"amx_bf16", "avx512_bf16"}  # the processor multiplies them in hardware
     found: dict[str, Any] = {
         "first_size": min(config.first_size, config.size) if grows else 0,
+        "heads_first": config.heads_first and name not in FROM_NOTHING,
         "precision": "bfloat16" if dense and fast_halves else "float32",
         "channels_last": schema.is_image and "mlp" not in name,
         "members": 16 if name == "tabm" else 1,
@@ -96,9 +97,10 @@ def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -
 
 def _check(config: FitConfig, schema: Schema) -> None:
     """Refuse settings that do not go together, or not with the data."""
-    if config.freeze and (not schema.is_image or config.backbone in FROM_NOTHING):
+    alone = "freeze" if config.freeze else "heads_first" if config.heads_first else ""
+    if alone and (not schema.is_image or config.backbone in FROM_NOTHING):
         raise UserError(
-            f"freeze: backbone '{config.backbone}' starts from nothing; only timm's have weights."
+            f"{alone}: backbone '{config.backbone}' starts from nothing; only timm's have weights."
         )
     if config.views > (MAX_VIEWS if schema.is_image else 1):
         raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")
@@ -135,6 +137,7 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
         seconds = 3 + rows * a_row / 3 + steps * per_step / 3
     else:
         seconds = 3 + steps * per_step + rows * config.epochs * a_row
+        seconds += rows * a_row / 3 if config.heads_first else 0.0
     unit = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
     return f"about {unit} on 2 cores if no epoch is skipped"
 
@@ -156,7 +159,7 @@ def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
     )
 
 
-def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any]) -> FitConfig:
+def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any], schema: Schema) -> FitConfig:
     """Photos: a network of timm's at a working size that a laptop bears, from pretrained weights if any.
 
     What is mixed and painted over grows with the effort, since it pays only over many epochs.
@@ -173,13 +176,14 @@ def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any]) -> FitCon
         learning_rate=8e-4 if pretrained else 2e-3,
         weight_decay=0.05,
         warmup=0.1,
-        rest=0.02 if pretrained else 0.0,
+        heads_first=pretrained,
         frozen_stages=2 if pretrained else 0,
         augment="crop",
         mixing=0.2 if effort == "best" else 0.0,
         erasing=0.1 if effort == "best" else 0.0,
         views=2,
-        label_smoothing=0.05,
+        # Of a tag that a hundredth of the photos has, smoothing would make more than twice as many.
+        label_smoothing=0.05 if all(target.exclusive for target in schema.targets) else 0.0,
         size=PHOTO_SIDES[effort],
         first_size=80 if effort == "fast" else 96,
     )
@@ -195,12 +199,21 @@ def _for_features(base: FitConfig, rows: int) -> FitConfig:
         epochs={"fast": 20, "balanced": 50, "best": 200}[base.effort],
         learning_rate=3e-3,
         weight_decay=0.5,
-        dropout=0.2,
+        dropout=0.5,
         size=PHOTO_SIDES[base.effort],
         patience={"fast": 3, "balanced": 8, "best": 25}[base.effort],
         views=2,
         augment="crop",  # which the heads do not see; photos are judged mirrored too
     )
+
+
+def of_heads(config: FitConfig, rows: int) -> FitConfig:
+    """Return the settings with which the heads of a run learn alone before it, on so many rows.
+
+    Source: Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform
+    Out-of-Distribution": heads that know nothing yet would first spoil what the backbone knows.
+    """
+    return replace(_for_features(config, rows), backbone=config.backbone, size=config.size)
 
 
 def _photo_backbone(rows: int, device: str) -> str:
@@ -217,22 +230,29 @@ def _for_tables(base: FitConfig, rows: int, columns: int) -> FitConfig:
     a network that sees each in pieces, forgets half of what it sees and is never sure answers better.
     """
     if columns >= WIDE and rows < SMALL_TABLE:
-        base = replace(
+        # Pieces make the first layer wide, and a step dear whatever its rows: few steps of many rows.
+        batch = _power_of_two(rows / 6, 16, 256)
+        return replace(
             base,
+            backbone="mlp",
             piecewise=True,
             dropout=0.5,
             label_smoothing=0.2,
-            learning_rate=1e-3,
+            batch_size=batch,
+            learning_rate=1e-3 * (batch / 32) ** (1 / 3),
             weight_decay=1.0,
+            epochs=30 if base.effort == "fast" else 60,
+            patience={"fast": 6, "balanced": 8, "best": 50}[base.effort],
         )
-    else:
-        base = replace(base, learning_rate=2e-3, weight_decay=2.0, dropout=0.1)
     steps = {"fast": 600, "balanced": 2_500, "best": 10_000}[base.effort]
     batch = _power_of_two(rows / 30, 16, 512)
     return replace(
         base,
         backbone="mlp",
         batch_size=batch,
+        learning_rate=2e-3,
+        weight_decay=2.0,
+        dropout=0.1,
         epochs=_epochs(steps, rows, batch, at_most=30 if base.effort == "fast" else 60),
         patience={"fast": 6, "balanced": 16, "best": 50}[base.effort],
     )

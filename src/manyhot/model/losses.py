@@ -174,6 +174,29 @@ def class_weights(target: Target, y: IntArray) -> NDArray[np.float32]:
             assert_never(target.kind)
 
 
+def log_odds(target: Target, y: IntArray) -> NDArray[np.float32]:
+    """Return the logits that answer any row with how often the known cells say so, each seen once more.
+
+    Shape:
+        y: as `targets.encode` gives it. out: float32 (C,), of a binary target (1,).
+
+    >>> tags = Target("t", "multilabel", ("a", "b"), ("t",))
+    >>> np.exp(log_odds(tags, np.array([[1, 0], [1, -1], [1, 0]]))).round(2).tolist()
+    [4.0, 0.33]
+    """
+    table = dense(target, y)
+    yes = np.nansum(table, axis=0)
+    match target.kind:
+        case "multiclass":
+            odds = np.log(yes + 1) - np.log(yes + 1).mean()
+        case "binary" | "multilabel":
+            no = (~np.isnan(table)).sum(axis=0) - yes
+            odds = np.log((yes + 1) / (no + 1))
+        case _:
+            assert_never(target.kind)
+    return np.asarray(odds, np.float32)
+
+
 def total(
     targets: Sequence[Target],
     logits: Mapping[str, Tensor],

@@ -8,10 +8,12 @@ Shapes: N rows · M members · F features · W outputs of a target.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -67,6 +69,28 @@ class Model(nn.Module):
             n: torch.cat([view[n].reshape(len(x), members, view[n].shape[-1]) for view in each], dim=1)
             for n in self.names
         }
+
+    @torch.no_grad()
+    def begin_at(self, logits: Mapping[str, NDArray[np.float32]]) -> None:
+        """Let the heads answer so before they have learned anything, as far as a bias can; float (W,) each.
+
+        Rare classes then need not be unlearned first, which takes longer than many a run.
+
+        Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", section 4.1.
+        """
+        for name, layer in zip(self.names, self.heads, strict=True):
+            last = (
+                layer.tags if isinstance(layer, SetHead) else layer
+            )  # of sets, what each of their tags adds
+            last.get_parameter("bias").copy_(torch.from_numpy(logits[name]))
+
+    @torch.no_grad()
+    def unscale(self, mean: NDArray[np.float32], deviation: NDArray[np.float32]) -> None:
+        """Let heads that read (features − mean) / deviation, both (F,), read features: the answers stay."""
+        for layer in self.heads.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight /= torch.from_numpy(deviation).to(layer.weight)
+                layer.bias.sub_(layer.weight @ torch.from_numpy(mean).to(layer.weight))
 
     @contextmanager
     def seeing(self, views: int) -> Iterator[None]:

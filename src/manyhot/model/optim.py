@@ -31,12 +31,9 @@ class AdamW:
         self.clip = config.clip
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         free = {n for n, p in self.parameters.items() if p.ndim < 2 or n.endswith("bias")}
-        # What is of a backbone that rests at first, and what is not, each with its decay.
-        self.groups: dict[tuple[bool, float], list[str]] = {}
+        self.groups: dict[float, list[str]] = {}  # by their decay
         for name in self.parameters:
-            of_backbone = name.startswith("backbone.") and config.rest > 0
-            key = (of_backbone, 0.0 if name in free else config.weight_decay)
-            self.groups.setdefault(key, []).append(name)
+            self.groups.setdefault(0.0 if name in free else config.weight_decay, []).append(name)
         self.means = {n: torch.zeros_like(p) for n, p in self.parameters.items()}
         self.squares = {n: torch.zeros_like(p) for n, p in self.parameters.items()}
         self.steps = torch.zeros((), device=next(iter(self.parameters.values())).device)
@@ -47,12 +44,12 @@ class AdamW:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, rate: float, resting: bool = False) -> None:
-        """Move the weights by the gradients at a learning rate; those of a backbone stay while it rests."""
+    def step(self, rate: float) -> None:
+        """Move the weights by the gradients at a learning rate."""
         grads = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads.values()))))
         self.steps += 1
-        for (of_backbone, decay), members in self.groups.items():
+        for decay, members in self.groups.items():
             names = [name for name in members if name in grads]
             if not names:
                 continue
@@ -63,7 +60,7 @@ class AdamW:
                 [self.squares[name] for name in names],
                 [],
                 [self.steps] * len(names),
-                lr=0.0 if of_backbone and resting else rate,
+                lr=rate,
                 beta1=BETAS[0],
                 beta2=BETAS[1],
                 weight_decay=decay,

@@ -111,8 +111,7 @@ def train(
         for step in range(progress.step, loader.step_after(progress.epoch + 1)):
             rate = optim.rate(step, steps, config)
             batch = loader.batch(step)
-            resting = step < steps * config.rest
-            loss, each = _step(model, optimizer, batch, targets, config, weights, rate, step, world, resting)
+            loss, each = _step(model, optimizer, batch, targets, config, weights, rate, step, world)
             running.add(loss, each)
             _check_finite(loss, batch, step, loader)
             if (step + 1) % STEPS_PER_LINE == 0:
@@ -187,7 +186,6 @@ def _step(
     rate: float,
     step: int,
     world: World = ALONE,
-    resting: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """One step of gradient descent. Returns the loss and each target's own, detached."""
     model.train()
@@ -201,7 +199,7 @@ def _step(
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     world.sum_gradients(model)
-    optimizer.step(rate, resting)
+    optimizer.step(rate)
     whole = world.sum(torch.stack([loss.detach(), *(value.detach() for value in each.values())]))
     return whole[0], dict(zip(each, whole[1:], strict=True))
 

@@ -1,32 +1,43 @@
 """Training the heads alone: the backbone sees every row once, and the loop then runs on what it gave.
 
-`classifier.fit` calls `heads_alone` where `config.freeze` says so, and trains what it returns as it
-would train anything else.
+`classifier.fit` trains what `heads_alone` lends as it would train anything else: before the whole model
+learns, or, with `config.freeze`, instead.
 
 Shapes: N rows · F features.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 from torch import nn
 
+from manyhot.data import split
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.network import Model
 from manyhot.predict import features
 from manyhot.train.prepare import Prepared
 
 
-def heads_alone(prepared: Prepared, model: Model) -> tuple[Prepared, Model]:
-    """Return the rows as the features (N, F) that the model's backbone gives, and a model of its heads alone.
+@contextmanager
+def heads_alone(prepared: Prepared, model: Model) -> Iterator[tuple[Prepared, Model]]:
+    """Lend the rows as the features (N, F) that the model's backbone gives, and a model of its heads alone.
 
-    The heads are the model's own, so that what they learn is in it already.
+    The features are scaled to a mean of 0 and a deviation of 1, over the training rows. The heads are the
+    model's own: what they learn is in it afterwards, where they read features as they are.
     """
     config = replace(
         prepared.config, augment="none", erasing=0.0, mixing=0.0, first_size=0, views=1, channels_last=False
     )
-    width = model.backbone.num_features
-    alone = Model(nn.Identity(), Backbone(nn.Dropout(config.dropout), width), prepared.schema.targets)
+    x = features(model, prepared.x)
+    train = x[prepared.rows(split.TRAIN)]
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    # A feature that is nearly always the same would be blown up beyond all others.
+    deviation = np.maximum(deviation, max(deviation.mean() / 10, 1e-6))
+    alone = Model(nn.Identity(), Backbone(nn.Dropout(config.dropout), x.shape[1]), prepared.schema.targets)
     alone.heads = model.heads
-    return replace(prepared, config=config, x=features(model, prepared.x)), alone
+    yield replace(prepared, config=config, x=(x - mean) / deviation), alone
+    model.unscale(mean, deviation)

@@ -5,6 +5,7 @@ import logging
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,6 +109,19 @@ def test_parity_with_a_page_of_plain_pytorch():
         adamw.step()
         losses.append(value.item())
     assert steps(10) == pytest.approx(losses, abs=1e-5)
+
+
+def test_a_loss_that_makes_little_of_easy_tags_is_judged_by_their_order():
+    scores = {
+        "targets": {
+            "b": {"log_loss": 0.5},
+            "t": {"log_loss": 0.3, "mean_average_precision": 0.9},
+            "none known": {"log_loss": None, "mean_average_precision": None},
+        }
+    }
+    assert loop.weighted_loss(scores, CONFIG) == pytest.approx(0.8)
+    for name in ("focal", "asymmetric"):
+        assert loop.weighted_loss(scores, replace(CONFIG, tag_loss=name)) == pytest.approx(0.6)
 
 
 def test_the_rate_rises_and_falls():

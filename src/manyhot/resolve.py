@@ -239,7 +239,7 @@ def _for_tables(base: FitConfig, rows: int, columns: int) -> FitConfig:
             dropout=0.5,
             label_smoothing=0.2,
             batch_size=batch,
-            learning_rate=1e-3 * (batch / 32) ** (1 / 3),
+            learning_rate=round(1e-3 * (batch / 32) ** (1 / 3), 6),
             weight_decay=1.0,
             epochs=30 if base.effort == "fast" else 60,
             patience={"fast": 6, "balanced": 8, "best": 50}[base.effort],

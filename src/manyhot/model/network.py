@@ -79,9 +79,8 @@ class Model(nn.Module):
         Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", section 4.1.
         """
         for name, layer in zip(self.names, self.heads, strict=True):
-            last = (
-                layer.tags if isinstance(layer, SetHead) else layer
-            )  # of sets, what each of their tags adds
+            # Of sets, what each of their tags adds begins so.
+            last = layer.tags if isinstance(layer, SetHead) else layer
             last.get_parameter("bias").copy_(torch.from_numpy(logits[name]))
 
     @torch.no_grad()

@@ -261,12 +261,18 @@ def _is_best(progress: Progress, value: float) -> bool:
 
 
 def weighted_loss(scores: Mapping[str, Any], config: FitConfig) -> float | None:
-    """Return the validation loss with the weights that training has; None when nothing is known."""
-    each = [
-        config.target_weights.get(name, 1.0) * values["log_loss"]
-        for name, values in scores["targets"].items()
-        if values.get("log_loss") is not None
-    ]
+    """Return the validation loss with the weights that training has; None when nothing is known.
+
+    A `tag_loss` that makes little of easy tags does not aim at likely answers but at tags in the right order,
+    which their mean average precision tells.
+    """
+    by_order = config.tag_loss != "cross_entropy"
+    each = []
+    for name, values in scores["targets"].items():
+        order = values.get("mean_average_precision") if by_order else None
+        value = values.get("log_loss") if order is None else 1 - order
+        if value is not None:
+            each.append(config.target_weights.get(name, 1.0) * value)
     return float(np.sum(each)) if each else None
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from manyhot.data import text
 from manyhot.data.arff import read_arff
 from manyhot.data.jsonl import read_jsonl
 from manyhot.data.table import Table
@@ -267,6 +268,24 @@ def test_arff_quoted_sparse_and_missing(tmp_path):
 def test_what_arff_refuses(tmp_path, content, words):
     message = refused(read_arff, write(tmp_path, content, "t.arff"))
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+def test_what_pyarrow_reads_from_is_no_file_of_python(tmp_path, monkeypatch, encoding):
+    """A thread of pyarrow's that lets go of one while Python ends aborts the command, about once in ten."""
+    seen = []
+
+    def read_csv(file, **options):
+        seen.append(file)
+        return parse(file, **options)
+
+    parse = text.pacsv.read_csv
+    monkeypatch.setattr(text.pacsv, "read_csv", read_csv)
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,ä\n", encoding=encoding)
+    assert read_text(path).column("b").to_pylist() == ["ä"]
+    assert isinstance(seen[0], pa.NativeFile)
+    assert not isinstance(seen[0], pa.PythonFile)
 
 
 def test_mulan_as_arff_and_as_csv_are_the_same():

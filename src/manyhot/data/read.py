@@ -6,6 +6,7 @@ ending, or from what a folder holds; each kind is read by a module of its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -74,7 +75,8 @@ def read_parquet(path: Path, root: Path | None = None) -> Table:
 def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file, of which no more is read than is asked for. Raises UserError as `read_parquet`."""
     try:
-        with path.open("rb") as stream, pq.ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False) as file:
+        stream = pa.OSFile(os.fsencode(path))  # no file of Python's, see `text._as_utf_8`
+        with stream, pq.ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False) as file:
             if not file.metadata.num_rows:
                 raise UserError(f"{path}: the file has no rows.")
             yield file

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -150,13 +151,9 @@ def _parse(path: Path, encoding: Encoding, delimiter: str, width: int) -> pa.Tab
     parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     convert = pacsv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
     for block in BLOCKS:
-        options = pacsv.ReadOptions(
-            encoding="utf8" if encoding.name == "utf-8" else encoding.name,
-            autogenerate_column_names=True,
-            block_size=block,
-        )
+        options = pacsv.ReadOptions(autogenerate_column_names=True, block_size=block)
         try:
-            with path.open("rb") as file:
+            with _as_utf_8(path, encoding.name) as file:
                 raw = pacsv.read_csv(file, read_options=options, parse_options=parse, convert_options=convert)
             break
         except pa.ArrowInvalid as error:
@@ -170,6 +167,13 @@ def _parse(path: Path, encoding: Encoding, delimiter: str, width: int) -> pa.Tab
     if raw.num_columns != width or any(kind != pa.string() for kind in raw.schema.types):
         raise UserError(f"{path}: the quotes in the header cannot be read. Remove them.")
     return raw
+
+
+def _as_utf_8(path: Path, encoding: str) -> pa.NativeFile:
+    """Open a text for pyarrow such that its threads call no Python: one that still does so at exit aborts."""
+    if encoding == "utf-8":
+        return pa.OSFile(os.fsencode(path))
+    return pa.BufferReader(path.read_bytes().decode(_codec(encoding)).encode())
 
 
 def _explain(path: Path, encoding: str, delimiter: str, width: int) -> None:

@@ -230,29 +230,22 @@ def _for_tables(base: FitConfig, rows: int, columns: int) -> FitConfig:
     a network that sees each in pieces, forgets half of what it sees and is never sure answers better.
     """
     if columns >= WIDE and rows < SMALL_TABLE:
-        # Pieces make the first layer wide, and a step dear whatever its rows: few steps of many rows.
-        batch = _power_of_two(rows / 6, 16, 256)
-        return replace(
+        base = replace(
             base,
-            backbone="mlp",
             piecewise=True,
             dropout=0.5,
             label_smoothing=0.2,
-            batch_size=batch,
-            learning_rate=round(1e-3 * (batch / 32) ** (1 / 3), 6),
+            learning_rate=1e-3,
             weight_decay=1.0,
-            epochs=30 if base.effort == "fast" else 60,
-            patience={"fast": 6, "balanced": 8, "best": 50}[base.effort],
         )
+    else:
+        base = replace(base, learning_rate=2e-3, weight_decay=2.0, dropout=0.1)
     steps = {"fast": 600, "balanced": 2_500, "best": 10_000}[base.effort]
     batch = _power_of_two(rows / 30, 16, 512)
     return replace(
         base,
         backbone="mlp",
         batch_size=batch,
-        learning_rate=2e-3,
-        weight_decay=2.0,
-        dropout=0.1,
         epochs=_epochs(steps, rows, batch, at_most=30 if base.effort == "fast" else 60),
         patience={"fast": 6, "balanced": 16, "best": 50}[base.effort],
     )

@@ -181,8 +181,8 @@ def log_odds(target: Target, y: IntArray) -> NDArray[np.float32]:
         y: as `targets.encode` gives it. out: float32 (C,), of a binary target (1,).
 
     >>> tags = Target("t", "multilabel", ("a", "b"), ("t",))
-    >>> np.exp(log_odds(tags, np.array([[1, 0], [1, -1], [1, 0]]))).round(2).tolist()
-    [4.0, 0.33]
+    >>> np.exp(log_odds(tags, np.array([[1, 0], [1, -1], [1, 0]]))).round(2)
+    array([4.  , 0.33], dtype=float32)
     """
     table = dense(target, y)
     yes = np.nansum(table, axis=0)

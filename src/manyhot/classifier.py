@@ -261,12 +261,13 @@ def fit(
     device = pick(options.get("device", "auto"))
     prepared = prepare(table, schema, {**options, "device": device.type}, progress)
     use_threads(prepared.config.threads)
-    rows = len(prepared.rows(splits.TRAIN))
+    train_rows = prepared.rows(splits.TRAIN)
+    rows = len(train_rows)
     if begin is not None and world.leads:
         begin(prepared.config, estimate(prepared.config, rows, int(np.prod(prepared.x.shape[1:]))))
     model = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
     if prepared.config.class_weight == "none":
-        known = prepared.labels(prepared.rows(splits.TRAIN))
+        known = prepared.labels(train_rows)
         model.begin_at({t.name: log_odds(t, known[t.name]) for t in prepared.schema.targets})
     distributed.share_statistics(model, world)
     checkpoints = None

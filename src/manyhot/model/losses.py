@@ -11,7 +11,7 @@ Shapes: N rows · C classes · K sets · W outputs (1 for binary, K for sets, el
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import assert_never
+from typing import Any, assert_never
 
 import numpy as np
 import torch
@@ -160,9 +160,7 @@ def class_weights(target: Target, y: IntArray) -> NDArray[np.float32]:
     Shape:
         y: as `targets.encode` gives it. out: as `loss` takes it.
     """
-    table = dense(target, y)
-    yes = np.nansum(table, axis=0)
-    known = (~np.isnan(table)).sum(axis=0)
+    yes, known = _counts(target, y)
     match target.kind:
         case "multiclass":
             share = yes.sum() / (np.maximum(yes, 1) * max((yes > 0).sum(), 1))
@@ -172,6 +170,12 @@ def class_weights(target: Target, y: IntArray) -> NDArray[np.float32]:
             return np.where(counts > 0, known / (2 * np.maximum(counts, 1)), 1).astype(np.float32)
         case _:
             assert_never(target.kind)
+
+
+def _counts(target: Target, y: IntArray) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return of each column of `targets.dense` how many cells say yes, and how many are known; both (C,)."""
+    table = dense(target, y)
+    return np.nansum(table, axis=0), (~np.isnan(table)).sum(axis=0)
 
 
 def log_odds(target: Target, y: IntArray) -> NDArray[np.float32]:
@@ -184,14 +188,12 @@ def log_odds(target: Target, y: IntArray) -> NDArray[np.float32]:
     >>> np.exp(log_odds(tags, np.array([[1, 0], [1, -1], [1, 0]]))).round(2)
     array([4.  , 0.33], dtype=float32)
     """
-    table = dense(target, y)
-    yes = np.nansum(table, axis=0)
+    yes, known = _counts(target, y)
     match target.kind:
         case "multiclass":
             odds = np.log(yes + 1) - np.log(yes + 1).mean()
         case "binary" | "multilabel":
-            no = (~np.isnan(table)).sum(axis=0) - yes
-            odds = np.log((yes + 1) / (no + 1))
+            odds = np.log((yes + 1) / (known - yes + 1))
         case _:
             assert_never(target.kind)
     return np.asarray(odds, np.float32)

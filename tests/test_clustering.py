@@ -177,6 +177,22 @@ def test_the_temperature_is_twice_the_variance_of_round_clusters():
     assert temperature(group.group(z, 2, seed=0), z) == pytest.approx(2 * 3**2, rel=0.05)
 
 
+def test_one_centroid_is_nearest_to_all():
+    labels, distances, margins = centroids.nearest(np.eye(3, dtype=np.float32), np.zeros((1, 3), np.float32))
+    assert labels.tolist() == [0, 0, 0]
+    assert distances == pytest.approx([1, 1, 1])
+    assert margins.tolist() == [1, 1, 1]
+
+
+def test_clusters_of_counts_are_saved_as_others_are(tmp_path):
+    z, _ = blobs()
+    table = table_of((z - z.min()).round().astype(int))
+    found = manyhot.cluster(table, clusters=4)
+    found.save(tmp_path / "groups")
+    answers = manyhot.load(tmp_path / "groups").predict(table)["cluster"]
+    assert answers == [str(number) for number in found.groups.labels]
+
+
 def test_a_saved_clustering_answers_as_it_did(found, tmp_path):
     found.save(tmp_path / "groups")
     loaded = manyhot.load(tmp_path / "groups")

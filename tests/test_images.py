@@ -418,10 +418,11 @@ def test_json_and_back():
 
 def test_mean_and_deviation_are_those_of_the_training_rows():
     x = pixels(40, channels=3)
-    inputs = ImageInputs("image", (8, 8), 3).standardised(x)
+    inputs = ImageInputs("image", (8, 8), 3).standardised(x, np.arange(len(x)))
     assert inputs.mean == pytest.approx((x / 255).mean(axis=(0, 1, 2)), abs=1e-4)
     assert inputs.std == pytest.approx((x / 255).std(axis=(0, 1, 2)), abs=1e-4)
-    assert min(ImageInputs("image", (8, 8), 1).standardised(np.zeros((3, 8, 8, 1), np.uint8)).std) > 0
+    black = np.zeros((3, 8, 8, 1), np.uint8)
+    assert min(ImageInputs("image", (8, 8), 1).standardised(black, np.arange(3)).std) > 0
 
 
 def test_a_picture_to_look_at(tmp_path):

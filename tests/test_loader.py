@@ -97,3 +97,12 @@ def test_augmented_batches_repeat_after_a_resume():
     first.batch(0)
     assert torch.equal(first.batch(6).x, second.batch(6).x)
     assert not torch.equal(first.batch(6).x, Loader(x, {}, 5, 2, Augmentation("shift")).batch(6).x)
+
+
+def test_some_rows_of_x_are_given_out_as_if_they_were_all():
+    x, rows = np.random.default_rng(0).random((9, 2), np.float32), np.array([1, 4, 5, 8])
+    y = {"y": np.arange(4, dtype=np.int32)}
+    some, all_ = Loader(x, y, 3, 0, rows=rows), Loader(x[rows], y, 3, 0)
+    for step in range(4):
+        assert torch.equal(some.batch(step).x, all_.batch(step).x)
+        assert torch.equal(some.batch(step).y["y"], all_.batch(step).y["y"])

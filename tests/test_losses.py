@@ -1,13 +1,15 @@
 """Losses against the numbers of textbooks and of torch; unknown entries leave no trace."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from manyhot.model.losses import class_weights, log_odds, loss, probabilities, total
+from manyhot.model.losses import class_weights, log_odds, loss, naive_bayes, probabilities, total
 from manyhot.schema import Target
-from manyhot.targets import decide
+from manyhot.targets import agreeing, decide, sets_in
 
 ONE = Target("m", "multiclass", ("a", "b", "c"), ("m",))
 MANY = Target("t", "multilabel", ("a", "b", "c"), ("t",))
@@ -316,3 +318,27 @@ def test_log_odds_answer_as_the_known_cells_do():
         logits = torch.from_numpy(log_odds(MIXED[kind], labels))
         chances = torch.softmax(logits, 0) if kind == "multiclass" else torch.sigmoid(logits)
         assert chances.tolist() == pytest.approx(wanted[kind], abs=1e-6)
+
+
+def test_naive_bayes_is_that_of_scikit_learn():
+    from sklearn.naive_bayes import MultinomialNB
+
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(2, (60, 5)).astype(np.float32)
+    rows = np.arange(60) < 50  # of the rest nothing is known
+    kinds = rng.integers(0, 3, 60)
+    theirs = MultinomialNB().fit(counts[rows], kinds[rows]).feature_log_prob_
+    ours = naive_bayes(MIXED["multiclass"], counts, np.where(rows, kinds, -1))
+    assert np.allclose(ours[:-1].T, theirs - theirs.mean(axis=0), atol=1e-5)
+    assert ours[-1] == pytest.approx(log_odds(MIXED["multiclass"], np.where(rows, kinds, -1)), abs=1e-5)
+
+    tags = np.where(rows[:, None], rng.integers(0, 2, (60, 3)), -1)
+    ours = naive_bayes(MIXED["multilabel"], counts, tags)
+    for tag in range(3):
+        no, yes = MultinomialNB().fit(counts[rows], tags[rows, tag]).feature_log_prob_
+        assert np.allclose(ours[:-1, tag], yes - no, atol=1e-5)
+    assert ours[-1] == pytest.approx(log_odds(MIXED["multilabel"], tags), abs=1e-5)
+
+    whole = replace(MIXED["multilabel"], sets=sets_in(MIXED["multilabel"], tags))
+    theirs = MultinomialNB().fit(counts[rows], agreeing(whole, tags[rows]).argmax(axis=1)).feature_log_prob_
+    assert np.allclose(naive_bayes(whole, counts, tags)[:-1].T, theirs - theirs.mean(axis=0), atol=1e-5)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from making import QUICK, features, label_columns
+from making import QUICK, features, label_columns, pixels
 from torch import nn
 
 import manyhot
@@ -363,6 +363,22 @@ def test_the_monitor_chooses_the_epoch(monitor):
     wanted = max(values) if metric == "accuracy" else min(values)
     assert values[best - 1] == wanted
     assert best == values.index(wanted) + 1
+
+
+def test_a_target_with_a_slash_in_its_name_can_be_monitored():
+    columns = {"x": list(range(60)), "in/out": ["in", "out"] * 30}
+    run = manyhot.fit(columns, ["in/out"], monitor="in/out/accuracy", epochs=2, threads=1).run
+    assert any(line.get("best") for line in run.history)
+
+
+def test_epochs_are_judged_by_one_view(monkeypatch):
+    seen = []
+    real = loop.logits
+    monkeypatch.setattr(loop, "logits", lambda model, x: seen.append(model.views) or real(model, x))
+    table = manyhot.Table({}, pixels=pixels(60)).with_columns({"y": ["a", "b"] * 30})
+    model = manyhot.fit(table, ["y"], epochs=2, threads=1)
+    assert set(seen) == {1}
+    assert model.bundle.model.views > 1
 
 
 @pytest.mark.parametrize("monitor", ["fruit/accurcy", "fruit/hamming_loss", "tags/accuracy", "fruit/loss"])

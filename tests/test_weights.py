@@ -208,6 +208,24 @@ def test_a_frozen_backbone_stays_as_it_was_and_the_heads_learn(tmp_path):
     assert np.array_equal(again.predict_proba(photos())["label"], model.predict_proba(photos())["label"])
 
 
+def test_frozen_pictures_are_no_training_batch_to_show(tmp_path):
+    path, _ = state(tmp_path)
+    runs = (
+        manyhot.fit(photos(), ["label"], backbone=SMALL, weights=str(path), freeze=freeze, **QUICK).run
+        for freeze in (True, False)
+    )
+    assert [run.lesson is None for run in runs] == [True, False]
+
+
+def test_members_of_photo_networks_do_not_teach_their_heads_alone(tmp_path):
+    path, _ = state(tmp_path)
+    options = {**QUICK, "epochs": 1, "backbone": SMALL, "weights": str(path), "folds": 2}
+    model = manyhot.fit(photos(), ["label"], **options)
+    assert not model.bundle.config.heads_first
+    with pytest.raises(UserError, match=r"freeze with folds=2"):
+        manyhot.fit(photos(), ["label"], freeze=True, **options)
+
+
 def test_freezing_needs_a_backbone_that_has_learned():
     with pytest.raises(UserError, match=r"freeze: backbone 'cnn' starts from nothing"):
         manyhot.fit(photos(), ["label"], freeze=True, **QUICK)

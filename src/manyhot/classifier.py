@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -31,7 +31,6 @@ from manyhot.data.write import write
 from manyhot.errors import UserError
 from manyhot.judge import Judged, Seen, document, judge
 from manyhot.model.device import pick, use_threads
-from manyhot.model.losses import log_odds
 from manyhot.model.network import Model, build
 from manyhot.model.stems import ImageStem
 from manyhot.report.lesson import Lesson, lesson
@@ -39,8 +38,9 @@ from manyhot.resolve import estimate, of_heads
 from manyhot.schema import Schema
 from manyhot.targets import FloatArray, IntArray, decide, decode, marginals
 from manyhot.train import distributed
+from manyhot.train.begin import begin_at_frequencies
 from manyhot.train.calibrate import calibrate, fit_thresholds
-from manyhot.train.checkpoint import Checkpoints
+from manyhot.train.checkpoint import Checkpoints, State
 from manyhot.train.distributed import World
 from manyhot.train.fit import Tell, Validation, train
 from manyhot.train.heads import heads_alone
@@ -238,7 +238,8 @@ def fit(
             until `save`.
         resume: go on from the newest checkpoint in `out`, where there is one.
         begin: is called with the settings and an estimate of the time, before training starts.
-        tell: is called with each line of the history as it comes.
+        tell: is called with each line of the history as it comes, and with a line of the kind "features"
+            while pictures pass through a network whose heads learn alone.
         progress: is called with (done, all) while pictures are read.
         options: fields of FitConfig, such as `effort="fast"` or `epochs=5`.
 
@@ -261,14 +262,12 @@ def fit(
     device = pick(options.get("device", "auto"))
     prepared = prepare(table, schema, {**options, "device": device.type}, progress)
     use_threads(prepared.config.threads)
-    train_rows = prepared.rows(splits.TRAIN)
-    rows = len(train_rows)
+    rows = len(prepared.rows(splits.TRAIN))
     if begin is not None and world.leads:
         begin(prepared.config, estimate(prepared.config, rows, int(np.prod(prepared.x.shape[1:]))))
     model = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
     if prepared.config.class_weight == "none":
-        known = prepared.labels(train_rows)
-        model.begin_at({t.name: log_odds(t, known[t.name]) for t in prepared.schema.targets})
+        begin_at_frequencies(prepared, model)
     distributed.share_statistics(model, world)
     checkpoints = None
     if folder is not None:
@@ -278,18 +277,22 @@ def fit(
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)  # says that a run is under way
         world.wait()
         checkpoints = Checkpoints(folder / "checkpoints", prepared.fingerprint())
+    state = None if checkpoints is None else checkpoints.load()
     told = tell if tell is not None and world.leads else lambda line: None
-    if prepared.config.freeze:
-        with heads_alone(prepared, model) as alone:
-            loader = _loader(*alone, world)
-            history = _train(*alone, loader, told, folder, checkpoints, world)
-    else:
-        if prepared.config.heads_first and (checkpoints is None or checkpoints.load() is None):
-            with heads_alone(replace(prepared, config=of_heads(prepared.config, rows)), model) as alone:
-                _train(*alone, _loader(*alone, world), lambda line: None, None, None, world)
-        loader = _loader(prepared, model, world)
-        history = _train(prepared, model, loader, told, folder, checkpoints, world)
-    classifier = _finish(prepared, model, history, table, _lesson(prepared, model, loader))
+
+    def passed(done: int, rows: int) -> None:
+        told({"kind": "features", "done": done, "rows": rows})
+
+    if prepared.config.heads_first and state is None:
+        first = replace(prepared, config=of_heads(prepared.config, rows))
+        with heads_alone(first, model, passed) as alone:
+            _train(*alone, _loader(*alone, world), lambda line: None, world)
+    frozen = prepared.config.freeze
+    with heads_alone(prepared, model, passed) if frozen else nullcontext((prepared, model)) as learning:
+        loader = _loader(*learning, world)
+        history = _train(*learning, loader, told, world, folder, checkpoints, state)
+        shown = _lesson(*learning, loader)
+    classifier = _finish(prepared, model, history, table, shown)
     if folder is not None and world.leads:
         classifier._write(folder)
         files.clear(folder / "checkpoints")
@@ -316,9 +319,10 @@ def _train(
     model: Model,
     loader: Loader,
     tell: Tell,
-    folder: Path | None,
-    checkpoints: Checkpoints | None,
     world: World,
+    folder: Path | None = None,
+    checkpoints: Checkpoints | None = None,
+    state: State | None = None,
 ) -> list[dict[str, Any]]:
     """Run the loop on the training rows, writing history.jsonl as it goes."""
     config = prepared.config
@@ -326,8 +330,9 @@ def _train(
     validation = Validation(
         prepared.x[choosing], prepared.labels(choosing), prepared.fold_of(choosing), config.folds
     )
+    learning = (model, loader, validation, prepared.schema.targets, config)
     if folder is None or not world.leads:
-        return train(model, loader, validation, prepared.schema.targets, config, tell, checkpoints, world)
+        return train(*learning, tell, checkpoints, state, world)
     with ExitStack() as stack:
         file: TextIO | None = None  # opened at the first line, so that a refused --resume leaves the old one
 
@@ -338,19 +343,20 @@ def _train(
             file.flush()
             tell(line)
 
-        return train(model, loader, validation, prepared.schema.targets, config, told, checkpoints, world)
+        return train(*learning, told, checkpoints, state, world)
 
 
 def _loader(prepared: Prepared, model: Model, world: World) -> Loader:
     """Return the training rows, a share of each batch where there are several processes."""
     rows, config = prepared.rows(splits.TRAIN), prepared.config
     return Loader(
-        prepared.x[rows],
+        prepared.x,
         prepared.lessons(rows),
         config.batch_size,
         config.seed,
         Augmentation(config.augment, config.erasing, config.mixing, config.first_size),
         next(model.parameters()).device,
+        rows=rows,
         numbers=prepared.table.rows[rows],
         share=(world.rank, world.size),
         epochs=config.epochs,

@@ -96,6 +96,12 @@ class FitConfig:
     memory: float = 1.0
     cache: float = 0.0
 
+    @property
+    def monitored(self) -> tuple[str, str]:
+        """The target and the score that choose the best epoch; ("", "loss") for all targets' loss."""
+        target, _, score = self.monitor.rpartition("/")
+        return target, score
+
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             value = getattr(self, name)

@@ -109,17 +109,21 @@ def embed(bundle: Bundle, table: Table) -> NDArray[np.float32]:
     return _spread(features(bundle.model, _readable(x, unreadable)), unreadable)
 
 
-def features(model: Model, x: X) -> NDArray[np.float32]:
+def features(model: Model, x: X, progress: Progress | None = None) -> NDArray[np.float32]:
     """Return the features that all heads read for x as the inputs give it; float32 (N, F)."""
-    pieces = _batched(model, x, lambda batch: {"": model.embed(batch)})
+    pieces = _batched(model, x, lambda batch: {"": model.embed(batch)}, progress)
     return np.concatenate([piece[""] for piece in pieces])
 
 
 def _batched(
-    model: Model, x: X, forward: Callable[[torch.Tensor], dict[str, torch.Tensor]]
+    model: Model,
+    x: X,
+    forward: Callable[[torch.Tensor], dict[str, torch.Tensor]],
+    progress: Progress | None = None,
 ) -> list[dict[str, NDArray[np.float32]]]:
     model.eval()
-    device = next((weights.device for weights in model.parameters()), torch.device("cpu"))
+    tensors = (*model.parameters(), *model.buffers())
+    device = tensors[0].device if tensors else torch.device("cpu")
     values = BATCH_VALUES_CPU if device.type == "cpu" else BATCH_VALUES
     rows = max(1, min(BATCH, values // max(1, int(np.prod(x.shape[1:])))))
     pieces = []
@@ -127,6 +131,8 @@ def _batched(
         for batch in in_order(x, rows, device) if len(x) else [torch.from_numpy(np.asarray(x)).to(device)]:
             outputs = forward(batch)
             pieces.append({name: value.float().cpu().numpy() for name, value in outputs.items()})
+            if progress is not None:
+                progress(min(rows * len(pieces), len(x)), len(x))
     return pieces
 
 

@@ -102,6 +102,10 @@ def _check(config: FitConfig, schema: Schema) -> None:
         raise UserError(
             f"{alone}: backbone '{config.backbone}' starts from nothing; only timm's have weights."
         )
+    if alone and config.folds > 1:
+        raise UserError(
+            f"{alone} with folds={config.folds}: heads learn alone in a network without folds only."
+        )
     if config.views > (MAX_VIEWS if schema.is_image else 1):
         raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")
     clash = next((name for name, plain in BY_TAGS.items() if getattr(config, name) != plain), None)
@@ -114,10 +118,10 @@ def _check(config: FitConfig, schema: Schema) -> None:
             f"members={config.members} with backbone '{config.backbone}': 'tabm' has 2 at least, others 1; "
             "the members of others are folds."
         )
-    monitored, slash, _ = config.monitor.partition("/")
-    if slash:
-        schema.target(monitored)
-    elif config.monitor != "loss":
+    target, score = config.monitored
+    if target:
+        schema.target(target)
+    elif score != "loss":
         raise UserError(f"monitor must be 'loss' or TARGET/METRIC, got '{config.monitor}'.")
 
 
@@ -176,7 +180,7 @@ def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any], schema: S
         learning_rate=8e-4 if pretrained else 2e-3,
         weight_decay=0.05,
         warmup=0.1,
-        heads_first=pretrained,
+        heads_first=pretrained and chosen.get("folds", 1) == 1,
         frozen_stages=2 if pretrained else 0,
         augment="crop",
         mixing=0.2 if effort == "best" else 0.0,

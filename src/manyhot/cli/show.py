@@ -192,9 +192,7 @@ class Training:
     def reading(self, done: int, rows: int) -> None:
         """Tell that some pictures have been read."""
         self.bar.update(self.task, completed=done, total=rows, visible=True)
-        if not self.live and done < rows and done >= self.reported + max(1_000, rows // 10):
-            self.reported = done
-            say(f"read {done:,} of {rows:,} pictures")
+        self._report(f"read {done:,} of {rows:,} pictures", done, rows)
 
     def begin(self, config: FitConfig, estimate: str) -> None:
         """Tell what is about to be trained."""
@@ -203,7 +201,12 @@ class Training:
         self.bar.reset(self.task, total=config.epochs, description="training", visible=True, news="")
 
     def tell(self, line: Mapping[str, Any]) -> None:
-        """Show a line of the history."""
+        """Show a line of the history, or how many pictures the heads may learn from alone."""
+        if line["kind"] == "features":
+            text = f"features of {line['done']:,} of {line['rows']:,} pictures, for the heads to learn alone"
+            self.bar.update(self.task, news=text)
+            self._report(text, line["done"], line["rows"])
+            return
         if line["kind"] == "step":
             self.bar.update(self.task, news=f"step {line['step']:,}, loss {line['loss']:.4f}")
             return
@@ -218,6 +221,14 @@ class Training:
             self.task, completed=line["epoch"], news=f"exact match {_number(held['overall']['exact_match'])}"
         )
         self.bar.console.print(text, highlight=False, soft_wrap=True)
+
+    def _report(self, text: str, done: int, rows: int) -> None:
+        """Print a line for each tenth of many rows, where no bar is shown."""
+        if done < self.reported:
+            self.reported = 0
+        if not self.live and done < rows and done >= self.reported + max(1_000, rows // 10):
+            self.reported = done
+            say(text)
 
 
 def reading_bar(quiet: bool = False, verb: str = "read") -> Callable[[int, int], None]:

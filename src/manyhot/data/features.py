@@ -32,7 +32,8 @@ class Feature:
 
     Of a date, `part` says which of its parts the number is; see `dates.part`.
 
-    `edges` part the scaled values of a number into pieces of equally many training rows.
+    `edges` part the scaled values of a number into pieces of equally many training rows. `counts` says that
+    training had whole numbers from 0 on, and none missing.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Feature:
     has_missing: bool = False
     edges: tuple[float, ...] = ()
     part: str = ""
+    counts: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class TableInputs:
     features: tuple[Feature, ...]
     missing: tuple[str, ...] = ()
     kind: str = "table"
+
+    @property
+    def all_count(self) -> bool:
+        """Whether every feature counts something, as the words of a text are counted."""
+        return len(self.features) > 1 and all(feature.counts for feature in self.features)
 
     def transform(
         self, table: Table, progress: object = None, hashes: object = None
@@ -143,6 +150,9 @@ def _number(feature: Feature, values: NDArray[np.float64]) -> Feature:
         scale=float(scale),
         has_missing=missing_here,
         edges=tuple(map(float, edges)),
+        counts=not feature.part
+        and len(there) == len(values)
+        and bool((there == np.abs(there.round())).all()),
     )
 
 

@@ -8,6 +8,7 @@ Shapes: N rows · H W C height, width and channels (1 grey, 3 colour), always ui
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +88,10 @@ class ImageInputs:
         limit = (memory or half_of_memory()) * 1e9
         return read(paths, self.shape, kept, limit, num_cores(), progress, hashes)
 
-    def standardised(self, x: NDArray[np.uint8] | Pictures) -> ImageInputs:
-        """Return the inputs with the mean and deviation of these pictures (of some, where they are many)."""
-        sample = np.asarray(x[:: max(1, x.size // MAX_MEASURED)]).reshape(-1, self.channels)
+    def standardised(self, x: NDArray[np.uint8] | Pictures, rows: NDArray[np.intp]) -> ImageInputs:
+        """Return the inputs with the mean and deviation of these rows of x (of some, where they are many)."""
+        every = max(1, len(rows) * math.prod(x.shape[1:]) // MAX_MEASURED)
+        sample = np.asarray(x[rows[::every]]).reshape(-1, self.channels)
         levels = np.arange(256) / 255
         mean, std = [], []
         for channel in range(self.channels):

@@ -64,7 +64,7 @@ def fit_transform(
     if raw is None:
         inputs = table_inputs(schema, table, train)
         return inputs, inputs.transform(table)[0]
-    return image_inputs(schema, size).standardised(raw[train]), raw
+    return image_inputs(schema, size).standardised(raw, train), raw
 
 
 def from_json(data: object) -> Inputs:

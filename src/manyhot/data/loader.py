@@ -39,6 +39,8 @@ class Batch(NamedTuple):
 class Loader:
     """Training rows, given out in a seeded order without end.
 
+    `rows` are the positions in x that y is of, where not all of x trains.
+
     What fits in memory lies on the device as it is; pictures that do not are decoded by threads, some
     steps ahead.
 
@@ -55,6 +57,7 @@ class Loader:
         seed: int,
         changes: Augmentation = AS_IT_IS,
         device: torch.device | str = "cpu",
+        rows: NDArray[np.intp] | None = None,
         numbers: NDArray[np.int64] | None = None,
         share: tuple[int, int] = (0, 1),
         epochs: int = 1,
@@ -62,12 +65,17 @@ class Loader:
         self.mine = slice(share[0], None, share[1])
         # A picture's partner may be another process's, so where they are mixed each has the whole batch.
         self.fetched = EVERY if changes.mixing else self.mine
-        self.numbers = np.arange(1, len(x) + 1) if numbers is None else numbers
-        self.x = Ahead(x, self._fetched) if isinstance(x, Pictures) else torch.from_numpy(x).to(device)
-        self.count = len(x)
+        self.at = np.arange(len(x)) if rows is None else rows
+        self.count = len(self.at)
+        self.numbers = np.arange(1, self.count + 1) if numbers is None else numbers
+        if isinstance(x, Pictures):
+            self.x: Ahead | Tensor = Ahead(x[self.at], self._fetched)
+        else:
+            # torch warns of arrays that cannot be written to
+            self.x = torch.from_numpy(np.require(x, requirements=["C", "W"])).to(device)
         # int64 for class numbers is what torch's cross-entropy takes
         self.y = {name: torch.from_numpy(v.astype(np.int64)).to(device) for name, v in y.items()}
-        self.batch_size = min(batch_size, len(x))
+        self.batch_size = min(batch_size, self.count)
         self.seed, self.changes, self.device, self.epochs = seed, changes, device, epochs
         self._orders: dict[int, NDArray[np.int64]] = {}
 
@@ -81,11 +89,11 @@ class Loader:
     def batch(self, step: int, as_it_is: bool = False) -> Batch:
         """Return this process's share of the batch of a step, counted from 0, augmented or as it is."""
         rows = self._fetched(step)
-        index = torch.from_numpy(rows).to(self.device)
         if isinstance(self.x, Ahead):
             x = torch.from_numpy(self.x.step(step)).to(self.device)
         else:
-            x = self.x.index_select(0, index)
+            x = self.x.index_select(0, torch.from_numpy(self.at[rows]).to(self.device))
+        index = torch.from_numpy(rows).to(self.device)
         y = {name: values.index_select(0, index) for name, values in self.y.items()}
         if as_it_is and self.fetched != self.mine:
             return Batch(x[self.mine], {name: v[self.mine] for name, v in y.items()}, rows[self.mine])

@@ -25,7 +25,7 @@ def pick(name: str) -> torch.device:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, found in there.items() if found))
-    if not there[name]:
+    if not there.get(name):
         found = ", ".join(kind for kind, yes in there.items() if yes)
         raise UserError(
             f"--device {name}: torch {torch.__version__} finds no such device here, only {found}."

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyhot.schema import Target
-from manyhot.targets import UNKNOWN, IntArray, dense, set_table
+from manyhot.targets import UNKNOWN, IntArray, agreeing, dense, known, set_table
 
 TINY = 1e-12  # keeps a loss of nothing known from being 0/0
 
@@ -197,6 +197,42 @@ def log_odds(target: Target, y: IntArray) -> NDArray[np.float32]:
         case _:
             assert_never(target.kind)
     return np.asarray(odds, np.float32)
+
+
+def naive_bayes(target: Target, counts: NDArray[np.float32], y: IntArray) -> NDArray[np.float32]:
+    """Return what each count adds to the logits, by how often each class or set meets it.
+
+    Every class counts as having met every column once more than it has; unknown rows count nothing.
+
+    Shape:
+        counts: float32 (N, D), 0 and up. y: as `targets.encode` gives it.
+        out: float32 (D + 1, W); the last is added to every row, by how frequent each class or set is.
+
+    Source: McCallum and Nigam 1998, "A Comparison of Event Models for Naive Bayes Text Classification",
+    section 2 (multinomial).
+
+    >>> kinds = Target("t", "multiclass", ("a", "b"), ("t",))
+    >>> weight = naive_bayes(kinds, np.array([[3, 0], [0, 1], [9, 9]], np.float32), np.array([0, 1, -1]))
+    >>> np.exp(weight[:, 0] - weight[:, 1]).round(2)  # 4 to 1 words of 5, 1 to 2 of 3; rows 1 to 1
+    array([2.4, 0.3, 1. ], dtype=float32)
+    """
+    if target.sets:
+        yes = agreeing(target, y) * known(y)[:, None]
+        yes = yes / np.maximum(yes.sum(axis=1, keepdims=True), 1)  # a row of several sets is a part of each
+    else:
+        yes = np.nan_to_num(dense(target, y))
+    logs = _logs_of_meeting(counts, yes)
+    if target.kind == "multiclass" or target.sets:
+        logs -= logs.mean(axis=1, keepdims=True)  # which a softmax does not see
+    else:
+        logs -= _logs_of_meeting(counts, np.nan_to_num(1 - dense(target, y)))
+    return np.asarray(logs, np.float32)
+
+
+def _logs_of_meeting(counts: NDArray[np.float32], rows: NDArray[Any]) -> NDArray[Any]:
+    """Return for rows (N, W) of W classes the logarithms of their shares of columns, and of their number."""
+    met = counts.T @ rows + 1
+    return np.asarray(np.log(np.vstack([met / met.sum(axis=0), rows.sum(axis=0) + 1])))
 
 
 def total(

@@ -22,7 +22,7 @@ from manyhot.data.inputs import Inputs
 from manyhot.model.backbones import build_backbone
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.members import linear
-from manyhot.model.stems import build_stem
+from manyhot.model.stems import TableStem, build_stem
 from manyhot.schema import Target
 from manyhot.targets import num_outputs, set_table
 
@@ -44,6 +44,7 @@ class Model(nn.Module):
         self.backbone = backbone
         self.names = [target.name for target in targets]
         self.heads = nn.ModuleList(head(target, backbone) for target in targets)
+        self.offset_by([])
 
     def embed(self, x: Tensor) -> Tensor:
         """Return the features that all heads read, those of members one after the other; float (N, F)."""
@@ -61,7 +62,7 @@ class Model(nn.Module):
         """
         prepared = self.stem(x)
         if self.views == 1 or self.training:
-            return self._heads(self.backbone(prepared))
+            return self._offset(x, self._heads(self.backbone(prepared)))
         seen = [prepared, prepared.flip(3)] if self.mirrored else shifted(prepared, self.views)
         each = [self._heads(self.backbone(view)) for view in seen]
         members = self.backbone.members
@@ -84,6 +85,17 @@ class Model(nn.Module):
             last.get_parameter("bias").copy_(torch.from_numpy(logits[name]))
 
     @torch.no_grad()
+    def begin_with(self, weights: Sequence[Tensor]) -> None:
+        """Let counts answer before the heads have learned anything: of each target (folds, D + 1, W)."""
+        self.offset_by(weights)
+        for parameter in self.heads.parameters():
+            parameter.zero_()
+
+    def offset_by(self, weights: Sequence[Tensor]) -> None:
+        """Add what counts say to the logits: of each target weights (folds, D + 1, W), or of none."""
+        self.offsets = nn.ModuleList(map(Offset, weights))
+
+    @torch.no_grad()
     def unscale(self, mean: NDArray[np.float32], deviation: NDArray[np.float32]) -> None:
         """Let heads that read (features − mean) / deviation, both (F,), read features: the answers stay."""
         for layer in self.heads.modules():
@@ -102,6 +114,34 @@ class Model(nn.Module):
 
     def _heads(self, features: Tensor) -> dict[str, Tensor]:
         return {name: head(features) for name, head in zip(self.names, self.heads, strict=True)}
+
+    def _offset(self, x: Tensor, logits: dict[str, Tensor]) -> dict[str, Tensor]:
+        if not self.offsets or not isinstance(self.stem, TableStem):
+            return logits
+        counts = self.stem.counts(x)
+        return {n: offset(counts, logits[n]) for n, offset in zip(self.names, self.offsets, strict=True)}
+
+
+class Offset(nn.Module):
+    """What each count of a row adds to the logits of a target: set before the heads learn, then left alone.
+
+    The heads then learn only what it leaves over. There is one for each fold, whose members share it; the
+    last of its weights is added to every row.
+    """
+
+    weight: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+
+    def forward(self, counts: Tensor, logits: Tensor) -> Tensor:
+        """Return logits (N, W), or (N, M, W) of members, with that of counts (N, D) added; float32."""
+        with torch.autocast(counts.device.type, enabled=False):  # sums of many counts are large
+            added = torch.einsum("nd,fdw->nfw", F.pad(counts, (0, 1), value=1.0), self.weight)
+            if logits.ndim == 2:
+                return logits.float() + added[:, 0]
+            return logits.float() + added.repeat_interleave(logits.shape[1] // added.shape[1], dim=1)
 
 
 class SetHead(nn.Module):

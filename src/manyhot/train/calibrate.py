@@ -100,7 +100,7 @@ def _best_cut(scores: FloatArray, truth: IntArray, measure: Measure) -> float:
     if not (truth[there] == 1).any():
         return 0.5
     values = np.unique(scores[there])
-    values = values[:: max(1, len(values) // 200)]
+    values = values[:: -(-len(values) // 200)]
     cuts = np.concatenate([values[:1], (values[1:] + values[:-1]) / 2, [0.5]])
     found = [(measure(np.where(there, scores >= cut, -1), truth), -abs(cut - 0.5), cut) for cut in cuts]
     return float(max(found)[2])  # not rounded, since neighbours may be nearer than any digits kept

@@ -1,7 +1,7 @@
 """Where a run stands, on disk: written whole, checked by checksum, the newest whole one read back.
 
-`train.fit` saves after each epoch and loads at the start. Tensors are kept as safetensors and
-numbers as JSON; nothing is pickled.
+`classifier.fit` loads at the start and `train.fit` saves after each epoch. Tensors are kept as
+safetensors and numbers as JSON; nothing is pickled.
 """
 
 from __future__ import annotations

@@ -71,7 +71,10 @@ def start() -> World:
     if size == 1:
         return World()
     if not dist.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        backend = "gloo"
+        if torch.cuda.is_available():
+            backend = "cpu:gloo,cuda:nccl"
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         _together(lambda: dist.init_process_group(backend, timeout=timedelta(seconds=TIMEOUT_SECONDS)))
     return World(dist.get_rank(), size)
 

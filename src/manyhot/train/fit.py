@@ -70,9 +70,9 @@ class Validation:
         Raises:
             RunError: a probability is not finite, so that the weights are spoilt.
         """
-        probabilities = from_logits(
-            targets, of_fold(logits(model, self.x), self.fold, self.folds, model.backbone.members)
-        )
+        with model.seeing(1):
+            raw = logits(model, self.x)
+        probabilities = from_logits(targets, of_fold(raw, self.fold, self.folds, model.backbone.members))
         for name, values in probabilities.items():
             if not np.isfinite(values).all():
                 raise RunError(
@@ -90,9 +90,12 @@ def train(
     config: FitConfig,
     tell: Tell,
     checkpoints: Checkpoints | None = None,
+    state: State | None = None,
     world: World = ALONE,
 ) -> list[dict[str, Any]]:
     """Train until the epochs are through or validation stops improving; keep the best epoch's weights.
+
+    Each epoch is saved to `checkpoints`; `state` is one of them, to go on from.
 
     Returns:
         The history: a dict per logged step and per epoch.
@@ -103,7 +106,7 @@ def train(
     """
     optimizer = optim.AdamW(model, config)
     weights = _class_weights(loader, targets, config)
-    progress, best = _begin(model, optimizer, checkpoints, tell)
+    progress, best = _begin(model, optimizer, state, tell)
     steps = loader.step_after(config.epochs)
     while progress.epoch < config.epochs and not _stalled(progress, config):
         started = time.perf_counter()
@@ -117,7 +120,7 @@ def train(
             if (step + 1) % STEPS_PER_LINE == 0:
                 _log_step(progress, tell, step + 1, running, rate, started)
         progress.step, progress.epoch = step + 1, progress.epoch + 1
-        scores = validation.judge(model, targets) if world.leads else {}
+        scores = validation.judge(model, targets)  # by all processes, so that none waits for long
         if _is_best(progress, world.agree(_monitored(progress, scores, config))):
             best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         progress.seconds += time.perf_counter() - started
@@ -126,7 +129,7 @@ def train(
             checkpoints.save(State(model.state_dict(), optimizer.state_dict(), best, vars(progress)))
     model.load_state_dict(best)
     if _settled(model, loader, config):
-        scores = validation.judge(model, targets) if world.leads else {}
+        scores = validation.judge(model, targets)
         if world.agree(_monitored(progress, scores, config)) <= progress.best:
             model.load_state_dict(best)
     return progress.history
@@ -161,11 +164,10 @@ def _settled(model: Model, loader: Loader, config: FitConfig) -> bool:
 def _begin(
     model: Model,
     optimizer: optim.AdamW,
-    checkpoints: Checkpoints | None,
+    state: State | None,
     tell: Tell,
 ) -> tuple[Progress, dict[str, Tensor]]:
-    """Start from nothing, or from the newest whole checkpoint."""
-    state = checkpoints.load() if checkpoints is not None else None
+    """Start from nothing, or from where a run stood."""
     if state is None:
         return Progress(), {name: value.detach().clone() for name, value in model.state_dict().items()}
     model.load_state_dict(state.model)
@@ -241,10 +243,8 @@ def _check_finite(loss: Tensor, batch: Batch, step: int, loader: Loader) -> None
 
 def _monitored(progress: Progress, scores: Mapping[str, Any], config: FitConfig) -> float:
     """Return what `config.monitor` names, such that more is better; the epoch where it cannot be measured."""
-    if not scores:  # the leading process has them
-        return 0.0
-    target, slash, name = config.monitor.partition("/")
-    if slash:
+    target, name = config.monitored
+    if target:
         value = scores["targets"][target].get(name)
         sign = 1 if metrics.higher_is_better(name) else -1
     else:

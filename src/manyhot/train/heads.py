@@ -16,6 +16,7 @@ import numpy as np
 from torch import nn
 
 from manyhot.data import split
+from manyhot.data.paths import Progress
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.network import Model
 from manyhot.predict import features
@@ -23,21 +24,24 @@ from manyhot.train.prepare import Prepared
 
 
 @contextmanager
-def heads_alone(prepared: Prepared, model: Model) -> Iterator[tuple[Prepared, Model]]:
+def heads_alone(prepared: Prepared, model: Model, progress: Progress) -> Iterator[tuple[Prepared, Model]]:
     """Lend the rows as the features (N, F) that the model's backbone gives, and a model of its heads alone.
 
     The features are scaled to a mean of 0 and a deviation of 1, over the training rows. The heads are the
-    model's own: what they learn is in it afterwards, where they read features as they are.
+    model's own: what they learn is in it afterwards, where they read features as they are. `progress` is
+    told how many rows have passed through the backbone.
     """
     config = replace(
         prepared.config, augment="none", erasing=0.0, mixing=0.0, first_size=0, views=1, channels_last=False
     )
-    x = features(model, prepared.x)
-    train = x[prepared.rows(split.TRAIN)]
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    x = features(model, prepared.x, progress)
+    train = prepared.rows(split.TRAIN)
+    mean, deviation = x[train].mean(axis=0), x[train].std(axis=0)
     # A feature that is nearly always the same would be blown up beyond all others.
     deviation = np.maximum(deviation, max(deviation.mean() / 10, 1e-6))
+    x -= mean  # in place, since there may be many
+    x /= deviation
     alone = Model(nn.Identity(), Backbone(nn.Dropout(config.dropout), x.shape[1]), prepared.schema.targets)
     alone.heads = model.heads
-    yield replace(prepared, config=config, x=(x - mean) / deviation), alone
+    yield replace(prepared, config=config, x=x), alone
     model.unscale(mean, deviation)

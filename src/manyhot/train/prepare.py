@@ -142,6 +142,8 @@ def prepare(
     if given is not None:
         given_part = np.array([split.PARTS.index(name) for name in given], dtype=np.int8)
         table, given_part = table.take(given_part != split.TEST), given_part[given_part != split.TEST]
+        if not len(table):
+            raise UserError(f"{table.source}: the column 'split' leaves no rows to train on.")
     config = resolve(options, schema, len(table))
     if schema.is_image and (found := backbones.pretrained(config)) != config.weights:
         config = resolve({**options, "weights": found}, schema, len(table))
@@ -219,9 +221,9 @@ def _check_schema(table: Table, schema: Schema) -> None:
 
 def _check_monitor(schema: Schema, config: FitConfig) -> None:
     """Refuse a score that the monitored target does not have."""
-    name, slash, metric = config.monitor.partition("/")
-    scores = metrics.SINGLE if slash and schema.target(name).exclusive else metrics.TAGS
-    if slash and metric not in scores:
+    name, metric = config.monitored
+    scores = metrics.SINGLE if name and schema.target(name).exclusive else metrics.TAGS
+    if name and metric not in scores:
         raise UserError(
             f"monitor: target '{name}' has no score '{metric}'{suggest(metric, scores)}; "
             f"there are {listed(scores)}."

@@ -186,6 +186,7 @@ def test_options_that_are_given_are_not_changed():
         ({"precision": "float16"}, "precision must be one of"),
         ({"objective": "f1"}, "objective must be one of"),
         ({"monitor": "accuracy"}, "must be 'loss' or TARGET/METRIC"),
+        ({"monitor": "/loss"}, "must be 'loss' or TARGET/METRIC"),
         ({"monitor": "z/accuracy"}, "no target 'z'"),
         ({"target_weights": {"z": 1}}, "no target 'z'"),
         ({"target_weights": {"y": "x"}}, "must be a number"),

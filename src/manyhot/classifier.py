@@ -283,11 +283,11 @@ def fit(
     def passed(done: int, rows: int) -> None:
         told({"kind": "features", "done": done, "rows": rows})
 
-    if prepared.config.heads_first and state is None:
+    frozen = prepared.config.freeze
+    if prepared.config.heads_first and state is None and not frozen:
         first = replace(prepared, config=of_heads(prepared.config, rows))
         with heads_alone(first, model, passed) as alone:
             _train(*alone, _loader(*alone, world), lambda line: None, world)
-    frozen = prepared.config.freeze
     with heads_alone(prepared, model, passed) if frozen else nullcontext((prepared, model)) as learning:
         loader = _loader(*learning, world)
         history = _train(*learning, loader, told, world, folder, checkpoints, state)

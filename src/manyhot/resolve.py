@@ -118,10 +118,10 @@ def _check(config: FitConfig, schema: Schema) -> None:
             f"members={config.members} with backbone '{config.backbone}': 'tabm' has 2 at least, others 1; "
             "the members of others are folds."
         )
-    target, score = config.monitored
+    target, _ = config.monitored
     if target:
         schema.target(target)
-    elif score != "loss":
+    elif config.monitor != "loss":
         raise UserError(f"monitor must be 'loss' or TARGET/METRIC, got '{config.monitor}'.")
 
 

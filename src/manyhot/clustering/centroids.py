@@ -69,8 +69,10 @@ def nearest(z: Embedding, centroids: Embedding) -> tuple[IntArray, NDArray[np.fl
     for part in batches(len(z)):
         lengths = np.sqrt(_squares(z[part], centroids))
         labels[part] = lengths.argmin(axis=1)
-        far = np.full((len(lengths), 1), np.inf, np.float32)  # second to a centroid that is the only one
-        first, second = np.partition(np.hstack([lengths, far]), 1, axis=1)[:, :2].T
+        if len(centroids) == 1:
+            distances[part], margins[part] = lengths[:, 0], 1
+            continue
+        first, second = np.partition(lengths, 1, axis=1)[:, :2].T
         distances[part], margins[part] = first, 1 - first / np.maximum(second, 1e-12)
     return labels, distances, margins
 

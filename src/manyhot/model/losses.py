@@ -216,16 +216,21 @@ def naive_bayes(target: Target, counts: NDArray[np.float32], y: IntArray) -> NDA
     >>> np.exp(weight[:, 0] - weight[:, 1]).round(2)  # 4 to 1 words of 5, 1 to 2 of 3; rows 1 to 1
     array([2.4, 0.3, 1. ], dtype=float32)
     """
-    if target.sets:
-        yes = agreeing(target, y) * known(y)[:, None]
-        yes = yes / np.maximum(yes.sum(axis=1, keepdims=True), 1)  # a row of several sets is a part of each
-    else:
-        yes = np.nan_to_num(dense(target, y))
-    logs = _logs_of_meeting(counts, yes)
-    if target.kind == "multiclass" or target.sets:
-        logs -= logs.mean(axis=1, keepdims=True)  # which a softmax does not see
-    else:
-        logs -= _logs_of_meeting(counts, np.nan_to_num(1 - dense(target, y)))
+    match target.kind:
+        case "multilabel" if target.sets:
+            yes = agreeing(target, y) * known(y)[:, None]
+            share = yes / np.maximum(yes.sum(axis=1, keepdims=True), 1)  # a row of several sets is of each
+            logs = _logs_of_meeting(counts, share)
+            logs -= logs.mean(axis=1, keepdims=True)  # which a softmax does not see
+        case "multiclass":
+            logs = _logs_of_meeting(counts, np.nan_to_num(dense(target, y)))
+            logs -= logs.mean(axis=1, keepdims=True)
+        case "binary" | "multilabel":
+            table = dense(target, y)
+            logs = _logs_of_meeting(counts, np.nan_to_num(table))
+            logs -= _logs_of_meeting(counts, np.nan_to_num(1 - table))
+        case _:
+            assert_never(target.kind)
     return np.asarray(logs, np.float32)
 
 

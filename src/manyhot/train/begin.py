@@ -17,6 +17,7 @@ from manyhot.data.features import TableInputs
 from manyhot.model import losses
 from manyhot.model.network import Model
 from manyhot.model.stems import TableStem
+from manyhot.predict import from_logits, of_fold
 from manyhot.schema import Target
 from manyhot.targets import IntArray, known
 from manyhot.train.prepare import Prepared
@@ -58,18 +59,24 @@ def _of_counts(prepared: Prepared, model: Model) -> list[NDArray[np.float32]]:
         shape = (len(rows), prepared.config.folds, *answers[target.name].shape[1:])
         each = lessons[target.name].reshape(shape).swapaxes(0, 1)
         weight = np.stack([losses.naive_bayes(target, learned, y) for y in each])
-        own = np.zeros(len(choosing), np.intp) if fold is None else fold
-        added = np.stack([judging @ of_fold[:-1] for of_fold in weight])[own, np.arange(len(own))]
-        weight[:, :-1] *= _share(target, weight[own, -1], added, answers[target.name])
+        weight[:, :-1] *= _share(target, weight, judging, fold, answers[target.name])
         weights.append(weight)
     return weights
 
 
-def _share(target: Target, prior: NDArray[np.float32], added: NDArray[np.float32], y: IntArray) -> float:
-    """Return the share of what is added to the prior, both (N, W), with which held-out rows are likeliest."""
+def _share(
+    target: Target,
+    weight: NDArray[np.float32],
+    counts: NDArray[np.float32],
+    fold: NDArray[np.int8] | None,
+    y: IntArray,
+) -> float:
+    """Return the share of what counts add with which held-out rows are likeliest, each by its own fold."""
+    added: NDArray[np.float32] = np.stack([counts @ of_each[:-1] for of_each in weight], axis=1)  # (N, F, W)
 
     def surprise(share: float) -> float:
-        logits = torch.from_numpy(prior + np.float32(share) * added)
-        return float(np.nanmean(metrics.row_losses(target, y, losses.probabilities(target, logits).numpy())))
+        raw = {target.name: weight[:, -1] + np.float32(share) * added}
+        chances = from_logits((target,), of_fold(raw, fold, len(weight), len(weight)))[target.name]
+        return float(np.nanmean(metrics.row_losses(target, y, chances)))
 
     return min(SHARES, key=surprise) if known(y).any() else 0.0

@@ -373,3 +373,12 @@ def test_the_module_runs_as_a_program(tmp_path):
         out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (2, "")
     assert err.startswith("manyhot: ")
+
+
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_threads_sleep_while_they_wait_unless_somebody_wants_otherwise(done, monkeypatch, given):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    done("cache")
+    assert os.environ["OMP_WAIT_POLICY"] == (given or "PASSIVE")

@@ -136,7 +136,8 @@ def test_hashes_are_of_the_cells_whatever_the_source():
     assert len(set(hashes.tolist())) == 3
     text = table(["1", "2", "?", "1"], ["a", "b", "", "a"], other=[1, 2, 3, 4])
     assert (row_hashes(SCHEMA, text) == hashes).all()
-    swapped = row_hashes(SCHEMA, table(["a", "b"], ["1", "2"]))
+    assert (row_hashes(SCHEMA, table(["1e0", "2.00", "", "+1"], ["a", "b", "", "a"])) == hashes).all()
+    swapped = row_hashes(SCHEMA, table(["3", "4"], ["1", "2"]))
     assert not set(swapped.tolist()) & set(hashes.tolist())
 
 

@@ -10,6 +10,7 @@ from manyhot.config import FitConfig
 from manyhot.data.features import Feature, TableInputs
 from manyhot.errors import UserError
 from manyhot.model import losses
+from manyhot.model.dropout import Dropout
 from manyhot.model.members import MemberLinear, linear
 from manyhot.model.network import build, shifted
 from manyhot.predict import of_fold
@@ -205,3 +206,18 @@ def test_tabm_is_for_tables_with_members():
         manyhot.fit(table(), ["pet"], members=3)
     with pytest.raises(UserError, match="for tables"):
         manyhot.fit((np.zeros((9, 8, 8), np.uint8), ["a", "b", "c"] * 3), ["label"], backbone="tabm")
+
+
+def test_dropout_keeps_its_share_and_the_mean():
+    layer, x = Dropout(0.25), torch.ones(400, 500, requires_grad=True)
+    torch.manual_seed(0)
+    out = layer(x)
+    assert sorted(set(out.flatten().tolist())) == [0, pytest.approx(4 / 3)]
+    assert out.mean().item() == pytest.approx(1, abs=0.01)  # 200,000 draws: 8 deviations
+    out.sum().backward()
+    assert torch.equal(x.grad, out.detach())
+    torch.manual_seed(0)
+    assert torch.equal(layer(x), out)
+    assert layer.eval()(x) is x
+    assert Dropout(0)(x) is x
+    assert layer.train()(torch.ones(2, dtype=torch.bfloat16)).dtype == torch.bfloat16

@@ -107,9 +107,7 @@ def load(folder: Path) -> Bundle:
         inputs = inputs_module.from_json(read_json(folder / "inputs.json"))
         # what the file holds replaces any weights that the run began from
         model = build(inputs, schema.targets, replace(config, weights="none"))
-        names = [f"offsets.{number}.weight" for number in range(len(schema.targets))]
-        model.offset_by([state[name] for name in names if name in state])
-        model.load_state_dict(state)
+        model.restore(state)
     except UserError:
         raise
     except (SafetensorError, RuntimeError, ValueError, TypeError, LookupError) as error:

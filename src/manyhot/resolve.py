@@ -233,25 +233,19 @@ def _for_tables(base: FitConfig, rows: int, columns: int) -> FitConfig:
     Small ones get members rather than more epochs, which only fit them closer. Where they have many columns,
     a network that sees each in pieces, forgets half of what it sees and is never sure answers better.
     """
-    if columns >= WIDE and rows < SMALL_TABLE:
-        base = replace(
-            base,
-            piecewise=True,
-            dropout=0.5,
-            label_smoothing=0.2,
-            learning_rate=1e-3,
-            weight_decay=1.0,
-        )
-    else:
-        base = replace(base, learning_rate=2e-3, weight_decay=2.0, dropout=0.1)
+    base = replace(base, learning_rate=2e-3, weight_decay=2.0, dropout=0.1)
+    wide = columns >= WIDE and rows < SMALL_TABLE
+    if wide:
+        base = replace(base, piecewise=True, dropout=0.5, label_smoothing=0.2)
+        base = replace(base, learning_rate=3e-3, weight_decay=1.0)
     steps = {"fast": 600, "balanced": 2_500, "best": 10_000}[base.effort]
-    batch = _power_of_two(rows / 30, 16, 512)
+    batch = _power_of_two(rows / (8 if wide else 30), 16, 512)
     return replace(
         base,
         backbone="mlp",
         batch_size=batch,
         epochs=_epochs(steps, rows, batch, at_most=30 if base.effort == "fast" else 60),
-        patience={"fast": 6, "balanced": 16, "best": 50}[base.effort],
+        patience={"fast": 6, "balanced": 8 if wide else 16, "best": 50}[base.effort],
     )
 
 

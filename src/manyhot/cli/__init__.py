@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(words)
+    # Where other programs want the processor too, threads that wait for each other in circles take ten times
+    # as long as those that sleep; torch reads it when it is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     from manyhot.cli import commands, show
 

@@ -23,6 +23,7 @@ from manyhot.targets import Cells, text_of, value_of
 
 LARGEST = 1e100  # what is larger counts as so large, since squares of it overflow
 PIECES = 8  # of a number's range
+BOUND = 3  # of scaled numbers, which no bent one reaches
 MAX_CATEGORIES = 255  # the most frequent ones; the rest share the unknown bucket
 
 
@@ -157,12 +158,12 @@ def _number(feature: Feature, values: NDArray[np.float64]) -> Feature:
 
 
 def _squash(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keep small values as they are and bend large ones towards ±3.
+    """Keep small values as they are and bend large ones towards ±BOUND.
 
     Source: Holzmüller, Grinsztajn and Steinwart 2024, "Better by Default", section 3 (smooth clipping).
     """
     z = np.clip(z, -1e6, 1e6)  # infinities in a table are extreme values, not errors
-    return np.asarray(z / np.sqrt(1 + (z / 3) ** 2))
+    return np.asarray(z / np.sqrt(1 + (z / BOUND) ** 2))
 
 
 def _codes(classes: Sequence[str], cells: Cells) -> NDArray[np.float32]:

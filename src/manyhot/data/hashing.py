@@ -18,6 +18,7 @@ from manyhot.data.paths import picture_column, picture_paths, read_file
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.machine import num_cores
+from manyhot.schema import Input
 from manyhot.targets import value_of
 
 
@@ -49,16 +50,30 @@ def hash_bytes(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "little")
 
 
-def hash_cells(table: Table, columns: Sequence[str], missing: Sequence[str]) -> NDArray[np.uint64]:
-    """Hash rows of features by their cells, one column at a time, so that a million rows take seconds."""
+def hash_cells(table: Table, inputs: Sequence[Input], missing: Sequence[str]) -> NDArray[np.uint64]:
+    """Hash rows of features by their cells, one column at a time, so that a million rows take seconds.
+
+    Raises:
+        UserError: a cell of a column of numbers is none.
+    """
     total = np.zeros(len(table), dtype=np.uint64)
-    for name in sorted(set(columns) & set(table.names)):
-        cells = table.cells(name, missing)
-        texts = (value if isinstance(value, str) else "\x1f".join(value) for value in cells.values)
-        same = (str(value_of(text)).encode() for text in texts)  # 7 and 7.0 are equal inputs
-        distinct = np.array([*map(_hash, same), 0], dtype=np.uint64)
-        total = _mix(total ^ distinct[cells.codes] ^ np.uint64(_hash(name.encode())))
+    for column in sorted(inputs, key=lambda column: column.name):
+        if column.name in table.names:
+            found = _cells(table, column, missing)
+            total = _mix(total ^ found ^ np.uint64(_hash(column.name.encode())))
     return total
+
+
+def _cells(table: Table, column: Input, missing: Sequence[str]) -> NDArray[np.uint64]:
+    """Hash the cells of one column by what they stand for: 7 and 7.0 are equal inputs."""
+    if column.kind == "number":
+        numbers = table.numbers(column.name, missing) + 0.0  # which makes 0.0 of -0.0
+        numbers[np.isnan(numbers)] = np.nan  # of all whose bits are no number, one
+        return _mix(numbers.view(np.uint64))
+    cells = table.cells(column.name, missing)
+    texts = (value if isinstance(value, str) else "\x1f".join(value) for value in cells.values)
+    same = (str(value_of(text)).encode() for text in texts)
+    return np.array([*map(_hash, same), 0], dtype=np.uint64)[cells.codes]
 
 
 def _hash(data: bytes) -> int:

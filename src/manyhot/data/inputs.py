@@ -89,4 +89,4 @@ def row_hashes(schema: Schema, table: Table) -> NDArray[np.uint64]:
         return hash_pixels(table.pixels)
     if schema.is_image:
         return hash_files(table, schema.inputs[0].name)
-    return hash_cells(table, [column.name for column in schema.inputs], schema.missing)
+    return hash_cells(table, schema.inputs, schema.missing)

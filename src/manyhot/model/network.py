@@ -95,6 +95,16 @@ class Model(nn.Module):
         """Add what counts say to the logits: of each target weights (folds, D + 1, W), or of none."""
         self.offsets = nn.ModuleList(map(Offset, weights))
 
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take all that a trained model of the same targets gave as its `state_dict`.
+
+        Raises:
+            RuntimeError: the names or shapes are another model's.
+        """
+        names = [f"offsets.{number}.weight" for number in range(len(self.names))]
+        self.offset_by([state[name] for name in names if name in state])
+        self.load_state_dict(state)
+
     @torch.no_grad()
     def unscale(self, mean: NDArray[np.float32], deviation: NDArray[np.float32]) -> None:
         """Let heads that read (features − mean) / deviation, both (F,), read features: the answers stay."""

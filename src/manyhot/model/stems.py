@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manyhot.data.features import TableInputs
+from manyhot.data.features import BOUND, TableInputs
 from manyhot.data.images import ImageInputs
 from manyhot.data.inputs import Inputs
 
-LARGEST_BENT = 3 * (1 - 1e-6)  # what is nearer to 3 stands for no number that float32 could tell
+LARGEST_BENT = BOUND * (1 - 1e-6)  # what is nearer to it stands for no number that float32 could tell
 
 
 class ImageStem(nn.Module):
@@ -75,7 +75,7 @@ class TableStem(nn.Module):
     def counts(self, x: Tensor) -> Tensor:
         """Return the counts behind x where all columns count something; float (N, D), 0 for missing ones."""
         bent = x.clamp(-LARGEST_BENT, LARGEST_BENT)
-        straight = bent / torch.sqrt(1 - (bent / 3).square())  # as `features` bent them
+        straight = bent / torch.sqrt(1 - (bent / BOUND).square())  # as `features` bent them
         return torch.nan_to_num(straight * self.scale + self.center).clamp(min=0)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import nn
 from manyhot.data import split
 from manyhot.data.paths import Progress
 from manyhot.model.backbones.base import Backbone
+from manyhot.model.dropout import Dropout
 from manyhot.model.network import Model
 from manyhot.predict import features
 from manyhot.train.prepare import Prepared
@@ -41,7 +42,7 @@ def heads_alone(prepared: Prepared, model: Model, progress: Progress) -> Iterato
     deviation = np.maximum(deviation, max(deviation.mean() / 10, 1e-6))
     x -= mean  # in place, since there may be many
     x /= deviation
-    alone = Model(nn.Identity(), Backbone(nn.Dropout(config.dropout), x.shape[1]), prepared.schema.targets)
+    alone = Model(nn.Identity(), Backbone(Dropout(config.dropout), x.shape[1]), prepared.schema.targets)
     alone.heads = model.heads
     yield replace(prepared, config=config, x=x), alone
     model.unscale(mean, deviation)

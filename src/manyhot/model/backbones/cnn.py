@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from manyhot.config import FitConfig
 from manyhot.errors import UserError
 from manyhot.model.backbones.base import Backbone
+from manyhot.model.dropout import Dropout
 
 WIDTHS = (16, 48, 96, 192)
 
@@ -34,7 +35,7 @@ def cnn(shape: tuple[int, ...], config: FitConfig) -> Backbone:
             layers += [nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
             layers += [nn.ReLU(inplace=True)]
         height, width, before = (height + 1) // 2, (width + 1) // 2, after
-    layers += [Flat(), nn.Dropout(config.dropout)]
+    layers += [Flat(), Dropout(config.dropout)]
     return Backbone(nn.Sequential(*layers), before * height * width)
 
 

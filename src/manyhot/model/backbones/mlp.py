@@ -12,15 +12,18 @@ from torch import nn
 
 from manyhot.config import FitConfig
 from manyhot.model.backbones.base import Backbone
+from manyhot.model.dropout import Dropout
 from manyhot.model.members import linear
 
 
 def mlp(shape: tuple[int, ...], config: FitConfig) -> Backbone:
-    """Two hidden layers of 256 with SiLU and dropout: the default for tables.
+    """Two hidden layers with SiLU and dropout: the default for tables.
 
-    With `config.folds` it is a network of as many members.
+    They are of 256, or of 128 where columns come in pieces, since those are many and bent already. With
+    `config.folds` it is a network of as many members.
     """
-    return _perceptron(shape, (256, 256), nn.SiLU, config.dropout, config.folds)
+    width = 128 if config.piecewise else 256
+    return _perceptron(shape, (width, width), nn.SiLU, config.dropout, config.folds)
 
 
 def linear_model(shape: tuple[int, ...], config: FitConfig) -> Backbone:
@@ -48,6 +51,6 @@ def _perceptron(
     for width in widths:
         layers += [linear(members, before, width), activation()]
         if dropout:
-            layers.append(nn.Dropout(dropout))
+            layers.append(Dropout(dropout))
         before = width
     return Backbone(nn.Sequential(*layers), before, members)

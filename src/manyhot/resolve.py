@@ -86,7 +86,7 @@ def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -
     fast_halves = cpu_flags() & {"amx_bf16", "avx512_bf16"}  # the processor multiplies them in hardware
     found: dict[str, Any] = {
         "first_size": min(config.first_size, config.size) if grows else 0,
-        "heads_first": config.heads_first and name not in FROM_NOTHING,
+        "heads_first": config.heads_first and config.folds == 1 and name not in FROM_NOTHING,
         "precision": "bfloat16" if dense and fast_halves else "float32",
         "channels_last": schema.is_image and "mlp" not in name,
         "members": 16 if name == "tabm" else 1,
@@ -180,7 +180,7 @@ def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any], schema: S
         learning_rate=8e-4 if pretrained else 2e-3,
         weight_decay=0.05,
         warmup=0.1,
-        heads_first=pretrained and chosen.get("folds", 1) == 1,
+        heads_first=pretrained,
         frozen_stages=2 if pretrained else 0,
         augment="crop",
         mixing=0.2 if effort == "best" else 0.0,
@@ -236,8 +236,9 @@ def _for_tables(base: FitConfig, rows: int, columns: int) -> FitConfig:
     base = replace(base, learning_rate=2e-3, weight_decay=2.0, dropout=0.1)
     wide = columns >= WIDE and rows < SMALL_TABLE
     if wide:
-        base = replace(base, piecewise=True, dropout=0.5, label_smoothing=0.2)
-        base = replace(base, learning_rate=3e-3, weight_decay=1.0)
+        base = replace(
+            base, piecewise=True, dropout=0.5, label_smoothing=0.2, learning_rate=3e-3, weight_decay=1.0
+        )
     steps = {"fast": 600, "balanced": 2_500, "best": 10_000}[base.effort]
     batch = _power_of_two(rows / (8 if wide else 30), 16, 512)
     return replace(

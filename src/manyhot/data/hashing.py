@@ -58,7 +58,7 @@ def hash_cells(table: Table, inputs: Sequence[Input], missing: Sequence[str]) ->
     """
     total = np.zeros(len(table), dtype=np.uint64)
     for column in sorted(inputs, key=lambda column: column.name):
-        if column.name in table.names:
+        if column.name in table.columns:
             found = _cells(table, column, missing)
             total = _mix(total ^ found ^ np.uint64(_hash(column.name.encode())))
     return total

@@ -68,11 +68,7 @@ class Loader:
         self.at = np.arange(len(x)) if rows is None else rows
         self.count = len(self.at)
         self.numbers = np.arange(1, self.count + 1) if numbers is None else numbers
-        if isinstance(x, Pictures):
-            self.x: Ahead | Tensor = Ahead(x[self.at], self._fetched)
-        else:
-            # torch warns of arrays that cannot be written to
-            self.x = torch.from_numpy(np.require(x, requirements=["C", "W"])).to(device)
+        self.x = Ahead(x[self.at], self._fetched) if isinstance(x, Pictures) else _tensor(x, device)
         # int64 for class numbers is what torch's cross-entropy takes
         self.y = {name: torch.from_numpy(v.astype(np.int64)).to(device) for name, v in y.items()}
         self.batch_size = min(batch_size, self.count)
@@ -143,6 +139,9 @@ class Loader:
 def in_order(x: X, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
     """Give all rows from first to last, some at a time, for prediction."""
     for first in range(0, len(x), batch_size):
-        # torch warns of arrays that cannot be written to
-        part = np.require(x[first : first + batch_size], requirements=["C", "W"])
-        yield torch.from_numpy(part).to(device)
+        yield _tensor(x[first : first + batch_size], device)
+
+
+def _tensor(x: X, device: torch.device | str) -> Tensor:
+    # torch warns of arrays that cannot be written to
+    return torch.from_numpy(np.require(x, requirements=["C", "W"])).to(device)

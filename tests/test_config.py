@@ -88,7 +88,7 @@ def test_rare_tags_of_photos_are_not_smoothed():
 
 
 def test_small_pictures_are_folded_at_effort_best_only():
-    assert resolve({"effort": "best"}, SMALL, 60_000).folds == 8
+    assert resolve({"effort": "best"}, SMALL, 60_000).folds == 5
     for options, rows in (
         ({"effort": "balanced"}, 60_000),
         ({"effort": "best"}, 100),

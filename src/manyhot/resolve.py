@@ -18,9 +18,10 @@ from manyhot.schema import Schema
 MAX_SETS, ROWS_PER_SET = 256, 4  # where tags are still answered by whole sets
 BY_TAGS = {"class_weight": "none", "tag_loss": "cross_entropy"}  # set otherwise, of tags one by one
 WIDE, SMALL_TABLE = 20, 5_000  # columns from which, and rows up to which, a network learns too much by heart
+WIDE_STEPS = 300  # of such a network: a rate that has come down by then beats one that is stopped on its way
 # By effort: how many members a network has, and for how many rows this is worth its time.
 FOLDED_TABLES = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
-FOLDED_PICTURES = {"best": (8, 500, 100_000)}
+FOLDED_PICTURES = {"best": (5, 500, 100_000)}
 MAX_VIEWS = 5
 FROM_NOTHING = ("mlp", "tabm", "linear", "cnn", "mnist-mlp", "mnist-cnn")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
@@ -157,7 +158,7 @@ def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
         epochs=_epochs(steps, rows, batch, at_most={"fast": 30, "balanced": 60, "best": 200}[base.effort]),
         learning_rate=8e-3 if batch == 256 else 4e-3,
         weight_decay=0.02,
-        augment="warp" if base.effort == "best" else "shift",  # bending pays over many epochs
+        augment="shift",
         views=MAX_VIEWS,
         patience={"fast": 5, "balanced": 15, "best": 50}[base.effort],
     )
@@ -239,8 +240,8 @@ def _for_tables(base: FitConfig, rows: int, columns: int) -> FitConfig:
         base = replace(
             base, piecewise=True, dropout=0.5, label_smoothing=0.2, learning_rate=3e-3, weight_decay=1.0
         )
-    steps = {"fast": 600, "balanced": 2_500, "best": 10_000}[base.effort]
-    batch = _power_of_two(rows / (8 if wide else 30), 16, 512)
+    steps = WIDE_STEPS if wide else {"fast": 600, "balanced": 2_500, "best": 10_000}[base.effort]
+    batch = _power_of_two(rows / (12 if wide else 30), 16, 512)
     return replace(
         base,
         backbone="mlp",

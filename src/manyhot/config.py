@@ -40,6 +40,7 @@ class FitConfig:
     decoded ones are kept on the disk, 0 keeps none.
     Fractions are of rows, rates are per step, `clip` is the largest norm of the gradient,
     `warmup` is the share of steps in which the rate rises, `monitor` is "loss" or "TARGET/METRIC".
+    Labels are smoothed by `label_smoothing`, but by no more than the share of held-out rows that are wrong.
     A picture is judged in `views` views, whose mean counts: moved by a pixel, a photo mirrored.
     `erasing` and `mixing` are the shares of training pictures a part of which is painted over, and which
     are mixed with another; `first_size` is the side in the first epoch, growing to `size`.

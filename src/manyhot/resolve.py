@@ -18,7 +18,7 @@ from manyhot.schema import Schema
 MAX_SETS, ROWS_PER_SET = 256, 4  # where tags are still answered by whole sets
 BY_TAGS = {"class_weight": "none", "tag_loss": "cross_entropy"}  # set otherwise, of tags one by one
 WIDE, SMALL_TABLE = 20, 5_000  # columns from which, and rows up to which, a network learns too much by heart
-WIDE_STEPS = 300  # of such a network: a rate that has come down by then beats one that is stopped on its way
+WIDE_STEPS = 450  # of such a network: a rate that has come down by then beats one that is stopped on its way
 # By effort: how many members a network has, and for how many rows this is worth its time.
 FOLDED_TABLES = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
 FOLDED_PICTURES = {"best": (5, 500, 100_000)}

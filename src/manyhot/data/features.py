@@ -22,7 +22,7 @@ from manyhot.schema import Schema
 from manyhot.targets import Cells, text_of, value_of
 
 LARGEST = 1e100  # what is larger counts as so large, since squares of it overflow
-PIECES = 8  # of a number's range
+PIECES = 4  # of a number's range
 BOUND = 3  # of scaled numbers, which no bent one reaches
 MAX_CATEGORIES = 255  # the most frequent ones; the rest share the unknown bucket
 

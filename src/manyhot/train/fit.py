@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,7 @@ class Progress:
     epoch: int = 0
     best: float = -math.inf
     best_epoch: int = 0
+    wrong: float = 1.0  # the share of held-out rows that were not all right in the last epoch
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -111,16 +112,20 @@ def train(
     while progress.epoch < config.epochs and not _stalled(progress, config):
         started = time.perf_counter()
         running = _Mean()
+        # What is nearly always right has learned labels that are no matter of doubt.
+        doubting = replace(config, label_smoothing=min(config.label_smoothing, progress.wrong))
         for step in range(progress.step, loader.step_after(progress.epoch + 1)):
             rate = optim.rate(step, steps, config)
             batch = loader.batch(step)
-            loss, each = _step(model, optimizer, batch, targets, config, weights, rate, step, world)
+            loss, each = _step(model, optimizer, batch, targets, doubting, weights, rate, step, world)
             running.add(loss, each)
             _check_finite(loss, batch, step, loader)
             if (step + 1) % STEPS_PER_LINE == 0:
                 _log_step(progress, tell, step + 1, running, rate, started)
         progress.step, progress.epoch = step + 1, progress.epoch + 1
         scores = validation.judge(model, targets)  # by all processes, so that none waits for long
+        right = scores["overall"]["exact_match"]
+        progress.wrong = world.agree(1.0 if right is None else 1 - right)
         if _is_best(progress, world.agree(_monitored(progress, scores, config))):
             best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         progress.seconds += time.perf_counter() - started

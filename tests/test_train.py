@@ -156,7 +156,7 @@ def test_the_compiler_of_torch_is_not_imported():
 ROWS = 60
 COLUMNS = {**features(ROWS), **label_columns("mixed", ROWS, empty=0.2)}
 SCHEMA = {"targets": ["ripe", "fruit"], "tags": {"tags": None}}
-OPTIONS = {**QUICK, "epochs": 4, "learning_rate": 0.01, "patience": 0}
+OPTIONS = {**QUICK, "epochs": 4, "learning_rate": 0.01, "patience": 0, "label_smoothing": 0.2}
 
 
 def fit(**options):
@@ -196,6 +196,25 @@ def test_batch_norms_settle_on_pictures_as_they_are():
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert all("running" in name or "tracked" in name for name in moved)
     assert not loop._settled(build(INPUTS, TARGETS, CONFIG), Loader(*plain_data(), 16, 0), CONFIG)
+
+
+def test_labels_are_smoothed_no_more_than_answers_are_wrong(monkeypatch):
+    used, told, step = [], [], loop._step
+
+    def watched(model, optimizer, batch, targets, config, *others):
+        used.append((len(told), config.label_smoothing))
+        return step(model, optimizer, batch, targets, config, *others)
+
+    monkeypatch.setattr(loop, "_step", watched)
+    x = np.linspace(-1, 1, 200)
+    data = {"x": x.tolist(), "sign": ["up" if value > 0 else "down" for value in x]}
+    options = {"epochs": 6, "label_smoothing": 0.3, "learning_rate": 0.02, "seed": 0}
+    manyhot.fit(
+        data, ["sign"], tell=lambda line: told.append(line) if line["kind"] == "epoch" else None, **options
+    )
+    wrong = [1.0] + [1 - line["validation"]["overall"]["exact_match"] for line in told]
+    assert all(smoothing == pytest.approx(min(0.3, wrong[epochs])) for epochs, smoothing in used)
+    assert used[0][1] == 0.3 > used[-1][1]
 
 
 def untimed(history):

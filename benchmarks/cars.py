@@ -1,7 +1,7 @@
 """Row B: three columns of the cars from one backbone, by time and by accuracy, beside the script by hand.
 
 MANYHOT_DATA=… python benchmarks/cars.py MODE: one of
-epoch [BACKBONE …] | reach [SEED] | best [EFFORT] [SEED] | freeze | damaged
+epoch [BACKBONE …] | reach [SEED] | best [EFFORT] [SEED] | freeze | damaged [EFFORT] [SEED]
 
 epoch: the seconds of the second training epoch at 128 pixels and batches of 32, from nothing. By hand without
        evaluation; ours with that of 2 % of the rows.
@@ -141,9 +141,9 @@ def freeze() -> None:
     print(f"a full training epoch: {full:.1f} s; ratio {seconds / full:.2f}")
 
 
-def damaged() -> None:
+def damaged(effort: str = "balanced", seed: str = "0") -> None:
     """Fit the clean table and a damaged copy of it with equal settings."""
-    found = {name: side("damaged", name) for name in ("clean", "damaged")}
+    found = {name: side("damaged", name, effort, seed) for name in ("clean", "damaged")}
     means = {}
     for name, (each, every, named) in found.items():
         means[name] = statistics.mean(each)
@@ -151,7 +151,7 @@ def damaged() -> None:
     print(f"difference of the means {means['clean'] - means['damaged']:+.4f}")
 
 
-def ours_damaged(how: str):
+def ours_damaged(how: str, effort: str, seed: str):
     """Return the test accuracy of each head and of all three, and how many unreadable photos were named."""
     import manyhot
 
@@ -162,7 +162,7 @@ def ours_damaged(how: str):
         if how == "damaged":
             train = _damaged(train, Path(folder))
         schema = manyhot.infer(train, TARGETS, image="image")
-        classifier = manyhot.fit(train, schema, **given(), **QUICK)
+        classifier = manyhot.fit(train, schema, **given(), effort=effort, seed=int(seed))
     scores = classifier.evaluate(cars.take(np.flatnonzero(test)), split="all")
     each = [scores["targets"][name]["accuracy"] for name in TARGETS]
     return each, scores["overall"]["exact_match"], classifier.run.counts["unreadable"]

@@ -16,7 +16,8 @@ WORDS = 4  # numbers of 16 bits in one of 64
 class Dropout(nn.Module):
     """As `nn.Dropout`, which takes six times as long on a processor: it draws a double for each number.
 
-    There 16 bits decide here, so that a share is met to a 65,536th.
+    This draws four numbers of 16 bits at once instead, so that a share is met to a 65,536th; on other devices
+    it is torch's own.
 
     Source: Srivastava et al. 2014, "Dropout", scaled while learning.
     """

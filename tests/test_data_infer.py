@@ -223,6 +223,35 @@ def test_pixels_are_the_input():
     assert "no column 'x' can be" in refused(data, ["y"], image="x")
 
 
+def cars(**columns):
+    """Read twenty pictures of brands and what else stands in the table beside them."""
+    brands = ["Audi"] * 10 + ["Ford"] * 10
+    data = from_python((np.zeros((20, 4, 4, 3), np.uint8), {"brand": brands, **columns}), "t")
+    return problems(data, infer(data, ["brand"]))[1:]
+
+
+def test_a_column_that_a_target_follows_from_is_worth_learning():
+    models = ["A4"] * 5 + [None] + ["TT"] * 4 + ["Ka", "Fiesta"] * 5
+    assert cars(**{"the model": models}) == [
+        "column 'the model' tells 'brand'; where pictures show it, learn it too: "
+        "--target 'the model' --set 'target_weights.the model=0.5'"
+    ]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["A4"] * 5 + ["TT"] * 6 + ["Ka"] * 9,  # one Ford is a TT
+        ["a German one"] * 10 + ["an American one"] * 10,  # another word for the same
+        list(map(str, range(20))),  # a name for each picture
+        ["car"] * 20,
+        [None] * 20,
+    ],
+)
+def test_other_columns_are_not(values):
+    assert cars(model=values) == []
+
+
 @pytest.fixture
 def measured(monkeypatch):
     monkeypatch.setattr(opening, "measure", lambda table, column: (8, 9, 3))

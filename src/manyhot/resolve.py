@@ -231,23 +231,31 @@ def _photo_backbone(rows: int, device: str) -> str:
 def _for_tables(base: FitConfig, rows: int, columns: int) -> FitConfig:
     """Tables: a small multilayer perceptron, stopped early.
 
-    Small ones get members rather than more epochs, which only fit them closer. Where they have many columns,
-    a network that sees each in pieces, forgets half of what it sees and is never sure answers better.
+    Small ones get members rather than more epochs, which only fit them closer.
     """
-    base = replace(base, learning_rate=2e-3, weight_decay=2.0, dropout=0.1)
-    wide = columns >= WIDE and rows < SMALL_TABLE
-    if wide:
-        base = replace(
-            base, piecewise=True, dropout=0.5, label_smoothing=0.2, learning_rate=3e-3, weight_decay=1.0
-        )
-    steps = WIDE_STEPS if wide else {"fast": 600, "balanced": 2_500, "best": 10_000}[base.effort]
-    batch = _power_of_two(rows / (12 if wide else 30), 16, 512)
+    base = replace(base, backbone="mlp", learning_rate=2e-3, weight_decay=2.0, dropout=0.1)
+    base = replace(base, patience={"fast": 6, "balanced": 16, "best": 50}[base.effort])
+    steps, batch = {"fast": 600, "balanced": 2_500, "best": 10_000}[base.effort], rows / 30
+    if columns >= WIDE and rows < SMALL_TABLE:
+        base, steps, batch = _for_wide_tables(base), WIDE_STEPS, rows / 12
+    size = _power_of_two(batch, 16, 512)
+    at_most = 30 if base.effort == "fast" else 60
+    return replace(base, batch_size=size, epochs=_epochs(steps, rows, size, at_most))
+
+
+def _for_wide_tables(base: FitConfig) -> FitConfig:
+    """Small tables of many columns, which a network learns by heart unless it is kept from that.
+
+    One that sees each column in pieces, forgets half of what it sees and is never sure answers better.
+    """
     return replace(
         base,
-        backbone="mlp",
-        batch_size=batch,
-        epochs=_epochs(steps, rows, batch, at_most=30 if base.effort == "fast" else 60),
-        patience={"fast": 6, "balanced": 8 if wide else 16, "best": 50}[base.effort],
+        piecewise=True,
+        dropout=0.5,
+        label_smoothing=0.2,
+        learning_rate=3e-3,
+        weight_decay=1.0,
+        patience=8 if base.effort == "balanced" else base.patience,
     )
 
 

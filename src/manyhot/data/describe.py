@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,12 @@ from manyhot.data.columns import (
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
 from manyhot.schema import Input, Schema, Target
-from manyhot.targets import UNKNOWN, Cells, encode, known, novel, number_of, widen
+from manyhot.targets import UNKNOWN, Cells, IntArray, encode, known, novel, number_of, widen
 
 MANY_NUMBERS = 30  # classes that are all numbers; more look like a quantity
 FEW = 3  # how many of a kind a message names
 EXAMPLES = 5
+ROWS_PER_VALUE = 5  # on average, at least, of a column that could be a target
 
 
 def problems(table: Table, schema: Schema) -> list[str]:
@@ -209,15 +211,20 @@ def _contradictions(table: Table, schema: Schema) -> Iterable[str]:
             if not target.exclusive:
                 continue
             labels = table.cells(target.columns[0], schema.missing)
-            both = np.flatnonzero((paths.codes >= 0) & (labels.codes >= 0))
-            pairs = np.unique(np.stack([paths.codes[both], labels.codes[both]], axis=1), axis=0)
-            codes, times = np.unique(pairs[:, 0], return_counts=True)
-            clashing = codes[times > 1]
+            clashing = _meeting_several(paths, labels)
             some = [_clash(table, paths, labels, int(code)) for code in clashing[:FEW]]
             if some:
                 images = "image has" if len(clashing) == 1 else "images have"
                 told = "; ".join(some) + _more(clashing)
                 yield f"target '{target.name}': {len(clashing)} {images} more than one class: {told}"
+
+
+def _meeting_several(these: Cells, those: Cells) -> IntArray:
+    """Return the codes of these that stand beside more than one value of those."""
+    both = np.flatnonzero((these.codes >= 0) & (those.codes >= 0))
+    pairs = np.unique(np.stack([these.codes[both], those.codes[both]], axis=1), axis=0)
+    codes, times = np.unique(pairs[:, 0], return_counts=True)
+    return np.asarray(codes[times > 1])
 
 
 def _clash(table: Table, paths: Cells, labels: Cells, code: int) -> str:
@@ -234,6 +241,7 @@ def _left_out(table: Table, schema: Schema) -> Iterable[str]:
     if schema.is_image:
         if rest:
             yield f"not used beside the images: {listed(rest)}"
+        yield from _finer(table, schema, rest)
         return
     for column in schema.inputs:
         words = words_among_numbers(table, column.name, schema.missing) if column.kind == "category" else []
@@ -246,6 +254,24 @@ def _left_out(table: Table, schema: Schema) -> Iterable[str]:
         if not reason and name in twins:
             reason = f"it repeats column '{twins[name]}'"
         yield f"column '{name}' is left out: {reason}" if reason else f"column '{name}' is not used"
+
+
+def _finer(table: Table, schema: Schema, names: Iterable[str]) -> Iterable[str]:
+    """Say from which unused columns targets follow, as the brand of a car does from its model.
+
+    Learned as well, these tell the backbone more about the same pictures; see docs/experiments.md.
+    """
+    for name in names:
+        fine = table.cells(name, schema.missing)
+        values = len(np.unique(fine.codes[fine.codes >= 0]))
+        if values * ROWS_PER_VALUE > len(table):  # a name for each row, or nearly
+            continue
+        labels = {t.name: table.cells(t.columns[0], schema.missing) for t in schema.targets if t.exclusive}
+        coarse = [target for target, cells in labels.items() if not len(_meeting_several(fine, cells))]
+        coarse = [target for target in coarse if len(schema.target(target).classes) < values]
+        if coarse:
+            options = f"--target {quote(name)} --set {quote(f'target_weights.{name}=0.5')}"
+            yield f"column '{name}' tells {listed(coarse)}; where pictures show it, learn it too: {options}"
 
 
 def _rows(number: int) -> str:

@@ -101,8 +101,9 @@ class Model(nn.Module):
         Raises:
             RuntimeError: the names or shapes are another model's.
         """
+        device = next(self.parameters()).device
         names = [f"offsets.{number}.weight" for number in range(len(self.names))]
-        self.offset_by([state[name] for name in names if name in state])
+        self.offset_by([torch.empty_like(state[name], device=device) for name in names if name in state])
         self.load_state_dict(state)
 
     @torch.no_grad()

@@ -175,7 +175,7 @@ def _begin(
     """Start from nothing, or from where a run stood."""
     if state is None:
         return Progress(), {name: value.detach().clone() for name, value in model.state_dict().items()}
-    model.load_state_dict(state.model)
+    model.restore(state.model)
     optimizer.load_state_dict(state.optimizer)
     progress = Progress(**state.progress)
     for line in progress.history:

@@ -16,7 +16,7 @@ from manyhot.data.images import ImageInputs
 from manyhot.errors import UserError
 from manyhot.model import backbones
 from manyhot.model.backbones import weights
-from manyhot.model.network import build
+from manyhot.model.network import Model, build
 from manyhot.schema import Target
 
 SMALL = "test_resnet"  # the smallest ones that timm has
@@ -247,7 +247,8 @@ def test_heads_answer_as_before_where_they_read_features_unscaled():
 
 def tuned(path, **options):
     """A run that moves nothing, so that what is known is what the heads learned alone."""
-    options = {**QUICK, "learning_rate": 1e-9, "patience": 0, "frozen_stages": 9, **options}
+    still = {"learning_rate": 1e-9, "patience": 0, "frozen_stages": 9, "heads_first": True}
+    options = {**QUICK, **still, **options}
     return manyhot.fit(photos(), ["label"], backbone=SMALL, weights=str(path), **options)
 
 
@@ -276,6 +277,55 @@ def test_heads_that_learned_alone_do_not_learn_alone_again_after_a_stop(tmp_path
     resumed = tuned(path, **options, out=tmp_path / "m", resume=True)
     own, other = (m.bundle.model.state_dict() for m in (whole, resumed))
     assert all(torch.equal(own[name], other[name]) for name in own)
+
+
+# What a network was before
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_a_network_that_remembers_answers_with_the_mean_of_what_it_was_and_is(views):
+    target = Target("pet", "multiclass", ("cat", "dog", "fish"), ("pet",))
+    inputs = ImageInputs("image", (32, 32), 3, (0.5,) * 3, (0.2,) * 3)
+    config = FitConfig(backbone=SMALL, weights="none", views=views)
+    model = build(inputs, (target,), config).eval()
+    x = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    then = model(x)["pet"]
+    model.remember()
+    with torch.no_grad():
+        for parameter in model.heads.parameters():
+            parameter.mul_(-3)
+    with model.seeing(views):
+        now = model(x)["pet"]
+    assert torch.allclose(now, -3 * then)
+    assert torch.allclose(model(x)["pet"], -then, atol=1e-5)
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert not any(name.startswith("before") for name in learning)
+    again = build(inputs, (target,), config).eval()
+    again.restore(model.state_dict())
+    assert torch.equal(again(x)["pet"], model(x)["pet"])
+
+
+@pytest.mark.parametrize(("surer", "stays"), [(5, True), (-1, False)])
+def test_what_a_network_was_stays_where_held_out_rows_are_answered_better(
+    tmp_path, monkeypatch, surer, stays
+):
+    path, _ = state(tmp_path)
+    remembered = Model.remember
+
+    def remember(model):
+        remembered(model)
+        for parameter in model.before.heads.parameters():
+            parameter.mul_(surer)
+
+    monkeypatch.setattr(Model, "remember", remember)
+    model = tuned(path)
+    assert model.run.notes == [classifier.BOTH] * stays
+    assert (model.bundle.model.before is not None) == stays
+    assert any(name.startswith("before") for name in model.bundle.model.state_dict()) == stays
+    monkeypatch.undo()
+    model.save(tmp_path / "m")
+    again = manyhot.load(tmp_path / "m")
+    assert np.array_equal(again.predict_proba(photos())["label"], model.predict_proba(photos())["label"])
 
 
 def test_heads_first_needs_a_backbone_that_has_learned():

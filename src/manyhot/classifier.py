@@ -46,6 +46,11 @@ from manyhot.train.fit import Tell, Validation, train
 from manyhot.train.heads import heads_alone
 from manyhot.train.prepare import Prepared, prepare
 
+BOTH = (
+    "two networks answer together, the tuned one and the pretrained one with heads of its own, in twice the "
+    "time: held-out rows are answered better so."
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -288,6 +293,7 @@ def fit(
         first = replace(prepared, config=of_heads(prepared.config, rows))
         with heads_alone(first, model, passed) as alone:
             _train(*alone, _loader(*alone, world), lambda line: None, world)
+        model.remember()
     with heads_alone(prepared, model, passed) if frozen else nullcontext((prepared, model)) as learning:
         loader = _loader(*learning, world)
         history = _train(*learning, loader, told, world, folder, checkpoints, state)
@@ -394,6 +400,8 @@ def _finish(
     counts = {name: int((prepared.part == number).sum()) for number, name in enumerate(splits.PARTS)}
     counts["unreadable"] = len(prepared.unreadable)
     notes = [*prepared.notes, *(f"left out: {name}: {why}" for name, why in prepared.unreadable.items())]
+    if model.before is not None:
+        notes.append(BOTH)
     rows = prepared.row_table()
     run = Run(history, judged, counts, notes, table.source, shown)
     return Classifier(bundle, _seen(rows), run, rows)

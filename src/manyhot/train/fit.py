@@ -63,15 +63,16 @@ class Validation:
     fold: NDArray[np.int8] | None = None
     folds: int = 1
 
-    def judge(self, model: Model, targets: tuple[Target, ...]) -> dict[str, Any]:
+    def judge(self, model: Model, targets: tuple[Target, ...], alone: bool = True) -> dict[str, Any]:
         """Return the scores of these rows, as `evaluate --json` has them, each picture seen once.
 
         Several views would take as long as a good part of the epoch, and hardly change which one is best.
+        `alone` leaves out what the model was before.
 
         Raises:
             RunError: a probability is not finite, so that the weights are spoilt.
         """
-        with model.seeing(1):
+        with model.seeing(1, alone):
             raw = logits(model, self.x)
         probabilities = from_logits(targets, of_fold(raw, self.fold, self.folds, model.backbone.members))
         for name, values in probabilities.items():
@@ -95,6 +96,8 @@ def train(
     world: World = ALONE,
 ) -> list[dict[str, Any]]:
     """Train until the epochs are through or validation stops improving; keep the best epoch's weights.
+
+    What the model was before stays a part of it where the held-out rows are answered better with it.
 
     Each epoch is saved to `checkpoints`; `state` is one of them, to go on from.
 
@@ -134,9 +137,14 @@ def train(
             checkpoints.save(State(model.state_dict(), optimizer.state_dict(), best, vars(progress)))
     model.load_state_dict(best)
     if _settled(model, loader, config):
-        scores = validation.judge(model, targets)
-        if world.agree(_monitored(progress, scores, config)) <= progress.best:
+        settled = world.agree(_monitored(progress, validation.judge(model, targets), config))
+        if settled <= progress.best:
             model.load_state_dict(best)
+        progress.best = max(progress.best, settled)
+    if model.before is not None:
+        both = world.agree(_monitored(progress, validation.judge(model, targets, alone=False), config))
+        if both <= progress.best:
+            model.before = None
     return progress.history
 
 

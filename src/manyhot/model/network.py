@@ -107,6 +107,7 @@ class Model(nn.Module):
         Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", with answers averaged rather
         than weights; docs/experiments.md compares the two.
         """
+        self.before = None  # of what it remembered till now nothing is left
         self.before = deepcopy(self).requires_grad_(False)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:

@@ -223,33 +223,43 @@ def test_pixels_are_the_input():
     assert "no column 'x' can be" in refused(data, ["y"], image="x")
 
 
-def cars(**columns):
-    """Read twenty pictures of brands and what else stands in the table beside them."""
-    brands = ["Audi"] * 10 + ["Ford"] * 10
-    data = from_python((np.zeros((20, 4, 4, 3), np.uint8), {"brand": brands, **columns}), "t")
-    return problems(data, infer(data, ["brand"]))[1:]
+def cars(apart=(), **columns):
+    """Say what is odd in twenty pictures of brands and what else stands in the table beside them."""
+    columns = {"brand": ["Audi"] * 10 + ["Ford"] * 10} | columns
+    data = from_python((np.zeros((20, 4, 4, 3), np.uint8), columns), "t")
+    return problems(data, infer(data, ["brand"]), apart)
+
+
+MODELS = ["A4"] * 5 + [None] + ["TT"] * 4 + ["Ka"] * 10
 
 
 def test_a_column_that_a_target_follows_from_is_worth_learning():
-    models = ["A4"] * 5 + [None] + ["TT"] * 4 + ["Ka", "Fiesta"] * 5
-    assert cars(**{"the model": models}) == [
-        "column 'the model' tells 'brand'; where pictures show it, learn it too: "
-        "--target 'the model' --set 'target_weights.the model=0.5'"
+    assert cars(**{"the model": MODELS}) == [
+        "not used beside the images: 'the model'",
+        "column 'the model' tells 'brand'; where pictures show it, make it a target too, of half the weight "
+        "(target_weights.the model=0.5)",
     ]
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("values", "brands"),
     [
-        ["A4"] * 5 + ["TT"] * 6 + ["Ka"] * 9,  # one Ford is a TT
-        ["a German one"] * 10 + ["an American one"] * 10,  # another word for the same
-        list(map(str, range(20))),  # a name for each picture
-        ["car"] * 20,
-        [None] * 20,
+        (["A4"] * 5 + ["TT"] * 6 + ["Ka"] * 9, {}),  # one Ford is a TT
+        (["a German one"] * 10 + ["an American one"] * 10, {}),  # another word for the same
+        (["Audi", "Audi!"] * 5 + ["Ford"] * 10, {"brand": [None, "Audi"] * 5 + ["Ford"] * 10}),  # likewise
+        (list(map(str, range(20))), {}),  # a name for each picture
+        (["A4", "TT", "Q3"] + [None] * 17, {}),  # a name for few
+        (MODELS, {"brand": ["Audi"] + [None] * 18 + ["Ford"]}),  # labels of few
+        (["car"] * 20, {}),
+        ([None] * 20, {}),
     ],
 )
-def test_other_columns_are_not(values):
-    assert cars(model=values) == []
+def test_other_columns_are_not(values, brands):
+    assert not any("tells" in line for line in cars(model=values, **brands))
+
+
+def test_columns_that_are_to_stay_unused_are_not():
+    assert cars(model=MODELS, apart={"model"}) == ["not used beside the images: 'model'"]
 
 
 @pytest.fixture

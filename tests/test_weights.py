@@ -276,6 +276,7 @@ def test_heads_that_learned_alone_do_not_learn_alone_again_after_a_stop(tmp_path
     monkeypatch.setattr(classifier, "heads_alone", lambda *given: pytest.fail("learned alone again"))
     resumed = tuned(path, **options, out=tmp_path / "m", resume=True)
     own, other = (m.bundle.model.state_dict() for m in (whole, resumed))
+    assert own.keys() == other.keys()
     assert all(torch.equal(own[name], other[name]) for name in own)
 
 
@@ -303,6 +304,7 @@ def test_a_network_that_remembers_answers_with_the_mean_of_what_it_was_and_is(vi
     again = build(inputs, (target,), config).eval()
     again.restore(model.state_dict())
     again.restore(model.state_dict())  # in place of all that it has
+    assert len(again.state_dict()) == len(model.state_dict())
     assert torch.equal(again(x)["pet"], model(x)["pet"])
 
 

@@ -399,9 +399,8 @@ def _finish(
     judged = Judged(name, prepared.table.take(held), schema, y, dict(probabilities), scores, {})
     counts = {name: int((prepared.part == number).sum()) for number, name in enumerate(splits.PARTS)}
     counts["unreadable"] = len(prepared.unreadable)
-    notes = [*prepared.notes, *(f"left out: {name}: {why}" for name, why in prepared.unreadable.items())]
-    if model.before is not None:
-        notes.append(BOTH)
+    notes = [*prepared.notes, *([BOTH] if model.before is not None else [])]
+    notes += [f"left out: {name}: {why}" for name, why in prepared.unreadable.items()]
     rows = prepared.row_table()
     run = Run(history, judged, counts, notes, table.source, shown)
     return Classifier(bundle, _seen(rows), run, rows)

@@ -44,7 +44,7 @@ def inspect(args: argparse.Namespace) -> None:
         show.document(found) if args.json else show.description(found)
         return
     schema = _schema(args, table)
-    found = describe(table, schema)
+    found = describe(table, schema, _apart(args))
     _open_pictures(table, found, show.reading_bar(args.json))
     if args.write_schema:
         files.write_json(Path(args.write_schema), schema.to_json())
@@ -89,7 +89,7 @@ def fit(args: argparse.Namespace) -> None:
     from manyhot.classifier import fit as train  # torch is loaded here, after all cheap mistakes are found
 
     if not args.json:
-        show.description(describe(table, schema), stderr=True)
+        show.description(describe(table, schema, _apart(args)), stderr=True)
     with show.Training() as training:
         classifier = train(
             table,
@@ -384,11 +384,9 @@ def _schema(args: argparse.Namespace, table: Table) -> Schema:
         if text in table.columns:  # a column may have '=' in its name
             name, equals = text, ""
         tags[name] = tuple(part.strip() for part in columns.split(",") if part.strip()) if equals else None
-    kinds = dict(_pair("--kind", text, "COLUMN=KIND") for text in args.kind)
     group = getattr(args, "group", None)
     if group:
         table.column(group)
-    apart = [group] if group else []
     return infer(
         table,
         args.target,
@@ -396,9 +394,20 @@ def _schema(args: argparse.Namespace, table: Table) -> Schema:
         image=args.image,
         separator=args.separator,
         missing=missing,
-        kinds=kinds,
-        ignore=apart,
+        kinds=_kinds(args),
+        ignore=[group] if group else [],
     )
+
+
+def _kinds(args: argparse.Namespace) -> dict[str, str]:
+    """Return what --kind says of each column."""
+    return dict(_pair("--kind", text, "COLUMN=KIND") for text in args.kind)
+
+
+def _apart(args: argparse.Namespace) -> set[str]:
+    """Name the columns that the options keep from being used."""
+    ignored = {name for name, kind in _kinds(args).items() if kind == "ignore"}
+    return ignored | {getattr(args, "group", None) or ""}
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

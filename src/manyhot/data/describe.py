@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from shlex import quote
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from manyhot.data.columns import (
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
 from manyhot.schema import Input, Schema, Target
-from manyhot.targets import UNKNOWN, Cells, IntArray, encode, known, novel, number_of, widen
+from manyhot.targets import UNKNOWN, Cells, encode, known, novel, number_of, widen
 
 MANY_NUMBERS = 30  # classes that are all numbers; more look like a quantity
 FEW = 3  # how many of a kind a message names
@@ -34,8 +33,10 @@ EXAMPLES = 5
 ROWS_PER_VALUE = 5  # on average, at least, of a column that could be a target
 
 
-def problems(table: Table, schema: Schema) -> list[str]:
+def problems(table: Table, schema: Schema, apart: Collection[str] = ()) -> list[str]:
     """List in plain lines what is odd in a table and what is left out of it.
+
+    `apart` names the columns that are to stay unused, such as that of groups.
 
     Raises:
         UserError: a 0/1 column holds something else.
@@ -44,12 +45,12 @@ def problems(table: Table, schema: Schema) -> list[str]:
     for target in schema.targets:
         lines += _target_problems(table, schema, target)
     lines += _contradictions(table, schema)
-    lines += _left_out(table, schema)
+    lines += _left_out(table, schema, apart)
     return lines
 
 
-def describe(table: Table, schema: Schema) -> dict[str, Any]:
-    """Summarise a table as JSON: rows, splits, inputs, targets, unused columns and problems.
+def describe(table: Table, schema: Schema, apart: Collection[str] = ()) -> dict[str, Any]:
+    """Summarise a table as JSON: rows, splits, inputs, targets, unused columns and `problems`.
 
     Raises:
         UserError: a 0/1 column holds something else.
@@ -62,7 +63,7 @@ def describe(table: Table, schema: Schema) -> dict[str, Any]:
     summary["inputs"] = [_describe_input(table, schema, column) for column in schema.inputs]
     summary["targets"] = [_describe_target(table, schema, target) for target in schema.targets]
     summary["unused"] = unused(table, schema)
-    summary["problems"] = problems(table, schema)
+    summary["problems"] = problems(table, schema, apart)
     return summary
 
 
@@ -211,20 +212,15 @@ def _contradictions(table: Table, schema: Schema) -> Iterable[str]:
             if not target.exclusive:
                 continue
             labels = table.cells(target.columns[0], schema.missing)
-            clashing = _meeting_several(paths, labels)
+            both = np.flatnonzero((paths.codes >= 0) & (labels.codes >= 0))
+            pairs = np.unique(np.stack([paths.codes[both], labels.codes[both]], axis=1), axis=0)
+            codes, times = np.unique(pairs[:, 0], return_counts=True)
+            clashing = codes[times > 1]
             some = [_clash(table, paths, labels, int(code)) for code in clashing[:FEW]]
             if some:
                 images = "image has" if len(clashing) == 1 else "images have"
                 told = "; ".join(some) + _more(clashing)
                 yield f"target '{target.name}': {len(clashing)} {images} more than one class: {told}"
-
-
-def _meeting_several(these: Cells, those: Cells) -> IntArray:
-    """Return the codes of these that stand beside more than one value of those."""
-    both = np.flatnonzero((these.codes >= 0) & (those.codes >= 0))
-    pairs = np.unique(np.stack([these.codes[both], those.codes[both]], axis=1), axis=0)
-    codes, times = np.unique(pairs[:, 0], return_counts=True)
-    return np.asarray(codes[times > 1])
 
 
 def _clash(table: Table, paths: Cells, labels: Cells, code: int) -> str:
@@ -235,13 +231,13 @@ def _clash(table: Table, paths: Cells, labels: Cells, code: int) -> str:
     return f"'{paths.values[code]}' is " + " and ".join(given)
 
 
-def _left_out(table: Table, schema: Schema) -> Iterable[str]:
+def _left_out(table: Table, schema: Schema, apart: Collection[str]) -> Iterable[str]:
     """Say which columns are not used and why."""
     rest = [name for name in unused(table, schema) if name != ROW]
     if schema.is_image:
         if rest:
             yield f"not used beside the images: {listed(rest)}"
-        yield from _finer(table, schema, rest)
+        yield from _finer(table, schema, [name for name in rest if name not in apart])
         return
     for column in schema.inputs:
         words = words_among_numbers(table, column.name, schema.missing) if column.kind == "category" else []
@@ -261,17 +257,26 @@ def _finer(table: Table, schema: Schema, names: Iterable[str]) -> Iterable[str]:
 
     Learned as well, these tell the backbone more about the same pictures; see docs/experiments.md.
     """
-    for name in names:
+    labels = {t.name: table.cells(t.columns[0], schema.missing) for t in schema.targets if t.exclusive}
+    for name in names if labels else ():
         fine = table.cells(name, schema.missing)
-        values = len(np.unique(fine.codes[fine.codes >= 0]))
-        if values * ROWS_PER_VALUE > len(table):  # a name for each row, or nearly
-            continue
-        labels = {t.name: table.cells(t.columns[0], schema.missing) for t in schema.targets if t.exclusive}
-        coarse = [target for target, cells in labels.items() if not len(_meeting_several(fine, cells))]
-        coarse = [target for target in coarse if len(schema.target(target).classes) < values]
-        if coarse:
-            options = f"--target {quote(name)} --set {quote(f'target_weights.{name}=0.5')}"
-            yield f"column '{name}' tells {listed(coarse)}; where pictures show it, learn it too: {options}"
+        told = [target for target, coarse in labels.items() if _tells(fine, coarse)]
+        if told:
+            yield (
+                f"column '{name}' tells {listed(told)}; where pictures show it, make it a target too, of "
+                f"half the weight (target_weights.{name}=0.5)"
+            )
+
+
+def _tells(fine: Cells, coarse: Cells) -> bool:
+    """Tell whether each value has one label, labels have several values, and values have rows enough."""
+    if len(fine.values) <= 2:  # before anything is sorted: no finer than any labels
+        return False
+    both = np.flatnonzero((fine.codes >= 0) & (coarse.codes >= 0))
+    pairs = np.unique(fine.codes[both].astype(np.int64) * len(coarse.values) + coarse.codes[both])
+    values, labels = len(np.unique(fine.codes[both])), len(np.unique(coarse.codes[both]))
+    often = values * ROWS_PER_VALUE <= len(both) and 2 * len(both) >= (coarse.codes >= 0).sum()
+    return bool(often and len(pairs) == values > labels > 1)
 
 
 def _rows(number: int) -> str:

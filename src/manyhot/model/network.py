@@ -1,4 +1,4 @@
-"""The model: a stem, a backbone, and one linear head per target.
+"""The model: a stem, a backbone, and one linear head per target; perhaps also what it was before.
 
 `classifier.fit` builds it, `train.fit` trains it, `bundle` saves and loads its weights, `predict`
 runs it. It knows how many numbers a target needs and nothing else of targets.
@@ -50,7 +50,10 @@ class Model(nn.Module):
         self.alone = False  # for a while, see `seeing`
 
     def embed(self, x: Tensor) -> Tensor:
-        """Return the features that all heads read, those of members one after the other; float (N, F)."""
+        """Return the features that all heads read, those of members one after the other; float (N, F).
+
+        What the model was before reads features of its own, which are not told.
+        """
         features: Tensor = self.backbone(self.stem(x))
         return features.flatten(1)
 
@@ -101,8 +104,8 @@ class Model(nn.Module):
     def remember(self) -> None:
         """Answer, once it has learned more, with the mean of the logits that it then has and has now.
 
-        What a pretrained network knows of rare labels is lost while all of it learns; both together make
-        fewer mistakes than either.
+        What a pretrained network knows of rare labels is lost while all of it learns, so that both together
+        often make fewer mistakes than either; `train.fit` judges whether they do.
 
         Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", with answers averaged rather
         than weights; docs/experiments.md compares the two.
@@ -116,6 +119,7 @@ class Model(nn.Module):
         Raises:
             RuntimeError: the names or shapes are another model's.
         """
+        self.before = None
         device = next(self.parameters()).device
         names = [f"offsets.{number}.weight" for number in range(len(self.names))]
         self.offset_by([torch.empty_like(state[name], device=device) for name in names if name in state])
@@ -134,11 +138,12 @@ class Model(nn.Module):
     @contextmanager
     def seeing(self, views: int, alone: bool = True) -> Iterator[None]:
         """Let pictures be seen in so many views for a while, and `alone` by the network as it is now."""
-        own, self.views, self.alone = self.views, views, alone
+        own = self.views, self.alone
+        self.views, self.alone = views, alone
         try:
             yield
         finally:
-            self.views, self.alone = own, False
+            self.views, self.alone = own
 
     def _answer(self, prepared: Tensor) -> dict[str, Tensor]:
         own = self._heads(self.backbone(prepared))

@@ -29,6 +29,7 @@ from manyhot.model.network import Model
 from manyhot.predict import from_logits, logits, of_fold
 from manyhot.schema import Target
 from manyhot.targets import IntArray
+from manyhot.train.calibrate import fit_temperature
 from manyhot.train.checkpoint import Checkpoints, State
 from manyhot.train.distributed import World
 
@@ -63,18 +64,13 @@ class Validation:
     fold: NDArray[np.int8] | None = None
     folds: int = 1
 
-    def judge(self, model: Model, targets: tuple[Target, ...], alone: bool = True) -> dict[str, Any]:
-        """Return the scores of these rows, as `evaluate --json` has them, each picture seen once.
-
-        Several views would take as long as a good part of the epoch, and hardly change which one is best.
-        `alone` leaves out what the model was before.
+    def judge(self, model: Model, targets: tuple[Target, ...]) -> dict[str, Any]:
+        """Return the scores of these rows, as `evaluate --json` has them, without what the model was before.
 
         Raises:
             RunError: a probability is not finite, so that the weights are spoilt.
         """
-        with model.seeing(1, alone):
-            raw = logits(model, self.x)
-        probabilities = from_logits(targets, of_fold(raw, self.fold, self.folds, model.backbone.members))
+        probabilities = from_logits(targets, self.logits(model))
         for name, values in probabilities.items():
             if not np.isfinite(values).all():
                 raise RunError(
@@ -82,6 +78,21 @@ class Validation:
                     "weights so far are kept. Try a smaller learning rate: --set learning_rate=…"
                 )
         return document(targets, self.y, probabilities)
+
+    def calibrated(self, model: Model, targets: tuple[Target, ...], alone: bool) -> dict[str, Any]:
+        """Return the scores with temperatures that these rows ask for, alone or with what it was before."""
+        raw = self.logits(model, alone)
+        targets = tuple(fit_temperature(t, raw[t.name], self.y[t.name]) for t in targets)
+        return document(targets, self.y, from_logits(targets, raw))
+
+    def logits(self, model: Model, alone: bool = True) -> Mapping[str, NDArray[np.float32]]:
+        """Return the logits of these rows, each by the members that did not learn it, each picture seen once.
+
+        Several views would take as long as a good part of the epoch, and hardly change which one is best.
+        """
+        with model.seeing(1, alone):
+            raw = logits(model, self.x)
+        return of_fold(raw, self.fold, self.folds, model.backbone.members)
 
 
 def train(
@@ -130,22 +141,32 @@ def train(
         right = scores["overall"]["exact_match"]
         progress.wrong = world.agree(1.0 if right is None else 1 - right)
         if _is_best(progress, world.agree(_monitored(progress, scores, config))):
-            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            best = _now(model)
         progress.seconds += time.perf_counter() - started
         _log_epoch(progress, tell, running, rate, scores)
         if checkpoints is not None and world.leads:
             checkpoints.save(State(model.state_dict(), optimizer.state_dict(), best, vars(progress)))
-    model.load_state_dict(best)
+    model.load_state_dict(best, strict=False)  # what it was before has stayed
     if _settled(model, loader, config):
-        settled = world.agree(_monitored(progress, validation.judge(model, targets), config))
-        if settled <= progress.best:
-            model.load_state_dict(best)
-        progress.best = max(progress.best, settled)
+        scores = validation.judge(model, targets)
+        if world.agree(_monitored(progress, scores, config)) <= progress.best:
+            model.load_state_dict(best, strict=False)
     if model.before is not None:
-        both = world.agree(_monitored(progress, validation.judge(model, targets, alone=False), config))
-        if both <= progress.best:
+        learning = (model, validation, targets, progress, config)
+        if not world.agree(_better_together(*learning)):
             model.before = None
     return progress.history
+
+
+def _better_together(
+    model: Model, validation: Validation, targets: tuple[Target, ...], progress: Progress, config: FitConfig
+) -> bool:
+    """Tell whether the held-out rows are answered better along with what the model was before.
+
+    Each with temperatures of its own: two networks are less sure than one, which alone is no better answer.
+    """
+    alone, both = (validation.calibrated(model, targets, by_itself) for by_itself in (True, False))
+    return _monitored(progress, both, config) > _monitored(progress, alone, config)
 
 
 def _settled(model: Model, loader: Loader, config: FitConfig) -> bool:
@@ -182,13 +203,19 @@ def _begin(
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Start from nothing, or from where a run stood."""
     if state is None:
-        return Progress(), {name: value.detach().clone() for name, value in model.state_dict().items()}
+        return Progress(), _now(model)
     model.restore(state.model)
     optimizer.load_state_dict(state.optimizer)
     progress = Progress(**state.progress)
     for line in progress.history:
         tell(line)
     return progress, dict(state.best)
+
+
+def _now(model: Model) -> dict[str, Tensor]:
+    """Return a copy of a model's state but for what it was before, which does not change."""
+    state = model.state_dict().items()
+    return {name: value.detach().clone() for name, value in state if not name.startswith("before.")}
 
 
 def _step(

@@ -176,9 +176,7 @@ def ours_damaged(how: str, effort: str, seed: str):
             train = _damaged(train, Path(folder))
         schema = manyhot.infer(train, TARGETS, image="image")
         classifier = manyhot.fit(train, schema, **given(), effort=effort, seed=int(seed))
-    scores = classifier.evaluate(cars.take(np.flatnonzero(test)), split="all")
-    each = [scores["targets"][name]["accuracy"] for name in TARGETS]
-    return each, scores["overall"]["exact_match"], classifier.run.counts["unreadable"]
+    return *judged(classifier, cars), classifier.run.counts["unreadable"]
 
 
 def _damaged(cars, folder: Path):

@@ -372,6 +372,59 @@ def test_early_stopping_keeps_the_best():
     assert min(losses) == losses[best - 1]
 
 
+@pytest.mark.parametrize(
+    ("late", "config", "kept"),
+    [
+        ([0.1, 0.4, 0.2, 0.3], {}, True),
+        ([0.1, 0.1, 0.2, 0.2], {}, True),
+        ([0.3, 0.4, 0.3, 0.4], {}, False),
+        ([0.1, 0.4, 0.2, 0.3], {"monitor": "b/accuracy"}, False),
+        ([0.1, 0.4, 0.2, 0.3], {"tag_loss": "focal"}, False),
+    ],
+)
+def test_an_epoch_that_is_better_by_chance_is_no_better_than_the_last(late, config, kept):
+    model = build(INPUTS, TARGETS, CONFIG)
+    best, now = loop._now(model), [value.detach().clone() for value in model.parameters()]
+
+    class Held:
+        def losses(self, model, targets, config):
+            is_now = all(map(torch.equal, model.parameters(), now))
+            return np.array(late if is_now else [0.2, 0.2, 0.2, 0.2])
+
+    with torch.no_grad():
+        for value in now:
+            value += 1
+        for parameter, value in zip(model.parameters(), now, strict=True):
+            parameter.copy_(value)
+    assert loop._as_good_as(best, model, Held(), TARGETS, replace(CONFIG, **config)) is kept
+    assert all(map(torch.equal, model.parameters(), now))
+
+
+@pytest.mark.parametrize("as_good", [True, False])
+def test_the_last_epoch_is_kept_where_it_is_as_good(monkeypatch, as_good):
+    asked = []
+    monkeypatch.setattr(loop, "_as_good_as", lambda best, *rest: asked.append(best) or as_good)
+    run = fit(epochs=12, learning_rate=0.05, patience=0).run
+    kept = [line["epoch"] for line in run.history if line.get("best")]
+    assert len(asked) == 1
+    assert (kept[-1] == 12) is as_good
+    fit(epochs=60, patience=3, learning_rate=0.05)
+    assert len(asked) == 1
+
+
+def test_losses_of_held_out_rows_count_each_target_by_its_weight():
+    x, y = plain_data()
+    held = loop.Validation(x, y)
+    model = flat_weights(build(INPUTS, TARGETS, CONFIG))
+    whole = held.losses(model, TARGETS, CONFIG)
+    assert whole.shape == (80,)
+    alone = [held.losses(model, (target,), CONFIG) for target in TARGETS]
+    assert whole == pytest.approx(sum(alone))
+    assert (alone[0][::7] == 0).all()
+    config = replace(CONFIG, target_weights={"m": 3.0, "t": 0.0})
+    assert held.losses(model, TARGETS, config) == pytest.approx(alone[0] + 3 * alone[1])
+
+
 @pytest.mark.parametrize("monitor", ["fruit/accuracy", "tags/hamming_loss", "ripe/log_loss"])
 def test_the_monitor_chooses_the_epoch(monitor):
     run = fit(epochs=8, monitor=monitor, learning_rate=0.03).run

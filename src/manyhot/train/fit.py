@@ -85,6 +85,16 @@ class Validation:
         targets = tuple(fit_temperature(t, raw[t.name], self.y[t.name]) for t in targets)
         return document(targets, self.y, from_logits(targets, raw))
 
+    def losses(self, model: Model, targets: tuple[Target, ...], config: FitConfig) -> NDArray[np.float64]:
+        """Return the loss of each row with the temperatures that the rows ask for, 0 if nothing is known."""
+        raw = self.logits(model)
+        every = np.zeros(len(self.x))
+        for t in targets:
+            target = fit_temperature(t, raw[t.name], self.y[t.name])
+            each = metrics.row_losses(target, self.y[t.name], from_logits((target,), raw)[t.name])
+            every += config.target_weights.get(t.name, 1.0) * np.nan_to_num(each)
+        return every
+
     def logits(self, model: Model, alone: bool = True) -> Mapping[str, NDArray[np.float32]]:
         """Return the logits of these rows, each by the members that did not learn it, each picture seen once.
 
@@ -108,6 +118,8 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train until the epochs are through or validation stops improving; keep the best epoch's weights.
 
+    Those of the last epoch, at which the rate has come down, are kept where an earlier one was better by no
+    more than chance.
     What the model was before stays a part of it where the held-out rows are answered better with it.
 
     Each epoch is saved to `checkpoints`; `state` is one of them, to go on from.
@@ -140,7 +152,10 @@ def train(
         scores = validation.judge(model, targets)  # by all processes, so that none waits for long
         right = scores["overall"]["exact_match"]
         progress.wrong = world.agree(1.0 if right is None else 1 - right)
-        if _is_best(progress, world.agree(_monitored(progress, scores, config))):
+        value, ended = world.agree(_monitored(progress, scores, config)), progress.epoch == config.epochs
+        learned = (model, validation, targets, config)
+        if value > progress.best or (ended and world.agree(_as_good_as(best, *learned))):
+            progress.best, progress.best_epoch = value, progress.epoch
             best = _now(model)
         progress.seconds += time.perf_counter() - started
         _log_epoch(progress, tell, running, rate, scores)
@@ -292,12 +307,27 @@ def _monitored(progress: Progress, scores: Mapping[str, Any], config: FitConfig)
     return float(progress.epoch if value is None else sign * value)
 
 
-def _is_best(progress: Progress, value: float) -> bool:
-    """Tell whether an epoch is the best so far, and note it."""
-    better = value > progress.best
-    if better:
-        progress.best, progress.best_epoch = value, progress.epoch
-    return better
+def _as_good_as(
+    best: Mapping[str, Tensor],
+    model: Model,
+    validation: Validation,
+    targets: tuple[Target, ...],
+    config: FitConfig,
+) -> bool:
+    """Tell whether a model answers the held-out rows as well as with its best weights so far, but for chance.
+
+    Of many epochs at a high rate one is the best by luck; it is taken for better than the last one only where
+    its losses are lower by two standard errors.
+
+    Source: after the rule of one standard error, Breiman et al. 1984, section 3.4.3, of differences here.
+    """
+    if config.monitor != "loss" or config.tag_loss != "cross_entropy":
+        return False
+    now, late = _now(model), validation.losses(model, targets, config)
+    model.load_state_dict(best, strict=False)
+    worse = late - validation.losses(model, targets, config)
+    model.load_state_dict(now, strict=False)
+    return len(worse) > 1 and bool(worse.mean() <= 2 * worse.std(ddof=1) / len(worse) ** 0.5)
 
 
 def weighted_loss(scores: Mapping[str, Any], config: FitConfig) -> float | None:

@@ -81,7 +81,8 @@ class Prepared:
         """
         y = self.labels(rows)
         if self.fold is None:
-            return {name: v[:, None] for name, v in y.items()} if self.config.members > 1 else y
+            shared = self.config.members > 1 and not self.config.own_batches
+            return {name: v[:, None] for name, v in y.items()} if shared else y
         members = np.arange(self.config.folds)
         own = self.fold[rows, None] == members
         return {

@@ -159,7 +159,7 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
 
 def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
     """Images up to 64 pixels: a convolutional network of our own, trained from nothing."""
-    steps = {"fast": 500, "balanced": 3_500, "best": 6_000}[base.effort]  # of each member, at best
+    steps = {"fast": 500, "balanced": 3_500, "best": 5_000}[base.effort]  # of each member, at best
     batch = _power_of_two(rows / 25, 64, 256)
     members = _count(MEMBER_PICTURES, base.effort, rows)
     return replace(

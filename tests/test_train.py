@@ -388,7 +388,7 @@ def test_early_stopping_keeps_the_best():
 )
 def test_an_epoch_that_is_better_by_chance_is_no_better_than_the_last(late, config, kept):
     model = build(INPUTS, TARGETS, CONFIG)
-    best, now = loop._now(model), [value.detach().clone() for value in model.parameters()]
+    best, now = model.now(), [value.detach().clone() for value in model.parameters()]
 
     class Held:
         def losses(self, model, targets, config):

@@ -27,6 +27,8 @@ from manyhot.model.stems import TableStem, build_stem
 from manyhot.schema import Target
 from manyhot.targets import num_outputs, set_table
 
+BEFORE = "before."  # begins the names of all weights that the model had before, see `remember`
+
 
 class Model(nn.Module):
     """x → {target name: logits}. Several heads are a longer list of targets, not another model."""
@@ -113,6 +115,11 @@ class Model(nn.Module):
         self.before = None  # of what it remembered till now nothing is left
         self.before = deepcopy(self).requires_grad_(False)
 
+    def now(self) -> dict[str, Tensor]:
+        """Return a copy of the state but for what it was before, which does not change."""
+        state = self.state_dict().items()
+        return {name: value.detach().clone() for name, value in state if not name.startswith(BEFORE)}
+
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take all that a trained model of the same targets gave as its `state_dict`.
 
@@ -123,7 +130,7 @@ class Model(nn.Module):
         device = next(self.parameters()).device
         names = [f"offsets.{number}.weight" for number in range(len(self.names))]
         self.offset_by([torch.empty_like(state[name], device=device) for name in names if name in state])
-        if any(name.startswith("before.") for name in state):
+        if any(name.startswith(BEFORE) for name in state):
             self.remember()
         self.load_state_dict(state)
 

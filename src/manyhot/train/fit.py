@@ -156,7 +156,7 @@ def train(
         learned = (model, validation, targets, config)
         if value > progress.best or (ended and world.agree(_as_good_as(best, *learned))):
             progress.best, progress.best_epoch = value, progress.epoch
-            best = _now(model)
+            best = model.now()
         progress.seconds += time.perf_counter() - started
         _log_epoch(progress, tell, running, rate, scores)
         if checkpoints is not None and world.leads:
@@ -218,19 +218,13 @@ def _begin(
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Start from nothing, or from where a run stood."""
     if state is None:
-        return Progress(), _now(model)
+        return Progress(), model.now()
     model.restore(state.model)
     optimizer.load_state_dict(state.optimizer)
     progress = Progress(**state.progress)
     for line in progress.history:
         tell(line)
     return progress, dict(state.best)
-
-
-def _now(model: Model) -> dict[str, Tensor]:
-    """Return a copy of a model's state but for what it was before, which does not change."""
-    state = model.state_dict().items()
-    return {name: value.detach().clone() for name, value in state if not name.startswith("before.")}
 
 
 def _step(
@@ -323,7 +317,7 @@ def _as_good_as(
     """
     if config.monitor != "loss" or config.tag_loss != "cross_entropy":
         return False
-    now, late = _now(model), validation.losses(model, targets, config)
+    now, late = model.now(), validation.losses(model, targets, config)
     model.load_state_dict(best, strict=False)
     worse = late - validation.losses(model, targets, config)
     model.load_state_dict(now, strict=False)

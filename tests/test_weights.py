@@ -10,7 +10,7 @@ from making import QUICK
 from safetensors.torch import save_file
 
 import manyhot
-from manyhot import classifier
+from manyhot import bundle, classifier
 from manyhot.config import FitConfig
 from manyhot.data.images import ImageInputs
 from manyhot.errors import UserError
@@ -322,13 +322,14 @@ def test_what_a_network_was_stays_where_held_out_rows_are_answered_better(
 
     monkeypatch.setattr(Model, "remember", remember)
     model = tuned(path)
-    assert model.run.notes == [classifier.BOTH] * stays
+    assert model.run.notes == [bundle.BOTH] * stays
     assert (model.bundle.model.before is not None) == stays
     assert any(name.startswith("before") for name in model.bundle.model.state_dict()) == stays
     monkeypatch.undo()
     model.save(tmp_path / "m")
     again = manyhot.load(tmp_path / "m")
     assert np.array_equal(again.predict_proba(photos())["label"], model.predict_proba(photos())["label"])
+    assert ("Two networks answer together" in (tmp_path / "m" / "README.md").read_text()) == stays
 
 
 def test_heads_first_needs_a_backbone_that_has_learned():

@@ -47,11 +47,6 @@ from manyhot.train.fit import Tell, Validation, train
 from manyhot.train.heads import heads_alone
 from manyhot.train.prepare import Prepared, prepare
 
-BOTH = (
-    "two networks answer together, the tuned one and the pretrained one with heads of its own, in twice the "
-    "time: held-out rows are answered better so."
-)
-
 
 @dataclass(frozen=True)
 class Run:
@@ -401,7 +396,7 @@ def _finish(
     judged = Judged(name, prepared.table.take(held), schema, y, dict(probabilities), scores, {})
     counts = {name: int((prepared.part == number).sum()) for number, name in enumerate(splits.PARTS)}
     counts["unreadable"] = len(prepared.unreadable)
-    notes = [*prepared.notes, *([BOTH] if model.before is not None else [])]
+    notes = [*prepared.notes, *bundle.notes]
     notes += [f"left out: {name}: {why}" for name, why in prepared.unreadable.items()]
     rows = prepared.row_table()
     run = Run(history, judged, counts, notes, table.source, shown)

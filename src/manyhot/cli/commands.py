@@ -290,7 +290,9 @@ def report(args: argparse.Namespace) -> None:
         judged = classifier.judge(_read(args, args.data), args.split, progress=show.reading_bar(args.json))
         history = Path(args.model, "history.jsonl")
         lines = files.read_json_lines(history) if history.is_file() else []
-        files.write_text(out, report_of(classifier.bundle, judged, args.data, lines))
+        files.write_text(
+            out, report_of(classifier.bundle, judged, args.data, lines, notes=classifier.bundle.notes)
+        )
     if args.json:
         show.document({"out": args.out})
     else:

@@ -47,7 +47,9 @@ def pixels(config: FitConfig) -> tuple[tuple[float, ...], tuple[float, ...]] | N
 
 
 def build_backbone(shape: Shape, config: FitConfig) -> Backbone:
-    """Return the backbone that `config.backbone` names, for x of this shape, with its members in all folds.
+    """Return the backbone that `config.backbone` names, for x of this shape, with all its members.
+
+    Some hold them in layers of their own; of others there are as many networks side by side.
 
     Raises:
         UserError: the name is unknown, or the backbone cannot take such x.

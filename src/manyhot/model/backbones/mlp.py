@@ -19,11 +19,11 @@ from manyhot.model.members import linear
 def mlp(shape: tuple[int, ...], config: FitConfig) -> Backbone:
     """Two hidden layers with SiLU and dropout: the default for tables.
 
-    They are of 256, or of 192 where columns come in pieces, since those are many and bent already. All
-    members lie in the same layers.
+    They are of 256, or of 192 where columns come in pieces, since those are many and bent already. With
+    `config.folds` it is a network of as many members.
     """
     width = 192 if config.piecewise else 256
-    return _perceptron(shape, (width, width), nn.SiLU, config.dropout, config.folds * config.members)
+    return _perceptron(shape, (width, width), nn.SiLU, config.dropout, config.folds)
 
 
 def linear_model(shape: tuple[int, ...], config: FitConfig) -> Backbone:

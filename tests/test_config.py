@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from manyhot import resolve as resolving
 from manyhot.config import CHOICES, FitConfig, parse_options
 from manyhot.errors import UserError
 from manyhot.machine import num_cores
@@ -89,30 +88,15 @@ def test_rare_tags_of_photos_are_not_smoothed():
 
 
 def test_small_pictures_are_folded_at_effort_best_only():
-    assert resolve({"effort": "best"}, SMALL, 10_000).folds == 5
-    for options, rows in (
-        ({"effort": "balanced"}, 10_000),
-        ({"effort": "best"}, 100),
-        ({"effort": "best"}, 60_000),
-        ({"effort": "best", "backbone": "mnist-cnn"}, 10_000),
-        ({"effort": "best", "validation": 0.1}, 10_000),
-    ):
-        assert resolve(options, SMALL, rows).folds == 1
-
-
-@pytest.mark.parametrize(("fast", "backbone"), [(True, "cnn-large"), (False, "cnn")])
-def test_many_small_pictures_have_members_at_effort_best(monkeypatch, fast, backbone):
-    monkeypatch.setattr(resolving, "fast_halves", lambda: fast)
-    config = resolve({"effort": "best"}, SMALL, 60_000)
-    assert (config.backbone, config.members, config.folds) == (backbone, 5, 1)
+    assert resolve({"effort": "best"}, SMALL, 60_000).folds == 5
     for options, rows in (
         ({"effort": "balanced"}, 60_000),
-        ({"effort": "best"}, 10_000),
+        ({"effort": "best"}, 100),
         ({"effort": "best"}, 1_000_000),
         ({"effort": "best", "backbone": "mnist-cnn"}, 60_000),
-        ({"effort": "best", "folds": 5}, 60_000),
+        ({"effort": "best", "validation": 0.1}, 60_000),
     ):
-        assert resolve(options, SMALL, rows).members == 1
+        assert resolve(options, SMALL, rows).folds == 1
 
 
 @pytest.mark.parametrize(

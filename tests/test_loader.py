@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manyhot.data.augment import Augmentation, augment
-from manyhot.data.loader import Loader, MemberLoader, in_order
+from manyhot.data.loader import Loader, in_order
 
 
 def loader(rows, batch_size, seed=0, how="none"):
@@ -106,38 +106,3 @@ def test_some_rows_of_x_are_given_out_as_if_they_were_all():
     for step in range(4):
         assert torch.equal(some.batch(step).x, all_.batch(step).x)
         assert torch.equal(some.batch(step).y["y"], all_.batch(step).y["y"])
-
-
-# Members with batches of their own
-
-
-def of_members(changes, members=3):
-    x = np.random.default_rng(0).integers(0, 255, (12, 8, 8, 1), dtype=np.uint8)
-    y = {"y": np.arange(12, dtype=np.int32), "tags": np.eye(12, 2, dtype=np.int8)}
-    return MemberLoader(members, x, y, 4, 7, changes=changes), Loader(x, y, 4, 7, changes)
-
-
-@pytest.mark.parametrize("mixing", [0.0, 0.8])
-def test_each_member_has_an_order_and_changes_of_its_own(mixing):
-    several, one = of_members(Augmentation("shift", mixing=mixing))
-    batch, first = several.batch(2), one.batch(2)
-    assert batch.x.shape == (12, 8, 8, 1)
-    assert torch.equal(batch.x[:4], first.x)
-    assert torch.equal(several.batch_of_one(2).x, first.x)
-    assert batch.y["y"].shape == (4, 3)
-    assert batch.y["tags"].shape == (4, 3, 2)
-    assert batch.rows.reshape(3, 4).T.tolist() == batch.y["y"].tolist()
-    assert len({tuple(rows) for rows in batch.rows.reshape(3, 4).tolist()}) == 3
-    if mixing:
-        assert torch.equal(batch.other["y"][:, 0], first.other["y"])
-        assert torch.equal(batch.own[:, 0], first.own)
-        assert batch.own.shape == (4, 3)
-    else:
-        assert batch.other is batch.own is None
-    assert torch.equal(several.batch(2, as_it_is=True).x, one.batch(2, as_it_is=True).x)
-
-
-def test_each_member_sees_every_row_once_an_epoch():
-    several, _ = of_members(Augmentation())
-    seen = np.concatenate([several.batch(step).y["y"] for step in range(3)])
-    assert (np.sort(seen, axis=0) == np.arange(12)[:, None]).all()

@@ -277,19 +277,6 @@ def test_a_mixed_row_has_the_loss_of_both_labels_by_their_shares(kind):
     assert alone.item() == pytest.approx(loss(target, logits, y).item(), rel=1e-5)
 
 
-def test_members_mix_batches_of_their_own():
-    target = MIXED["multiclass"]
-    torch.manual_seed(0)
-    logits, own = torch.randn(6, 2, 3), torch.rand(6, 2)
-    y, other = torch.randint(0, 3, (6, 2)), torch.randint(0, 3, (6, 2))
-    found, _ = total([target], {"y": logits}, {"y": y}, mixed=({"y": other}, own))
-    each = [
-        total([target], {"y": logits[:, m]}, {"y": y[:, m]}, mixed=({"y": other[:, m]}, own[:, m]))[0]
-        for m in range(2)
-    ]
-    assert found.item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)
-
-
 @pytest.mark.parametrize("kind", MIXED)
 def test_what_is_mixed_in_and_unknown_counts_nothing(kind):
     target = MIXED[kind]

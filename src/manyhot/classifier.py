@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,7 +23,7 @@ from manyhot.data import pieces
 from manyhot.data import split as splits
 from manyhot.data.augment import Augmentation
 from manyhot.data.infer import infer, split_of
-from manyhot.data.loader import Loader, MemberLoader
+from manyhot.data.loader import Loader
 from manyhot.data.paths import Progress
 from manyhot.data.read import read
 from manyhot.data.table import Table
@@ -351,14 +350,13 @@ def _train(
 def _loader(prepared: Prepared, model: Model, world: World) -> Loader:
     """Return the training rows, a share of each batch where there are several processes."""
     rows, config = prepared.rows(splits.TRAIN), prepared.config
-    kind = partial(MemberLoader, config.members) if config.own_batches else Loader
-    return kind(
+    return Loader(
         prepared.x,
         prepared.lessons(rows),
         config.batch_size,
         config.seed,
-        changes=Augmentation(config.augment, config.erasing, config.mixing, config.first_size),
-        device=next(model.parameters()).device,
+        Augmentation(config.augment, config.erasing, config.mixing, config.first_size),
+        next(model.parameters()).device,
         rows=rows,
         numbers=prepared.table.rows[rows],
         share=(world.rank, world.size),
@@ -370,7 +368,7 @@ def _lesson(prepared: Prepared, model: Model, loader: Loader) -> Lesson | None:
     """Return a batch from the middle of the training; None where no pictures are trained on."""
     if not isinstance(model.stem, ImageStem):
         return None
-    batch = loader.batch_of_one(loader.step_after(prepared.config.epochs) // 2)
+    batch = loader.batch(loader.step_after(prepared.config.epochs) // 2)
     return lesson(prepared.schema.targets, batch, prepared.config.folds)
 
 

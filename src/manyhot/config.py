@@ -47,9 +47,8 @@ class FitConfig:
     With `heads_first` the heads learn alone before the backbone learns with them; with `freeze` it never
     does. Of a pretrained one, the layers that see pictures halved `frozen_stages` times or less do not.
     `backbone_options` go to timm, such as backbone_options.pad_type=same.
-    TabM has `members` that share weights and batches; those of a network for pictures are networks of their
-    own, each with batches of its own. With `piecewise` a network is also told through which pieces of its
-    range each number reaches.
+    TabM has `members` that share weights and rows; with `piecewise` a network is also told through which
+    pieces of its range each number reaches.
     With `folds` above 1 a network has as many members, each trained without one part of the rows, and no
     other rows are held out. Tags are answered by whole sets where training has at most `sets` different
     ones, else tag by tag.
@@ -103,11 +102,6 @@ class FitConfig:
         """The target and the score that choose the best epoch; ("", "loss") for all targets' loss."""
         target, _, score = self.monitor.rpartition("/")
         return target, score
-
-    @property
-    def own_batches(self) -> bool:
-        """Whether each member learns from batches of its own."""
-        return self.members > 1 and self.backbone != "tabm"
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():

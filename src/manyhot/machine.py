@@ -58,11 +58,6 @@ def tenth_of_disk() -> float:
     return round(min(10.0, shutil.disk_usage(there).free / 1e10), 1) if there else 0.0
 
 
-def fast_halves() -> bool:
-    """Tell whether the processor multiplies bfloat16 numbers in hardware."""
-    return bool(cpu_flags() & {"amx_bf16", "avx512_bf16"})
-
-
 def cpu_flags() -> frozenset[str]:
     """Return what the processor says it can do, nothing where it does not say."""
     path = Path("/proc/cpuinfo")

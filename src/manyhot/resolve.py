@@ -12,21 +12,18 @@ from typing import Any
 
 from manyhot.config import FitConfig, parse_options
 from manyhot.errors import UserError
-from manyhot.machine import fast_halves, half_of_memory, num_cores, tenth_of_disk
+from manyhot.machine import cpu_flags, half_of_memory, num_cores, tenth_of_disk
 from manyhot.schema import Schema
 
 MAX_SETS, ROWS_PER_SET = 256, 4  # where tags are still answered by whole sets
 BY_TAGS = {"class_weight": "none", "tag_loss": "cross_entropy"}  # set otherwise, of tags one by one
 WIDE, SMALL_TABLE = 20, 5_000  # columns from which, and rows up to which, a network learns too much by heart
 WIDE_STEPS = 450  # of such a network: a rate that has come down by then beats one that is stopped on its way
-# By effort: how many members a network has, and for how many rows this is worth its time. Of many pictures a
-# few are enough to judge by, and members learn more from all others than from four fifths of them.
+# By effort: how many members a network has, and for how many rows this is worth its time.
 FOLDED_TABLES = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
-MANY_PICTURES = 20_000
-FOLDED_PICTURES = {"best": (5, 500, MANY_PICTURES)}
-MEMBER_PICTURES = {"best": (5, MANY_PICTURES, 100_000)}
+FOLDED_PICTURES = {"best": (5, 500, 100_000)}
 MAX_VIEWS = 5
-FROM_NOTHING = ("mlp", "tabm", "linear", "cnn", "cnn-large", "mnist-mlp", "mnist-cnn")  # our own
+FROM_NOTHING = ("mlp", "tabm", "linear", "cnn", "mnist-mlp", "mnist-cnn")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
     "resnet50": "of middling size, for a graphics card",
     "mobilenetv2_100": "small, for a processor",
@@ -63,12 +60,8 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
         base = _for_tables(base, rows, len(schema.inputs))
     few = 10_000 if base.effort == "best" else 20_000  # rows of which a twentieth does not say enough
     base = replace(base, validation=0.2 if rows < 2_000 else 0.1 if rows < few else 0.05)
-    own = chosen.get("backbone", base.backbone) == base.backbone  # members are those of a default backbone
-    base = replace(
-        base,
-        folds=base.folds if own and "validation" not in chosen else 1,
-        members=base.members if own and chosen.get("folds", 1) == 1 else 1,
-    )
+    if chosen.get("backbone", base.backbone) == base.backbone and "validation" not in chosen:
+        base = replace(base, folds=_folds(base, rows))
     for target in chosen.get("target_weights", {}):
         schema.target(target)
     if all(chosen.get(name, plain) == plain for name, plain in BY_TAGS.items()):
@@ -78,10 +71,11 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     return config
 
 
-def _count(by_effort: Mapping[str, tuple[int, int, int]], effort: str, rows: int) -> int:
-    """Return how many members a default backbone has, 1 where they are not worth their time."""
-    count, least, most = by_effort.get(effort, (1, 0, 0))
-    return count if least <= rows < most else 1
+def _folds(base: FitConfig, rows: int) -> int:
+    """Return how many members a default backbone has, 1 where rows may as well be held out."""
+    by_effort = {"cnn": FOLDED_PICTURES, "mlp": FOLDED_TABLES}.get(base.backbone, {})
+    folds, least, most = by_effort.get(base.effort, (1, 0, 0))
+    return folds if least <= rows < most else 1
 
 
 def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -> FitConfig:
@@ -89,13 +83,14 @@ def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -
     name = config.backbone
     grows = name.startswith(CONVOLUTIONAL)  # transformers take pictures of one size only
     # Depthwise convolutions gain nothing from bfloat16, and small networks for tables lose in conversions.
-    dense = name in ("cnn", "cnn-large", "mnist-mlp") or name.startswith(("resnet", "vgg"))
+    dense = name in ("cnn", "mnist-mlp") or name.startswith(("resnet", "vgg"))
+    fast_halves = cpu_flags() & {"amx_bf16", "avx512_bf16"}  # the processor multiplies them in hardware
     found: dict[str, Any] = {
         "first_size": min(config.first_size, config.size) if grows else 0,
-        "heads_first": config.heads_first and config.folds * config.members == 1 and name not in FROM_NOTHING,
-        "precision": "bfloat16" if dense and fast_halves() else "float32",
+        "heads_first": config.heads_first and config.folds == 1 and name not in FROM_NOTHING,
+        "precision": "bfloat16" if dense and fast_halves else "float32",
         "channels_last": schema.is_image and "mlp" not in name,
-        "members": 16 if name == "tabm" else config.members,
+        "members": 16 if name == "tabm" else 1,
         "piecewise": name == "tabm" or (config.piecewise and name == "mlp"),
     }
     return replace(config, **{key: value for key, value in found.items() if key not in chosen})
@@ -108,9 +103,10 @@ def _check(config: FitConfig, schema: Schema) -> None:
         raise UserError(
             f"{alone}: backbone '{config.backbone}' starts from nothing; only timm's have weights."
         )
-    name, count = ("folds", config.folds) if config.folds > 1 else ("members", config.members)
-    if alone and count > 1:
-        raise UserError(f"{alone} with {name}={count}: heads learn alone in a network without {name} only.")
+    if alone and config.folds > 1:
+        raise UserError(
+            f"{alone} with folds={config.folds}: heads learn alone in a network without folds only."
+        )
     if config.views > (MAX_VIEWS if schema.is_image else 1):
         raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")
     clash = next((name for name, plain in BY_TAGS.items() if getattr(config, name) != plain), None)
@@ -118,15 +114,11 @@ def _check(config: FitConfig, schema: Schema) -> None:
         raise UserError(
             f"sets={config.sets} with {clash}={getattr(config, clash)}: it is for tags one by one."
         )
-    if config.backbone == "tabm" and config.members == 1:
-        raise UserError("members=1 with backbone 'tabm': it has 2 at least.")
-    if config.own_batches and (not schema.is_image or config.backbone == "mlp"):
+    if (config.members > 1) != (config.backbone == "tabm"):
         raise UserError(
-            f"members={config.members} with backbone '{config.backbone}': only 'tabm' and networks for "
-            "pictures have members; this one may have folds."
+            f"members={config.members} with backbone '{config.backbone}': 'tabm' has 2 at least, others 1; "
+            "the members of others are folds."
         )
-    if config.own_batches and config.folds > 1:
-        raise UserError(f"members={config.members} with folds={config.folds}: each fold has its member.")
     target, _ = config.monitored
     if target:
         schema.target(target)
@@ -140,14 +132,12 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
     Args:
         rows: how many train. values: how many numbers one of them has.
     """
-    per_row = {"mlp": 8e-6, "mnist-mlp": 2e-5, "mnist-cnn": 1.2e-4}
-    per_row |= {"cnn": 1.5e-7 * values, "cnn-large": 4.5e-7 * values}
+    per_row = {"mlp": 8e-6, "mnist-mlp": 2e-5, "mnist-cnn": 1.2e-4, "cnn": 1.5e-7 * values}
     per_step = 3e-3  # seconds that a step costs however few its rows are
     steps = rows * config.epochs / config.batch_size
     area = ((config.first_size / config.size + 1) / 2) ** 2 if config.first_size else 1.0  # of growing photos
     learning = 0.65 if config.frozen_stages else 1.0  # of the time of a network all of which learns
-    networks = config.folds * (config.members if config.own_batches else 1)
-    a_row = per_row.get(config.backbone, 4e-7 * values * area * learning) * networks
+    a_row = per_row.get(config.backbone, 4e-7 * values * area * learning) * config.folds
     if config.freeze:  # the backbone sees a row once, without learning, and the heads are nothing
         seconds = 3 + rows * a_row / 3 + steps * per_step / 3
     else:
@@ -159,14 +149,11 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
 
 def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
     """Images up to 64 pixels: a convolutional network of our own, trained from nothing."""
-    steps = {"fast": 500, "balanced": 3_500, "best": 5_000}[base.effort]  # of each member, at best
+    steps = {"fast": 500, "balanced": 3_500, "best": 6_000}[base.effort]  # of each member, at best
     batch = _power_of_two(rows / 25, 64, 256)
-    members = _count(MEMBER_PICTURES, base.effort, rows)
     return replace(
         base,
-        backbone="cnn-large" if members > 1 and fast_halves() else "cnn",
-        folds=_count(FOLDED_PICTURES, base.effort, rows),
-        members=members,
+        backbone="cnn",
         batch_size=batch,
         epochs=_epochs(steps, rows, batch, at_most={"fast": 30, "balanced": 60, "best": 200}[base.effort]),
         learning_rate=8e-3 if batch == 256 else 4e-3,
@@ -253,8 +240,7 @@ def _for_tables(base: FitConfig, rows: int, columns: int) -> FitConfig:
         base, steps, batch = _for_wide_tables(base), WIDE_STEPS, rows / 12
     size = _power_of_two(batch, 16, 512)
     at_most = 30 if base.effort == "fast" else 60
-    folds = _count(FOLDED_TABLES, base.effort, rows)
-    return replace(base, batch_size=size, epochs=_epochs(steps, rows, size, at_most), folds=folds)
+    return replace(base, batch_size=size, epochs=_epochs(steps, rows, size, at_most))
 
 
 def _for_wide_tables(base: FitConfig) -> FitConfig:

@@ -153,7 +153,11 @@ def _fit(commands: Commands) -> None:
     add = group.add_argument
     add("--effort", choices=CHOICES["effort"], help="how long to try (default: balanced)")
     add("--epochs", metavar="N", help="how often to see every row, at most")
-    add("--backbone", metavar="NAME", help="mlp, tabm, linear, cnn, cnn-large, or any name of timm's")
+    add(
+        "--backbone",
+        metavar="NAME",
+        help="mlp, tabm, linear, cnn, mnist-mlp, mnist-cnn, or any name of timm's",
+    )
     add(
         "--weights",
         metavar="auto|none|PATH",

@@ -99,11 +99,10 @@ def settings(config: FitConfig, estimate: str) -> None:
     """Show the numbers of a run on one line each group."""
     why = f" ({PHOTO_BACKBONES[config.backbone]})" if config.backbone in PHOTO_BACKBONES else ""
     size = f", {config.size} pixels" if config.size else ""
-    members = f" of {config.members} members" if config.members > 1 else ""
-    members = f" of {config.folds} members, a fold for each" if config.folds > 1 else members
+    folds = f" of {config.folds} members, a fold for each" if config.folds > 1 else ""
     weights = "" if config.weights == "auto" else f", weights {config.weights}"
     say(
-        f"effort {config.effort}: backbone {config.backbone}{why}{size}{weights}{members}, "
+        f"effort {config.effort}: backbone {config.backbone}{why}{size}{weights}{folds}, "
         f"at most {config.epochs} epochs of batches of {config.batch_size}, rate {config.learning_rate:g}, "
         f"{config.precision}, {config.threads} threads, seed {config.seed}; {estimate}"
     )

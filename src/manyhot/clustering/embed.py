@@ -39,7 +39,7 @@ log = logging.getLogger("manyhot")
 BATCH = 512  # pictures, all of which are compared with each other
 STEPS = {"fast": 250, "balanced": 800, "best": 2_400}
 MAX_EPOCHS = 150  # more let small sets of pictures fall into smaller groups than there are
-OWN = ("cnn", "cnn-large", "mnist-cnn")  # networks that learn here, from the pictures themselves
+OWN = ("cnn", "mnist-cnn")  # networks that learn here, from the pictures themselves
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _through(bundle: Bundle, table: Table, options: Mapping[str, Any], progress:
 
 def _configured(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     """Resolve the options for rows without labels."""
-    alone = {"folds": 1, "members": 1, "views": 1, "validation": 0.0, "sets": 0}
+    alone = {"folds": 1, "views": 1, "validation": 0.0, "sets": 0}
     asked = options.get("backbone", "linear")
     if asked in FROM_NOTHING and asked != "linear" and not (schema.is_image and asked in OWN):
         raise UserError(

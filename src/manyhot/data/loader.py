@@ -8,7 +8,7 @@ Shapes: N rows · B rows of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,10 +97,6 @@ class Loader:
             return Batch(x, y, rows)
         return self._changed(Batch(x, y, rows), step)
 
-    def batch_of_one(self, step: int) -> Batch:
-        """Return the batch of a step as one member has it."""
-        return Loader.batch(self, step)
-
     def _changed(self, batch: Batch, step: int) -> Batch:
         """Return a batch with its pictures changed at random, as the seed and the step say."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
@@ -138,39 +134,6 @@ class Loader:
             self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
             self._orders[epoch] = np.random.default_rng((self.seed, int(epoch))).permutation(len(self))
         return self._orders[epoch]
-
-
-class MemberLoader(Loader):
-    """The same rows for several members of a network, for each in an order and with changes of its own.
-
-    Members that saw the same batches would make the same mistakes. A batch holds that of the first member,
-    then that of the second, and so on; labels are (B, M, ·) for members of B rows each.
-    """
-
-    def __init__(
-        self, members: int, x: X, y: Mapping[str, NDArray[Any]], batch_size: int, seed: int, **more: Any
-    ):
-        super().__init__(x, y, batch_size, seed, **more)
-        seeds = [seed + (member << 32) for member in range(1, members)]  # beyond those that a user can name
-        self.others = [Loader(x, y, batch_size, own, **more) for own in seeds]
-
-    def batch(self, step: int, as_it_is: bool = False) -> Batch:
-        """Return the batches of all members one after the other; as they are, that of the first alone."""
-        if as_it_is:
-            return super().batch(step, as_it_is)
-        every = [self.batch_of_one(step), *(loader.batch(step) for loader in self.others)]
-        return Batch(
-            torch.cat([batch.x for batch in every]),
-            _by_member([batch.y for batch in every]),
-            np.concatenate([batch.rows for batch in every]),
-            _by_member([batch.other for batch in every if batch.other is not None]) or None,
-            _by_member([{"": batch.own} for batch in every if batch.own is not None]).get(""),
-        )
-
-
-def _by_member(each: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Lay what the batches of members say beside each other: (B, M, ·) by name; nothing of none."""
-    return {name: torch.stack([one[name] for one in each], dim=1) for name in (each[0] if each else {})}
 
 
 def in_order(x: X, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:

@@ -60,13 +60,11 @@ def _summed(
 ) -> tuple[Tensor, Tensor]:
     """Return the summed loss of the known entries and their summed weight, both ().
 
-    `own` (N,) is how much each row counts, or (N, M) for each member.
+    `own` (N,) is how much each row counts.
     """
     if logits.ndim == 3:  # the members of each fold have labels of their own
         y = y.repeat_interleave(logits.shape[1] // y.shape[1], dim=1)
-        if own is not None:
-            own = own.reshape(len(own), -1)
-            own = own.repeat_interleave(logits.shape[1] // own.shape[1], dim=1).flatten()
+        own = None if own is None else own.repeat_interleave(logits.shape[1])
         logits, y = logits.flatten(0, 1), y.flatten(0, 1)
     if target.sets:
         every, amount = _over_sets(target, logits, y, smoothing)

@@ -36,19 +36,13 @@ def linear(members: int, before: int, after: int) -> nn.Module:
 
 
 class SideBySide(nn.Module):
-    """A network for each member; all see the same x, but in training `own_batches` where they have such."""
+    """A network for each member; all see the same x."""
 
-    def __init__(self, networks: Iterable[nn.Module], own_batches: bool = False) -> None:
+    def __init__(self, networks: Iterable[nn.Module]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
-        self.own_batches = own_batches
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return float (N, M, O) where each network gives (N, O), or has members of its own.
-
-        Of batches of their own, the first N rows of x are the first member's, and so on.
-        """
-        own = self.own_batches and self.training
-        parts = x.chunk(len(self.networks)) if own else [x] * len(self.networks)
-        each = [network(part) for network, part in zip(self.networks, parts, strict=True)]
+        """Return float (N, M, O) where each network gives (N, O), or has members of its own."""
+        each = [network(x) for network in self.networks]
         return torch.cat(each, dim=1) if each[0].ndim == 3 else torch.stack(each, dim=1)

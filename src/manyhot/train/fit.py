@@ -275,7 +275,7 @@ def _class_weights(loader: Loader, targets: tuple[Target, ...], config: FitConfi
     if config.class_weight == "none":
         return {}
     y = {t.name: loader.y[t.name].cpu().numpy() for t in targets}
-    if max(config.folds, config.members) > 1 and not config.own_batches:  # of what all members know
+    if max(config.folds, config.members) > 1:  # of what all members know
         y = {name: values.reshape(-1, *values.shape[2:]) for name, values in y.items()}
     return {t.name: torch.from_numpy(losses.class_weights(t, y[t.name])).to(loader.device) for t in targets}
 

@@ -81,8 +81,7 @@ class Prepared:
         """
         y = self.labels(rows)
         if self.fold is None:
-            shared = self.config.members > 1 and not self.config.own_batches
-            return {name: v[:, None] for name, v in y.items()} if shared else y
+            return {name: v[:, None] for name, v in y.items()} if self.config.members > 1 else y
         members = np.arange(self.config.folds)
         own = self.fold[rows, None] == members
         return {

@@ -23,13 +23,13 @@ BUILDERS: dict[str, Callable[[Shape, FitConfig], Backbone]] = {
     "linear": mlp.linear_model,
     "tabm": tabm.tabm,
     "cnn": cnn.cnn,
-    "cnn-large": cnn.cnn_large,
     "mnist-mlp": mlp.mnist_mlp,
     "mnist-cnn": cnn.mnist_cnn,
 }
 
 
 FOR_TABLES = ("mlp", "tabm", "linear")
+MEMBERED = ("mlp",)  # that hold all members' weights in layers of their own
 
 
 def pretrained(config: FitConfig) -> str:
@@ -47,21 +47,16 @@ def pixels(config: FitConfig) -> tuple[tuple[float, ...], tuple[float, ...]] | N
 
 
 def build_backbone(shape: Shape, config: FitConfig) -> Backbone:
-    """Return the backbone that `config.backbone` names, for x of this shape, with all its members.
-
-    Some hold them in layers of their own; of others there are as many networks side by side.
+    """Return the backbone that `config.backbone` names, for x of this shape; with folds, of as many members.
 
     Raises:
         UserError: the name is unknown, or the backbone cannot take such x.
     """
-    first = _one(shape, config)
-    count = config.folds * config.members // first.members
-    if count == 1:
-        return first
-    networks = [first, *(_one(shape, config) for _ in range(count - 1))]
-    return Backbone(
-        SideBySide(networks, config.own_batches), first.num_features, config.folds * config.members
-    )
+    if config.folds == 1 or config.backbone in MEMBERED:
+        return _one(shape, config)
+    networks = [_one(shape, config) for _ in range(config.folds)]
+    members = config.folds * networks[0].members
+    return Backbone(SideBySide(networks), networks[0].num_features, members)
 
 
 def _one(shape: Shape, config: FitConfig) -> Backbone:
@@ -69,7 +64,7 @@ def _one(shape: Shape, config: FitConfig) -> Backbone:
     if name not in BUILDERS and len(shape) == 1:
         hint = f"{suggest(name, FOR_TABLES)}; there are {listed(FOR_TABLES)}"
         raise UserError(f"backbone '{name}' is not one for tables{hint}.")
-    if name in ("cnn", "cnn-large", "mnist-cnn") and len(shape) == 1:
+    if name in ("cnn", "mnist-cnn") and len(shape) == 1:
         raise UserError(f"backbone '{name}' takes pictures, and these are features; use 'mlp'.")
     if name == "tabm" and len(shape) == 3:
         raise UserError("backbone 'tabm' is for tables; for pictures use 'cnn' or one of timm's.")

@@ -6,7 +6,6 @@ Shapes: x (N, C, H, W) → features (N, F).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -16,7 +15,6 @@ from manyhot.model.backbones.base import Backbone
 from manyhot.model.dropout import Dropout
 
 WIDTHS = (16, 48, 96, 192)
-LARGE = (32, 64, 128, 256)
 
 
 def cnn(shape: tuple[int, ...], config: FitConfig) -> Backbone:
@@ -25,37 +23,20 @@ def cnn(shape: tuple[int, ...], config: FitConfig) -> Backbone:
     Pooling comes before the norm, which is the slowest part on a processor and so sees a quarter of
     the pixels. Colour pictures show things rather than signs and get a second convolution a stage.
     """
-    return _stages(shape, config, WIDTHS)
-
-
-def cnn_large(shape: tuple[int, ...], config: FitConfig) -> Backbone:
-    """About twice as wide, and a second convolution a stage sees the pictures before they are halved."""
-    return _stages(shape, config, LARGE, large=True)
-
-
-def _stages(
-    shape: tuple[int, ...], config: FitConfig, widths: Sequence[int], large: bool = False
-) -> Backbone:
     channels, height, width = shape
-    stages = max(2, min(len(widths), int(math.log2(max(2, min(height, width)) / 3))))
+    stages = max(2, min(len(WIDTHS), int(math.log2(max(2, min(height, width)) / 3))))
     layers: list[nn.Module] = []
     before = channels
-    for stage, after in enumerate(widths[:stages]):
-        if large and stage > 0:
-            layers += _convolution(before, after, 3)
-            before = after
-        layers += _convolution(before, after, 5 if stage == 0 else 3, pooled=True)
-        if not large and channels > 1 and stage > 0:
-            layers += _convolution(after, after, 3)
+    for stage, after in enumerate(WIDTHS[:stages]):
+        size = 5 if stage == 0 else 3
+        layers += [nn.Conv2d(before, after, size, padding=size // 2, bias=False)]
+        layers += [nn.MaxPool2d(2, ceil_mode=True), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+        if channels > 1 and stage > 0:
+            layers += [nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
+            layers += [nn.ReLU(inplace=True)]
         height, width, before = (height + 1) // 2, (width + 1) // 2, after
     layers += [Flat(), Dropout(config.dropout)]
     return Backbone(nn.Sequential(*layers), before * height * width)
-
-
-def _convolution(before: int, after: int, size: int, pooled: bool = False) -> list[nn.Module]:
-    convolution = nn.Conv2d(before, after, size, padding=size // 2, bias=False)
-    pooling = [nn.MaxPool2d(2, ceil_mode=True)] if pooled else []
-    return [convolution, *pooling, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
 
 
 class Flat(nn.Module):

@@ -120,6 +120,10 @@ class Model(nn.Module):
         state = self.state_dict().items()
         return {name: value.detach().clone() for name, value in state if not name.startswith(BEFORE)}
 
+    def go_back(self, state: Mapping[str, Tensor]) -> None:
+        """Take a state that `now` gave; what it was before stays."""
+        self.load_state_dict(state, strict=False)
+
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take all that a trained model of the same targets gave as its `state_dict`.
 

@@ -79,19 +79,23 @@ class Validation:
                 )
         return document(targets, self.y, probabilities)
 
-    def calibrated(self, model: Model, targets: tuple[Target, ...], alone: bool) -> dict[str, Any]:
-        """Return the scores with temperatures that these rows ask for, alone or with what it was before."""
+    def calibrated(
+        self, model: Model, targets: tuple[Target, ...], alone: bool = True
+    ) -> tuple[tuple[Target, ...], Mapping[str, NDArray[np.float32]]]:
+        """Return the targets with temperatures that these rows ask for, and the probabilities with these.
+
+        `alone` leaves out what the model was before.
+        """
         raw = self.logits(model, alone)
         targets = tuple(fit_temperature(t, raw[t.name], self.y[t.name]) for t in targets)
-        return document(targets, self.y, from_logits(targets, raw))
+        return targets, from_logits(targets, raw)
 
     def losses(self, model: Model, targets: tuple[Target, ...], config: FitConfig) -> NDArray[np.float64]:
-        """Return the loss of each row with the temperatures that the rows ask for, 0 if nothing is known."""
-        raw = self.logits(model)
+        """Return the loss of each row, calibrated, 0 if nothing is known."""
+        targets, probabilities = self.calibrated(model, targets)
         every = np.zeros(len(self.x))
         for t in targets:
-            target = fit_temperature(t, raw[t.name], self.y[t.name])
-            each = metrics.row_losses(target, self.y[t.name], from_logits((target,), raw)[t.name])
+            each = metrics.row_losses(t, self.y[t.name], probabilities[t.name])
             every += config.target_weights.get(t.name, 1.0) * np.nan_to_num(each)
         return every
 
@@ -134,6 +138,7 @@ def train(
     optimizer = optim.AdamW(model, config)
     weights = _class_weights(loader, targets, config)
     progress, best = _begin(model, optimizer, state, tell)
+    learned = (model, validation, targets, config)
     steps = loader.step_after(config.epochs)
     while progress.epoch < config.epochs and not _stalled(progress, config):
         started = time.perf_counter()
@@ -153,7 +158,6 @@ def train(
         right = scores["overall"]["exact_match"]
         progress.wrong = world.agree(1.0 if right is None else 1 - right)
         value, ended = world.agree(_monitored(progress, scores, config)), progress.epoch == config.epochs
-        learned = (model, validation, targets, config)
         if value > progress.best or (ended and world.agree(_as_good_as(best, *learned))):
             progress.best, progress.best_epoch = value, progress.epoch
             best = model.now()
@@ -161,27 +165,29 @@ def train(
         _log_epoch(progress, tell, running, rate, scores)
         if checkpoints is not None and world.leads:
             checkpoints.save(State(model.state_dict(), optimizer.state_dict(), best, vars(progress)))
-    model.load_state_dict(best, strict=False)  # what it was before has stayed
+    model.go_back(best)
     if _settled(model, loader, config):
         scores = validation.judge(model, targets)
         if world.agree(_monitored(progress, scores, config)) <= progress.best:
-            model.load_state_dict(best, strict=False)
-    if model.before is not None:
-        learning = (model, validation, targets, progress, config)
-        if not world.agree(_better_together(*learning)):
-            model.before = None
+            model.go_back(best)
+    if model.before is not None and not world.agree(_better_together(progress, *learned)):
+        model.before = None
     return progress.history
 
 
 def _better_together(
-    model: Model, validation: Validation, targets: tuple[Target, ...], progress: Progress, config: FitConfig
+    progress: Progress, model: Model, validation: Validation, targets: tuple[Target, ...], config: FitConfig
 ) -> bool:
     """Tell whether the held-out rows are answered better along with what the model was before.
 
     Each with temperatures of its own: two networks are less sure than one, which alone is no better answer.
     """
-    alone, both = (validation.calibrated(model, targets, by_itself) for by_itself in (True, False))
-    return _monitored(progress, both, config) > _monitored(progress, alone, config)
+
+    def value(alone: bool) -> float:
+        calibrated, probabilities = validation.calibrated(model, targets, alone)
+        return _monitored(progress, document(calibrated, validation.y, probabilities), config)
+
+    return value(alone=False) > value(alone=True)
 
 
 def _settled(model: Model, loader: Loader, config: FitConfig) -> bool:
@@ -318,9 +324,9 @@ def _as_good_as(
     if config.monitor != "loss" or config.tag_loss != "cross_entropy":
         return False
     now, late = model.now(), validation.losses(model, targets, config)
-    model.load_state_dict(best, strict=False)
+    model.go_back(best)
     worse = late - validation.losses(model, targets, config)
-    model.load_state_dict(now, strict=False)
+    model.go_back(now)
     return len(worse) > 1 and bool(worse.mean() <= 2 * worse.std(ddof=1) / len(worse) ** 0.5)
 
 

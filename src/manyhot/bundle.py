@@ -32,6 +32,10 @@ BOTH = (
     "two networks answer together, the tuned one and the pretrained one with heads of its own, in twice the "
     "time: held-out rows are answered better so."
 )
+ALIKE = (
+    "{rows:,} rows of the training data answer along, those most that look alike: held-out rows are answered "
+    "better so. The weights hold their features and labels."
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,10 @@ class Bundle:
     @property
     def notes(self) -> list[str]:
         """What is worth knowing of the model beside its settings."""
-        return [] if self.model.before is None else [BOTH]
+        found = [] if self.model.before is None else [BOTH]
+        if self.model.neighbours is not None:
+            found.append(ALIKE.format(rows=len(self.model.neighbours.rows)))
+        return found
 
     def fingerprint(self) -> str:
         """Return a text that two bundles share only where their answers are the same."""

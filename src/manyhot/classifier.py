@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -45,6 +45,7 @@ from manyhot.train.distributed import World
 from manyhot.train.fit import Tell, Validation, train
 from manyhot.train.heads import heads_alone
 from manyhot.train.prepare import Prepared, prepare
+from manyhot.train.together import answer_together
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ def fit(
         resume: go on from the newest checkpoint in `out`, where there is one.
         begin: is called with the settings and an estimate of the time, before training starts.
         tell: is called with each line of the history as it comes, and with a line of the kind "features"
-            while pictures pass through a network whose heads learn alone.
+            while pictures pass through a network that does not learn.
         progress: is called with (done, all) while pictures are read.
         options: fields of FitConfig, such as `effort="fast"` or `epochs=5`.
 
@@ -277,22 +278,8 @@ def fit(
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)  # says that a run is under way
         world.wait()
         checkpoints = Checkpoints(folder / "checkpoints", prepared.fingerprint())
-    state = None if checkpoints is None else checkpoints.load()
     told = tell if tell is not None and world.leads else lambda line: None
-
-    def passed(done: int, rows: int) -> None:
-        told({"kind": "features", "done": done, "rows": rows})
-
-    frozen = prepared.config.freeze
-    if prepared.config.heads_first and state is None and not frozen:
-        first = replace(prepared, config=of_heads(prepared.config, rows))
-        with heads_alone(first, model, passed) as alone:
-            _train(*alone, _loader(*alone, world), lambda line: None, world)
-        model.remember()
-    with heads_alone(prepared, model, passed) if frozen else nullcontext((prepared, model)) as learning:
-        loader = _loader(*learning, world)
-        history = _train(*learning, loader, told, world, folder, checkpoints, state)
-        shown = _lesson(*learning, loader)
+    history, shown = _learn(prepared, model, told, world, folder, checkpoints)
     classifier = _finish(prepared, model, history, table, shown)
     if folder is not None and world.leads:
         classifier._write(folder)
@@ -315,36 +302,69 @@ def load(folder: str | Path) -> Classifier:
     return Classifier(bundle, _seen(rows), rows=rows)
 
 
+def _learn(
+    prepared: Prepared,
+    model: Model,
+    tell: Tell,
+    world: World,
+    folder: Path | None,
+    checkpoints: Checkpoints | None,
+) -> tuple[list[dict[str, Any]], Lesson | None]:
+    """Train the heads alone, or first, and then the whole network; see who answers along."""
+    config = prepared.config
+    state = None if checkpoints is None else checkpoints.load()
+    running = (tell, world, folder, checkpoints, state)
+
+    def passed(done: int, rows: int) -> None:
+        tell({"kind": "features", "done": done, "rows": rows})
+
+    if config.freeze:
+        with heads_alone(prepared, model, predict.features(model, prepared.x, passed)) as (rows, heads):
+            return _train(rows, heads, *running)
+    seen = None
+    if config.heads_first and state is None:
+        seen = predict.features(model, prepared.x, passed)
+        first = replace(prepared, config=of_heads(config, len(prepared.rows(splits.TRAIN))))
+        with heads_alone(first, model, seen.copy()) as (rows, heads):
+            _train(rows, heads, lambda line: None, world)
+        model.remember()
+    learned = _train(prepared, model, *running)
+    if config.heads_first:
+        answer_together(prepared, model, _choosing(prepared), world, passed, seen)
+    return learned
+
+
 def _train(
     prepared: Prepared,
     model: Model,
-    loader: Loader,
     tell: Tell,
     world: World,
     folder: Path | None = None,
     checkpoints: Checkpoints | None = None,
     state: State | None = None,
-) -> list[dict[str, Any]]:
-    """Run the loop on the training rows, writing history.jsonl as it goes."""
+) -> tuple[list[dict[str, Any]], Lesson | None]:
+    """Run the loop on the training rows, writing history.jsonl as it goes; return it, and a batch of it."""
     config = prepared.config
-    choosing, _ = prepared.held_out()
-    validation = Validation(
-        prepared.x[choosing], prepared.labels(choosing), prepared.fold_of(choosing), config.folds
-    )
-    learning = (model, loader, validation, prepared.schema.targets, config)
-    if folder is None or not world.leads:
-        return train(*learning, tell, checkpoints, state, world)
+    loader = _loader(prepared, model, world)
+    learning = (model, loader, _choosing(prepared), prepared.schema.targets, config)
     with ExitStack() as stack:
         file: TextIO | None = None  # opened at the first line, so that a refused --resume leaves the old one
 
         def told(line: Mapping[str, Any]) -> None:
             nonlocal file
-            file = file or stack.enter_context((folder / "history.jsonl").open("w", encoding="utf-8"))
-            file.write(json.dumps(line) + "\n")
-            file.flush()
+            if folder is not None and world.leads:
+                file = file or stack.enter_context((folder / "history.jsonl").open("w", encoding="utf-8"))
+                file.write(json.dumps(line) + "\n")
+                file.flush()
             tell(line)
 
-        return train(*learning, told, checkpoints, state, world)
+        return train(*learning, told, checkpoints, state, world), _lesson(prepared, model, loader)
+
+
+def _choosing(prepared: Prepared) -> Validation:
+    """Return the held-out rows that choose the epoch, and who answers along."""
+    rows, _ = prepared.held_out()
+    return Validation(prepared.x[rows], prepared.labels(rows), prepared.fold_of(rows), prepared.config.folds)
 
 
 def _loader(prepared: Prepared, model: Model, world: World) -> Loader:

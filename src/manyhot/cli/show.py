@@ -201,9 +201,9 @@ class Training:
         self.bar.reset(self.task, total=config.epochs, description="training", visible=True, news="")
 
     def tell(self, line: Mapping[str, Any]) -> None:
-        """Show a line of the history, or how many pictures the heads may learn from alone."""
+        """Show a line of the history, or how many pictures a network has seen without learning."""
         if line["kind"] == "features":
-            text = f"features of {line['done']:,} of {line['rows']:,} pictures, for the heads to learn alone"
+            text = f"features of {line['done']:,} of {line['rows']:,} pictures"
             self.bar.update(self.task, news=text)
             self._report(text, line["done"], line["rows"])
             return

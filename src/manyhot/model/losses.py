@@ -216,22 +216,37 @@ def naive_bayes(target: Target, counts: NDArray[np.float32], y: IntArray) -> NDA
     >>> np.exp(weight[:, 0] - weight[:, 1]).round(2)  # 4 to 1 words of 5, 1 to 2 of 3; rows 1 to 1
     array([2.4, 0.3, 1. ], dtype=float32)
     """
+    yes, no = votes(target, y)
+    return np.asarray(_logs_of_meeting(counts, yes) - _logs_of_meeting(counts, no), np.float32)
+
+
+def votes(target: Target, y: IntArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what each row says for each output and against it; 0 for what is not known.
+
+    The ratio of the two is that of odds where each class is a question of its own; where one of them is
+    right, all that is known counts against each alike, which a softmax does not see.
+
+    Shape:
+        y: as `targets.encode` gives it. out: two float32 (N, W).
+
+    >>> tags = Target("t", "multilabel", ("a", "b"), ("t",))
+    >>> [v.tolist() for v in votes(tags, np.array([[1, 0], [0, -1]]))]
+    [[[1.0, 0.0], [0.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]]]
+    """
     match target.kind:
         case "multilabel" if target.sets:
-            yes = agreeing(target, y) * known(y)[:, None]
-            share = yes / np.maximum(yes.sum(axis=1, keepdims=True), 1)  # a row of several sets is of each
-            logs = _logs_of_meeting(counts, share)
-            logs -= logs.mean(axis=1, keepdims=True)  # which a softmax does not see
+            agrees = (agreeing(target, y) & known(y)[:, None]).astype(np.float32)
+            yes = agrees / np.maximum(
+                agrees.sum(axis=1, keepdims=True), 1
+            )  # a row of several sets is of each
         case "multiclass":
-            logs = _logs_of_meeting(counts, np.nan_to_num(dense(target, y)))
-            logs -= logs.mean(axis=1, keepdims=True)
+            yes = np.nan_to_num(dense(target, y))
         case "binary" | "multilabel":
             table = dense(target, y)
-            logs = _logs_of_meeting(counts, np.nan_to_num(table))
-            logs -= _logs_of_meeting(counts, np.nan_to_num(1 - table))
+            return np.nan_to_num(table), np.nan_to_num(1 - table)
         case _:
             assert_never(target.kind)
-    return np.asarray(logs, np.float32)
+    return yes, np.broadcast_to(known(y)[:, None].astype(np.float32), yes.shape)
 
 
 def _logs_of_meeting(counts: NDArray[np.float32], rows: NDArray[Any]) -> NDArray[Any]:

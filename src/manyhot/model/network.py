@@ -1,4 +1,4 @@
-"""The model: a stem, a backbone, and one linear head per target; perhaps also what it was before.
+"""The model: a stem, a backbone, and one linear head per target; perhaps with others that answer along.
 
 `classifier.fit` builds it, `train.fit` trains it, `bundle` saves and loads its weights, `predict`
 runs it. It knows how many numbers a target needs and nothing else of targets.
@@ -23,11 +23,13 @@ from manyhot.data.inputs import Inputs
 from manyhot.model.backbones import build_backbone
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.members import linear
+from manyhot.model.neighbours import Neighbours
 from manyhot.model.stems import TableStem, build_stem
 from manyhot.schema import Target
 from manyhot.targets import num_outputs, set_table
 
 BEFORE = "before."  # begins the names of all weights that the model had before, see `remember`
+NEIGHBOURS = "neighbours."  # begins those of the rows that answer along
 
 
 class Model(nn.Module):
@@ -48,7 +50,8 @@ class Model(nn.Module):
         self.names = [target.name for target in targets]
         self.heads = nn.ModuleList(head(target, backbone) for target in targets)
         self.offset_by([])
-        self.before: Model | None = None
+        self.before: Model | None = None  # answers along, and so do rows it has learned from
+        self.neighbours: Neighbours | None = None
         self.alone = False  # for a while, see `seeing`
 
     def embed(self, x: Tensor) -> Tensor:
@@ -103,17 +106,18 @@ class Model(nn.Module):
         """Add what counts say to the logits: of each target weights (folds, D + 1, W), or of none."""
         self.offsets = nn.ModuleList(map(Offset, weights))
 
-    def remember(self) -> None:
+    def remember(self) -> Model:
         """Answer, once it has learned more, with the mean of the logits that it then has and has now.
 
         What a pretrained network knows of rare labels is lost while all of it learns, so that both together
-        often make fewer mistakes than either; `train.fit` judges whether they do.
+        often make fewer mistakes than either; `train.together` judges whether they do. Returns what it was.
 
         Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", with answers averaged rather
         than weights; docs/experiments.md compares the two.
         """
         self.before = None  # of what it remembered till now nothing is left
         self.before = deepcopy(self).requires_grad_(False)
+        return self.before
 
     def now(self) -> dict[str, Tensor]:
         """Return a copy of the state but for what it was before, which does not change."""
@@ -130,12 +134,15 @@ class Model(nn.Module):
         Raises:
             RuntimeError: the names or shapes are another model's.
         """
-        self.before = None
         device = next(self.parameters()).device
         names = [f"offsets.{number}.weight" for number in range(len(self.names))]
         self.offset_by([torch.empty_like(state[name], device=device) for name in names if name in state])
-        if any(name.startswith(BEFORE) for name in state):
-            self.remember()
+        rows, then = _below(state, NEIGHBOURS), _below(state, BEFORE)
+        votes = [value for name, value in rows.items() if name.startswith("votes")]
+        self.neighbours = Neighbours(rows["rows"], votes).to(device) if rows else None
+        self.before = None
+        if then:
+            self.remember().restore(then)
         self.load_state_dict(state)
 
     @torch.no_grad()
@@ -148,7 +155,7 @@ class Model(nn.Module):
 
     @contextmanager
     def seeing(self, views: int, alone: bool = True) -> Iterator[None]:
-        """Let pictures be seen in so many views for a while, and `alone` by the network as it is now."""
+        """Let pictures be seen in so many views for a while, and `alone` by the heads as they are now."""
         own = self.views, self.alone
         self.views, self.alone = views, alone
         try:
@@ -157,11 +164,13 @@ class Model(nn.Module):
             self.views, self.alone = own
 
     def _answer(self, prepared: Tensor) -> dict[str, Tensor]:
-        own = self._heads(self.backbone(prepared))
-        if self.before is None or self.training or self.alone:
-            return own
-        then = self.before._answer(prepared)
-        return {name: (own[name] + then[name]) / 2 for name in self.names}
+        features = self.backbone(prepared)
+        answers = self._heads(features)
+        if self.training or self.alone:
+            return answers
+        if self.neighbours is not None:
+            answers = _mean(answers, dict(zip(self.names, self.neighbours(features), strict=True)))
+        return answers if self.before is None else _mean(answers, self.before._answer(prepared))
 
     def _heads(self, features: Tensor) -> dict[str, Tensor]:
         return {name: head(features) for name, head in zip(self.names, self.heads, strict=True)}
@@ -171,6 +180,15 @@ class Model(nn.Module):
             return logits
         counts = self.stem.counts(x)
         return {n: offset(counts, logits[n]) for n, offset in zip(self.names, self.offsets, strict=True)}
+
+
+def _below(state: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
+    """Return what begins so, without it."""
+    return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+
+
+def _mean(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: (one[name] + other[name]) / 2 for name in one}
 
 
 class Offset(nn.Module):

@@ -65,7 +65,7 @@ class Validation:
     folds: int = 1
 
     def judge(self, model: Model, targets: tuple[Target, ...]) -> dict[str, Any]:
-        """Return the scores of these rows, as `evaluate --json` has them, without what the model was before.
+        """Return the scores of these rows, as `evaluate --json` has them, of the network alone.
 
         Raises:
             RunError: a probability is not finite, so that the weights are spoilt.
@@ -84,7 +84,7 @@ class Validation:
     ) -> tuple[tuple[Target, ...], Mapping[str, NDArray[np.float32]]]:
         """Return the targets with temperatures that these rows ask for, and the probabilities with these.
 
-        `alone` leaves out what the model was before.
+        `alone` leaves out those that answer along.
         """
         raw = self.logits(model, alone)
         targets = tuple(fit_temperature(t, raw[t.name], self.y[t.name]) for t in targets)
@@ -157,7 +157,7 @@ def train(
         scores = validation.judge(model, targets)  # by all processes, so that none waits for long
         right = scores["overall"]["exact_match"]
         progress.wrong = world.agree(1.0 if right is None else 1 - right)
-        value, ended = world.agree(_monitored(progress, scores, config)), progress.epoch == config.epochs
+        value, ended = world.agree(monitored(scores, config, progress.epoch)), progress.epoch == config.epochs
         if value > progress.best or (ended and world.agree(_as_good_as(best, *learned))):
             progress.best, progress.best_epoch = value, progress.epoch
             best = model.now()
@@ -168,26 +168,9 @@ def train(
     model.go_back(best)
     if _settled(model, loader, config):
         scores = validation.judge(model, targets)
-        if world.agree(_monitored(progress, scores, config)) <= progress.best:
+        if world.agree(monitored(scores, config, progress.epoch)) <= progress.best:
             model.go_back(best)
-    if model.before is not None and not world.agree(_better_together(progress, *learned)):
-        model.before = None
     return progress.history
-
-
-def _better_together(
-    progress: Progress, model: Model, validation: Validation, targets: tuple[Target, ...], config: FitConfig
-) -> bool:
-    """Tell whether the held-out rows are answered better along with what the model was before.
-
-    Each with temperatures of its own: two networks are less sure than one, which alone is no better answer.
-    """
-
-    def value(alone: bool) -> float:
-        calibrated, probabilities = validation.calibrated(model, targets, alone)
-        return _monitored(progress, document(calibrated, validation.y, probabilities), config)
-
-    return value(alone=False) > value(alone=True)
 
 
 def _settled(model: Model, loader: Loader, config: FitConfig) -> bool:
@@ -296,15 +279,15 @@ def _check_finite(loss: Tensor, batch: Batch, step: int, loader: Loader) -> None
         )
 
 
-def _monitored(progress: Progress, scores: Mapping[str, Any], config: FitConfig) -> float:
-    """Return what `config.monitor` names, such that more is better; the epoch where it cannot be measured."""
+def monitored(scores: Mapping[str, Any], config: FitConfig, otherwise: float) -> float:
+    """Return what `config.monitor` names, such that more is better; `otherwise` where nothing is known."""
     target, name = config.monitored
     if target:
         value = scores["targets"][target].get(name)
         sign = 1 if metrics.higher_is_better(name) else -1
     else:
         value, sign = weighted_loss(scores, config), -1
-    return float(progress.epoch if value is None else sign * value)
+    return float(otherwise if value is None else sign * value)
 
 
 def _as_good_as(

@@ -13,29 +13,26 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from manyhot.data import split
-from manyhot.data.paths import Progress
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.dropout import Dropout
 from manyhot.model.network import Model
-from manyhot.predict import features
 from manyhot.train.prepare import Prepared
 
 
 @contextmanager
-def heads_alone(prepared: Prepared, model: Model, progress: Progress) -> Iterator[tuple[Prepared, Model]]:
-    """Lend the rows as the features (N, F) that the model's backbone gives, and a model of its heads alone.
+def heads_alone(prepared: Prepared, model: Model, x: NDArray[np.float32]) -> Iterator[tuple[Prepared, Model]]:
+    """Lend the rows as the features x (N, F) that the model's backbone gives, and a model of its heads alone.
 
-    The features are scaled to a mean of 0 and a deviation of 1, over the training rows. The heads are the
-    model's own: what they learn is in it afterwards, where they read features as they are. `progress` is
-    told how many rows have passed through the backbone.
+    The features are scaled, in place, to a mean of 0 and a deviation of 1 over the training rows. The heads
+    are the model's own: what they learn is in it afterwards, where they read features as they are.
     """
     config = replace(
         prepared.config, augment="none", erasing=0.0, mixing=0.0, first_size=0, views=1, channels_last=False
     )
-    x = features(model, prepared.x, progress)
     train = prepared.rows(split.TRAIN)
     mean, deviation = x[train].mean(axis=0), x[train].std(axis=0)
     # A feature that is nearly always the same would be blown up beyond all others.

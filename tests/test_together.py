@@ -1,4 +1,4 @@
-"""Who answers along with a tuned network: rows that look alike, by hand, and where they stay."""
+"""Who answers along with a network: rows that look alike, by hand, and where they stay."""
 
 from dataclasses import replace
 
@@ -139,6 +139,20 @@ def test_neighbours_are_the_training_rows_alone(tmp_path, monkeypatch):
     wanted = torch.nn.functional.normalize(features, dim=1)[rows]
     assert torch.allclose(kept.rows.float(), wanted, atol=1e-3)
     assert kept.votes0[0].sum() + kept.votes0[1].sum() >= rows.sum()
+
+
+def test_rows_answer_along_with_heads_of_a_frozen_backbone(tmp_path, monkeypatch):
+    path, _ = state(tmp_path)
+    answer(monkeypatch, 5)
+    told = []
+    model = tuned(path, freeze=True, heads_first=False, tell=told.append)
+    kept = model.bundle.model.neighbours
+    x, _ = model.bundle.inputs.transform(manyhot.read(photos()))
+    rows = np.array(model.rows.column("split").to_pylist()) == "train"
+    features = torch.from_numpy(predict.features(model.bundle.model, x))[rows]
+    assert torch.allclose(kept.rows.float(), torch.nn.functional.normalize(features, dim=1), atol=1e-3)
+    done = [line["done"] for line in told if line["kind"] == "features"]
+    assert done == sorted(set(done))  # every picture passed through the backbone once
 
 
 def test_many_rows_and_classes_weighed_alike_have_no_neighbours(tmp_path, monkeypatch):

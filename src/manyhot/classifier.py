@@ -318,18 +318,20 @@ def _learn(
     def passed(done: int, rows: int) -> None:
         tell({"kind": "features", "done": done, "rows": rows})
 
-    if config.freeze:
-        with heads_alone(prepared, model, predict.features(model, prepared.x, passed)) as (rows, heads):
-            return _train(rows, heads, *running)
     seen = None
-    if config.heads_first and state is None:
+    if config.freeze or (config.heads_first and state is None):
         seen = predict.features(model, prepared.x, passed)
-        first = replace(prepared, config=of_heads(config, len(prepared.rows(splits.TRAIN))))
-        with heads_alone(first, model, seen.copy()) as (rows, heads):
-            _train(rows, heads, lambda line: None, world)
-        model.remember()
-    learned = _train(prepared, model, *running)
-    if config.heads_first:
+    if config.freeze and seen is not None:
+        with heads_alone(prepared, model, seen.copy()) as (rows, heads):
+            learned = _train(rows, heads, *running)
+    else:
+        if seen is not None:
+            first = replace(prepared, config=of_heads(config, len(prepared.rows(splits.TRAIN))))
+            with heads_alone(first, model, seen.copy()) as (rows, heads):
+                _train(rows, heads, lambda line: None, world)
+            model.remember()
+        learned = _train(prepared, model, *running)
+    if config.freeze or config.heads_first:
         answer_together(prepared, model, _choosing(prepared), world, passed, seen)
     return learned
 

@@ -1,4 +1,4 @@
-"""Who answers along with a tuned network: the pretrained one, and the training rows that look most alike.
+"""Who answers along with a pretrained network: what it was before it learned, and training rows alike.
 
 `classifier.fit` calls it on the trained model. Each stays only where held-out rows are answered better so.
 """
@@ -32,13 +32,13 @@ def answer_together(
     validation: Validation,
     world: World,
     progress: Progress,
-    seen_before: NDArray[np.float32] | None = None,
+    seen: NDArray[np.float32] | None = None,
 ) -> None:
     """Leave what the model was before, and give it neighbours, where held-out rows are answered better so.
 
     Args:
         progress: is told how many rows have passed through a network to become neighbours.
-        seen_before: the features (N, F) of all rows as the network before gives them, if they are at hand.
+        seen: the features (N, F) of all rows as the backbone gave them before it learned, if at hand.
     """
     before, model.before = model.before, None
     best = _value(prepared, model, validation)
@@ -52,14 +52,14 @@ def answer_together(
     many = len(prepared.rows(split.TRAIN)) > MAX_ROWS
     if many or prepared.config.class_weight != "none":  # neighbours answer with classes as often as they are
         return
-    model.neighbours = _neighbours(prepared, model, features(model, prepared.x, progress))
-    if model.before is not None:
-        seen = features(model.before, prepared.x, progress) if seen_before is None else seen_before
-        model.before.neighbours = _neighbours(prepared, model.before, seen)
+    networks = [model] if model.before is None else [model, model.before]
+    for network in networks:
+        as_it_was = network is not model or prepared.config.freeze
+        x = seen if seen is not None and as_it_was else features(network, prepared.x, progress)
+        network.neighbours = _neighbours(prepared, network, x)
     if not world.agree(_value(prepared, model, validation) > best):
-        model.neighbours = None
-        if model.before is not None:
-            model.before.neighbours = None
+        for network in networks:
+            network.neighbours = None
 
 
 def _value(prepared: Prepared, model: Model, validation: Validation) -> float:
@@ -71,14 +71,14 @@ def _value(prepared: Prepared, model: Model, validation: Validation) -> float:
     return monitored(document(targets, validation.y, probabilities), prepared.config, 0.0)
 
 
-def _neighbours(prepared: Prepared, model: Model, seen: NDArray[np.float32]) -> Neighbours:
+def _neighbours(prepared: Prepared, model: Model, x: NDArray[np.float32]) -> Neighbours:
     """Return the training rows as a network sees them, at the temperature that suits held-out rows best.
 
     Shape:
-        seen: the features (N, F) of all rows.
+        x: the features (N, F) of all rows.
     """
     targets, rows, (choosing, _) = prepared.schema.targets, prepared.rows(split.TRAIN), prepared.held_out()
-    learned, asked = torch.from_numpy(seen[rows]), torch.from_numpy(seen[choosing])
+    learned, asked = torch.from_numpy(x[rows]), torch.from_numpy(x[choosing])
     lessons, y = prepared.labels(rows), prepared.labels(choosing)
     votes = [torch.from_numpy(np.stack(losses.votes(t, lessons[t.name]))) for t in targets]
 

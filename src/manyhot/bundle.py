@@ -33,8 +33,8 @@ BOTH = (
     "time: held-out rows are answered better so."
 )
 ALIKE = (
-    "{rows:,} rows of the training data answer along, those most that look alike: held-out rows are answered "
-    "better so. The weights hold their features and labels."
+    "the {rows:,} rows of training answer along, those most that look alike: held-out rows are answered better "
+    "so. The weights hold their features and labels."
 )
 
 
@@ -50,10 +50,9 @@ class Bundle:
     @property
     def notes(self) -> list[str]:
         """What is worth knowing of the model beside its settings."""
-        found = [] if self.model.before is None else [BOTH]
-        if self.model.neighbours is not None:
-            found.append(ALIKE.format(rows=len(self.model.neighbours.rows)))
-        return found
+        networks = [network for network in (self.model, self.model.before) if network is not None]
+        rows = [len(network.neighbours.rows) for network in networks if network.neighbours is not None]
+        return [BOTH] * (len(networks) - 1) + [ALIKE.format(rows=count) for count in rows[:1]]
 
     def fingerprint(self) -> str:
         """Return a text that two bundles share only where their answers are the same."""

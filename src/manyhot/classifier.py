@@ -332,7 +332,7 @@ def _learn(
             model.remember()
         learned = _train(prepared, model, *running)
     if config.freeze or config.heads_first:
-        answer_together(prepared, model, _choosing(prepared), world, passed, seen)
+        answer_together(prepared, model, world, passed, seen)
     return learned
 
 
@@ -347,8 +347,11 @@ def _train(
 ) -> tuple[list[dict[str, Any]], Lesson | None]:
     """Run the loop on the training rows, writing history.jsonl as it goes; return it, and a batch of it."""
     config = prepared.config
-    loader = _loader(prepared, model, world)
-    learning = (model, loader, _choosing(prepared), prepared.schema.targets, config)
+    loader, (choosing, _) = _loader(prepared, model, world), prepared.held_out()
+    validation = Validation(
+        prepared.x[choosing], prepared.labels(choosing), prepared.fold_of(choosing), config.folds
+    )
+    learning = (model, loader, validation, prepared.schema.targets, config)
     with ExitStack() as stack:
         file: TextIO | None = None  # opened at the first line, so that a refused --resume leaves the old one
 
@@ -361,12 +364,6 @@ def _train(
             tell(line)
 
         return train(*learning, told, checkpoints, state, world), _lesson(prepared, model, loader)
-
-
-def _choosing(prepared: Prepared) -> Validation:
-    """Return the held-out rows that choose the epoch, and who answers along."""
-    rows, _ = prepared.held_out()
-    return Validation(prepared.x[rows], prepared.labels(rows), prepared.fold_of(rows), prepared.config.folds)
 
 
 def _loader(prepared: Prepared, model: Model, world: World) -> Loader:

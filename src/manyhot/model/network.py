@@ -73,9 +73,9 @@ class Model(nn.Module):
         """
         prepared = self.stem(x)
         if self.views == 1 or self.training:
-            return self._offset(x, self._answer(prepared))
+            return self._offset(x, self._answer_together(prepared))
         seen = [prepared, prepared.flip(3)] if self.mirrored else shifted(prepared, self.views)
-        each = [self._answer(view) for view in seen]
+        each = [self._answer_together(view) for view in seen]
         members = self.backbone.members
         return {
             n: torch.cat([view[n].reshape(len(x), members, view[n].shape[-1]) for view in each], dim=1)
@@ -154,26 +154,27 @@ class Model(nn.Module):
                 layer.bias.sub_(layer.weight @ torch.from_numpy(mean).to(layer.weight))
 
     @contextmanager
-    def seeing(self, views: int, alone: bool = True) -> Iterator[None]:
-        """Let pictures be seen in so many views for a while, and `alone` by the heads as they are now."""
+    def seeing(self, views: int) -> Iterator[None]:
+        """Let pictures be seen in so many views for a while, and by the heads alone."""
         own = self.views, self.alone
-        self.views, self.alone = views, alone
+        self.views, self.alone = views, True
         try:
             yield
         finally:
             self.views, self.alone = own
 
-    def _answer(self, prepared: Tensor) -> dict[str, Tensor]:
+    def answer(self, features: Tensor) -> dict[str, Tensor]:
+        """Return the logits that the heads alone give features, (N, F) or (N, M, F) of members."""
+        return {name: head(features) for name, head in zip(self.names, self.heads, strict=True)}
+
+    def _answer_together(self, prepared: Tensor) -> dict[str, Tensor]:
         features = self.backbone(prepared)
-        answers = self._heads(features)
+        answers = self.answer(features)
         if self.training or self.alone:
             return answers
         if self.neighbours is not None:
-            answers = _mean(answers, dict(zip(self.names, self.neighbours(features), strict=True)))
-        return answers if self.before is None else _mean(answers, self.before._answer(prepared))
-
-    def _heads(self, features: Tensor) -> dict[str, Tensor]:
-        return {name: head(features) for name, head in zip(self.names, self.heads, strict=True)}
+            answers = mean(answers, dict(zip(self.names, self.neighbours(features), strict=True)))
+        return answers if self.before is None else mean(answers, self.before._answer_together(prepared))
 
     def _offset(self, x: Tensor, logits: dict[str, Tensor]) -> dict[str, Tensor]:
         if not self.offsets or not isinstance(self.stem, TableStem):
@@ -187,7 +188,8 @@ def _below(state: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
     return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
 
 
-def _mean(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def mean(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the mean of the logits of two that answer together."""
     return {name: (one[name] + other[name]) / 2 for name in one}
 
 

@@ -54,7 +54,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Validation:
-    """The held-out rows by which the best epoch is chosen.
+    """The held-out rows by which the best epoch is chosen, answered by the network alone.
 
     With `fold` they are training rows, each judged by the member that does not learn from it.
     """
@@ -65,7 +65,7 @@ class Validation:
     folds: int = 1
 
     def judge(self, model: Model, targets: tuple[Target, ...]) -> dict[str, Any]:
-        """Return the scores of these rows, as `evaluate --json` has them, of the network alone.
+        """Return the scores of these rows, as `evaluate --json` has them.
 
         Raises:
             RunError: a probability is not finite, so that the weights are spoilt.
@@ -79,32 +79,23 @@ class Validation:
                 )
         return document(targets, self.y, probabilities)
 
-    def calibrated(
-        self, model: Model, targets: tuple[Target, ...], alone: bool = True
-    ) -> tuple[tuple[Target, ...], Mapping[str, NDArray[np.float32]]]:
-        """Return the targets with temperatures that these rows ask for, and the probabilities with these.
-
-        `alone` leaves out those that answer along.
-        """
-        raw = self.logits(model, alone)
-        targets = tuple(fit_temperature(t, raw[t.name], self.y[t.name]) for t in targets)
-        return targets, from_logits(targets, raw)
-
     def losses(self, model: Model, targets: tuple[Target, ...], config: FitConfig) -> NDArray[np.float64]:
         """Return the loss of each row, calibrated, 0 if nothing is known."""
-        targets, probabilities = self.calibrated(model, targets)
+        raw = self.logits(model)
+        targets = tuple(fit_temperature(t, raw[t.name], self.y[t.name]) for t in targets)
+        probabilities = from_logits(targets, raw)
         every = np.zeros(len(self.x))
         for t in targets:
             each = metrics.row_losses(t, self.y[t.name], probabilities[t.name])
             every += config.target_weights.get(t.name, 1.0) * np.nan_to_num(each)
         return every
 
-    def logits(self, model: Model, alone: bool = True) -> Mapping[str, NDArray[np.float32]]:
+    def logits(self, model: Model) -> Mapping[str, NDArray[np.float32]]:
         """Return the logits of these rows, each by the members that did not learn it, each picture seen once.
 
         Several views would take as long as a good part of the epoch, and hardly change which one is best.
         """
-        with model.seeing(1, alone):
+        with model.seeing(1):
             raw = logits(model, self.x)
         return of_fold(raw, self.fold, self.folds, model.backbone.members)
 

@@ -33,8 +33,8 @@ BOTH = (
     "time: held-out rows are answered better so."
 )
 ALIKE = (
-    "the {rows:,} rows of training answer along, those most that look alike: held-out rows are answered better "
-    "so. The weights hold their features and labels."
+    "the {rows:,} rows of training answer along, those most that look alike: held-out rows are answered "
+    "better so. The weights hold their features and labels."
 )
 
 

@@ -25,14 +25,20 @@ TAME = Target("tame", "binary", ("no", "yes"), ("tame",))
 
 def neighbours(target, features, y, temperature=0.1):
     of_target = torch.from_numpy(np.stack(votes(target, y)))
-    return Neighbours(torch.as_tensor(features, dtype=torch.float32), [of_target], temperature)
+    return Neighbours(torch.as_tensor(features, dtype=torch.float32), {target.name: of_target}, temperature)
+
+
+def only(logits):
+    """Return the logits of the only target."""
+    (values,) = logits.values()
+    return values
 
 
 def test_rows_weigh_as_the_softmax_of_their_cosines():
     rng = np.random.default_rng(0)
     features, asked = rng.random((30, 4)).astype(np.float32), rng.random((7, 4)).astype(np.float32)
     y = rng.integers(0, 2, (30, 3))
-    (logits,) = neighbours(TAGS, features, y)(torch.from_numpy(asked))
+    logits = only(neighbours(TAGS, features, y)(torch.from_numpy(asked)))
     length = [np.linalg.norm(each, axis=1, keepdims=True) for each in (asked, features)]
     weights = np.exp((asked / length[0]) @ (features / length[1]).T / 0.1)
     weights /= weights.sum(axis=1, keepdims=True)
@@ -43,7 +49,7 @@ def test_rows_weigh_as_the_softmax_of_their_cosines():
 
 def test_a_softmax_of_neighbours_is_the_share_of_each_class():
     y = np.array([0, 0, 1, 1, 1, -1])
-    (logits,) = neighbours(PET, np.ones((6, 2)), y)(torch.ones(1, 2))
+    logits = only(neighbours(PET, np.ones((6, 2)), y)(torch.ones(1, 2)))
     shares = torch.softmax(logits, dim=1)[0].numpy()
     met = np.array([2, 3, 0]) / 6 + PRIOR * np.array([3, 4, 1]) / 7
     assert shares == pytest.approx(met / met.sum(), abs=1e-3)
@@ -52,7 +58,7 @@ def test_a_softmax_of_neighbours_is_the_share_of_each_class():
 def test_a_softmax_of_neighbours_that_have_sets_is_the_share_of_each_set():
     y = np.array([[1, 1, 0]] * 3 + [[0, 0, 0]] + [[-1, -1, -1]])
     target = replace(TAGS, sets=sets_in(TAGS, y))
-    (logits,) = neighbours(target, np.ones((5, 2)), y)(torch.ones(1, 2))
+    logits = only(neighbours(target, np.ones((5, 2)), y)(torch.ones(1, 2)))
     shares = torch.softmax(logits, dim=1)[0].numpy()
     met = np.array([1, 3]) / 5 + PRIOR * np.array([2, 4]) / 6
     assert shares == pytest.approx(met / met.sum(), abs=1e-3)
@@ -64,14 +70,14 @@ def test_a_softmax_of_neighbours_that_have_sets_is_the_share_of_each_set():
 )
 def test_what_no_neighbour_knows_is_answered_with_finite_logits(target, y):
     for labels in (y, np.full_like(y, -1)):
-        (logits,) = neighbours(target, np.eye(4), labels, 0.01)(torch.eye(4)[3:])
+        logits = only(neighbours(target, np.eye(4), labels, 0.01)(torch.eye(4)[3:]))
         assert torch.isfinite(logits).all()
 
 
 def test_unknown_cells_say_nothing():
     features = np.eye(3) + 0.2
     known = neighbours(TAME, features, np.array([[1], [0], [-1]]), 0.01)
-    (alike,) = known(torch.from_numpy(features[2:]).float())
+    alike = only(known(torch.from_numpy(features[2:]).float()))
     frequencies = np.array([2, 2]) / 4
     assert alike.item() == pytest.approx(np.log(frequencies[0] / frequencies[1]), abs=0.05)
 
@@ -89,14 +95,15 @@ def test_neighbours_answer_with_the_heads_and_are_saved_with_them(views):
         (model, 0),
         (model.before, 1),
     ):  # all rows say the same
-        of_each = [votes(PET, np.full(4, label)), votes(TAGS, np.full((4, 3), label))]
+        of_each = {"pet": votes(PET, np.full(4, label)), "tags": votes(TAGS, np.full((4, 3), label))}
+        given = {name: torch.from_numpy(np.stack(of_target)) for name, of_target in of_each.items()}
         with torch.no_grad():
             features = network.embed(x)
-        network.neighbours = Neighbours(features, [torch.from_numpy(np.stack(v)) for v in of_each], 0.1)
+        network.neighbours = Neighbours(features, given, 0.1)
         said.append(network.neighbours(features))
     found = model(x)
-    for number, name in enumerate(found):
-        of_rows = (said[0][number] + said[1][number]) / 4
+    for name in found:
+        of_rows = (said[0][name] + said[1][name]) / 4
         of_rows = of_rows if views == 1 else of_rows[:, None]
         assert torch.allclose(found[name], alone[name] / 2 + of_rows, atol=1e-4)
     with model.seeing(views):
@@ -110,7 +117,11 @@ def test_neighbours_answer_with_the_heads_and_are_saved_with_them(views):
 def answer(monkeypatch, surer):
     """Let neighbours be surer than they are, or of the opposite."""
     forward = Neighbours.forward
-    monkeypatch.setattr(Neighbours, "forward", lambda self, x: [surer * value for value in forward(self, x)])
+
+    def answered(self, x):
+        return {name: surer * logits for name, logits in forward(self, x).items()}
+
+    monkeypatch.setattr(Neighbours, "forward", answered)
 
 
 @pytest.mark.parametrize(("surer", "stay"), [(5, True), (-1, False)])

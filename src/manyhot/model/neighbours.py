@@ -7,7 +7,7 @@ Shapes: N rows asked · R rows remembered · F features · W outputs of a target
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -26,30 +26,31 @@ class Neighbours(nn.Module):
     rows: Tensor
     temperature: Tensor
 
-    def __init__(self, features: Tensor, votes: Sequence[Tensor], temperature: float = 1.0) -> None:
+    def __init__(self, features: Tensor, votes: Mapping[str, Tensor], temperature: float = 1.0) -> None:
         """Remember rows.
 
         Shape:
-            features: float (R, F). votes: of each target (2, R, W), what a row says for and against each
-                output, as `losses.votes` gives it.
+            features: float (R, F). votes: by target (2, R, W), what a row says for and against each output,
+                as `losses.votes` gives it.
         """
         super().__init__()
         self.register_buffer("rows", F.normalize(features.float(), dim=1).half())
         self.register_buffer("temperature", torch.tensor(temperature))
-        self.names = [f"votes{number}" for number in range(len(votes))]
-        for name, of_target in zip(self.names, votes, strict=True):
-            self.register_buffer(name, of_target.half())  # 0 and 1, or the share of a set
+        self.votes = {name: f"votes{number}" for number, name in enumerate(votes)}
+        for name, of_target in votes.items():
+            self.register_buffer(self.votes[name], of_target.half())  # 0 and 1, or the share of a set
 
-    def forward(self, features: Tensor) -> list[Tensor]:
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Return the logits of each target, float (N, W), for features (N, F).
 
         A target of which the rows alike know nothing is answered with how often each class is met.
         """
         cosines = F.normalize(features.float(), dim=1) @ self.rows.float().T
         weights = torch.softmax(cosines / self.temperature, dim=1)
-        return [self._logits(weights, self.get_buffer(name).float()) for name in self.names]
+        return {name: _logits(weights, self.get_buffer(own).float()) for name, own in self.votes.items()}
 
-    def _logits(self, weights: Tensor, votes: Tensor) -> Tensor:
-        frequencies = (votes.sum(1, keepdim=True) + 1) / (votes.shape[1] + 1)  # each seen once more: never 0
-        said = weights @ votes + PRIOR * frequencies
-        return said[0].log() - said[1].log()
+
+def _logits(weights: Tensor, votes: Tensor) -> Tensor:
+    frequencies = (votes.sum(1, keepdim=True) + 1) / (votes.shape[1] + 1)  # each seen once more: never 0
+    said = weights @ votes + PRIOR * frequencies
+    return said[0].log() - said[1].log()

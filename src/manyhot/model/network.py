@@ -73,9 +73,9 @@ class Model(nn.Module):
         """
         prepared = self.stem(x)
         if self.views == 1 or self.training:
-            return self._offset(x, self._answer_together(prepared))
+            return self._offset(x, self._answer(prepared))
         seen = [prepared, prepared.flip(3)] if self.mirrored else shifted(prepared, self.views)
-        each = [self._answer_together(view) for view in seen]
+        each = [self._answer(view) for view in seen]
         members = self.backbone.members
         return {
             n: torch.cat([view[n].reshape(len(x), members, view[n].shape[-1]) for view in each], dim=1)
@@ -138,7 +138,7 @@ class Model(nn.Module):
         names = [f"offsets.{number}.weight" for number in range(len(self.names))]
         self.offset_by([torch.empty_like(state[name], device=device) for name in names if name in state])
         rows, then = _below(state, NEIGHBOURS), _below(state, BEFORE)
-        votes = [value for name, value in rows.items() if name.startswith("votes")]
+        votes = {name: rows[f"votes{number}"] for number, name in enumerate(self.names) if rows}
         self.neighbours = Neighbours(rows["rows"], votes).to(device) if rows else None
         self.before = None
         if then:
@@ -164,17 +164,20 @@ class Model(nn.Module):
             self.views, self.alone = own
 
     def answer(self, features: Tensor) -> dict[str, Tensor]:
-        """Return the logits that the heads alone give features, (N, F) or (N, M, F) of members."""
-        return {name: head(features) for name, head in zip(self.names, self.heads, strict=True)}
+        """Return the logits that the heads give features (N, F), together with neighbours where it has some.
 
-    def _answer_together(self, prepared: Tensor) -> dict[str, Tensor]:
-        features = self.backbone(prepared)
-        answers = self.answer(features)
-        if self.training or self.alone:
-            return answers
-        if self.neighbours is not None:
-            answers = mean(answers, dict(zip(self.names, self.neighbours(features), strict=True)))
-        return answers if self.before is None else mean(answers, self.before._answer_together(prepared))
+        Those of members (N, M, F) have logits (N, M, W).
+        """
+        heads = {name: head(features) for name, head in zip(self.names, self.heads, strict=True)}
+        if self.neighbours is None or self.training or self.alone:
+            return heads
+        return mean(heads, self.neighbours(features))
+
+    def _answer(self, prepared: Tensor) -> dict[str, Tensor]:
+        own = self.answer(self.backbone(prepared))
+        if self.before is None or self.training or self.alone:
+            return own
+        return mean(own, self.before._answer(prepared))
 
     def _offset(self, x: Tensor, logits: dict[str, Tensor]) -> dict[str, Tensor]:
         if not self.offsets or not isinstance(self.stem, TableStem):

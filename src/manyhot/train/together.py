@@ -31,58 +31,71 @@ MAX_ROWS = 10_000  # of training; the features of more take more room than many 
 TEMPERATURES = (0.02, 0.03, 0.04, 0.05, 0.07, 0.1)
 
 
+@torch.no_grad()
 def answer_together(
     prepared: Prepared, model: Model, world: World, progress: Progress, seen: Features | None
 ) -> None:
-    """Let what the model was before, and neighbours of both, stay where held-out rows are answered better so.
+    """Let what the model was before, then neighbours of both, stay where held-out rows are answered better.
+
+    In this order: beside neighbours, what the model was before hardly lowers the loss, while it still helps
+    much to bring rare tags into order.
 
     Args:
         progress: is told how many rows have passed through a network.
         seen: the features (N, F) of all rows as the backbone gave them before it learned, if at hand.
     """
-    if model.before is None and not _may_have_neighbours(prepared):
+    few = len(prepared.rows(split.TRAIN)) <= MAX_ROWS and prepared.config.class_weight == "none"
+    if model.before is None and not few:
         return
     targets, (choosing, _) = prepared.schema.targets, prepared.held_out()
     y = prepared.labels(choosing)
 
-    def value(answer: tuple[Logits, Neighbours | None]) -> float:
+    def value(raw: Logits) -> float:
         """Tell how well rows are answered, with temperatures: several are less sure, and not worse."""
-        raw = {name: logits.float().cpu().numpy() for name, logits in answer[0].items()}
-        warm = tuple(fit_temperature(t, raw[t.name], y[t.name]) for t in targets)
-        return world.agree(monitored(document(warm, y, from_logits(warm, raw)), prepared.config, 0.0))
+        numbers = {name: logits.float().cpu().numpy() for name, logits in raw.items()}
+        warm = tuple(fit_temperature(t, numbers[t.name], y[t.name]) for t in targets)
+        return world.agree(monitored(document(warm, y, from_logits(warm, numbers)), prepared.config, 0.0))
 
-    x = seen if prepared.config.freeze and seen is not None else features(model, prepared.x, progress)
-    own = max(_answers(prepared, model, x), key=value)
-    model.neighbours = own[1]
+    def rows_of(network: Model) -> Features:
+        """Return the features of all rows as a network gives them."""
+        if seen is not None and (network is not model or prepared.config.freeze):
+            return seen
+        return features(network, prepared.x, progress)
+
+    voices = [(model, rows_of(model))]
+    best = value(_answers(voices, choosing))
     if model.before is not None:
-        x = features(model.before, prepared.x, progress) if seen is None else seen
-        then = _answers(prepared, model.before, x)
-        both = max(((mean(own[0], logits), rows) for logits, rows in then), key=value)
-        model.before.neighbours = both[1]
-        if value(both) <= value(own):
+        voices.append((model.before, rows_of(model.before)))
+        both = value(_answers(voices, choosing))
+        if both > best:
+            best = both
+        else:
+            voices.pop()
             model.before = None
+    if not few:
+        return
+    for network, x in voices:
+        asked = _on_device(x[choosing], model)
+        network.neighbours = max(_neighbours(prepared, network, x), key=lambda rows: value(rows(asked)))
+    if value(_answers(voices, choosing)) <= best:
+        for network, _ in voices:
+            network.neighbours = None
 
 
-def _may_have_neighbours(prepared: Prepared) -> bool:
-    """Tell whether rows are few enough, and count alike, as neighbours do, who do not weigh classes."""
-    return len(prepared.rows(split.TRAIN)) <= MAX_ROWS and prepared.config.class_weight == "none"
+def _answers(voices: list[tuple[Model, Features]], rows: NDArray[np.intp]) -> Logits:
+    """Return the logits that the networks give some rows, whose features are at hand."""
+    each = [network.answer(_on_device(x[rows], network)) for network, x in voices]
+    return each[0] if len(each) == 1 else mean(*each)
 
 
-@torch.no_grad()
-def _answers(prepared: Prepared, model: Model, x: Features) -> Iterator[tuple[Logits, Neighbours | None]]:
-    """Return how a network may answer the rows that choose: alone, or with neighbours at some temperature.
+def _neighbours(prepared: Prepared, model: Model, x: Features) -> Iterator[Neighbours]:
+    """Return the training rows as neighbours, at several temperatures."""
+    rows = prepared.rows(split.TRAIN)
+    learned, y = _on_device(x[rows], model), prepared.labels(rows)
+    votes = {t.name: torch.from_numpy(np.stack(losses.votes(t, y[t.name]))) for t in prepared.schema.targets}
+    for temperature in TEMPERATURES:
+        yield Neighbours(learned, votes, temperature).to(learned.device)
 
-    Shape:
-        x: the features (N, F) of all rows.
-    """
-    rows, (choosing, _) = prepared.rows(split.TRAIN), prepared.held_out()
-    device = next(model.parameters()).device
-    learned, asked = (torch.from_numpy(x[part]).to(device) for part in (rows, choosing))
-    heads = model.answer(asked)
-    yield heads, None
-    if _may_have_neighbours(prepared):
-        y = prepared.labels(rows)
-        votes = [torch.from_numpy(np.stack(losses.votes(t, y[t.name]))) for t in prepared.schema.targets]
-        for temperature in TEMPERATURES:
-            neighbours = Neighbours(learned, votes, temperature).to(device)
-            yield mean(heads, dict(zip(model.names, neighbours(asked), strict=True))), neighbours
+
+def _on_device(x: Features, model: Model) -> torch.Tensor:
+    return torch.from_numpy(x).to(next(model.parameters()).device)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -56,6 +57,10 @@ def answer_together(
         warm = tuple(fit_temperature(t, numbers[t.name], y[t.name]) for t in targets)
         return world.agree(monitored(document(warm, y, from_logits(warm, numbers)), prepared.config, 0.0))
 
+    def value_with(voice: tuple[Model, Features], neighbours: Neighbours) -> float:
+        voice[0].neighbours = neighbours
+        return value(_answers([voice], choosing))
+
     def rows_of(network: Model) -> Features:
         """Return the features of all rows as a network gives them."""
         if seen is not None and (network is not model or prepared.config.freeze):
@@ -74,9 +79,8 @@ def answer_together(
             model.before = None
     if not few:
         return
-    for network, x in voices:
-        asked = _on_device(x[choosing], model)
-        network.neighbours = max(_neighbours(prepared, network, x), key=lambda rows: value(rows(asked)))
+    for voice in voices:
+        voice[0].neighbours = max(_neighbours(prepared, *voice), key=partial(value_with, voice))
     if value(_answers(voices, choosing)) <= best:
         for network, _ in voices:
             network.neighbours = None

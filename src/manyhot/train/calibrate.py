@@ -8,7 +8,7 @@ Shapes: N rows · C classes · W outputs · P probabilities of a row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -55,6 +55,13 @@ def fit_temperature(target: Target, logits: NDArray[np.float32], y: IntArray) ->
     # A prior keeps a few held-out rows without a single error from asking for certainty.
     found = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.25), np.log(8)), method="bounded")
     return replace(target, temperature=round(float(np.exp(found.x)), 4))
+
+
+def fit_temperatures(
+    targets: Sequence[Target], logits: Mapping[str, NDArray[np.float32]], y: Mapping[str, IntArray]
+) -> tuple[Target, ...]:
+    """Return targets with the temperatures that suit their own logits, as `fit_temperature` finds them."""
+    return tuple(fit_temperature(t, logits[t.name], y[t.name]) for t in targets)
 
 
 def fit_thresholds(target: Target, probabilities: FloatArray, y: IntArray) -> Target:

@@ -29,7 +29,7 @@ from manyhot.model.network import Model
 from manyhot.predict import from_logits, logits, of_fold
 from manyhot.schema import Target
 from manyhot.targets import IntArray
-from manyhot.train.calibrate import fit_temperature
+from manyhot.train.calibrate import fit_temperatures
 from manyhot.train.checkpoint import Checkpoints, State
 from manyhot.train.distributed import World
 
@@ -82,7 +82,7 @@ class Validation:
     def losses(self, model: Model, targets: tuple[Target, ...], config: FitConfig) -> NDArray[np.float64]:
         """Return the loss of each row, calibrated, 0 if nothing is known."""
         raw = self.logits(model)
-        targets = tuple(fit_temperature(t, raw[t.name], self.y[t.name]) for t in targets)
+        targets = fit_temperatures(targets, raw, self.y)
         probabilities = from_logits(targets, raw)
         every = np.zeros(len(self.x))
         for t in targets:

@@ -19,7 +19,7 @@ from manyhot.model import losses
 from manyhot.model.neighbours import Neighbours
 from manyhot.model.network import Model, mean
 from manyhot.predict import features, from_logits
-from manyhot.train.calibrate import fit_temperature
+from manyhot.train.calibrate import fit_temperatures
 from manyhot.train.distributed import World
 from manyhot.train.fit import monitored
 from manyhot.train.prepare import Prepared
@@ -48,13 +48,13 @@ def answer_together(
     few = len(prepared.rows(split.TRAIN)) <= MAX_ROWS and prepared.config.class_weight == "none"
     if model.before is None and not few:
         return
-    targets, (choosing, _) = prepared.schema.targets, prepared.held_out()
+    choosing, _ = prepared.held_out()
     y = prepared.labels(choosing)
 
     def value(raw: Logits) -> float:
         """Tell how well rows are answered, with temperatures: several are less sure, and not worse."""
         numbers = {name: logits.float().cpu().numpy() for name, logits in raw.items()}
-        warm = tuple(fit_temperature(t, numbers[t.name], y[t.name]) for t in targets)
+        warm = fit_temperatures(prepared.schema.targets, numbers, y)
         return world.agree(monitored(document(warm, y, from_logits(warm, numbers)), prepared.config, 0.0))
 
     def value_with(voice: tuple[Model, Features], neighbours: Neighbours) -> float:

@@ -21,6 +21,7 @@ from manyhot.data.stream import X
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.model import losses
+from manyhot.model.backbones.folding import folded
 from manyhot.model.network import Model
 from manyhot.schema import Schema, Target
 from manyhot.targets import decide, decode, marginals
@@ -82,7 +83,7 @@ def from_logits(
 
 def logits(model: Model, x: X) -> dict[str, NDArray[np.float32]]:
     """Return the logits for x; float32 (N, W) by target, or (N, M, W) of M members."""
-    pieces = _batched(model, x, model.forward)
+    pieces = _batched(model, x, Model.forward)
     return {name: np.concatenate([piece[name] for piece in pieces]) for name in model.names}
 
 
@@ -111,17 +112,17 @@ def embed(bundle: Bundle, table: Table) -> NDArray[np.float32]:
 
 def features(model: Model, x: X, progress: Progress | None = None) -> NDArray[np.float32]:
     """Return the features that all heads read for x as the inputs give it; float32 (N, F)."""
-    pieces = _batched(model, x, lambda batch: {"": model.embed(batch)}, progress)
+    pieces = _batched(model, x, lambda network, batch: {"": network.embed(batch)}, progress)
     return np.concatenate([piece[""] for piece in pieces])
 
 
 def _batched(
     model: Model,
     x: X,
-    forward: Callable[[torch.Tensor], dict[str, torch.Tensor]],
+    forward: Callable[[Model, torch.Tensor], dict[str, torch.Tensor]],
     progress: Progress | None = None,
 ) -> list[dict[str, NDArray[np.float32]]]:
-    model.eval()
+    model = folded(model.eval())
     tensors = (*model.parameters(), *model.buffers())
     device = tensors[0].device if tensors else torch.device("cpu")
     values = BATCH_VALUES_CPU if device.type == "cpu" else BATCH_VALUES
@@ -129,7 +130,7 @@ def _batched(
     pieces = []
     with torch.inference_mode():
         for batch in in_order(x, rows, device) if len(x) else [torch.from_numpy(np.asarray(x)).to(device)]:
-            outputs = forward(batch)
+            outputs = forward(model, batch)
             pieces.append({name: value.float().cpu().numpy() for name, value in outputs.items()})
             if progress is not None:
                 progress(min(rows * len(pieces), len(x)), len(x))

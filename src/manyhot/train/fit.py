@@ -25,6 +25,7 @@ from manyhot.data.stream import X
 from manyhot.errors import RunError
 from manyhot.judge import document
 from manyhot.model import losses, optim
+from manyhot.model.backbones.folding import folded
 from manyhot.model.network import Model
 from manyhot.predict import from_logits, logits, of_fold
 from manyhot.schema import Target
@@ -129,6 +130,7 @@ def train(
     optimizer = optim.AdamW(model, config)
     weights = _class_weights(loader, targets, config)
     progress, best = _begin(model, optimizer, state, tell)
+    learner = folded(model, resting=True)  # its weights are the model's
     learned = (model, validation, targets, config)
     steps = loader.step_after(config.epochs)
     while progress.epoch < config.epochs and not _stalled(progress, config):
@@ -139,7 +141,7 @@ def train(
         for step in range(progress.step, loader.step_after(progress.epoch + 1)):
             rate = optim.rate(step, steps, config)
             batch = loader.batch(step)
-            loss, each = _step(model, optimizer, batch, targets, doubting, weights, rate, step, world)
+            loss, each = _step(learner, optimizer, batch, targets, doubting, weights, rate, step, world)
             running.add(loss, each)
             _check_finite(loss, batch, step, loader)
             if (step + 1) % STEPS_PER_LINE == 0:
@@ -157,7 +159,7 @@ def train(
         if checkpoints is not None and world.leads:
             checkpoints.save(State(model.state_dict(), optimizer.state_dict(), best, vars(progress)))
     model.go_back(best)
-    if _settled(model, loader, config):
+    if _settled(learner, loader, config):
         scores = validation.judge(model, targets)
         if world.agree(monitored(scores, config, progress.epoch)) <= progress.best:
             model.go_back(best)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+Pairs = tuple[tuple[str, str], ...]  # names of a convolution and of the batch norm that alone reads it
+
 
 class Backbone(nn.Module):
     """A network from prepared x to features (N, num_features), or of M members to (N, M, num_features)."""
 
     num_features: int
     members: int
+    pairs: Pairs = ()  # for `folding`
 
     def __init__(self, layers: nn.Module, num_features: int, members: int = 1) -> None:
         super().__init__()

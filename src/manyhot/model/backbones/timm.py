@@ -17,6 +17,7 @@ from manyhot.config import FitConfig
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model.backbones import weights
 from manyhot.model.backbones.base import Backbone
+from manyhot.model.backbones.folding import pairs
 
 
 class TimmBackbone(Backbone):
@@ -58,8 +59,8 @@ def create(shape: tuple[int, ...], config: FitConfig, known: Sequence[str]) -> B
         model = _made(name, settings | _read(config.backbone_options), (height, width))
         _out_of_place(model)
         backbone = TimmBackbone(model, 0)
-        with torch.no_grad():
-            backbone.num_features = backbone.eval()(torch.zeros(1, channels, height, width)).shape[1]
+        features, backbone.pairs = pairs(backbone.eval(), torch.zeros(1, channels, height, width))
+        backbone.num_features = features.shape[1]
     except UserError:
         raise
     except (RuntimeError, AssertionError, ValueError) as error:

@@ -25,7 +25,8 @@ TAME = Target("tame", "binary", ("no", "yes"), ("tame",))
 
 def neighbours(target, features, y, temperature=0.1):
     of_target = torch.from_numpy(np.stack(votes(target, y)))
-    return Neighbours(torch.as_tensor(features, dtype=torch.float32), {target.name: of_target}, temperature)
+    rows = torch.nn.functional.normalize(torch.as_tensor(features, dtype=torch.float32))
+    return Neighbours(rows, {target.name: of_target}, temperature)
 
 
 def only(logits):

@@ -318,21 +318,21 @@ def _learn(
     def passed(done: int, rows: int) -> None:
         tell({"kind": "features", "done": done, "rows": rows})
 
-    seen = None
-    if config.freeze or (config.heads_first and state is None):
-        seen = predict.features(model, prepared.x, passed)
-    if config.freeze and seen is not None:
-        with heads_alone(prepared, model, seen.copy()) as (rows, heads):
+    if config.freeze:
+        known = {model: predict.features(model, prepared.x, passed)}
+        with heads_alone(prepared, model, known[model]) as (rows, heads):
             learned = _train(rows, heads, *running)
     else:
-        if seen is not None:
+        known = {}
+        if config.heads_first and state is None:
+            x = predict.features(model, prepared.x, passed)
             first = replace(prepared, config=of_heads(config, len(prepared.rows(splits.TRAIN))))
-            with heads_alone(first, model, seen.copy()) as (rows, heads):
+            with heads_alone(first, model, x) as (rows, heads):
                 _train(rows, heads, lambda line: None, world)
-            model.remember()
+            known = {model.remember(): x}
         learned = _train(prepared, model, *running)
     if config.freeze or config.heads_first:
-        answer_together(prepared, model, world, passed, seen)
+        answer_together(prepared, model, world, passed, known)
     return learned
 
 

@@ -25,32 +25,39 @@ class Neighbours(nn.Module):
 
     rows: Tensor
     temperature: Tensor
+    columns: Tensor
 
-    def __init__(self, features: Tensor, votes: Mapping[str, Tensor], temperature: float = 1.0) -> None:
+    def __init__(self, rows: Tensor, votes: Mapping[str, Tensor], temperature: float = 1.0) -> None:
         """Remember rows.
 
         Shape:
-            features: float (R, F). votes: by target (2, R, W), what a row says for and against each output,
-                as `losses.votes` gives it.
+            rows: float (R, F), the features of each divided by their length. votes: by target (2, R, W), what
+                a row says for and against each output, as `losses.votes` gives it.
         """
         super().__init__()
-        self.register_buffer("rows", F.normalize(features.float(), dim=1).half())
+        self.register_buffer("rows", rows.half())
         self.register_buffer("temperature", torch.tensor(temperature))
-        self.votes = {name: f"votes{number}" for number, name in enumerate(votes)}
-        for name, of_target in votes.items():
-            self.register_buffer(self.votes[name], of_target.half())  # 0 and 1, or the share of a set
+        self.register_buffer("columns", self.rows.float().T, persistent=False)
+        self.names = list(votes)
+        for number, of_target in enumerate(votes.values()):
+            self.register_buffer(f"votes{number}", of_target.half())  # 0 and 1, or the share of a set
+            said = self.get_buffer(f"votes{number}").float()
+            self.register_buffer(f"said{number}", said + PRIOR * _frequencies(said), persistent=False)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Return the logits of each target, float (N, W), for features (N, F).
 
         A target of which the rows alike know nothing is answered with how often each class is met.
         """
-        cosines = F.normalize(features.float(), dim=1) @ self.rows.float().T
+        cosines = F.normalize(features.float(), dim=1) @ self.columns
         weights = torch.softmax(cosines / self.temperature, dim=1)
-        return {name: _logits(weights, self.get_buffer(own).float()) for name, own in self.votes.items()}
+        found = {}
+        for number, name in enumerate(self.names):
+            said = (weights @ self.get_buffer(f"said{number}")).log()
+            found[name] = said[0] - said[1]
+        return found
 
 
-def _logits(weights: Tensor, votes: Tensor) -> Tensor:
-    frequencies = (votes.sum(1, keepdim=True) + 1) / (votes.shape[1] + 1)  # each seen once more: never 0
-    said = weights @ votes + PRIOR * frequencies
-    return said[0].log() - said[1].log()
+def _frequencies(votes: Tensor) -> Tensor:
+    """Return how often each output is voted for and against, as if once more than it was: never 0."""
+    return (votes.sum(1, keepdim=True) + 1) / (votes.shape[1] + 1)

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from manyhot.data import split
 from manyhot.model.backbones.base import Backbone
@@ -27,19 +28,34 @@ from manyhot.train.prepare import Prepared
 def heads_alone(prepared: Prepared, model: Model, x: NDArray[np.float32]) -> Iterator[tuple[Prepared, Model]]:
     """Lend the rows as the features x (N, F) that the model's backbone gives, and a model of its heads alone.
 
-    The features are scaled, in place, to a mean of 0 and a deviation of 1 over the training rows. The heads
-    are the model's own: what they learn is in it afterwards, where they read features as they are.
+    It scales the features to a mean of 0 and a deviation of 1 over the training rows. The heads are the
+    model's own: what they learn is in it afterwards, where they read features as they are.
     """
     config = replace(
         prepared.config, augment="none", erasing=0.0, mixing=0.0, first_size=0, views=1, channels_last=False
     )
-    train = prepared.rows(split.TRAIN)
-    mean, deviation = x[train].mean(axis=0), x[train].std(axis=0)
+    train = x[prepared.rows(split.TRAIN)]
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
     # A feature that is nearly always the same would be blown up beyond all others.
     deviation = np.maximum(deviation, max(deviation.mean() / 10, 1e-6))
-    x -= mean  # in place, since there may be many
-    x /= deviation
-    alone = Model(nn.Identity(), Backbone(Dropout(config.dropout), x.shape[1]), prepared.schema.targets)
+    stem = Scaled(torch.from_numpy(mean), torch.from_numpy(deviation)).to(next(model.parameters()).device)
+    alone = Model(stem, Backbone(Dropout(config.dropout), x.shape[1]), prepared.schema.targets)
     alone.heads = model.heads
     yield replace(prepared, config=config, x=x), alone
     model.unscale(mean, deviation)
+
+
+class Scaled(nn.Module):
+    """Features (N, F) less their mean, divided by their deviation, both (F,)."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("deviation", deviation, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return float (N, F)."""
+        return (x - self.mean) / self.deviation

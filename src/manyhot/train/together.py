@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from manyhot.data import split
 from manyhot.data.paths import Progress
@@ -34,7 +35,7 @@ TEMPERATURES = (0.02, 0.03, 0.04, 0.05, 0.07, 0.1)
 
 @torch.no_grad()
 def answer_together(
-    prepared: Prepared, model: Model, world: World, progress: Progress, seen: Features | None
+    prepared: Prepared, model: Model, world: World, progress: Progress, known: Mapping[Model, Features]
 ) -> None:
     """Let what the model was before, then neighbours of both, stay where held-out rows are answered better.
 
@@ -43,7 +44,7 @@ def answer_together(
 
     Args:
         progress: is told how many rows have passed through a network.
-        seen: the features (N, F) of all rows as the backbone gave them before it learned, if at hand.
+        known: the features (N, F) that a network gives all rows, where they are at hand.
     """
     few = len(prepared.rows(split.TRAIN)) <= MAX_ROWS and prepared.config.class_weight == "none"
     if model.before is None and not few:
@@ -62,10 +63,8 @@ def answer_together(
         return value(_answers([voice], choosing))
 
     def rows_of(network: Model) -> Features:
-        """Return the features of all rows as a network gives them."""
-        if seen is not None and (network is not model or prepared.config.freeze):
-            return seen
-        return features(network, prepared.x, progress)
+        needed = np.arange(len(prepared.x)) if few else choosing
+        return known[network] if network in known else _features(network, prepared, needed, progress)
 
     voices = [(model, rows_of(model))]
     best = value(_answers(voices, choosing))
@@ -86,6 +85,15 @@ def answer_together(
             network.neighbours = None
 
 
+def _features(network: Model, prepared: Prepared, rows: NDArray[np.intp], progress: Progress) -> Features:
+    """Return the features that a network gives some rows, in their places among all rows."""
+    if len(rows) == len(prepared.x):
+        return features(network, prepared.x, progress)  # without a copy of the pictures
+    found = np.empty((len(prepared.x), network.backbone.num_features), np.float32)
+    found[rows] = features(network, prepared.x[rows], progress)
+    return found
+
+
 def _answers(voices: list[tuple[Model, Features]], rows: NDArray[np.intp]) -> Logits:
     """Return the logits that the networks give some rows, whose features are at hand."""
     each = [network.answer(_on_device(x[rows], network)) for network, x in voices]
@@ -95,7 +103,7 @@ def _answers(voices: list[tuple[Model, Features]], rows: NDArray[np.intp]) -> Lo
 def _neighbours(prepared: Prepared, model: Model, x: Features) -> Iterator[Neighbours]:
     """Return the training rows as neighbours, at several temperatures."""
     rows = prepared.rows(split.TRAIN)
-    learned, y = _on_device(x[rows], model), prepared.labels(rows)
+    learned, y = F.normalize(_on_device(x[rows], model)), prepared.labels(rows)
     votes = {t.name: torch.from_numpy(np.stack(losses.votes(t, y[t.name]))) for t in prepared.schema.targets}
     for temperature in TEMPERATURES:
         yield Neighbours(learned, votes, temperature).to(learned.device)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= manyhot-demo
 
-.PHONY: demo test test-all check lint format docs clean
+.PHONY: demo test test-all test-lowest check lint format docs clean
 
 demo: .venv/base
 	$(BIN)/manyhot demo --out $(DEMO) --overwrite
@@ -13,6 +13,9 @@ test: .venv/test
 
 test-all: .venv/test
 	$(BIN)/pytest
+
+test-lowest: .venv-lowest/test
+	.venv-lowest/bin/pytest -m "not slow"
 
 check: lint test
 
@@ -29,7 +32,7 @@ docs: .venv/base
 	$(BIN)/python -m manyhot.cli.document > docs/cli.md
 
 clean:
-	rm -rf .venv manyhot-demo
+	rm -rf .venv .venv-lowest manyhot-demo
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "manyhot needs Python 3.11 or newer, this is " + sys.version.split()[0])'
@@ -42,3 +45,12 @@ clean:
 .venv/test: .venv/bin/python pyproject.toml
 	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[test,check]'
 	@touch $@ .venv/base
+
+# What pyproject.toml allows at the lowest: each `name>=version` as `name==version`.
+.venv-lowest/test: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --disable-pip-version-check --quiet $$($(PYTHON) -c "import tomllib; \
+	project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+	print(*project['dependencies'], *project['optional-dependencies']['test'])" | sed 's/>=/==/g')
+	.venv-lowest/bin/pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@touch $@

@@ -213,7 +213,7 @@ def given(finer: str = "") -> dict[str, object]:
 SIDES = {
     "epoch": ours_epoch,
     "reach": lambda seed: ours(**given(), **QUICK, seed=int(seed)),
-    "freeze": lambda: ours(**given(), freeze=True, size=128),
+    "freeze": lambda: ours(**given(), freeze=True, size=128, cache=0),  # the epoch's would be found in it
     "damaged": ours_damaged,
 }
 

@@ -1,6 +1,6 @@
 """Corel photos with 374 tags: ours beside logistic regressions on the frozen features of the same backbone.
 
-MANYHOT_DATA=… python benchmarks/corel.py [EFFORT]
+MANYHOT_DATA=… python benchmarks/corel.py [EFFORT] [SEED]
 
 Ours is one `manyhot.fit` of MobileNetV2 from the weights in MANYHOT_DATA/weights. The other side is
 scikit-learn's logistic regression, one a tag, on what that backbone gives before it is trained,
@@ -29,14 +29,14 @@ def table():
     return photos.with_columns({"tags": tags})
 
 
-def ours(effort: str) -> tuple[float, float]:
+def ours(effort: str, seed: str) -> tuple[float, float]:
     """Return the mean average precision on the test rows, and the seconds of the fit."""
     import manyhot.classifier
 
     start = time.perf_counter()
     photos = table()
     schema = manyhot.infer(photos, tags={"tags": None}, image="file", kinds={"labels": "ignore"})
-    classifier = manyhot.fit(photos, schema, effort=effort, **given())
+    classifier = manyhot.fit(photos, schema, effort=effort, seed=int(seed), **given())
     seconds = time.perf_counter() - start
     return classifier.evaluate(photos)["targets"]["tags"]["mean_average_precision"], seconds
 
@@ -76,10 +76,11 @@ def regression() -> tuple[float, float]:
     return score(chosen, train, test), time.perf_counter() - start
 
 
-def main(effort: str) -> None:
+def main(effort: str = "balanced", seed: str = "0") -> None:
     print(machine())
     found = {}
-    for name, words in (("logistic regressions", ["regression"]), (f"ours, {effort}", ["ours", effort])):
+    sides = {"logistic regressions": ["regression"], f"ours, {effort}, seed {seed}": ["ours", effort, seed]}
+    for name, words in sides.items():
         printed, _ = timed([sys.executable, __file__, "--side", *words])
         found[name] = json.loads(printed.splitlines()[-1])
         print(f"{name}: mean average precision {found[name][0]:.4f}, {found[name][1]:.0f} s", flush=True)
@@ -91,4 +92,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
         print(json.dumps({"ours": ours, "regression": regression}[sys.argv[2]](*sys.argv[3:])))
     else:
-        main(sys.argv[1] if len(sys.argv) > 1 else "balanced")
+        main(*sys.argv[1:])

@@ -284,7 +284,6 @@ def fit(
     if folder is not None and world.leads:
         classifier._write(folder)
         files.clear(folder / "checkpoints")
-    world.wait()
     distributed.finish()
     return classifier
 

@@ -80,8 +80,12 @@ def start() -> World:
 
 
 def finish() -> None:
-    """Leave the group, where there is one."""
+    """Leave the group, where there is one, once all processes are here."""
     if dist.is_available() and dist.is_initialized():
+        # torch 2.6 ends its threads with Python's lock held; one of them that frees the last tensor waits for
+        # the lock forever. This tensor is still ours then.
+        last = torch.zeros(1)
+        _together(lambda: dist.all_reduce(last))
         dist.destroy_process_group()
 
 

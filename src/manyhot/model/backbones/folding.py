@@ -39,7 +39,7 @@ def folded(model: M, resting: bool = False) -> M:
 
 def pairs(network: nn.Module, x: Tensor) -> tuple[Tensor, Pairs]:
     """Run a network; return what it gives, and which batch norms alone read what a convolution wrote."""
-    network = deepcopy(network)  # some keep what they computed, which would then hang on this graph
+    network = deepcopy(network)  # which takes the hooks, and what some keep of what they computed
     names = {module: name for name, module in network.named_modules()}
     wrote: dict[int, tuple[nn.Module, Tensor]] = {}  # by id, with the tensor, so that it stays this one's
     found: list[tuple[nn.Module, nn.Module, Tensor]] = []
@@ -55,14 +55,13 @@ def pairs(network: nn.Module, x: Tensor) -> tuple[Tensor, Pairs]:
             convolution, output = wrote[id(inputs[0])]
             found.append((convolution, module, output))
 
-    hooks = [m.register_forward_hook(after) for m in names if isinstance(m, nn.Conv2d)]
-    hooks += [m.register_forward_pre_hook(before) for m in names if _is_norm(m)]
-    try:
-        with torch.enable_grad():
-            features: Tensor = network(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    for module in names:
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(after)
+        elif _is_norm(module):
+            module.register_forward_pre_hook(before)
+    with torch.enable_grad():
+        features: Tensor = network(x)
     readers = _readers(features)
     return features.detach(), tuple(
         (names[convolution], names[norm])
@@ -85,8 +84,10 @@ def _readers(result: Tensor) -> Counter[Any]:
 
 
 def _is_norm(module: nn.Module) -> bool:
-    """Tell whether a module is a batch norm, perhaps with the activation that timm puts in."""
-    return type(module).__name__ in ("BatchNorm2d", "BatchNormAct2d") and isinstance(module, nn.BatchNorm2d)
+    """Tell whether a module is a batch norm with statistics, perhaps with an activation, as timm's are."""
+    if type(module).__name__ not in ("BatchNorm2d", "BatchNormAct2d"):
+        return False  # one of timm's that does more, or less
+    return isinstance(module, nn.BatchNorm2d) and module.track_running_stats
 
 
 @torch.no_grad()

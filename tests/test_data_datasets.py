@@ -134,11 +134,18 @@ def test_nothing_there_and_no_network(refused, network, tmp_path, name, there):
     assert all(url.startswith("https://") for url in network["asked"])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written(refused, tmp_path):
     cars(tmp_path / "cars")
     (tmp_path / "cars").chmod(0o500)
     assert "cannot be written to" in refused("stanford-cars", tmp_path / "cars")
+
+
+def test_a_table_that_is_read_only_stays_as_it_is(refused, tmp_path):
+    path = write_csv(tmp_path / "labels.csv", {"class_name": CARS})
+    before = path.read_bytes()
+    path.chmod(0o444)  # root may write it all the same
+    assert f"{path}: cannot be written to" in refused("stanford-cars", tmp_path)
+    assert path.read_bytes() == before
 
 
 # Stanford Cars: from a class name to three labels

@@ -122,6 +122,11 @@ def sweep(folder: Path, older_seconds: float = 0) -> None:
             path.unlink(missing_ok=True)
 
 
+def may_write(path: Path) -> bool:
+    """Tell whether a file or folder may be written to: not one that is read-only, though root could."""
+    return os.access(path, os.W_OK) and bool(path.stat().st_mode & 0o222)
+
+
 def check_out(path: Path, overwrite: bool) -> None:
     """Refuse an output that exists already, or that could not be written.
 

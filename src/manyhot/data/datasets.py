@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from manyhot import files
 from manyhot.data.columns import image_columns
 from manyhot.data.sets.cars import NAME, label_cars
 from manyhot.data.sets.cifar import SOURCES as CIFAR
@@ -77,13 +77,15 @@ def prepare(
         raise UserError(f"{folder}: is a file. Name the folder that holds the data set, or is to hold it.")
     if name in IDX:
         return Prepared(get_idx(name, folder, progress), folder, OPTIONS[name])
-    if folder.exists() and not os.access(folder, os.W_OK):
-        raise UserError(f"{folder}: cannot be written to. Copy it to a folder of your own.")
+    path = folder / "labels.csv"
+    for kept in (folder, path):
+        if kept.exists() and not files.may_write(kept):
+            raise UserError(f"{kept}: cannot be written to. Copy the data set to a folder of your own.")
     if name in CIFAR:
         table = unpack(name, folder, progress)
     else:
         table = label_corel(folder) if name == "corel5k" else label_cars(folder, brands)
-    options, path = OPTIONS[name], folder / "labels.csv"
+    options = OPTIONS[name]
     write(table, path)
     pictures = image_columns(table)
     if pictures:

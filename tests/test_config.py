@@ -190,6 +190,7 @@ def test_options_that_are_given_are_not_changed():
         ({"monitor": "z/accuracy"}, "no target 'z'"),
         ({"target_weights": {"z": 1}}, "no target 'z'"),
         ({"target_weights": {"y": "x"}}, "must be a number"),
+        ({"backbone_options": "pad_type=same"}, "set by name, as in backbone_options.NAME=VALUE"),
         ({"target_weights": {"y": -1}}, "must be at least 0"),
         ({"target_weights": "[]"}, "target_weights"),
         ({"target_weights": "{"}, "target_weights"),

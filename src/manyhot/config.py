@@ -167,7 +167,8 @@ def parse_options(data: object) -> dict[str, Any]:
 
 def _parse(key: str, value: object, kind: str) -> Any:
     """Read one value, which may be text from the command line, as the type of its field."""
-    wrong = UserError(f"{key}: must be {_WORDS.get(kind, kind)}, got '{value}'.")
+    what = _WORDS.get(kind, f"set by name, as in {key}.NAME=VALUE")
+    wrong = UserError(f"{key}: must be {what}, got '{value}'.")
     if kind.startswith("Mapping"):
         if isinstance(value, str):
             try:

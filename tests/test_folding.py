@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_weights import EFFICIENT, SMALL, state
+from test_weights import EFFICIENT, PET, SMALL, state
 from torch import nn
 
 from manyhot.config import FitConfig
@@ -10,9 +10,6 @@ from manyhot.data.images import ImageInputs
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.backbones.folding import folded, pairs
 from manyhot.model.network import build
-from manyhot.schema import Target
-
-PET = (Target("pet", "multiclass", ("cat", "dog"), ("pet",)),)
 
 
 def network(backbone, **options):

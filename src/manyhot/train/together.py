@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -58,8 +58,8 @@ def answer_together(
         warm = fit_temperatures(prepared.schema.targets, numbers, y)
         return world.agree(monitored(document(warm, y, from_logits(warm, numbers)), prepared.config, 0.0))
 
-    def value_with(voice: tuple[Model, Features], neighbours: Neighbours) -> float:
-        voice[0].neighbours = neighbours
+    def value_at(voice: tuple[Model, Features], alike: Neighbours, temperature: float) -> float:
+        alike.temperature.fill_(temperature)
         return value(_answers([voice], choosing))
 
     def rows_of(network: Model) -> Features:
@@ -79,7 +79,8 @@ def answer_together(
     if not few:
         return
     for voice in voices:
-        voice[0].neighbours = max(_neighbours(prepared, *voice), key=partial(value_with, voice))
+        voice[0].neighbours = alike = _neighbours(prepared, *voice)
+        alike.temperature.fill_(max(TEMPERATURES, key=partial(value_at, voice, alike)))
     if value(_answers(voices, choosing)) <= best:
         for network, _ in voices:
             network.neighbours = None
@@ -100,13 +101,12 @@ def _answers(voices: list[tuple[Model, Features]], rows: NDArray[np.intp]) -> Lo
     return each[0] if len(each) == 1 else mean(*each)
 
 
-def _neighbours(prepared: Prepared, model: Model, x: Features) -> Iterator[Neighbours]:
-    """Return the training rows as neighbours, at several temperatures."""
+def _neighbours(prepared: Prepared, model: Model, x: Features) -> Neighbours:
+    """Return the training rows as neighbours, whose temperature is still to be chosen."""
     rows = prepared.rows(split.TRAIN)
     learned, y = F.normalize(_on_device(x[rows], model)), prepared.labels(rows)
     votes = {t.name: torch.from_numpy(np.stack(losses.votes(t, y[t.name]))) for t in prepared.schema.targets}
-    for temperature in TEMPERATURES:
-        yield Neighbours(learned, votes, temperature).to(learned.device)
+    return Neighbours(learned, votes).to(learned.device)
 
 
 def _on_device(x: Features, model: Model) -> torch.Tensor:

@@ -24,9 +24,7 @@ def folded(model: M, resting: bool = False) -> M:
     It shares all weights but those of these convolutions with the model, and is for answering only. With
     `resting` only what does not learn is folded, so that what learns in the copy learns in the model.
     """
-    chosen = [backbone.pairs for backbone in _backbones(model)]
-    if resting:
-        chosen = [_resting(backbone) for backbone in _backbones(model)]
+    chosen = [_resting(backbone) if resting else backbone.pairs for backbone in _backbones(model)]
     if not any(chosen):
         return model
     copy = deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})

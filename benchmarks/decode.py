@@ -25,9 +25,9 @@ SIDE = 128
 
 def ours(folder: Path) -> tuple[int, float]:
     """Return how many pictures were read, and the seconds it took."""
-    import manyhot.data.reading  # noqa: F401  is loaded when the first picture is read
-    from manyhot.data.images import ImageInputs
-    from manyhot.data.read import read
+    import manyhot.data.inputs.images.reading  # noqa: F401  is loaded when the first picture is read
+    from manyhot.data.inputs.images.images import ImageInputs
+    from manyhot.data.sources.read import read
 
     start = time.perf_counter()
     table = read(folder)

@@ -17,7 +17,7 @@ import numpy as np
 from race import machine
 from sklearn.model_selection import train_test_split
 
-from manyhot.data.split import split
+from manyhot.data.rows.split import split
 from manyhot.schema import Target
 
 

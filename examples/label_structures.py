@@ -12,7 +12,7 @@ import argparse
 from sklearn.datasets import load_digits
 
 import manyhot
-from manyhot.data.datasets import STROKES
+from manyhot.data.sources.datasets import STROKES
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--small", action="store_true", help="two epochs, to see it run")

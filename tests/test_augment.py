@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from manyhot.data.augment import Augmentation, augment, erase, mix
-from manyhot.data.loader import Loader
+from manyhot.data.batches.augment import Augmentation, augment, erase, mix
+from manyhot.data.batches.loader import Loader
 
 
 def drawn(seed=0):

@@ -280,7 +280,7 @@ def test_a_failed_run_is_status_1_in_one_line(run, tmp_path, fitted_tables, monk
     def full(*args):
         raise error
 
-    monkeypatch.setattr("manyhot.data.write.write_to", full)
+    monkeypatch.setattr("manyhot.data.sources.write.write_to", full)
     out = tmp_path / "a.csv"
     found = run("predict", fitted_tables / "model", fitted_tables / "table.csv", "--out", out)
     assert found[0] == status

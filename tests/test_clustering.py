@@ -510,14 +510,14 @@ def test_the_command_tells_a_machine_what_it_found(tmp_path, capsys):
 
 def test_names_come_from_a_table_too(groups, tmp_path):
     path = write_csv(tmp_path / "names.csv", {"cluster": [0, 1, 2], "name": ["dog", "cat", None]})
-    found = names.read(groups)
+    found = names.read_names(groups)
     assert names.parse([str(path), "3=cow"], found) == {"0": "dog", "1": "cat", "3": "cow"}
 
 
 def test_a_table_of_names_needs_no_header(groups, tmp_path):
     path = tmp_path / "names.csv"
     path.write_text("0, dog\n1,cat\n2,dog\n")
-    assert names.parse([str(path)], names.read(groups)) == {"0": "dog", "1": "cat", "2": "dog"}
+    assert names.parse([str(path)], names.read_names(groups)) == {"0": "dog", "1": "cat", "2": "dog"}
 
 
 def test_the_fit_line_reads_the_table_as_cluster_did(tmp_path, capsys):

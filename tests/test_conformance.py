@@ -12,8 +12,8 @@ from making import KINDS, QUICK, counts, infer_options, label_columns, pixels, w
 
 import manyhot
 from manyhot import metrics
+from manyhot.data.sources.write import write
 from manyhot.data.table import from_python
-from manyhot.data.write import write
 from manyhot.targets import decide, decode
 
 ROWS = 60

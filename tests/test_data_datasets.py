@@ -28,9 +28,9 @@ from scipy.io import savemat
 import manyhot
 from manyhot.cli import document, main
 from manyhot.cli.parser import DATASETS, build_parser
-from manyhot.data.datasets import OPTIONS, prepare
-from manyhot.data.sets import cifar, download, matlab, mnist
-from manyhot.data.sets.cars import BRANDS, labels_of
+from manyhot.data.sources.datasets import OPTIONS, prepare
+from manyhot.data.sources.sets import cifar, download, matlab, mnist
+from manyhot.data.sources.sets.cars import BRANDS, labels_of
 from manyhot.errors import UserError
 
 CARS = ("Audi TTS Coupe 2012", "Dodge Caravan Minivan 1997", "Ford E-Series Wagon Van 2012")

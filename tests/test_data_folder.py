@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from manyhot.data.folder import read_folder
-from manyhot.data.idx import find_idx, read_idx
+from manyhot.data.sources.folder import read_folder
+from manyhot.data.sources.idx import find_idx, read_idx
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 

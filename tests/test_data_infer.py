@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyhot.data import opening
-from manyhot.data.infer import describe, infer, problems, split_column, split_of
-from manyhot.data.read import read
+from manyhot.data.inputs.images import opening
+from manyhot.data.rows.infer import describe, infer, problems, split_column, split_of
+from manyhot.data.sources.read import read
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError
 from manyhot.schema import Schema

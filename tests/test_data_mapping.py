@@ -7,7 +7,7 @@ import pytest
 
 import manyhot
 from manyhot.cli import main
-from manyhot.data.mapping import add_mapped
+from manyhot.data.sources.mapping import add_mapped
 from manyhot.data.table import from_python
 
 

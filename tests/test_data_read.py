@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from manyhot.data.read import read
+from manyhot.data.sources.read import read
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from manyhot.data import text
-from manyhot.data.arff import read_arff
-from manyhot.data.jsonl import read_jsonl
+from manyhot.data.sources import text
+from manyhot.data.sources.arff import read_arff
+from manyhot.data.sources.jsonl import read_jsonl
+from manyhot.data.sources.text import encoding_of, read_text, sniff
+from manyhot.data.sources.write import write as write_table
 from manyhot.data.table import Table
-from manyhot.data.text import encoding_of, read_text, sniff
-from manyhot.data.write import write as write_table
 from manyhot.errors import UserError
 from manyhot.targets import tags_of
 
@@ -127,7 +127,7 @@ def test_escaped_formulas_are_restored_and_numbers_left(tmp_path):
 
 
 def test_bytes_split_between_two_reads_are_valid(tmp_path, monkeypatch):
-    monkeypatch.setattr("manyhot.data.text.CHUNK", 3)
+    monkeypatch.setattr("manyhot.data.sources.text.CHUNK", 3)
     assert encoding_of(write(tmp_path, "a\n€€€€\n")).name == "utf-8"
 
 
@@ -191,7 +191,7 @@ def test_json_columns_of_mixed_types_become_text(tmp_path):
 
 
 def test_json_types_that_differ_between_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr("manyhot.data.jsonl.BATCH", 2)
+    monkeypatch.setattr("manyhot.data.sources.jsonl.BATCH", 2)
     lines = ['{"a":1,"b":1}', '{"a":2,"b":2}', '{"a":2.5,"b":"x"}', '{"a":null,"c":[1]}', '{"c":null}']
     table = read_jsonl(jsonl(tmp_path, *lines))
     assert lists(table) == {

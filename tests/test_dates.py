@@ -3,8 +3,8 @@ import pyarrow as pa
 import pytest
 
 from manyhot.data import dates
-from manyhot.data.infer import describe, infer, problems
-from manyhot.data.inputs import fit_transform
+from manyhot.data.inputs.fitted import fit_transform
+from manyhot.data.rows.infer import describe, infer, problems
 from manyhot.data.table import from_python
 from manyhot.errors import UserError
 

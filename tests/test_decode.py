@@ -11,10 +11,10 @@ from PIL import Image, ImageOps
 
 import manyhot
 from manyhot import predict
-from manyhot.data import decode as module
-from manyhot.data.decode import decode
-from manyhot.data.images import ImageInputs
-from manyhot.data.opening import MAX_PIXELS
+from manyhot.data.inputs.images import decode as module
+from manyhot.data.inputs.images.decode import decode
+from manyhot.data.inputs.images.images import ImageInputs
+from manyhot.data.inputs.images.opening import MAX_PIXELS
 from manyhot.errors import UserError
 from manyhot.train.prepare import prepare
 
@@ -207,17 +207,17 @@ def zoo(folder, rows=40):
 def test_every_way_to_the_pixels_gives_the_same_bits(tmp_path, monkeypatch):
     """Held, streamed, cached, by themselves, with other hashes known: one rule."""
     monkeypatch.setenv("MANYHOT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("manyhot.data.cache.LEAST", 0)
+    monkeypatch.setattr("manyhot.data.inputs.images.cache.LEAST", 0)
     table = manyhot.read(zoo(tmp_path))
     inputs = ImageInputs("image", SIZE, 3)
-    held = inputs.read(table, cache=0.0)
+    held = inputs.read_files(table, cache=0.0)
     (bad,) = held.unreadable
     good = np.delete(np.arange(len(table)), bad)
     ways = [
-        inputs.read(table, memory=1e-7, cache=0.0).x,
-        inputs.read(table, memory=1e-7, cache=1.0).x,  # decoded, then read from what was just kept
-        inputs.read(table, cache=1.0).x,
-        inputs.read(table, memory=1e-7).x,
+        inputs.read_files(table, memory=1e-7, cache=0.0).x,
+        inputs.read_files(table, memory=1e-7, cache=1.0).x,  # decoded, then read from what was just kept
+        inputs.read_files(table, cache=1.0).x,
+        inputs.read_files(table, memory=1e-7).x,
         inputs.transform(table, hashes=held.hashes)[0],
     ]
     for x in ways:

@@ -16,9 +16,9 @@ from safetensors.numpy import load_file
 
 import manyhot
 from manyhot.config import FitConfig
-from manyhot.data.augment import Augmentation
-from manyhot.data.images import ImageInputs
-from manyhot.data.loader import Loader
+from manyhot.data.batches.augment import Augmentation
+from manyhot.data.batches.loader import Loader
+from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.model import losses
 from manyhot.model.network import build
 from manyhot.schema import Target

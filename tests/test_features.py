@@ -9,8 +9,8 @@ import torch
 from making import QUICK, features, label_columns
 
 import manyhot
-from manyhot.data.features import MAX_CATEGORIES, PIECES, TableInputs, table_inputs
-from manyhot.data.inputs import from_json, row_hashes
+from manyhot.data.inputs.features import MAX_CATEGORIES, PIECES, TableInputs, table_inputs
+from manyhot.data.inputs.fitted import from_json, row_hashes
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError
 from manyhot.model.stems import TableStem

@@ -6,7 +6,7 @@ from test_weights import EFFICIENT, PET, SMALL, state
 from torch import nn
 
 from manyhot.config import FitConfig
-from manyhot.data.images import ImageInputs
+from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.backbones.folding import folded, pairs
 from manyhot.model.network import build

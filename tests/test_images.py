@@ -16,12 +16,12 @@ from PIL import Image
 
 import manyhot
 from manyhot.cli import main
-from manyhot.data import opening
-from manyhot.data.images import ImageInputs
-from manyhot.data.inputs import from_json, row_hashes
-from manyhot.data.opening import measure, picture
-from manyhot.data.paths import read_file
-from manyhot.data.read import read
+from manyhot.data.inputs.fitted import from_json, row_hashes
+from manyhot.data.inputs.images import opening
+from manyhot.data.inputs.images.images import ImageInputs
+from manyhot.data.inputs.images.opening import measure, picture
+from manyhot.data.inputs.images.paths import read_file
+from manyhot.data.sources.read import read
 from manyhot.errors import UserError
 from manyhot.schema import Input, Schema
 

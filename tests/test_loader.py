@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manyhot.data.augment import Augmentation, augment
-from manyhot.data.loader import Loader, in_order
+from manyhot.data.batches.augment import Augmentation, augment
+from manyhot.data.batches.loader import Loader, in_order
 
 
 def loader(rows, batch_size, seed=0, how="none"):

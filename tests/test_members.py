@@ -7,7 +7,7 @@ from making import QUICK
 
 import manyhot
 from manyhot.config import FitConfig
-from manyhot.data.features import Feature, TableInputs
+from manyhot.data.inputs.features import Feature, TableInputs
 from manyhot.errors import UserError
 from manyhot.model import losses
 from manyhot.model.dropout import Dropout

@@ -9,7 +9,7 @@ import pytest
 
 import manyhot
 from manyhot.cli import main
-from manyhot.data import pieces
+from manyhot.data.sources import pieces
 from manyhot.errors import UserError
 
 ROWS = 100  # of a piece, in these tests

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from making import QUICK
 
 import manyhot
-from manyhot.data.split import PARTS, TEST, TRAIN, VAL, split
+from manyhot.data.rows.split import PARTS, TEST, TRAIN, VAL, split
 from manyhot.schema import Target
 from manyhot.targets import dense
 

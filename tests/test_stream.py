@@ -11,10 +11,10 @@ import torch
 from making import QUICK, write_csv, write_pictures, write_table
 
 import manyhot
-from manyhot.data.augment import Augmentation
-from manyhot.data.images import ImageInputs
-from manyhot.data.loader import Loader
-from manyhot.data.stream import Ahead, Pictures
+from manyhot.data.batches.augment import Augmentation
+from manyhot.data.batches.loader import Loader
+from manyhot.data.inputs.images.images import ImageInputs
+from manyhot.data.inputs.images.stream import Ahead, Pictures
 from manyhot.errors import RunError
 
 TINY = 1e-7  # GB
@@ -40,7 +40,7 @@ def test_pictures_stand_for_an_array():
 def test_a_picture_that_went_away_is_named(tmp_path):
     names = write_pictures(tmp_path, 3)
     table = manyhot.read(write_csv(tmp_path / "t.csv", {"image": names}))
-    streamed = ImageInputs("image", (8, 8), 1).read(table, memory=TINY).x
+    streamed = ImageInputs("image", (8, 8), 1).read_files(table, memory=TINY).x
     (tmp_path / names[1]).unlink()
     with pytest.raises(RunError, match=r"001\.png.*no such file"):
         np.asarray(streamed)
@@ -145,7 +145,7 @@ def test_an_unreadable_picture_stops_no_prediction(tmp_path, monkeypatch):
     whole = model.predict_proba(path)["fruit"]
     next(tmp_path.rglob("007.png")).write_bytes(b"")
     held = model.answers(path)
-    monkeypatch.setattr("manyhot.data.images.half_of_memory", lambda: TINY)
+    monkeypatch.setattr("manyhot.data.inputs.images.images.half_of_memory", lambda: TINY)
     streamed = model.answers(path)
     chances = model.predict_proba(path)["fruit"]
     assert np.isnan(chances[7]).all()

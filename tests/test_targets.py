@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manyhot.data.infer import infer
-from manyhot.data.read import read
+from manyhot.data.rows.infer import infer
+from manyhot.data.sources.read import read
 from manyhot.data.table import from_python
 from manyhot.errors import UserError
 from manyhot.schema import Target

@@ -10,7 +10,7 @@ from test_weights import SMALL, photos, state, tuned
 import manyhot
 from manyhot import bundle, predict
 from manyhot.config import FitConfig
-from manyhot.data.images import ImageInputs
+from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.model.losses import votes
 from manyhot.model.neighbours import PRIOR, Neighbours
 from manyhot.model.network import build

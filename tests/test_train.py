@@ -15,10 +15,10 @@ from torch import nn
 
 import manyhot
 from manyhot.config import FitConfig
-from manyhot.data import images
-from manyhot.data.augment import Augmentation
-from manyhot.data.features import Feature, TableInputs
-from manyhot.data.loader import Loader
+from manyhot.data.batches.augment import Augmentation
+from manyhot.data.batches.loader import Loader
+from manyhot.data.inputs.features import Feature, TableInputs
+from manyhot.data.inputs.images import images
 from manyhot.errors import RunError, UserError
 from manyhot.model import optim
 from manyhot.model.network import build

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 import manyhot
 from manyhot import bundle, classifier
 from manyhot.config import FitConfig
-from manyhot.data.images import ImageInputs
+from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.errors import UserError
 from manyhot.model import backbones
 from manyhot.model.backbones import weights

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manyhot.data.read import read
+from manyhot.data.sources.read import read
+from manyhot.data.sources.write import check_ending, escape, restore, write
 from manyhot.data.table import from_python
-from manyhot.data.write import check_ending, escape, restore, write
 from manyhot.errors import UserError
 
 FORMULAS = [
@@ -130,7 +130,7 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("manyhot.data.write.write_to", full)
+    monkeypatch.setattr("manyhot.data.sources.write.write_to", full)
     with pytest.raises(OSError, match="space"):
         write(from_python({"a": [2]}), path)
     assert path.read_bytes() == old

@@ -19,8 +19,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from manyhot.classifier import Classifier, fit, load
     from manyhot.clustering.cluster import Clustering, cluster
-    from manyhot.data.infer import infer
-    from manyhot.data.read import read
+    from manyhot.data.rows.infer import infer
+    from manyhot.data.sources.read import read
     from manyhot.data.table import Table
     from manyhot.errors import RunError, UserError
     from manyhot.estimator import ManyhotClassifier
@@ -33,8 +33,8 @@ _PLACES = {
     "cluster": "manyhot.clustering.cluster",
     "ManyhotClassifier": "manyhot.estimator",
     "load": "manyhot.classifier",
-    "infer": "manyhot.data.infer",
-    "read": "manyhot.data.read",
+    "infer": "manyhot.data.rows.infer",
+    "read": "manyhot.data.sources.read",
     "Table": "manyhot.data.table",
     "RunError": "manyhot.errors",
     "UserError": "manyhot.errors",

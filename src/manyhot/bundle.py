@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from manyhot import __version__
 from manyhot.config import FitConfig
-from manyhot.data import inputs as inputs_module
-from manyhot.data.inputs import Inputs
+from manyhot.data.inputs import fitted as inputs_module
+from manyhot.data.inputs.fitted import Inputs
 from manyhot.errors import UserError, suggest
 from manyhot.files import checksum, checksum_of, read_json, write_json, write_text, write_with
 from manyhot.model.network import Model, build

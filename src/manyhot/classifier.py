@@ -19,15 +19,15 @@ from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.bundle import Bundle
 from manyhot.config import FitConfig
-from manyhot.data import pieces
-from manyhot.data import split as splits
-from manyhot.data.augment import Augmentation
-from manyhot.data.infer import infer, split_of
-from manyhot.data.loader import Loader
-from manyhot.data.paths import Progress
-from manyhot.data.read import read
+from manyhot.data.batches.augment import Augmentation
+from manyhot.data.batches.loader import Loader
+from manyhot.data.inputs.images.paths import Progress
+from manyhot.data.rows import split as splits
+from manyhot.data.rows.infer import infer, split_of
+from manyhot.data.sources import pieces
+from manyhot.data.sources.read import read
+from manyhot.data.sources.write import write
 from manyhot.data.table import Table
-from manyhot.data.write import write
 from manyhot.errors import UserError
 from manyhot.judge import Judged, Seen, document, judge
 from manyhot.model.device import pick, use_threads

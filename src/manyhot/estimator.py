@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from manyhot.classifier import fit
 from manyhot.data.columns import feature_kind
-from manyhot.data.infer import infer
+from manyhot.data.rows.infer import infer
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError
 from manyhot.schema import Input, Kind, Schema, Target

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from manyhot import metrics
 from manyhot.bundle import Bundle
-from manyhot.data import infer
-from manyhot.data.inputs import row_hashes
-from manyhot.data.paths import Progress
+from manyhot.data.inputs.fitted import row_hashes
+from manyhot.data.inputs.images.paths import Progress
+from manyhot.data.rows import infer
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.predict import predict

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from manyhot.bundle import Bundle
-from manyhot.data.loader import in_order
-from manyhot.data.paths import Progress, Unreadable
-from manyhot.data.stream import X
+from manyhot.data.batches.loader import in_order
+from manyhot.data.inputs.images.paths import Progress, Unreadable
+from manyhot.data.inputs.images.stream import X
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.model import losses

@@ -18,11 +18,11 @@ import numpy as np
 
 from manyhot import files
 from manyhot.cli import show
-from manyhot.data.infer import describe, infer, look
-from manyhot.data.paths import Progress, named
-from manyhot.data.read import read
+from manyhot.data.inputs.images.paths import Progress, named
+from manyhot.data.rows.infer import describe, infer, look
+from manyhot.data.sources.read import read
+from manyhot.data.sources.write import check_ending, write, write_to
 from manyhot.data.table import PIXELS, Table
-from manyhot.data.write import check_ending, write, write_to
 from manyhot.errors import UserError, suggest
 from manyhot.schema import Schema
 
@@ -63,7 +63,7 @@ def _open_pictures(table: Table, found: dict[str, Any], progress: Progress) -> N
     """Add to a description which pictures cannot be read, where the table has paths of pictures."""
     for column in found["inputs"]:
         if column["kind"] == "image" and column["name"] != PIXELS:
-            from manyhot.data.opening import unreadable  # Pillow is not needed for tables
+            from manyhot.data.inputs.images.opening import unreadable  # Pillow is not needed for tables
 
             reasons, opened = unreadable(table, column["name"], progress)
             names = named(table, column["name"], reasons)
@@ -249,7 +249,7 @@ def name(args: argparse.Namespace) -> None:
 
     folder = Path(args.dir)
     out = Path(args.out) if args.out else folder / "named.csv"
-    found = names.read(folder)
+    found = names.read_names(folder)
     files.check_out(out, args.overwrite)
     check_ending(out)
     given = names.parse(args.names, found)
@@ -319,7 +319,9 @@ def tune(args: argparse.Namespace) -> None:
 
 def data(args: argparse.Namespace) -> None:
     """Make a known data set ready."""
-    from manyhot.data.datasets import prepare  # it reads archives and pictures, which others do without
+    from manyhot.data.sources.datasets import (
+        prepare,  # it reads archives and pictures, which others do without
+    )
 
     brands = None
     if args.brands is not None:
@@ -342,7 +344,7 @@ def data(args: argparse.Namespace) -> None:
 
 def cache(args: argparse.Namespace) -> None:
     """Show how much the cache of decoded pictures takes, or empty it."""
-    from manyhot.data import cache as kept
+    from manyhot.data.inputs.images import cache as kept
 
     if args.clear:
         kept.clear()
@@ -472,7 +474,7 @@ def _inputs(args: argparse.Namespace, schema: Schema) -> Table:
 
 
 def _are_pictures(names: Sequence[str]) -> bool:
-    from manyhot.data.folder import is_image_name
+    from manyhot.data.columns import is_image_name
 
     return all(is_image_name(name) for name in names)
 
@@ -481,7 +483,7 @@ def _sheet(table: Table, schema: Schema, path: Path, seed: int, count: int = 40)
     """Draw sample rows with their labels."""
     if not schema.is_image:
         raise UserError("--sheet draws pictures, and this table has none.")
-    from manyhot.data.opening import picture
+    from manyhot.data.inputs.images.opening import picture
     from manyhot.report.sheet import contact_sheet
     from manyhot.targets import decode
     from manyhot.train.prepare import labels

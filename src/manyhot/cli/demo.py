@@ -12,7 +12,7 @@ from pathlib import Path
 
 from manyhot import files
 from manyhot.cli import show
-from manyhot.data.datasets import write_digits
+from manyhot.data.sources.datasets import write_digits
 from manyhot.errors import RunError
 
 

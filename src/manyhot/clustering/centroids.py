@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.data.paths import Progress
+from manyhot.data.inputs.images.paths import Progress
 from manyhot.targets import IntArray
 
 Embedding = NDArray[np.float32]

@@ -30,11 +30,11 @@ from manyhot.clustering.names import CLUSTERS, COLUMN, METRICS
 from manyhot.clustering.scores import agreement, silhouettes
 from manyhot.clustering.spread import spread as spread_from
 from manyhot.config import parse_options
-from manyhot.data import infer
-from manyhot.data.paths import Progress, Unreadable, named, picture_column
-from manyhot.data.read import read
+from manyhot.data.inputs.images.paths import Progress, Unreadable, named, picture_column
+from manyhot.data.rows import infer
+from manyhot.data.sources.read import read
+from manyhot.data.sources.write import write
 from manyhot.data.table import Table
-from manyhot.data.write import write
 from manyhot.errors import UserError, listed
 from manyhot.judge import Seen as SeenRows
 from manyhot.targets import UNKNOWN, IntArray, text_of

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from manyhot import bundle as bundles
 from manyhot.bundle import Bundle
 from manyhot.config import FitConfig
-from manyhot.data import inputs as inputs_module
-from manyhot.data.inputs import Inputs
-from manyhot.data.paths import Progress, Unreadable, named, picture_column
-from manyhot.data.read import near
-from manyhot.data.stream import X
+from manyhot.data.inputs import fitted as inputs_module
+from manyhot.data.inputs.fitted import Inputs
+from manyhot.data.inputs.images.paths import Progress, Unreadable, named, picture_column
+from manyhot.data.inputs.images.stream import X
+from manyhot.data.sources.read import near
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.model import backbones
@@ -86,7 +86,7 @@ def look(
     config = _configured(options, schema, len(table))
     size = config.size if schema.is_image else 0
     raw = (
-        inputs_module.read(schema, table, size, progress, config.memory, config.cache)
+        inputs_module.read_rows(schema, table, size, progress, config.memory, config.cache)
         if schema.is_image
         else None
     )

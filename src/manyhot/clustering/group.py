@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.clustering.centroids import WHOLE, Embedding, k_means, nearest, over_all, sample
-from manyhot.data.paths import Progress
+from manyhot.data.inputs.images.paths import Progress
 from manyhot.errors import UserError
 from manyhot.targets import IntArray
 

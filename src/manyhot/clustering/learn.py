@@ -23,8 +23,8 @@ from manyhot.clustering.centroids import Embedding, k_means, means, nearest
 from manyhot.clustering.embed import Seen
 from manyhot.clustering.names import target_of
 from manyhot.config import FitConfig
-from manyhot.data.augment import Augmentation, augment
-from manyhot.data.loader import Loader
+from manyhot.data.batches.augment import Augmentation, augment
+from manyhot.data.batches.loader import Loader
 from manyhot.errors import RunError
 from manyhot.model import optim
 from manyhot.model.network import Model, build

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from manyhot import bundle as bundles
-from manyhot.data.kinds import SEPARATORS
-from manyhot.data.read import READERS
-from manyhot.data.read import read as read_table
+from manyhot.data.rows.kinds import SEPARATORS
+from manyhot.data.sources.read import READERS
+from manyhot.data.sources.read import read as read_table
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.files import read_json
@@ -46,7 +46,7 @@ class Found:
         return {str(name): int(size) for name, size in self.metrics["sizes"].items()}
 
 
-def read(folder: Path) -> Found:
+def read_names(folder: Path) -> Found:
     """Read a folder that `cluster` wrote.
 
     Raises:

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from manyhot.data import dates
-from manyhot.data.folder import is_image_name
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import InputKind
@@ -33,6 +32,19 @@ MANY = 50  # distinct texts up to which a column is a category whatever their sh
 SLASHED = r"\d{1,2}/\d{1,2}/\d{4}.*"  # dates in which month and day cannot be told apart
 INDEX_NAMES = frozenset({"id", "idx", "index", "row_id", "rowid", "sample_id", "unnamed: 0"})
 INDEX_NAME = r"column \d+|__index_level_\d+__"  # without a name in a CSV; of pandas in Parquet
+IMAGE_ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
+)
+
+
+def is_image_name(name: str) -> bool:
+    """Tell whether a file's name ends as pictures do.
+
+    >>> is_image_name("a/B.JPG"), is_image_name("notes.txt")
+    (True, False)
+    """
+    return name.lower().endswith(IMAGE_ENDINGS)
 
 
 def split_column(table: Table) -> str | None:

@@ -1,6 +1,6 @@
 """A table: columns of cells, and pictures when these came as an array. Every source becomes one.
 
-`data.read` makes them from files, `from_python` from arrays and data frames; `infer`, `split` and
+`sources.read` makes them from files, `from_python` from arrays and data frames; `infer`, `split` and
 the fitted inputs read them. Cells stay as the source has them (pyarrow arrays, null for empty);
 what they mean is decided later, by the schema.
 """

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyhot.config import FitConfig
-from manyhot.data.inputs import Inputs
+from manyhot.data.inputs.fitted import Inputs
 from manyhot.model.backbones import build_backbone
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.members import linear

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manyhot.data.features import BOUND, TableInputs
-from manyhot.data.images import ImageInputs
-from manyhot.data.inputs import Inputs
+from manyhot.data.inputs.features import BOUND, TableInputs
+from manyhot.data.inputs.fitted import Inputs
+from manyhot.data.inputs.images.images import ImageInputs
 
 LARGEST_BENT = BOUND * (1 - 1e-6)  # what is nearer to it stands for no number that float32 could tell
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from manyhot import __version__
 from manyhot.bundle import Bundle
-from manyhot.data.opening import picture
+from manyhot.data.inputs.images.opening import picture
 from manyhot.judge import Judged
 from manyhot.report.curves import main_metric
 from manyhot.report.lesson import Lesson

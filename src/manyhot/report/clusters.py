@@ -25,7 +25,7 @@ from PIL import Image
 
 from manyhot import __version__
 from manyhot.data import dates
-from manyhot.data.opening import picture
+from manyhot.data.inputs.images.opening import picture
 from manyhot.data.table import Table
 from manyhot.metrics import crossed
 from manyhot.report import svg

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from manyhot.data.loader import Batch
+from manyhot.data.batches.loader import Batch
 from manyhot.report.sheet import as_png, contact_sheet
 from manyhot.schema import Target
 from manyhot.targets import decode

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from manyhot import metrics
-from manyhot.data import split
-from manyhot.data.features import TableInputs
+from manyhot.data.inputs.features import TableInputs
+from manyhot.data.rows import split
 from manyhot.model import losses
 from manyhot.model.network import Model
 from manyhot.model.stems import TableStem

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from manyhot import metrics
 from manyhot.config import FitConfig
-from manyhot.data.loader import Batch, Loader
-from manyhot.data.stream import X
+from manyhot.data.batches.loader import Batch, Loader
+from manyhot.data.inputs.images.stream import X
 from manyhot.errors import RunError
 from manyhot.judge import document
 from manyhot.model import losses, optim

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from manyhot.data import split
+from manyhot.data.rows import split
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.dropout import Dropout
 from manyhot.model.network import Model

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from manyhot import metrics
 from manyhot.config import FitConfig
-from manyhot.data import infer, inputs, split
-from manyhot.data.images import ImageInputs
-from manyhot.data.inputs import Inputs
-from manyhot.data.paths import Progress, Unreadable, named, picture_column
-from manyhot.data.stream import X
+from manyhot.data.inputs import fitted as inputs
+from manyhot.data.inputs.fitted import Inputs
+from manyhot.data.inputs.images.images import ImageInputs
+from manyhot.data.inputs.images.paths import Progress, Unreadable, named, picture_column
+from manyhot.data.inputs.images.stream import X
+from manyhot.data.rows import infer, split
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model import backbones
@@ -155,7 +156,7 @@ def prepare(
     schema = replace(schema, targets=tuple(replace(t, objective=config.objective) for t in schema.targets))
     y = labels(table, schema, config.unknown_class)
     size = config.size if schema.is_image else 0
-    hashes, x, bad = inputs.read(schema, table, size, progress, config.memory, config.cache)
+    hashes, x, bad = inputs.read_rows(schema, table, size, progress, config.memory, config.cache)
     names = named(table, picture_column(table, schema.inputs[0].name), bad)
     check_unreadable(table, bad, names)
     if bad and x is not None:

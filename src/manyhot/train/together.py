@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from manyhot.data import split
-from manyhot.data.paths import Progress
+from manyhot.data.inputs.images.paths import Progress
+from manyhot.data.rows import split
 from manyhot.judge import document
 from manyhot.model import losses
 from manyhot.model.neighbours import Neighbours

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.data.paths import picture_column, picture_paths, read_file
+from manyhot.data.inputs.images.paths import picture_column, picture_paths, read_file
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.machine import num_cores

@@ -1,6 +1,6 @@
 """IDX: the folder of MNIST as distributed comes in, a Table that holds the pictures leaves.
 
-`data.read` calls it. Any of the four files may be missing, packed (.gz) or not; names such as
+`sources.read` calls it. Any of the four files may be missing, packed (.gz) or not; names such as
 `train-images-idx3-ubyte.gz` and `t10k-labels.idx1-ubyte` tell which is which.
 
 Source: http://yann.lecun.com/exdb/mnist/, "the IDX file format".

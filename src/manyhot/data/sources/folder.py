@@ -1,6 +1,6 @@
 """Folders of pictures: a folder comes in, a Table of image paths and labels leaves.
 
-`data.read` calls it. A picture's class is the folder it lies in, at the top: DATA/cat/1.png is a cat.
+`sources.read` calls it. A picture's class is the folder it lies in, at the top: DATA/cat/1.png is a cat.
 What is not a picture, is hidden, or is a link out of the folder is left out, counted, and told in the notes.
 """
 
@@ -12,24 +12,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from manyhot.data.columns import IMAGE_ENDINGS, is_image_name
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 
-IMAGE_ENDINGS = (
-    *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
-)
 LITTER = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin"})
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-
-
-def is_image_name(name: str) -> bool:
-    """Tell whether a file's name ends as pictures do.
-
-    >>> is_image_name("a/B.JPG"), is_image_name("notes.txt")
-    (True, False)
-    """
-    return name.lower().endswith(IMAGE_ENDINGS)
 
 
 def read_folder(folder: Path) -> Table:

@@ -22,10 +22,10 @@ BLOCK = 1 << 20  # bytes
 NETWORK = (OSError, HTTPException)  # URLError, TimeoutError and broken connections are OSErrors
 
 # What is done (such as "fetching x.gz, MB"), how much of it, and of how much (0 is unknown).
-Progress: TypeAlias = Callable[[str, int, int], None]
+StepProgress: TypeAlias = Callable[[str, int, int], None]
 
 
-def fetch(url: str, path: Path, md5: str, by_hand: str, progress: Progress) -> None:
+def fetch(url: str, path: Path, md5: str, by_hand: str, progress: StepProgress) -> None:
     """Fetch a file whose MD5 sum is known; it is there once it is whole, or not at all.
 
     `by_hand` ends the message where the network gives nothing: what to put where.

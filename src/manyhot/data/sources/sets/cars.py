@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from manyhot.data.mapping import add_mapped
-from manyhot.data.read import read
-from manyhot.data.sets.matlab import read_mat
+from manyhot.data.sources.mapping import add_mapped
+from manyhot.data.sources.read import read
+from manyhot.data.sources.sets.matlab import read_mat
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError, suggest
 

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.data.cache import Cache
-from manyhot.data.decode import decode
-from manyhot.data.hashing import hash_bytes
-from manyhot.data.paths import Progress, Unreadable, read_file
-from manyhot.data.stream import Pictures
+from manyhot.data.inputs.hashing import hash_bytes
+from manyhot.data.inputs.images.cache import Cache
+from manyhot.data.inputs.images.decode import decode
+from manyhot.data.inputs.images.paths import Progress, Unreadable, read_file
+from manyhot.data.inputs.images.stream import Pictures
 from manyhot.errors import RunError, UserError
 
 PART = 16  # pictures that a thread reads in one go; handing over each by itself costs a tenth more
@@ -29,7 +29,7 @@ First = tuple[NDArray[np.uint8] | None, str]  # pixels and how they came, or Non
 Work = Callable[[range], list[First]]
 
 
-class Read(NamedTuple):
+class ReadPictures(NamedTuple):
     """The pictures of a table, the rows that have none, and the hash of each file (0 for those)."""
 
     x: NDArray[np.uint8] | Pictures
@@ -37,7 +37,7 @@ class Read(NamedTuple):
     hashes: NDArray[np.uint64]
 
 
-def read(
+def read_pictures(
     paths: Sequence[Path | str],
     shape: tuple[int, int, int],
     cache: Cache,
@@ -45,7 +45,7 @@ def read(
     threads: int,
     progress: Progress | None = None,
     hashes: NDArray[np.uint64] | None = None,
-) -> Read:
+) -> ReadPictures:
     """Read pictures, held as an array where they take at most `memory` bytes; add those decoded to the cache.
 
     Args:
@@ -74,7 +74,7 @@ def read(
                         progress(row + 1, len(paths))
     finally:
         cache.close()  # what a stopped run has decoded is there for the next
-    return Read(streamed if x is None else x, unreadable, files.hashes)
+    return ReadPictures(streamed if x is None else x, unreadable, files.hashes)
 
 
 def _ahead(

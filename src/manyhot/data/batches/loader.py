@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from manyhot.data.augment import EVERY, Augmentation, augment, erase, mix
-from manyhot.data.stream import Ahead, Pictures, X
+from manyhot.data.batches.augment import EVERY, Augmentation, augment, erase, mix
+from manyhot.data.inputs.images.stream import Ahead, Pictures, X
 
 AS_IT_IS = Augmentation()
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manyhot import files
-from manyhot.data.read import from_arrow, open_parquet
+from manyhot.data.sources.read import from_arrow, open_parquet
+from manyhot.data.sources.write import write
 from manyhot.data.table import Table
-from manyhot.data.write import write
 
 ROWS = 1 << 14  # of a piece
 KEY = "run.json"

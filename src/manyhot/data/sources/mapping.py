@@ -1,6 +1,6 @@
 """What a class stands for: a Table and a small table of classes come in, a Table with more columns leaves.
 
-`data.read` calls it for `--map COLUMN=FILE`. FILE has a row per class of COLUMN in its first column, and
+`sources.read` calls it for `--map COLUMN=FILE`. FILE has a row per class of COLUMN in its first column, and
 what follows from the class in the others: tags, or other labels.
 """
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.data.features import TableInputs, table_inputs
-from manyhot.data.images import ImageInputs, image_inputs
-from manyhot.data.paths import Progress, Unreadable
-from manyhot.data.stream import Pictures, X
+from manyhot.data.inputs.features import TableInputs, table_inputs
+from manyhot.data.inputs.images.images import ImageInputs, image_inputs
+from manyhot.data.inputs.images.paths import Progress, Unreadable
+from manyhot.data.inputs.images.stream import Pictures, X
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.schema import Schema
@@ -22,7 +22,7 @@ from manyhot.schema import Schema
 Inputs = ImageInputs | TableInputs
 
 
-class Raw(NamedTuple):
+class ReadRows(NamedTuple):
     """What is known of a table before its rows are parted: their hashes, and their pictures, if any.
 
     `x` is uint8 (N, H, W, C) or stands for it, None for features; `hashes` is uint64 (N,), see `row_hashes`.
@@ -33,22 +33,22 @@ class Raw(NamedTuple):
     unreadable: Unreadable
 
 
-def read(
+def read_rows(
     schema: Schema,
     table: Table,
     size: int,
     progress: Progress | None = None,
     memory: float | None = None,
     cache: float | None = None,
-) -> Raw:
-    """Read the pictures of a table, each file once, and hash its rows; see `ImageInputs.read`."""
+) -> ReadRows:
+    """Read the pictures of a table, each file once, and hash its rows; see `ImageInputs.read_files`."""
     if not schema.is_image:
-        return Raw(row_hashes(schema, table), None, {})
+        return ReadRows(row_hashes(schema, table), None, {})
     pictures = image_inputs(schema, size)
     if table.pixels is not None:
-        return Raw(row_hashes(schema, table), *pictures.transform(table))
-    found = pictures.read(table, progress, memory, cache)
-    return Raw(found.hashes, found.x, found.unreadable)
+        return ReadRows(row_hashes(schema, table), *pictures.transform(table))
+    found = pictures.read_files(table, progress, memory, cache)
+    return ReadRows(found.hashes, found.x, found.unreadable)
 
 
 def fit_transform(
@@ -56,7 +56,7 @@ def fit_transform(
 ) -> tuple[Inputs, X]:
     """Fit the inputs on the training rows (positions) and turn every row of the table into x.
 
-    `raw` are the pictures that `read` gave, without the rows that have none.
+    `raw` are the pictures that `read_rows` gave, without the rows that have none.
 
     Shape:
         x: uint8 (N, H, W, C) for pictures, which may be `Pictures`; float32 (N, D) for features.
@@ -83,7 +83,7 @@ def row_hashes(schema: Schema, table: Table) -> NDArray[np.uint64]:
 
     Pictures are compared by the bytes of their files, rows of features by their cells.
     """
-    from manyhot.data.hashing import hash_cells, hash_files, hash_pixels
+    from manyhot.data.inputs.hashing import hash_cells, hash_files, hash_pixels
 
     if table.pixels is not None and schema.is_image:
         return hash_pixels(table.pixels)

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.data.cache import Cache
-from manyhot.data.paths import Progress, Unreadable, picture_column, picture_paths
-from manyhot.data.stream import Pictures
+from manyhot.data.inputs.images.cache import Cache
+from manyhot.data.inputs.images.paths import Progress, Unreadable, picture_column, picture_paths
+from manyhot.data.inputs.images.stream import Pictures
 from manyhot.data.table import Table
 from manyhot.machine import cache_folder, half_of_memory, num_cores
 from manyhot.schema import Schema
 
 if TYPE_CHECKING:
-    from manyhot.data.reading import Read
+    from manyhot.data.inputs.images.reading import ReadPictures
 
 MAX_MEASURED = 100_000_000  # values that the mean and the deviation are taken from
 
@@ -50,7 +50,7 @@ class ImageInputs:
     def transform(
         self, table: Table, progress: Progress | None = None, hashes: NDArray[np.uint64] | None = None
     ) -> tuple[NDArray[np.uint8] | Pictures, Unreadable]:
-        """Read all pictures of a table; see `read`. `hashes` are those of `row_hashes`, where they are known.
+        """Read all pictures of a table, see `read_files`; `hashes` are those of `row_hashes`, where known.
 
         Shape:
             out: uint8 (N, H, W, C); the rows of unreadable pictures are zero, or cannot be asked for.
@@ -60,17 +60,17 @@ class ImageInputs:
         """
         if table.pixels is not None:
             return self._from_pixels(table.pixels), {}
-        found = self.read(table, progress, hashes=hashes)
+        found = self.read_files(table, progress, hashes=hashes)
         return found.x, found.unreadable
 
-    def read(
+    def read_files(
         self,
         table: Table,
         progress: Progress | None = None,
         memory: float | None = None,
         cache: float | None = None,
         hashes: NDArray[np.uint64] | None = None,
-    ) -> Read:
+    ) -> ReadPictures:
         """Read all pictures of a table of paths, with the hash of each.
 
         Args:
@@ -81,12 +81,12 @@ class ImageInputs:
         Raises:
             UserError: the column is missing, or a path leaves the table's folder.
         """
-        from manyhot.data.reading import read  # loads torch and torchvision
+        from manyhot.data.inputs.images.reading import read_pictures  # loads torch and torchvision
 
         paths = picture_paths(table, picture_column(table, self.column))
         kept = Cache(self.shape, None if cache == 0 else cache_folder(), (cache or 0) * 1e9)
         limit = (memory or half_of_memory()) * 1e9
-        return read(paths, self.shape, kept, limit, num_cores(), progress, hashes)
+        return read_pictures(paths, self.shape, kept, limit, num_cores(), progress, hashes)
 
     def standardised(self, x: NDArray[np.uint8] | Pictures, rows: NDArray[np.intp]) -> ImageInputs:
         """Return the inputs with the mean and deviation of these rows of x (of some, where they are many)."""
@@ -122,8 +122,8 @@ class ImageInputs:
     def _from_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if pixels.shape[1:] == self.shape:
             return pixels
-        from manyhot.data.decode import fitted
-        from manyhot.data.opening import from_array
+        from manyhot.data.inputs.images.decode import fitted
+        from manyhot.data.inputs.images.opening import from_array
 
         return np.stack([fitted(from_array(picture), self.size, self.channels) for picture in pixels])
 

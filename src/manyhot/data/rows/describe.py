@@ -69,7 +69,7 @@ def describe(table: Table, schema: Schema, apart: Collection[str] = ()) -> dict[
 
 def look(table: Table) -> dict[str, Any]:
     """Summarise a table of which nobody has said yet what to predict: all columns, as `describe` has them."""
-    from manyhot.data.opening import measure  # Pillow is not needed for tables
+    from manyhot.data.inputs.images.opening import measure  # Pillow is not needed for tables
 
     columns = [Input(PIXELS, "image", table.pixels.shape[1:])] if table.pixels is not None else []
     pictures = image_columns(table)

@@ -1,6 +1,6 @@
 """ARFF: the path of a file as Weka and Mulan write it comes in, a Table leaves.
 
-`data.read` calls it. Numeric attributes become numbers, nominal, string and date ones text, `?` an
+`sources.read` calls it. Numeric attributes become numbers, nominal, string and date ones text, `?` an
 empty cell. Rows may be sparse (`{3 yes, 7 1}`): what such a row leaves out is 0, or the first of the
 nominal values.
 
@@ -17,8 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from manyhot.data.columns import is_number
+from manyhot.data.sources.text import column_names, encoding_of
 from manyhot.data.table import Table
-from manyhot.data.text import column_names, encoding_of
 from manyhot.errors import UserError, listed, suggest
 
 NUMERIC = ("numeric", "real", "integer")

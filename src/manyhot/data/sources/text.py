@@ -1,6 +1,6 @@
 """Delimited text: the path of a CSV or TSV file comes in, a Table of text columns leaves.
 
-`data.read` calls it. Every cell stays the text it is (`NA`, `007` and `1e3` too); only an empty cell
+`sources.read` calls it. Every cell stays the text it is (`NA`, `007` and `1e3` too); only an empty cell
 is null. The parsing is pyarrow's; Python looks at the first lines, and at a broken file to name the row.
 """
 
@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from manyhot.data.sources.write import ESCAPED, restore
 from manyhot.data.table import Table
-from manyhot.data.write import ESCAPED, restore
 from manyhot.errors import UserError, listed
 
 DELIMITERS = (",", ";", "\t", "|")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from manyhot.data.paths import Progress, Unreadable, picture_column, picture_paths, read_file
+from manyhot.data.inputs.images.paths import Progress, Unreadable, picture_column, picture_paths, read_file
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.machine import num_cores

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from manyhot import files
-from manyhot.data.read import read
-from manyhot.data.sets.download import Progress, fetch, md5_of
+from manyhot.data.sources.read import read
+from manyhot.data.sources.sets.download import StepProgress, fetch, md5_of
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError, listed
 
@@ -71,7 +71,7 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def unpack(name: str, folder: Path, progress: Progress) -> Table:
+def unpack(name: str, folder: Path, progress: StepProgress) -> Table:
     """Write the pictures to FOLDER/images; return their paths, labels and splits.
 
     Where labels.csv is there already, nothing is unpacked and its rows are returned.
@@ -106,7 +106,7 @@ def unpack(name: str, folder: Path, progress: Progress) -> Table:
     return replace(from_python(columns, "labels.csv"), notes=notes)
 
 
-def _write(folder: Path, paths: list[str], pixels: NDArray[np.uint8], progress: Progress) -> None:
+def _write(folder: Path, paths: list[str], pixels: NDArray[np.uint8], progress: StepProgress) -> None:
     """Write the pictures below a folder as PNG, which changes no pixel."""
     for split in SPLITS:
         (folder / split).mkdir()
@@ -116,7 +116,9 @@ def _write(folder: Path, paths: list[str], pixels: NDArray[np.uint8], progress: 
             progress("writing pictures", number, len(paths))
 
 
-def _contents(source: Source, folder: Path, progress: Progress) -> tuple[dict[str, bytes], tuple[str, ...]]:
+def _contents(
+    source: Source, folder: Path, progress: StepProgress
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """Return the bytes of each file by its name, from the archive or its unpacked folder; and notes."""
     archive, unpacked = folder / source.archive, folder / source.folder
     if not archive.is_file() and unpacked.is_dir():

@@ -1,6 +1,6 @@
 """JSON lines: the path of a file with one object a line comes in, a Table of typed columns leaves.
 
-`data.read` calls it. Lists of plain values are tag lists; a column that mixes types becomes text.
+`sources.read` calls it. Lists of plain values are tag lists; a column that mixes types becomes text.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from manyhot.data.sources.text import Encoding, column_names, encoding_of
 from manyhot.data.table import Table
-from manyhot.data.text import Encoding, column_names, encoding_of
 from manyhot.errors import UserError, listed
 
 BATCH = 20_000  # rows held as Python objects before they become arrays

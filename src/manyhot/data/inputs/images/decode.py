@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from manyhot.data.opening import MAX_PIXELS, open_image
+from manyhot.data.inputs.images.opening import MAX_PIXELS, open_image
 
 # An EXIF entry that says "upright", in either order of bytes, and the number by which it begins
 UPRIGHT = (b"\x01\x12\0\3\0\0\0\1\0\1", b"\x12\1\3\0\1\0\0\0\1\0")

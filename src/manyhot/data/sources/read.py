@@ -15,14 +15,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manyhot.data.arff import read_arff
-from manyhot.data.folder import is_image_name, read_folder
-from manyhot.data.idx import find_idx, read_idx
-from manyhot.data.join import join
-from manyhot.data.jsonl import read_jsonl
-from manyhot.data.mapping import add_mapped
+from manyhot.data.columns import is_image_name
+from manyhot.data.sources.arff import read_arff
+from manyhot.data.sources.folder import read_folder
+from manyhot.data.sources.idx import find_idx, read_idx
+from manyhot.data.sources.join import join
+from manyhot.data.sources.jsonl import read_jsonl
+from manyhot.data.sources.mapping import add_mapped
+from manyhot.data.sources.text import column_names, read_text
 from manyhot.data.table import Table, from_python
-from manyhot.data.text import column_names, read_text
 from manyhot.errors import UserError, listed, suggest
 
 

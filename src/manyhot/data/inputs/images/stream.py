@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from manyhot.machine import num_cores
 
-Read = Callable[[int], NDArray[np.uint8]]  # the picture of a row of the table
+ReadRow = Callable[[int], NDArray[np.uint8]]  # the picture of a row of the table
 AHEAD = 2  # steps decoded beyond those that threads are at
 
 
 class Pictures:
     """Pictures on disk that stand for uint8 (N, H, W, C): `pictures[rows]` picks, `np.asarray` reads."""
 
-    def __init__(self, read: Read, rows: NDArray[Any], shape: tuple[int, ...]) -> None:
+    def __init__(self, read: ReadRow, rows: NDArray[Any], shape: tuple[int, ...]) -> None:
         self.read = read
         self.rows = rows
         self.shape = (len(rows), *shape)

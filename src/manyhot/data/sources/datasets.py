@@ -15,15 +15,15 @@ from PIL import Image
 
 from manyhot import files
 from manyhot.data.columns import image_columns
-from manyhot.data.sets.cars import NAME, label_cars
-from manyhot.data.sets.cifar import SOURCES as CIFAR
-from manyhot.data.sets.cifar import unpack
-from manyhot.data.sets.corel import label_corel
-from manyhot.data.sets.download import Progress
-from manyhot.data.sets.mnist import SOURCES as IDX
-from manyhot.data.sets.mnist import get_idx
+from manyhot.data.sources.sets.cars import NAME, label_cars
+from manyhot.data.sources.sets.cifar import SOURCES as CIFAR
+from manyhot.data.sources.sets.cifar import unpack
+from manyhot.data.sources.sets.corel import label_corel
+from manyhot.data.sources.sets.download import StepProgress
+from manyhot.data.sources.sets.mnist import SOURCES as IDX
+from manyhot.data.sources.sets.mnist import get_idx
+from manyhot.data.sources.write import write
 from manyhot.data.table import Table
-from manyhot.data.write import write
 from manyhot.errors import UserError
 
 # What `fit` must be told of each set. A folder of IDX files says itself what its labels are.
@@ -63,7 +63,7 @@ def prepare(
     name: str,
     folder: Path,
     brands: Sequence[str] | None = None,
-    progress: Progress = lambda what, done, total: None,
+    progress: StepProgress = lambda what, done, total: None,
 ) -> Prepared:
     """Make a data set ready in a folder, from the files that are there or can be fetched.
 

@@ -1,6 +1,6 @@
 """Labels kept in a file of their own: a Table and a Table of labels come in, one Table leaves.
 
-`data.read` calls it for `--labels FILE`. Rows are matched by the path of the picture, or by `row`,
+`sources.read` calls it for `--labels FILE`. Rows are matched by the path of the picture, or by `row`,
 the number of the row counted from 1.
 """
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from manyhot.data.idx import find_idx, read_idx
-from manyhot.data.sets.download import Progress, fetch, md5_of
+from manyhot.data.sources.idx import find_idx, read_idx
+from manyhot.data.sources.sets.download import StepProgress, fetch, md5_of
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 
@@ -72,7 +72,7 @@ SOURCES: Mapping[str, Source] = {
 }
 
 
-def get_idx(name: str, folder: Path, progress: Progress) -> Table:
+def get_idx(name: str, folder: Path, progress: StepProgress) -> Table:
     """Check the four files of a set, fetch those that are not there, and read them.
 
     Raises:

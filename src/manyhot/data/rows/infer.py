@@ -22,8 +22,8 @@ from manyhot.data.columns import (
     split_column,
     split_of,
 )
-from manyhot.data.describe import describe, look, problems
-from manyhot.data.kinds import Tags, check_separator, target_of
+from manyhot.data.rows.describe import describe, look, problems
+from manyhot.data.rows.kinds import Tags, check_separator, target_of
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Input, InputKind, Schema
@@ -147,7 +147,7 @@ def _inputs(
             raise UserError(
                 f"{table.source}, column '{column}': must hold paths of pictures and be no target."
             )
-        from manyhot.data.opening import measure  # Pillow is not needed for tables
+        from manyhot.data.inputs.images.opening import measure  # Pillow is not needed for tables
 
         return (Input(column, "image", measure(table, column)),)
     taken |= {split_column(table) or ROW, ROW, *({*table.mapped} - {*kinds})}

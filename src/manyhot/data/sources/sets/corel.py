@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from manyhot.data.read import read
+from manyhot.data.sources.read import read
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 

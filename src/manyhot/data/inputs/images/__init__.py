@@ -1,0 +1,1 @@
+"""A column of pictures into arrays."""

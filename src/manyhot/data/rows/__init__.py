@@ -1,0 +1,1 @@
+"""What a table's rows are: their schema, and their parts."""

@@ -1,0 +1,1 @@
+"""Files and objects into a Table, and back."""

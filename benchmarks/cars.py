@@ -17,6 +17,7 @@ damaged: with an unreadable photo in a hundred and an empty cell in ten, and wit
 
 The last fifth of the rows in the hand-written script's shuffle is the test set of both; ours cuts its
 validation rows from the other four fifths. The weights are those in MANYHOT_DATA/weights.
+docs/experiments.md says what rows A to E are.
 """
 
 from __future__ import annotations

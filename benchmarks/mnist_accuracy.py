@@ -10,6 +10,7 @@ a: the 100 tags of row A, in an eighth of the hand-written time (`--effort fast`
 best: as c, with `--effort best`. EFFORT leaves the other efforts of a row out.
 
 The hand-written script runs once, before ours; imports are excluded on both sides.
+docs/experiments.md says what rows A to E are.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ the first read of the files to the end of `fit` (validation, calibration and all
 the 10,000 test rows, and its accuracy is of that same run. By hand: the time at the end of the first
 epoch that reaches 0.973. scikit-learn: MLPClassifier((512, 256, 128, 64), batch_size=256), one
 `partial_fit` after the other until it is there. Whole commands include imports on both sides.
+docs/experiments.md says what rows A to E are.
 """
 
 from __future__ import annotations

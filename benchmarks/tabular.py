@@ -2,11 +2,12 @@
 
 python benchmarks/tabular.py [STATES]
 
-For each `random_state` (1, 2, …) the rows of row E of the examples are drawn and a third is held out. Ours
-is one `manyhot.fit` on the rest with `objective="exact_match"`, at the default effort and at "best". The
-classifier that knows takes the likeliest set of tags by Bayes' rule from the very distributions that the
-generator used: no classifier can be better on average. For comparison, each set as one class with
-scikit-learn's logistic regression, naive Bayes of counts and random forest, and its MLP tag by tag.
+docs/experiments.md says what rows A to E are. For each `random_state` (1, 2, …) the rows of row E are drawn
+and a third is held out. Ours is one `manyhot.fit` on the rest with `objective="exact_match"`, at the default
+effort and at "best". The classifier that knows takes the likeliest set of tags by Bayes' rule from the very
+distributions that the generator used: no classifier can be better on average. For comparison, each set as
+one class with scikit-learn's logistic regression, naive Bayes of counts and random forest, and its MLP tag
+by tag.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The documents are true: their code runs, their commands end well, their output is what is printed.
 
-In README.md, the pages of docs/guide and docs/losses.md a ```python block is executed and a ```console block's
-`$ manyhot …` lines are run, in the order of the page, in a folder of the page's own. A line of output
-must be printed by the command above it: numbers with a decimal point may differ, `…` stands for anything.
+In README.md, the pages of docs/guide and docs/losses.md a ```python block is executed and a ```console
+block's `$ manyhot …` lines are run, in the order of the page, in a folder of the page's own. A line of
+output must be printed by the command above it: numbers with a decimal point may differ, `…` stands for
+anything.
 """
 
 import ast

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= manyhot-demo
 
-.PHONY: demo test test-all test-lowest check lint format docs clean
+.PHONY: demo test test-all test-lowest check lint format docs site dist clean
 
 demo: .venv/base
 	$(BIN)/manyhot demo --out $(DEMO) --overwrite
@@ -31,8 +31,15 @@ format: .venv/test
 docs: .venv/base
 	$(BIN)/python -m manyhot.cli.document > docs/cli.md
 
+site: .venv/test
+	$(BIN)/mkdocs build --strict
+
+dist: .venv/bin/python
+	$(BIN)/pip install --disable-pip-version-check --quiet build
+	$(BIN)/python -m build
+
 clean:
-	rm -rf .venv .venv-lowest manyhot-demo
+	rm -rf .venv .venv-lowest manyhot-demo site dist build
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "manyhot needs Python 3.11 or newer, this is " + sys.version.split()[0])'

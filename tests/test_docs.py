@@ -1,8 +1,9 @@
 """The documents are true: their code runs, their commands end well, their output is what is printed.
 
-In README.md, docs/guide.md and docs/losses.md a ```python block is executed and a ```console block's
-`$ manyhot …` lines are run, in the order of the page, in a folder of the page's own. A line of output
-must be printed by the command above it: numbers with a decimal point may differ, `…` stands for anything.
+In README.md, the pages of docs/guide and docs/losses.md a ```python block is executed and a ```console
+block's `$ manyhot …` lines are run, in the order of the page, in a folder of the page's own. A line of
+output must be printed by the command above it: numbers with a decimal point may differ, `…` stands for
+anything.
 """
 
 import ast
@@ -22,11 +23,12 @@ from manyhot.metrics import SINGLE, TAGS
 from manyhot.schema import OBJECTIVES, PARAMETRIC_OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/guide.md", "docs/losses.md")
+GUIDE = [f"docs/guide/{path.name}" for path in sorted((ROOT / "docs/guide").glob("*.md"))]
+PAGES = ("README.md", *GUIDE, "docs/losses.md")
 EVERY_PAGE = [
     ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md")
 ]
-EVERY_PAGE += sorted((ROOT / "docs").glob("*.md"))
+EVERY_PAGE += sorted((ROOT / "docs").rglob("*.md"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"\d+\.\d+")
 
@@ -71,8 +73,8 @@ def run_console(text, where, capsys):
 def test_blocks_run(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__page__"}
-    if page == "README.md":  # its table is the one that the guide begins with
-        _, first, _ = next(block for block in blocks("docs/guide.md") if block[0] == "python")
+    if page in ("README.md", *GUIDE):  # their table is the one that the guide begins with
+        _, first, _ = next(block for block in blocks("docs/guide/start.md") if block[0] == "python")
         exec(first, {})
     for language, text, line in blocks(page):
         if language == "python":  # the empty lines give tracebacks the page's line numbers
@@ -103,8 +105,18 @@ def test_every_command_and_option_is_documented():
             assert action.help, f"{name}: {action.dest} says nothing in --help"
 
 
+def guide():
+    return "".join((ROOT / page).read_text(encoding="utf-8") for page in GUIDE)
+
+
+def test_the_guide_begins_with_a_list_of_its_pages():
+    index = (ROOT / "docs/guide/index.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \[.*\]\((\w+\.md)\)", index, re.MULTILINE)
+    assert sorted(listed) == sorted(Path(page).name for page in GUIDE if not page.endswith("index.md"))
+
+
 def test_the_guide_names_every_command():
-    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/guide.md"))
+    text = guide() + (ROOT / "README.md").read_text(encoding="utf-8")
     for name in document.commands():
         assert f"manyhot {name}" in text, name
 
@@ -115,11 +127,11 @@ def test_the_guide_names_every_command():
     ids=["settings", "metrics", "objectives"],
 )
 def test_the_guide_names_every(names):
-    guide = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
-    assert [name for name in names if f"`{name}" not in guide] == []
+    text = guide()
+    assert [name for name in names if f"`{name}" not in text] == []
 
 
-@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     text = BLOCK.sub("", text)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ class AdamW:
 
     It calls the fused kernel of `torch.optim.AdamW(fused=True)` itself: making torch's own object
     imports torch's compiler, which takes two seconds at the start of every run, and clipping apart
-    from the step takes two more passes over the gradients.
+    from the step takes two more passes over the gradients. The kernel is no public function of
+    torch: where it is missing, or does not do as it did, `plain` does the same.
 
     Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2.
     """
@@ -36,7 +38,9 @@ class AdamW:
             self.groups.setdefault(0.0 if name in free else config.weight_decay, []).append(name)
         self.means = {n: torch.zeros_like(p) for n, p in self.parameters.items()}
         self.squares = {n: torch.zeros_like(p) for n, p in self.parameters.items()}
-        self.steps = torch.zeros((), device=next(iter(self.parameters.values())).device)
+        one = next(iter(self.parameters.values()))
+        self.steps = torch.zeros((), device=one.device)
+        self.move = fastest(one.device, one.dtype)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -47,27 +51,21 @@ class AdamW:
     def step(self, rate: float) -> None:
         """Move the weights by the gradients at a learning rate."""
         grads = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads.values()))))
+        norm = torch.nn.utils.get_total_norm(list(grads.values()))
         self.steps += 1
         for decay, members in self.groups.items():
             names = [name for name in members if name in grads]
             if not names:
                 continue
-            torch._fused_adamw_(
+            self.move(
                 [self.parameters[name] for name in names],
                 [grads[name] for name in names],
                 [self.means[name] for name in names],
                 [self.squares[name] for name in names],
-                [],
-                [self.steps] * len(names),
-                lr=rate,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
-                weight_decay=decay,
-                eps=EPS,
-                amsgrad=False,
-                maximize=False,
-                grad_scale=(norm / self.clip).clamp(min=1),  # the kernel divides by it
+                self.steps,
+                rate,
+                decay,
+                (norm / self.clip).clamp(min=1).float(),  # as the kernel takes it, whatever the weights are
             )
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -80,6 +78,76 @@ class AdamW:
         """Take what `state_dict` gave, into tensors that lie as the weights do (channels last)."""
         for name, value in self.state_dict().items():
             value.copy_(state[name])
+
+
+def fused(
+    weights: list[Tensor],
+    grads: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    steps: Tensor,
+    rate: float,
+    decay: float,
+    divisor: Tensor,
+) -> None:
+    """Make one step by torch's kernel; in place, and the gradients may change too."""
+    torch._fused_adamw_(
+        weights,
+        grads,
+        means,
+        squares,
+        [],
+        [steps] * len(weights),
+        lr=rate,
+        beta1=BETAS[0],
+        beta2=BETAS[1],
+        weight_decay=decay,
+        eps=EPS,
+        amsgrad=False,
+        maximize=False,
+        grad_scale=divisor,  # the kernel divides by it
+    )
+
+
+def plain(
+    weights: list[Tensor],
+    grads: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    steps: Tensor,
+    rate: float,
+    decay: float,
+    divisor: Tensor,
+) -> None:
+    """Make the step that `fused` makes, by torch's public functions, one tensor after the other."""
+    done = steps.item()
+    first, second = (1 - beta**done for beta in BETAS)  # what the means lack, since they began at 0
+    for weight, grad, mean, square in zip(weights, grads, means, squares, strict=True):
+        clipped = grad / divisor
+        mean.lerp_(clipped, 1 - BETAS[0])
+        square.mul_(BETAS[1]).addcmul_(clipped, clipped, value=1 - BETAS[1])
+        weight.mul_(1 - rate * decay)
+        weight.addcdiv_(mean, (square / second).sqrt_().add_(EPS), value=-rate / first)
+
+
+@functools.cache
+def fastest(device: torch.device, dtype: torch.dtype) -> Callable[..., None]:
+    """Return `fused` where it takes this device and number and does what `plain` does, else `plain`."""
+
+    def tried(move: Callable[..., None]) -> Tensor:
+        weight, grad, mean, square = (
+            torch.tensor(values, dtype=dtype, device=device)
+            for values in ([1.0, -2.0], [0.3, 4.0], [0.1, -0.2], [0.5, 0.25])
+        )
+        steps, divisor = (torch.tensor(value, device=device) for value in (3.0, 2.0))
+        move([weight], [grad], [mean], [square], steps, 0.1, 0.01, divisor)
+        return torch.stack([weight, mean, square])
+
+    try:
+        same = torch.allclose(tried(fused), tried(plain), rtol=torch.finfo(dtype).eps * 16)
+    except (AttributeError, TypeError, RuntimeError):  # missing, with other arguments, refused
+        return plain
+    return fused if same else plain
 
 
 def rate(step: int, steps: int, config: FitConfig) -> float:

@@ -64,14 +64,14 @@ def table():
     return cars.with_columns(columns)
 
 
-def ours(tell=None, finer: str = "", **options) -> tuple[list[float], float, float]:
+def ours(on_event=None, finer: str = "", **options) -> tuple[list[float], float, float]:
     """Return the test accuracy of each head, of all three, and the seconds of the whole fit."""
     import manyhot.classifier
 
     start = time.perf_counter()
     cars = table()
     schema = manyhot.infer(cars, [*TARGETS, *also(finer)], image="image")
-    classifier = manyhot.fit(cars, schema, tell=tell, **options)
+    classifier = manyhot.fit(cars, schema, on_event=on_event, **options)
     seconds = time.perf_counter() - start
     return *judged(classifier, cars), seconds
 
@@ -93,7 +93,7 @@ def ours_epoch(backbone: str) -> float:
             ends.append(line["seconds"])
 
     options = {"backbone": backbone, "weights": "none", "size": 128, "first_size": 128, "batch_size": 32}
-    options |= {"epochs": 2, "augment": "crop", "mixing": 0.0, "erasing": 0.0}
+    options |= {"epochs": 2, "augment": "crop", "mixup": 0.0, "random_erasing": 0.0}
     if "mobilenetv2" in backbone:
         options |= PRETRAINED
     ours(tell, validation=0.02, **options)

@@ -124,7 +124,7 @@ def million(options: Options) -> None:
         told = []
         start = time.perf_counter()
         found = manyhot.cluster(
-            table, clusters=12, tell=lambda *line, told=told: told.append(line), **options
+            table, clusters=12, on_event=lambda *line, told=told: told.append(line), **options
         )
         seconds[rows] = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

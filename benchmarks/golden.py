@@ -22,6 +22,7 @@ from sklearn.datasets import load_digits, load_wine, make_multilabel_classificat
 import manyhot
 
 CLOSE = 1e-6
+GONE = {"counts"}  # naive Bayes of counts is no part of the house any more; its bundles are refused
 COMMON = {"threads": 1, "precision": "float32", "seed": 3}
 
 
@@ -117,7 +118,7 @@ def runs(folder):
     }
 
 
-def numbers_of(folder):
+def bits_of(folder):
     """The bits of all weights, whatever their names."""
     tensors = load_file(folder / "weights.safetensors").values()
     return sorted(hashlib.sha256(t.contiguous().numpy().tobytes()).hexdigest()[:16] for t in tensors)
@@ -168,18 +169,22 @@ def compare(folder):
     wrong = False
     with tempfile.TemporaryDirectory() as fresh:
         for name, model, table in every(Path(fresh)):
+            if name in GONE:
+                try:
+                    manyhot.load(folder / name)
+                except manyhot.UserError as error:
+                    print(f"{name:16} old bundle    refused: {error}", flush=True)
+                continue
             golden = np.load(folder / f"{name}.npz")
-            same = numbers_of(Path(fresh) / name) == numbers_of(folder / name)
+            same = bits_of(Path(fresh) / name) == bits_of(folder / name)
             for who, asked in (("fitted again", model), ("old bundle", manyhot.load(folder / name))):
                 found = answers(asked, table)
                 most = max(float(np.abs(found[k] - golden[k]).max()) for k in golden if k.startswith("p/"))
                 equal = all((found[k] == golden[k]).all() for k in golden if k.startswith("a/"))
                 wrong |= most > CLOSE or not equal
-                print(
-                    f"{name:16} {who:13} difference {most:.1e}, answers {'the same' if equal else 'DIFFER'}"
-                    + (f", weights {'the same bits' if same else 'differ'}" if asked is model else ""),
-                    flush=True,
-                )
+                told = f"difference {most:.1e}, answers {'the same' if equal else 'DIFFER'}"
+                told += f", weights {'the same bits' if same else 'differ'}" if asked is model else ""
+                print(f"{name:16} {who:13} {told}", flush=True)
     return int(wrong)
 
 

@@ -1,7 +1,6 @@
 """MNIST as ten classes, with the curve of the loss.
 
-    python examples/mnist_multiclass.py FOLDER                       the default network
-    python examples/mnist_multiclass.py FOLDER --backbone mnist-mlp  784-512-256-128-64-10, as written by hand
+    python examples/mnist_multiclass.py FOLDER
 
 FOLDER holds MNIST as distributed; without it, scikit-learn's small digits are used. The command line:
 
@@ -19,15 +18,12 @@ import manyhot
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("folder", nargs="?", help="MNIST as distributed")
-parser.add_argument("--backbone", help="such as mnist-mlp (default: follows from the pictures)")
 parser.add_argument("--effort", default="balanced", choices=["fast", "balanced", "best"])
 parser.add_argument("--out", help="a folder to write the model to, with the report and the curve")
 parser.add_argument("--small", action="store_true", help="three epochs on small digits, to see it run")
 args = parser.parse_args()
 
 options = {"effort": args.effort, "out": args.out}
-if args.backbone:
-    options["backbone"] = args.backbone
 if args.folder and not args.small:
     table = manyhot.read(args.folder)  # columns `label` and `split`; the test rows are never read by fit
 else:

@@ -1,7 +1,6 @@
 """MNIST with 100 tags: the digit d carries the tags d, d+10 and d+50, and 70 tags belong to no digit.
 
-    python examples/mnist_multilabel.py FOLDER                        the default network
-    python examples/mnist_multilabel.py FOLDER --backbone mnist-cnn   two convolutions, as written by hand
+    python examples/mnist_multilabel.py FOLDER
 
 FOLDER holds MNIST as distributed; without it, scikit-learn's small digits are used. The command line does
 the same with a table of ten lines, `label,tags` and then `0,0;10;50` and so on:
@@ -18,14 +17,11 @@ import manyhot
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("folder", nargs="?", help="MNIST as distributed")
-parser.add_argument("--backbone", help="such as mnist-cnn (default: follows from the pictures)")
 parser.add_argument("--effort", default="balanced", choices=["fast", "balanced", "best"])
 parser.add_argument("--small", action="store_true", help="a few epochs on small digits, to see it run")
 args = parser.parse_args()
 
 options = {"effort": args.effort}
-if args.backbone:
-    options["backbone"] = args.backbone
 if args.folder and not args.small:
     table = manyhot.read(args.folder)  # columns `label` and `split`; the test rows are never read by fit
 else:

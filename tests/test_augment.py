@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from manyhot.data.batches.augment import Augmentation, augment, erase, mix
+from manyhot.data.batches.augment import Augmentation, augment, mixup, random_erasing
 from manyhot.data.batches.loader import Loader
 
 
@@ -42,7 +42,7 @@ def test_a_change_of_colour_is_one_of_several():
 
 def test_erasing_paints_a_rectangle_in_the_mean_colour():
     x = pictures(200)
-    out = erase(x, 0.5, drawn(), len(x))
+    out = random_erasing(x, 0.5, drawn(), len(x))
     changed = (out != x.float()).any(dim=3)
     touched = changed.flatten(1).any(dim=1)
     assert 0.35 < touched.float().mean() < 0.65
@@ -58,7 +58,7 @@ def test_a_mixed_picture_is_of_each_what_its_share_says():
     rows = 300
     level = torch.arange(rows, dtype=torch.float32)
     x = level[:, None, None, None].expand(rows, 10, 10, 1)
-    out, partner, own = mix(x, 0.7, drawn())
+    out, partner, own = mixup(x, 0.7, drawn())
     assert torch.equal(partner, torch.arange(rows).roll(1))
     wanted = own * level + (1 - own) * level[partner]
     assert torch.allclose(out.mean(dim=(1, 2, 3)), wanted, atol=1e-2)
@@ -66,7 +66,7 @@ def test_a_mixed_picture_is_of_each_what_its_share_says():
     assert ((own >= 0) & (own <= 1)).all()
     blended = (out.flatten(1).std(dim=1) < 1e-4) & (own < 0.95) & (own > 0.05)
     assert 0.2 < blended.float().mean() < 0.5  # the others have a rectangle of their partner
-    assert torch.equal(mix(x, 0.0, drawn())[0], x)
+    assert torch.equal(mixup(x, 0.0, drawn())[0], x)
 
 
 def test_pictures_grow_with_the_training():
@@ -86,26 +86,26 @@ def loader(changes, share=(0, 1), **more):
 
 
 def test_batches_grow_and_repeat():
-    changes = Augmentation("photo", erasing=0.5, mixing=0.5, first_size=16)
+    changes = Augmentation("photo", random_erasing=0.5, mixup=0.5, first_size=16)
     sides = [loader(changes, epochs=4).batch(step).x.shape[1] for step in range(10)]
     assert sides == [16] * 7 + [32] * 3
     a, b = (loader(changes, epochs=4).batch(3) for _ in range(2))
     assert torch.equal(a.x, b.x)
-    assert torch.equal(a.own, b.own)
+    assert torch.equal(a.lam, b.lam)
 
 
 def test_processes_share_a_mixed_batch():
-    changes = Augmentation("crop", erasing=0.5, mixing=1.0)
+    changes = Augmentation("crop", random_erasing=0.5, mixup=1.0)
     whole = loader(changes).batch(2)
     for rank in range(3):
         mine = loader(changes, (rank, 3)).batch(2)
         assert torch.equal(mine.x, whole.x[rank::3])
         assert torch.equal(mine.y["y"], whole.y["y"][rank::3])
-        assert torch.equal(mine.other["y"], whole.other["y"][rank::3])
-        assert torch.equal(mine.own, whole.own[rank::3])
+        assert torch.equal(mine.y2["y"], whole.y2["y"][rank::3])
+        assert torch.equal(mine.lam, whole.lam[rank::3])
 
 
 def test_without_mixing_a_row_has_its_own_labels_only():
     batch = loader(Augmentation("crop")).batch(0)
-    assert batch.other is None
-    assert batch.own is None
+    assert batch.y2 is None
+    assert batch.lam is None

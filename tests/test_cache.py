@@ -286,7 +286,7 @@ def test_the_weights_are_the_same_whichever_way(tmp_path, folder, decoded):
         {},
     ]
     models = [manyhot.fit(path, ["fruit", "ripe"], **{**QUICK, "epochs": 2}, **way) for way in ways]
-    weights = [model.bundle.model.state_dict() for model in models]
+    weights = [model.bundle.predictor.state_dict() for model in models]
     for other in weights[1:]:
         assert all(torch.equal(weights[0][name], other[name]) for name in weights[0])
     decoded.clear()

@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manyhot import metrics
-from manyhot.model.losses import probabilities
-from manyhot.schema import Target
-from manyhot.targets import decide
+from manyhot.schema import Decision, Target
+from manyhot.targets import decide, probabilities
 from manyhot.train.calibrate import fit_temperature, fit_thresholds
 
 
@@ -29,8 +27,8 @@ def case(kind, rows=300, classes=4, seed=0, unknown=0.1):
 
 def target(kind, objective):
     if kind == "binary":
-        return Target("y", "binary", ("no", "yes"), ("y",), objective=objective)
-    return Target("y", "multilabel", tuple("abcd"), ("y",), objective=objective)
+        return Target("y", "binary", ("no", "yes"), ("y",), decision=Decision(objective=objective))
+    return Target("y", "multilabel", tuple("abcd"), ("y",), decision=Decision(objective=objective))
 
 
 @pytest.mark.parametrize("objective", ["exact_match", "micro_f1", "macro_f1"])
@@ -41,7 +39,7 @@ def test_tags_do_better_than_at_a_half(objective, seed):
     fitted = fit_thresholds(plain, p, y)
     before, after = (metrics.scores(t, y, p)[objective] for t in (plain, fitted))
     assert after > before
-    assert len(fitted.thresholds) == 4
+    assert len(fitted.decision.thresholds) == 4
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -50,7 +48,7 @@ def test_binary_does_better_than_at_a_half(seed):
     plain = target("binary", "macro_f1")
     fitted = fit_thresholds(plain, p, y)
     assert metrics.scores(fitted, y, p)["macro_f1"] > metrics.scores(plain, y, p)["macro_f1"]
-    assert fit_thresholds(target("binary", "exact_match"), p, y).thresholds == ()
+    assert fit_thresholds(target("binary", "exact_match"), p, y).decision.thresholds == ()
 
 
 @pytest.mark.parametrize("kind", ["binary", "multilabel"])
@@ -92,15 +90,21 @@ def test_recall_costs_as_little_precision_as_possible():
     y = np.array([[1], [1], [0], [1], [0], [0]], np.int8)
     yes = np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1])
     fitted = fit_thresholds(target("binary", "recall=1"), np.stack([1 - yes, yes], axis=1), y)
-    assert 0.2 < fitted.thresholds[0] <= 0.6
+    assert 0.2 < fitted.decision.thresholds[0] <= 0.6
 
 
 @pytest.mark.parametrize("kind", ["binary", "multilabel"])
 def test_hamming_is_a_half_and_several_classes_need_none(kind):
     y, p = case(kind)
-    assert fit_thresholds(target(kind, "hamming"), p, y).thresholds == ()
-    one = Target("m", "multiclass", tuple("abcd"), ("m",), objective="macro_f1", thresholds=(0.1,) * 4)
-    assert fit_thresholds(one, np.full((8, 4), 0.25), np.zeros(8, np.int32)).thresholds == ()
+    assert fit_thresholds(target(kind, "hamming"), p, y).decision.thresholds == ()
+    one = Target(
+        "m",
+        "multiclass",
+        tuple("abcd"),
+        ("m",),
+        decision=Decision(objective="macro_f1", thresholds=(0.1,) * 4),
+    )
+    assert fit_thresholds(one, np.full((8, 4), 0.25), np.zeros(8, np.int32)).decision.thresholds == ()
 
 
 @pytest.mark.parametrize("objective", ["exact_match", "micro_f1", "macro_f1", "precision=0.9", "recall=0.9"])
@@ -109,15 +113,15 @@ def test_a_tag_without_a_yes_or_without_a_label_stays_at_a_half(objective):
     y[:, 2], y[:, 3] = 0, -1
     fitted = fit_thresholds(target("multilabel", objective), p, y)
     if objective in ("macro_f1", "precision=0.9", "recall=0.9"):
-        assert fitted.thresholds[2:] == (0.5, 0.5)
+        assert fitted.decision.thresholds[2:] == (0.5, 0.5)
     nothing = fit_thresholds(target("multilabel", objective), p, np.full_like(y, -1))
-    assert set(nothing.thresholds) == {0.5}
+    assert set(nothing.decision.thresholds) == {0.5}
 
 
 def test_thresholds_are_in_range():
     y, p = case("multilabel")
     for objective in ("micro_f1", "macro_f1", "precision=1", "recall=1"):
-        cuts = fit_thresholds(target("multilabel", objective), p.astype(np.float32), y).thresholds
+        cuts = fit_thresholds(target("multilabel", objective), p.astype(np.float32), y).decision.thresholds
         assert all(isinstance(cut, float) and 0 <= cut <= 1 for cut in cuts)
 
 
@@ -141,8 +145,8 @@ def test_the_temperature_undoes_logits_that_are_too_sure(kind, wrong):
     y[:500] = -1
     scaled = (logits * wrong).astype(np.float32)
     fitted = fit_temperature(plain, scaled, y)
-    assert fitted.temperature == pytest.approx(wrong, rel=0.1)
-    before, after = (probabilities(t, torch.from_numpy(scaled)).numpy() for t in (plain, fitted))
+    assert fitted.decision.temperature == pytest.approx(wrong, rel=0.1)
+    before, after = (probabilities(t, scaled) for t in (plain, fitted))
     scores = [metrics.scores(plain, y, p) for p in (before, after)]
     assert scores[1]["log_loss"] <= scores[0]["log_loss"] + 1e-6
     if wrong != 1:
@@ -151,9 +155,9 @@ def test_the_temperature_undoes_logits_that_are_too_sure(kind, wrong):
 
 def test_few_rows_and_no_errors_ask_for_nothing_extreme():
     one = Target("m", "multiclass", tuple("abc"), ("m",))
-    assert fit_temperature(one, np.eye(3, dtype=np.float32), np.arange(3)).temperature == 1
+    assert fit_temperature(one, np.eye(3, dtype=np.float32), np.arange(3)).decision.temperature == 1
     sure = np.tile(np.eye(3, dtype=np.float32) * 9, (20, 1))
-    assert 0.24 < fit_temperature(one, sure, np.tile(np.arange(3), 20)).temperature < 8.1
+    assert 0.24 < fit_temperature(one, sure, np.tile(np.arange(3), 20)).decision.temperature < 8.1
     unknown = np.full(60, -1)
     assert fit_temperature(one, sure, unknown) == one
 
@@ -164,8 +168,8 @@ def test_a_few_faultless_rows_do_not_ask_for_certainty():
     y = rng.integers(0, 3, 60).astype(np.int32)
     sure = np.where(np.arange(3) == y[:, None], 6.0, 0.0).astype(np.float32)
     plain = Target("m", "multiclass", ("a", "b", "c"), ("m",))
-    assert 0.8 < fit_temperature(plain, sure, y).temperature <= 1.0
+    assert 0.8 < fit_temperature(plain, sure, y).decision.temperature <= 1.0
     many = rng.integers(0, 3, 20_000).astype(np.int32)
     logits = (3.0 * (np.arange(3) == many[:, None]) + rng.normal(0, 1, (20_000, 3))).astype(np.float32)
-    cold = fit_temperature(plain, 4 * logits, many).temperature
-    assert cold == pytest.approx(4 * fit_temperature(plain, logits, many).temperature, rel=0.05)
+    cold = fit_temperature(plain, 4 * logits, many).decision.temperature
+    assert cold == pytest.approx(4 * fit_temperature(plain, logits, many).decision.temperature, rel=0.05)

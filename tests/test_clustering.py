@@ -255,8 +255,8 @@ def test_a_backbone_that_knows_nothing_is_refused():
     z, _ = blobs(60)
     with pytest.raises(UserError, match="'mlp' knows nothing yet"):
         manyhot.cluster(table_of(z), clusters=2, backbone="mlp")
-    with pytest.raises(UserError, match="'mnist-mlp' knows nothing yet"):
-        manyhot.cluster(pixels(40), clusters=2, backbone="mnist-mlp")
+    with pytest.raises(UserError, match="'tabm' knows nothing yet"):
+        manyhot.cluster(pixels(40), clusters=2, backbone="tabm")
 
 
 def test_categories_and_missing_numbers_are_grouped_too():
@@ -329,8 +329,8 @@ def test_the_same_seed_gives_the_same_groups_and_weights():
     images = pixels(80)
     first, again, other = (manyhot.cluster(images, clusters=3, seed=seed, **QUICK) for seed in (1, 1, 2))
     assert (first.groups.labels == again.groups.labels).all()
-    for name, value in first.bundle.model.state_dict().items():
-        assert torch.equal(value, again.bundle.model.state_dict()[name]), name
+    for name, value in first.bundle.predictor.state_dict().items():
+        assert torch.equal(value, again.bundle.predictor.state_dict()[name]), name
     assert not np.array_equal(first.z[:, :1], other.z[:, :1])
 
 

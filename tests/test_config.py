@@ -27,7 +27,7 @@ def refused(options, schema=TABLE) -> str:
 
 def test_what_is_given_stays():
     given = {
-        **{"effort": "fast", "backbone": "mnist-mlp", "epochs": 7, "batch_size": 3, "learning_rate": 0.5},
+        **{"effort": "fast", "backbone": "linear", "epochs": 7, "batch_size": 3, "learning_rate": 0.5},
         **{"dropout": 0.25, "validation": 0.33, "seed": 9, "precision": "float32", "threads": 1},
         **{"target_weights": {"y": 2.0}, "monitor": "y/accuracy", "label_smoothing": 0.1, "test": 0.2},
     }
@@ -67,9 +67,9 @@ def test_photos_follow_from_the_weights_the_device_and_the_backbone():
     assert tuned.backbone == fresh.backbone == "mobilenetv2_100"
     assert tuned.epochs < fresh.epochs
     assert tuned.learning_rate < fresh.learning_rate
-    assert tuned.heads_first
-    assert not fresh.heads_first
-    assert not resolve({"backbone": "cnn"}, PHOTO, 6_000).heads_first
+    assert tuned.linear_probe
+    assert not fresh.linear_probe
+    assert not resolve({"backbone": "cnn"}, PHOTO, 6_000).linear_probe
     assert 0 < tuned.first_size < tuned.size
     assert resolve({"device": "cuda"}, PHOTO, 6_000).backbone == "resnet50"
     assert resolve({}, PHOTO, 1_000_000).backbone == "mobilenetv3_small_100"
@@ -78,7 +78,7 @@ def test_photos_follow_from_the_weights_the_device_and_the_backbone():
     frozen = resolve({"freeze": True}, PHOTO, 6_000)
     assert frozen.freeze
     assert frozen.learning_rate > tuned.learning_rate
-    assert frozen.mixing == 0
+    assert frozen.mixup == 0
 
 
 def test_rare_tags_of_photos_are_not_smoothed():
@@ -87,16 +87,27 @@ def test_rare_tags_of_photos_are_not_smoothed():
     assert resolve({}, tags, 6_000).label_smoothing == 0
 
 
-def test_small_pictures_are_folded_at_effort_best_only():
-    assert resolve({"effort": "best"}, SMALL, 60_000).folds == 5
-    for options, rows in (
-        ({"effort": "balanced"}, 60_000),
-        ({"effort": "best"}, 100),
-        ({"effort": "best"}, 1_000_000),
-        ({"effort": "best", "backbone": "mnist-cnn"}, 60_000),
-        ({"effort": "best", "validation": 0.1}, 60_000),
-    ):
-        assert resolve(options, SMALL, rows).folds == 1
+@pytest.mark.parametrize(
+    ("old", "name", "value"),
+    [
+        ({"heads_first": "true"}, "linear_probe", True),
+        ({"mixing": 0.25}, "mixup", 0.25),
+        ({"erasing": "0.5"}, "random_erasing", 0.5),
+        ({"sets": 8}, "label_sets", 8),
+        ({"members": 4}, "tabm_members", 4),
+        ({"members": "4"}, "tabm_members", 4),
+    ],
+)
+def test_settings_of_the_release_before_are_read_with_a_note(old, name, value, log_lines):
+    assert parse_options(old) == {name: value}
+    assert len(log_lines) == 1
+    assert f"is called '{name}' now" in log_lines[0]
+
+
+def test_pictures_have_no_folds():
+    assert resolve({"effort": "best"}, SMALL, 60_000).folds == 1
+    with pytest.raises(UserError, match="folds are for tables"):
+        resolve({"folds": 3}, SMALL, 60_000)
 
 
 @pytest.mark.parametrize(

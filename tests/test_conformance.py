@@ -111,7 +111,7 @@ def check_answers(fitted, table, probabilities, tmp_path):
         else:
             tags = {tag for text in names[target.name] for tag in text.split(";")} - {"[]"}
             check(tags <= set(target.classes), f"{target.name}: tags by name")
-        by_class = replace(target, sets=())  # the probabilities are those of the classes
+        by_class = replace(target, label_sets=())  # the probabilities are those of the classes
         check(names[target.name] == decode(target, decide(by_class, p)), f"{target.name}: one decide")
         check(answers.column(target.name).to_pylist() == names[target.name], f"{target.name}: its column")
         wanted += [target.name, *(f"{target.name}.{name}" for name in target.classes)]

@@ -10,7 +10,7 @@ from making import QUICK, write_csv
 from PIL import Image, ImageOps
 
 import manyhot
-from manyhot import predict
+from manyhot.bundle import Bundle
 from manyhot.data.inputs.images import decode as module
 from manyhot.data.inputs.images.decode import decode
 from manyhot.data.inputs.images.images import ImageInputs
@@ -232,8 +232,8 @@ def test_training_judging_and_predicting_see_the_same(tmp_path, monkeypatch):
     fitted = manyhot.fit(path, ["y"], size=24, backbone="cnn", **QUICK)
     table = manyhot.read(path)
     trained = prepare(table, fitted.schema, fitted.bundle.config.to_json())
-    seen, run = [], predict.run
-    monkeypatch.setattr(predict, "run", lambda model, targets, x: seen.append(x) or run(model, targets, x))
+    seen, logits = [], Bundle.logits
+    monkeypatch.setattr(Bundle, "logits", lambda bundle, x: seen.append(x) or logits(bundle, x))
     fitted.judge(path, "all")
     fitted.predict(path)
     assert len(trained.x) == 39

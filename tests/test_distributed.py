@@ -36,7 +36,7 @@ def loader(rank: int, size: int) -> Loader:
     x = rng.integers(0, 256, (50, 8, 8, 1)).astype(np.uint8)
     y = {"kind": rng.integers(-1, 3, 50), "tags": rng.integers(-1, 2, (50, 2))}
     return Loader(
-        x, y, 20, seed=1, changes=Augmentation("photo", erasing=0.5, mixing=0.5), share=(rank, size)
+        x, y, 20, seed=1, changes=Augmentation("photo", random_erasing=0.5, mixup=0.5), share=(rank, size)
     )
 
 
@@ -47,7 +47,7 @@ def gradients(rank: int, size: int, backbone: str) -> torch.Tensor:
     world = World(rank, size)
     distributed.share_statistics(model, world)
     batch = loader(rank, size).batch(2)
-    mixed = (batch.other, batch.own)
+    mixed = (batch.y2, batch.lam)
     loss, _ = losses.total(TARGETS, model(batch.x), batch.y, add_up=world.sum, mixed=mixed)
     loss.backward()
     world.sum_gradients(model)
@@ -140,7 +140,7 @@ def test_torchrun_writes_once_and_resumes_with_another_number(tmp_path: Path) ->
             raise StopError
 
     with pytest.raises(StopError):
-        manyhot.fit(table, schema, out=tmp_path / "one", tell=stop, **options)
+        manyhot.fit(table, schema, out=tmp_path / "one", on_event=stop, **options)
     done = subprocess.run(
         torchrun(*fit_words(data, tmp_path / "one", 3), "--resume"),
         capture_output=True,

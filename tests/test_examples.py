@@ -37,10 +37,3 @@ def test_every_example_is_run():
 @pytest.mark.parametrize("name", PROMISED)
 def test_example_runs(name):
     assert re.search(PROMISED[name], run(name))
-
-
-@pytest.mark.parametrize(
-    ("name", "backbone"), [("mnist_multilabel.py", "mnist-cnn"), ("mnist_multiclass.py", "mnist-mlp")]
-)
-def test_example_takes_the_network_written_by_hand(name, backbone):
-    assert re.search(PROMISED[name], run(name, "--backbone", backbone))

@@ -184,17 +184,3 @@ def test_a_category_is_the_same_however_its_number_is_written():
     whole, text = table([1.0] * 2, np.array([7.0, 8.0])), table([1.0] * 2, ["7", "8.00"])
     assert inputs.transform(whole)[0][:, 1].tolist() == inputs.transform(text)[0][:, 1].tolist() == [1, 3]
     assert (row_hashes(SCHEMA, whole) == row_hashes(SCHEMA, text)).all()
-
-
-def test_counts_can_be_read_back_from_x():
-    schema = Schema((Input("a", "number"), Input("b", "number")), (), ())
-    rng = np.random.default_rng(0)
-    data = from_python({"a": rng.poisson(3, 50), "b": [*[0] * 45, 1, 2, 3, 200, 5]}, "t.csv")
-    inputs = table_inputs(schema, data, np.arange(50))
-    assert inputs.all_count
-    assert from_json(json.loads(json.dumps(inputs.to_json()))) == inputs
-    x, _ = inputs.transform(data)
-    counts = TableStem(inputs).counts(torch.from_numpy(x)).numpy()
-    assert counts == pytest.approx(np.stack([data.numbers(name, ()) for name in "ab"], axis=1), rel=1e-3)
-    odd = torch.tensor([[np.nan, -3.0], [3.0, 3.0]])  # missing, and what is beyond all numbers
-    assert torch.isfinite(TableStem(inputs).counts(odd)).all()

@@ -56,7 +56,7 @@ def test_test_rows_are_never_read():
     first, second = (manyhot.fit(columns, ["y"], **QUICK) for columns in (plain, odd))
     assert first.schema == second.schema
     assert first.bundle.inputs == second.bundle.inputs
-    weights = [fitted.bundle.model.state_dict() for fitted in (first, second)]
+    weights = [fitted.bundle.predictor.state_dict() for fitted in (first, second)]
     assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
 
 
@@ -167,7 +167,7 @@ def test_tuning_serves_the_objective_and_leaves_the_probabilities(tmp_path):
     tuned.update(tmp_path / "m")
     again = manyhot.load(tmp_path / "m")
     assert again.schema == tuned.schema
-    assert again.schema.targets[0].objective == "recall=1"
+    assert again.schema.targets[0].decision.objective == "recall=1"
     judged = again.judge(columns, "all")
     assert (decide(again.schema.targets[0], judged.probabilities["t"])[judged.y["t"] == 1] == 1).all()
     assert (tmp_path / "m" / "history.jsonl").is_file()

@@ -19,26 +19,31 @@ ORDER = (
         "errors",
         "schema",
         "targets",
+        "priors",
+        "ensemble",
         "metrics",
         "config",
         "machine",
         "resolve",
         "files",
         "data",
+        "predict",
+        "judge",
         "model",
         "bundle",
-        "predict",
     ),
-    *("judge", "train", "report", "classifier", "estimator", "clustering", "cli", "__main__"),
+    *("train", "report", "classifier", "estimator", "clustering", "cli", "__main__"),
 )
 LATER = {"distributed", "audit", "compare", "suggest", "explain", "export", "serve"}
 
 # Where the kind of a target is asked, and why. Elsewhere `target.exclusive` is all that may be asked.
 KIND_IS_ASKED = {
     "schema.py": "says which kinds there are, and what `exclusive` means",
-    "targets.py": "cells to numbers, probabilities to answers",
+    "targets.py": "cells to numbers, logits to answers",
+    "priors.py": "how often a class is met",
     "metrics.py": "which scores a kind has",
-    "model/losses.py": "its loss and its probabilities",
+    "model/losses.py": "its loss",
+    "model/network.py": "its last layer",
     "train/calibrate.py": "which of its decisions are fitted",
     "report/plots.py": "which pictures tell most of it",
 }

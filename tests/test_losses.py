@@ -1,15 +1,13 @@
 """Losses against the numbers of textbooks and of torch; unknown entries leave no trace."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from manyhot.model.losses import class_weights, log_odds, loss, naive_bayes, probabilities, total
+from manyhot.model.losses import loss, total
 from manyhot.schema import Target
-from manyhot.targets import agreeing, decide, sets_in
+from manyhot.targets import decide
 
 ONE = Target("m", "multiclass", ("a", "b", "c"), ("m",))
 MANY = Target("t", "multilabel", ("a", "b", "c"), ("t",))
@@ -190,60 +188,11 @@ def test_weights_are_torchs():
     assert loss(BINARY, logits, y, 0.0, weight).item() == pytest.approx(wanted.item())
 
 
-def test_class_weights_let_all_classes_count_alike():
-    y = np.array([0] * 80 + [1] * 15 + [2] * 5 + [-1] * 10, np.int32)
-    weights = class_weights(ONE, y)
-    assert weights.dtype == np.float32
-    assert np.allclose(weights * [80, 15, 5], 100 / 3)
-    tags = np.array([[1, 0, -1]] * 10 + [[0, 0, 1]] * 30, np.int8)
-    weights = class_weights(MANY, tags)
-    assert weights.shape == (2, 3)
-    assert np.allclose(weights[0, 0] * 30, weights[1, 0] * 10)
-    assert weights[:, 1].tolist() == [0.5, 1]
-    assert weights[:, 2].tolist() == [1, 0.5]
-    assert class_weights(ONE, np.array([0, 0, -1])).tolist() == [1, 1, 1]
-    assert class_weights(BINARY, np.array([[-1]], np.int8)).tolist() == [[1], [1]]
-
-
 def test_targets_can_be_weighed_against_each_other():
     logits = {"m": random_case(ONE)[0], "t": random_case(MANY)[0]}
     y = {"m": random_case(ONE)[1], "t": random_case(MANY)[1]}
     value, each = total([ONE, MANY], logits, y, target_weights={"t": 0.25})
     assert value.item() == pytest.approx((each["m"] + 0.25 * each["t"]).item())
-
-
-# Probabilities
-
-
-@pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
-def test_probabilities(temperature):
-    logits = torch.randn(50, 3, generator=torch.Generator().manual_seed(1)) * 20
-    one = probabilities(Target("m", "multiclass", ("a", "b", "c"), ("m",), temperature=temperature), logits)
-    assert torch.allclose(one, torch.softmax(logits / temperature, dim=1))
-    assert torch.allclose(one.sum(dim=1), torch.ones(50))
-    many = probabilities(Target("t", "multilabel", ("a", "b", "c"), ("t",), temperature=temperature), logits)
-    assert torch.allclose(many, torch.sigmoid(logits / temperature))
-    two = probabilities(Target("b", "binary", ("n", "y"), ("b",), temperature=temperature), logits[:, :1])
-    assert two.shape == (50, 2)
-    assert torch.allclose(two[:, 1], torch.sigmoid(logits[:, 0] / temperature))
-    assert torch.allclose(two.sum(dim=1), torch.ones(50))
-    for found in (one, many, two):
-        assert ((found >= 0) & (found <= 1)).all()
-
-
-def test_a_temperature_changes_no_answer():
-    logits = torch.randn(200, 3, generator=torch.Generator().manual_seed(2))
-    for target in (ONE, MANY):
-        plain = decide(target, probabilities(target, logits).numpy())
-        warm = probabilities(
-            Target(target.name, target.kind, target.classes, ("x",), temperature=4.0), logits
-        )
-        assert (decide(target, warm.numpy()) == plain).all()
-
-
-def test_no_rows():
-    for target, width in ((ONE, 3), (MANY, 3), (BINARY, 1)):
-        assert probabilities(target, torch.zeros(0, width)).shape == (0, len(target.classes))
 
 
 # Mixed rows, and tags whose easy entries count less
@@ -252,7 +201,7 @@ MIXED = {
     "binary": Target("y", "binary", ("no", "yes"), ("y",)),
     "multiclass": Target("y", "multiclass", ("a", "b", "c"), ("y",)),
     "multilabel": Target("y", "multilabel", ("a", "b", "c"), ("y",)),
-    "sets": Target("y", "multilabel", ("a", "b"), ("y",), sets=((), ("a",), ("a", "b"))),
+    "label_sets": Target("y", "multilabel", ("a", "b"), ("y",), label_sets=((), ("a",), ("a", "b"))),
 }
 
 
@@ -260,11 +209,11 @@ MIXED = {
 def test_a_mixed_row_has_the_loss_of_both_labels_by_their_shares(kind):
     target = MIXED[kind]
     torch.manual_seed(0)
-    width = {"binary": 1, "multiclass": 3, "multilabel": 3, "sets": 3}[kind]
-    shape = {"binary": (6, 1), "multiclass": (6,), "multilabel": (6, 3), "sets": (6, 2)}[kind]
+    width = {"binary": 1, "multiclass": 3, "multilabel": 3, "label_sets": 3}[kind]
+    shape = {"binary": (6, 1), "multiclass": (6,), "multilabel": (6, 3), "label_sets": (6, 2)}[kind]
     logits, own = torch.randn(6, width), torch.rand(6)
     y, other = torch.randint(0, 2, shape), torch.randint(0, 2, shape)
-    if kind == "sets":
+    if kind == "label_sets":
         y, other = torch.ones(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64)
     found, _ = total([target], {"y": logits}, {"y": y}, mixed=({"y": other}, own))
     each = [
@@ -280,8 +229,8 @@ def test_a_mixed_row_has_the_loss_of_both_labels_by_their_shares(kind):
 @pytest.mark.parametrize("kind", MIXED)
 def test_what_is_mixed_in_and_unknown_counts_nothing(kind):
     target = MIXED[kind]
-    shape = {"binary": (4, 1), "multiclass": (4,), "multilabel": (4, 3), "sets": (4, 2)}[kind]
-    width = {"binary": 1, "multiclass": 3, "multilabel": 3, "sets": 3}[kind]
+    shape = {"binary": (4, 1), "multiclass": (4,), "multilabel": (4, 3), "label_sets": (4, 2)}[kind]
+    width = {"binary": 1, "multiclass": 3, "multilabel": 3, "label_sets": 3}[kind]
     logits = torch.randn(4, width, requires_grad=True)
     y, unknown = torch.zeros(shape, dtype=torch.int64), torch.full(shape, -1)
     found, _ = total([target], {"y": logits}, {"y": y}, mixed=({"y": unknown}, torch.full((4,), 0.3)))
@@ -305,46 +254,3 @@ def test_focal_and_asymmetric_losses_of_tags():
     for name in ("focal", "asymmetric"):  # a target with one class a row keeps its loss
         same, _ = total([MIXED["binary"]], {"y": logits[:, :1]}, {"y": y[:, :1]}, tag_loss=name)
         assert same.item() == pytest.approx(-p[0].log().item())
-
-
-def test_log_odds_answer_as_the_known_cells_do():
-    y = {
-        "binary": np.array([[1], [1], [0], [-1]]),
-        "multiclass": np.array([0, 0, 2, -1]),
-        "multilabel": np.array([[1, 0, -1], [1, 0, 0], [-1, 0, 1], [-1, -1, -1]]),
-    }
-    wanted = {"binary": [3 / 5], "multiclass": [3 / 6, 1 / 6, 2 / 6], "multilabel": [3 / 4, 1 / 5, 2 / 4]}
-    for kind, labels in y.items():
-        logits = torch.from_numpy(log_odds(MIXED[kind], labels))
-        chances = torch.softmax(logits, 0) if kind == "multiclass" else torch.sigmoid(logits)
-        assert chances.tolist() == pytest.approx(wanted[kind], abs=1e-6)
-
-
-def centred(logits):
-    """Return logits that a softmax sees as it sees these, the same whatever was added to all of a row."""
-    return logits - logits.mean(axis=1, keepdims=True)
-
-
-def test_naive_bayes_is_that_of_scikit_learn():
-    from sklearn.naive_bayes import MultinomialNB
-
-    rng = np.random.default_rng(0)
-    counts = rng.poisson(2, (60, 5)).astype(np.float32)
-    rows = np.arange(60) < 50  # of the rest nothing is known
-    kinds = rng.integers(0, 3, 60)
-    theirs = MultinomialNB().fit(counts[rows], kinds[rows]).feature_log_prob_
-    ours = centred(naive_bayes(MIXED["multiclass"], counts, np.where(rows, kinds, -1)))
-    assert np.allclose(ours[:-1].T, theirs - theirs.mean(axis=0), atol=1e-5)
-    assert ours[-1] == pytest.approx(log_odds(MIXED["multiclass"], np.where(rows, kinds, -1)), abs=1e-5)
-
-    tags = np.where(rows[:, None], rng.integers(0, 2, (60, 3)), -1)
-    ours = naive_bayes(MIXED["multilabel"], counts, tags)
-    for tag in range(3):
-        no, yes = MultinomialNB().fit(counts[rows], tags[rows, tag]).feature_log_prob_
-        assert np.allclose(ours[:-1, tag], yes - no, atol=1e-5)
-    assert ours[-1] == pytest.approx(log_odds(MIXED["multilabel"], tags), abs=1e-5)
-
-    whole = replace(MIXED["multilabel"], sets=sets_in(MIXED["multilabel"], tags))
-    theirs = MultinomialNB().fit(counts[rows], agreeing(whole, tags[rows]).argmax(axis=1)).feature_log_prob_
-    ours = centred(naive_bayes(whole, counts, tags))
-    assert np.allclose(ours[:-1].T, theirs - theirs.mean(axis=0), atol=1e-5)

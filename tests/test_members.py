@@ -12,11 +12,12 @@ from manyhot.errors import UserError
 from manyhot.model import losses
 from manyhot.model.dropout import Dropout
 from manyhot.model.members import MemberLinear, linear
-from manyhot.model.network import build, shifted
-from manyhot.predict import of_fold
+from manyhot.model.network import Network, build
+from manyhot.model.predictor import views
 from manyhot.schema import Target
 from manyhot.targets import UNKNOWN
 from manyhot.train.prepare import prepare
+from manyhot.train.validation import out_of_fold
 
 PET = Target("pet", "multiclass", ("cat", "dog", "cow"), ("pet",))
 INPUTS = TableInputs((Feature("x0", "number"), Feature("x1", "number")))
@@ -46,33 +47,31 @@ def test_each_member_is_a_linear_layer_of_its_own():
     assert isinstance(linear(1, 4, 2), torch.nn.Linear)
 
 
-def test_probabilities_are_the_mean_of_the_members():
+def test_a_network_of_members_gives_logits_of_each():
     model = build(INPUTS, [PET], FitConfig(folds=3))
     logits = model(torch.randn(5, 2))["pet"]
     assert logits.shape == (5, 3, 3)
-    mean = torch.stack([losses.probabilities(PET, logits[:, m]) for m in range(3)]).mean(0)
-    assert torch.allclose(losses.probabilities(PET, logits), mean)
-    assert model.embed(torch.randn(5, 2)).shape == (5, 3 * 256)
+    assert model.features(torch.randn(5, 2)).shape == (5, 3, 256)
 
 
 def test_a_member_learns_nothing_of_its_own_fold():
     options = {**QUICK, "folds": 3}
     ready = prepare(table(), manyhot.infer(table(), targets=["pet", "tags"]), options)
-    rows = ready.rows(0)
+    rows = ready.of_part(0)
     assert len(rows) == 120
-    assert sorted(set(ready.fold.tolist())) == [0, 1, 2]
-    lessons = ready.lessons(rows)
-    assert lessons["pet"].shape == (120, 3, 1)
-    assert lessons["tags"].shape == (120, 3, 3)
+    assert sorted(set(ready.rows.fold.tolist())) == [0, 1, 2]
+    taught = ready.training_labels(rows)
+    assert taught["pet"].shape == (120, 3, 1)
+    assert taught["tags"].shape == (120, 3, 3)
     for member in range(3):
-        mine = ready.fold == member
-        assert (lessons["pet"][mine, member] == UNKNOWN).all()
-        assert (lessons["pet"][~mine, member] == ready.y["pet"][~mine]).all()
-        assert (lessons["tags"][mine, member] == UNKNOWN).all()
+        mine = ready.rows.fold == member
+        assert (taught["pet"][mine, member] == UNKNOWN).all()
+        assert (taught["pet"][~mine, member] == ready.rows.y["pet"][~mine]).all()
+        assert (taught["tags"][mine, member] == UNKNOWN).all()
     model = build(ready.inputs, ready.schema.targets, ready.config)
-    y = {name: torch.from_numpy(values.astype(np.int64)) for name, values in lessons.items()}
+    y = {name: torch.from_numpy(values.astype(np.int64)) for name, values in taught.items()}
     total, _ = losses.total(ready.schema.targets, model(torch.from_numpy(ready.x)), y)
-    mine = np.flatnonzero(ready.fold == 0)
+    mine = np.flatnonzero(ready.rows.fold == 0)
     alone = {name: values[mine] for name, values in y.items()}
     model.zero_grad()
     losses.total(ready.schema.targets, model(torch.from_numpy(ready.x[mine])), alone)[0].backward()
@@ -83,12 +82,12 @@ def test_a_member_learns_nothing_of_its_own_fold():
 
 def test_a_row_is_judged_by_the_member_that_never_saw_it():
     raw = {"pet": np.arange(24, dtype=np.float32).reshape(4, 3, 2)}
-    found = of_fold(raw, np.array([2, 0, 1, 2], np.int8), 3, 3)["pet"]
+    found = out_of_fold(raw, np.array([2, 0, 1, 2], np.int8), 3, 3)["pet"]
     assert found.tolist() == [[raw["pet"][i, m].tolist()] for i, m in enumerate([2, 0, 1, 2])]
     views = np.stack([raw["pet"], raw["pet"] + 100], axis=1).reshape(4, 6, 2)  # those of a view together
-    found = of_fold({"pet": views}, np.array([2, 0, 1, 2], np.int8), 3, 3)["pet"]
+    found = out_of_fold({"pet": views}, np.array([2, 0, 1, 2], np.int8), 3, 3)["pet"]
     assert found[1].tolist() == [raw["pet"][1, 0].tolist(), (raw["pet"][1, 0] + 100).tolist()]
-    assert of_fold(raw, None, 3, 3) is raw
+    assert out_of_fold(raw, None, 3, 3) is raw
 
 
 def test_a_folded_table_is_judged_by_rows_that_no_member_saw(tmp_path):
@@ -129,19 +128,15 @@ def test_one_group_alone_cannot_be_judged():
         manyhot.fit(rows, ["pet"], effort="best", group="who", epochs=1)
 
 
-def test_networks_without_members_stand_side_by_side(tmp_path):
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 120, (60, 8, 8, 1), dtype=np.uint8)
-    x[::3, :4] += 100
-    data = (x, ["ab"[i % 3 == 0] for i in range(60)])
-    model = manyhot.fit(data, ["label"], folds=3, epochs=8, batch_size=16, out=tmp_path / "m")
-    assert len(model.run.judged.table) == 60
-    assert model.bundle.model.backbone.members == 3
-    logits = model.bundle.model(torch.from_numpy(x))["label"]
-    assert logits.shape == (60, 3 * model.bundle.config.views, 1)
-    assert model.evaluate(data)["targets"]["label"]["accuracy"] > 0.8
-    again = manyhot.load(tmp_path / "m")
-    assert (again.predict_proba(data)["label"] == model.predict_proba(data)["label"]).all()
+def test_folds_are_for_tables():
+    with pytest.raises(UserError, match="folds are for tables"):
+        manyhot.fit((np.zeros((9, 8, 8), np.uint8), ["a", "b", "c"] * 3), ["label"], folds=3)
+
+
+def test_networks_without_members_stand_side_by_side():
+    model = manyhot.fit(table(), ["pet"], backbone="linear", folds=3, epochs=20, weight_decay=0.0)
+    assert model.bundle.predictor.encoders["network"].members == 3
+    assert model.evaluate(table())["targets"]["pet"]["accuracy"] > 0.7
 
 
 def test_pictures_are_judged_in_views_and_trained_in_one():
@@ -149,23 +144,21 @@ def test_pictures_are_judged_in_views_and_trained_in_one():
     x = rng.integers(0, 255, (40, 8, 8, 1), dtype=np.uint8)
     x[::2, :4] = 0
     data = (x, np.where(np.arange(40) % 2, "a", "b"))
-    model = manyhot.fit(data, epochs=1, views=5).bundle.model
-    several = model(torch.from_numpy(x))["label"]
+    predictor = manyhot.fit(data, epochs=1, views=5).bundle.predictor
+    several = predictor(torch.from_numpy(x))["label"]
     assert several.shape == (40, 5, 1)
-    model.views = 1
-    assert torch.allclose(model(torch.from_numpy(x))["label"], several[:, 0], atol=1e-5)
-    model.train().views = 5
-    assert model(torch.from_numpy(x))["label"].shape == (40, 1)
+    network = Network(predictor.stem, predictor.encoders["network"], predictor.members[0])
+    assert torch.allclose(network(torch.from_numpy(x))["label"], several[:, 0], atol=1e-5)
 
 
 def test_a_view_is_the_picture_moved_by_a_pixel():
     x = torch.arange(16.0).reshape(1, 1, 4, 4)
-    views = shifted(x, 5)
-    assert torch.equal(views[0], x)
-    assert torch.equal(views[1][..., 1:], x[..., :-1])
-    assert torch.equal(views[2][..., :-1], x[..., 1:])
-    assert torch.equal(views[3][..., 1:, :], x[..., :-1, :])
-    assert torch.equal(views[4][..., :-1, :], x[..., 1:, :])
+    moved = views(x, 5, False)
+    assert torch.equal(moved[0], x)
+    assert torch.equal(moved[1][..., 1:], x[..., :-1])
+    assert torch.equal(moved[2][..., :-1], x[..., 1:])
+    assert torch.equal(moved[3][..., 1:, :], x[..., :-1, :])
+    assert torch.equal(moved[4][..., :-1, :], x[..., 1:, :])
 
 
 @pytest.mark.parametrize("views", [0, 6])
@@ -177,8 +170,8 @@ def test_how_many_views_there_can_be(views):
 def test_tabm_has_members_that_share_rows_and_weights(tmp_path):
     options = {"backbone": "tabm", "epochs": 12, "batch_size": 16}
     model = manyhot.fit(table(), ["pet", "tags"], out=tmp_path / "m", **options)
-    network, config = model.bundle.model, model.bundle.config
-    assert config.members == network.backbone.members == 16
+    network, config = model.bundle.predictor, model.bundle.config
+    assert config.tabm_members == network.encoders["network"].members == 16
     assert config.piecewise
     assert model.evaluate(table())["overall"]["exact_match"] > 0.8
     again = manyhot.load(tmp_path / "m")
@@ -192,18 +185,18 @@ def test_tabm_has_members_that_share_rows_and_weights(tmp_path):
 
 def test_folds_of_tabm_are_judged_by_the_members_that_did_not_see_them():
     raw = {"pet": np.arange(4 * 6 * 1).reshape(4, 6, 1).astype(np.float32)}  # 3 folds of 2 members
-    found = of_fold(raw, np.array([2, 0, 1, 2], np.int8), 3, 6)["pet"]
+    found = out_of_fold(raw, np.array([2, 0, 1, 2], np.int8), 3, 6)["pet"]
     assert found[:, :, 0].tolist() == [[4, 5], [6, 7], [14, 15], [22, 23]]
-    model = manyhot.fit(table(), ["pet"], backbone="tabm", members=4, folds=3, epochs=2)
-    assert model.bundle.model.backbone.members == 12
+    model = manyhot.fit(table(), ["pet"], backbone="tabm", tabm_members=4, folds=3, epochs=2)
+    assert model.bundle.predictor.encoders["network"].members == 12
     assert len(model.run.judged.table) == 120
 
 
 def test_tabm_is_for_tables_with_members():
-    with pytest.raises(UserError, match=r"members=1 with backbone .tabm.: .tabm. has 2 at least"):
-        manyhot.fit(table(), ["pet"], backbone="tabm", members=1)
-    with pytest.raises(UserError, match=r"members=3 with backbone .mlp."):
-        manyhot.fit(table(), ["pet"], members=3)
+    with pytest.raises(UserError, match=r"tabm_members=1 with backbone .tabm.: .tabm. has 2 at least"):
+        manyhot.fit(table(), ["pet"], backbone="tabm", tabm_members=1)
+    with pytest.raises(UserError, match=r"tabm_members=3 with backbone .mlp."):
+        manyhot.fit(table(), ["pet"], tabm_members=3)
     with pytest.raises(UserError, match="for tables"):
         manyhot.fit((np.zeros((9, 8, 8), np.uint8), ["a", "b", "c"] * 3), ["label"], backbone="tabm")
 

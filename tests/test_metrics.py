@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from manyhot import metrics
 from manyhot.errors import UserError
-from manyhot.schema import Target
+from manyhot.schema import Decision, Target
 
 SEEDS = range(4)
 BINARY = Target("b", "binary", ("no", "yes"), ("b",))
@@ -66,7 +66,7 @@ def test_multiclass(seed, ties, dtype):
 @pytest.mark.parametrize("threshold", [0.5, 0.3])
 def test_binary(seed, ties, threshold):
     rng = np.random.default_rng(seed)
-    target = Target("b", "binary", ("no", "yes"), ("b",), thresholds=(threshold,))
+    target = Target("b", "binary", ("no", "yes"), ("b",), decision=Decision(thresholds=(threshold,)))
     y = rng.integers(-1, 2, (80, 1)).astype(np.int8)
     p = chances(rng, 80, 2, ties)
     got = metrics.scores(target, y, p)

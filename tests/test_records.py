@@ -15,7 +15,7 @@ COLUMNS = ["claim", "value", "unit", "asked", "commit", "machine", "seed", "date
 PAGES = [ROOT / name for name in ("docs/decisions.md", "docs/experiments.md", "benchmarks/README.md")]
 FORMER = "was:"  # begins the note of a number that is no longer so
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
-STATUSES = ("holds", "one data set only", "in doubt", "not measured", "to be deleted")
+STATUSES = ("holds", "one data set only", "in doubt", "not measured", "deleted")
 VERDICTS = ("Kept", "Not kept", "Found", "Begun", "Overruled")
 
 MACHINE = {"device", "threads", "memory", "cache"}

@@ -7,12 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manyhot.errors import UserError, listed, suggest
-from manyhot.schema import Input, Schema, Target, check_objective
+from manyhot.schema import Decision, Input, Schema, Target, check_objective
 
 TARGETS = (
-    Target("b", "binary", ("no", "yes"), ("b",), thresholds=(0.3,), objective="precision=0.9"),
-    Target("m", "multiclass", ("a", "ü", "c;d"), ("m",), numeric=True, temperature=1.25),
-    Target("t", "multilabel", ("x", "y"), ("x", "y"), thresholds=(0.1, 0.2)),
+    Target(
+        "b", "binary", ("no", "yes"), ("b",), decision=Decision(thresholds=(0.3,), objective="precision=0.9")
+    ),
+    Target("m", "multiclass", ("a", "ü", "c;d"), ("m",), numeric=True, decision=Decision(temperature=1.25)),
+    Target("t", "multilabel", ("x", "y"), ("x", "y"), decision=Decision(thresholds=(0.1, 0.2))),
 )
 SCHEMA = Schema((Input("photo", "image", (8, 9, 3)),), TARGETS, ("NA", "?"))
 

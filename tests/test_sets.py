@@ -15,13 +15,13 @@ from manyhot import metrics
 from manyhot.errors import UserError
 from manyhot.model import losses
 from manyhot.model.backbones.base import Backbone
-from manyhot.model.network import SetHead
+from manyhot.model.network import PowersetHead
 from manyhot.schema import Input, Schema, Target
-from manyhot.targets import decide, marginals, num_outputs, set_table, sets_in
+from manyhot.targets import decide, marginals, num_outputs, probabilities, set_table, sets_in
 from manyhot.train.calibrate import fit_thresholds
 
-TAGS = Target("t", "multilabel", ("a", "b", "c"), ("t",), sets=((), ("a",), ("a", "b"), ("c",)))
-ALL = replace(TAGS, sets=tuple(s for n in range(4) for s in itertools.combinations("abc", n)))
+TAGS = Target("t", "multilabel", ("a", "b", "c"), ("t",), label_sets=((), ("a",), ("a", "b"), ("c",)))
+ALL = replace(TAGS, label_sets=tuple(s for n in range(4) for s in itertools.combinations("abc", n)))
 
 
 def test_the_sets_of_rows_that_are_known_whole():
@@ -36,14 +36,14 @@ def test_the_sets_of_rows_that_are_known_whole():
 )
 def test_sets_that_make_no_sense(kind, sets):
     with pytest.raises(UserError, match="sets"):
-        Target("t", kind, ("a", "b", "c"), ("t",), sets=sets)
+        Target("t", kind, ("a", "b", "c"), ("t",), label_sets=sets)
 
 
 def test_a_schema_with_sets_comes_back():
     schema = Schema((Input("x", "number"),), (TAGS,))
     assert Schema.from_json(schema.to_json()) == schema
-    lists = {**schema.to_json(), "targets": [{**schema.to_json()["targets"][0], "sets": [[], ["a"]]}]}
-    assert Schema.from_json(lists).targets[0].sets == ((), ("a",))
+    lists = {**schema.to_json(), "targets": [{**schema.to_json()["targets"][0], "label_sets": [[], ["a"]]}]}
+    assert Schema.from_json(lists).targets[0].label_sets == ((), ("a",))
 
 
 @settings(max_examples=40, deadline=None)
@@ -55,9 +55,9 @@ def test_over_all_sets_with_logits_added_up_it_is_tag_by_tag(each, y):
     """A softmax over all sets whose logits are the sums of their tags' is a sigmoid for each tag."""
     alone = torch.tensor([each])
     together = alone @ torch.from_numpy(set_table(ALL)).float().T
-    plain = replace(ALL, sets=())
-    found = marginals(ALL, losses.probabilities(ALL, together).numpy())
-    assert np.allclose(found, losses.probabilities(plain, alone).numpy(), atol=1e-5)
+    plain = replace(ALL, label_sets=())
+    found = marginals(ALL, probabilities(ALL, together.numpy()))
+    assert np.allclose(found, probabilities(plain, alone.numpy()), atol=1e-5)
     known = sum(value >= 0 for value in y)
     tagwise = losses.loss(plain, alone, torch.tensor([y])).item() * known
     assert losses.loss(ALL, together, torch.tensor([y])).item() == pytest.approx(tagwise, abs=1e-4)
@@ -91,7 +91,7 @@ def test_smoothing_is_torchs_over_sets():
 
 def test_only_exact_match_answers_with_the_likeliest_set():
     chances = np.array([[0.3, 0.0, 0.28, 0.42], [0.1, 0.4, 0.35, 0.15]])
-    exact = replace(TAGS, objective="exact_match")
+    exact = TAGS.deciding(objective="exact_match")
     assert decide(exact, chances).tolist() == [[0, 0, 1], [1, 0, 0]]
     assert marginals(TAGS, chances).tolist() == [[0.28, 0.28, 0.42], [0.75, 0.35, 0.15]]
     assert decide(TAGS, chances).tolist() == [[0, 0, 0], [1, 0, 0]]  # 0.5 on each tag
@@ -102,17 +102,17 @@ def test_scores_read_the_tags_probabilities():
     rng = np.random.default_rng(0)
     chances = rng.dirichlet(np.ones(4), 50)
     y = set_table(TAGS)[rng.integers(0, 4, 50)]
-    plain = replace(TAGS, sets=())
+    plain = replace(TAGS, label_sets=())
     assert metrics.scores(TAGS, y, chances) == metrics.scores(plain, y, marginals(TAGS, chances))
-    exact = metrics.scores(replace(TAGS, objective="exact_match"), y, chances)
+    exact = metrics.scores(TAGS.deciding(objective="exact_match"), y, chances)
     assert exact["exact_match"] == (set_table(TAGS)[chances.argmax(1)] == y).all(1).mean()
 
 
 def test_thresholds_are_for_tags_and_not_for_sets():
     rng = np.random.default_rng(0)
     chances, y = rng.dirichlet(np.ones(4), 200), set_table(TAGS)[rng.integers(0, 4, 200)]
-    assert fit_thresholds(replace(TAGS, objective="exact_match"), chances, y).thresholds == ()
-    assert len(fit_thresholds(replace(TAGS, objective="micro_f1"), chances, y).thresholds) == 3
+    assert fit_thresholds(TAGS.deciding(objective="exact_match"), chances, y).decision.thresholds == ()
+    assert len(fit_thresholds(TAGS.deciding(objective="micro_f1"), chances, y).decision.thresholds) == 3
 
 
 def tagged(rows=200):
@@ -131,7 +131,7 @@ def fitted(table, **options):
 def test_few_sets_are_found_kept_and_answered(tmp_path):
     table = tagged()
     model = fitted(table, epochs=20, objective="exact_match", out=tmp_path / "m")
-    assert {frozenset(tags) for tags in model.schema.targets[0].sets} == {
+    assert {frozenset(tags) for tags in model.schema.targets[0].label_sets} == {
         frozenset(),
         frozenset("c"),
         frozenset("ab"),
@@ -146,22 +146,22 @@ def test_few_sets_are_found_kept_and_answered(tmp_path):
     assert {"tags", "tags.a", "tags.b", "tags.c"} <= set(answers.names)
     assert again.evaluate(table)["overall"]["exact_match"] > 0.9
     tuned = again.tune(table, "micro_f1")
-    assert len(tuned.schema.targets[0].thresholds) == 3
+    assert len(tuned.schema.targets[0].decision.thresholds) == 3
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"sets": 0}, {"sets": 2}, {"class_weight": "balanced"}, {"tag_loss": "focal"}],
+    [{"label_sets": 0}, {"label_sets": 2}, {"class_weight": "balanced"}, {"tag_loss": "focal"}],
     ids=["off", "too many", "weights", "loss"],
 )
 def test_when_tags_are_answered_one_by_one(options):
-    assert fitted(tagged(), **options).schema.targets[0].sets == ()
+    assert fitted(tagged(), **options).schema.targets[0].label_sets == ()
 
 
 @pytest.mark.parametrize("options", [{"class_weight": "balanced"}, {"tag_loss": "focal"}])
 def test_sets_are_not_asked_for_with_what_is_of_tags_one_by_one(options):
-    with pytest.raises(UserError, match="it is for tags one by one"):
-        fitted(tagged(), sets=8, **options)
+    with pytest.raises(UserError, match="not for tags one by one"):
+        fitted(tagged(), label_sets=8, **options)
 
 
 def test_a_tag_that_only_partly_known_rows_have_is_learned():
@@ -172,7 +172,7 @@ def test_a_tag_that_only_partly_known_rows_have_is_learned():
     flags["a"] = [None if i >= 60 else value for i, value in enumerate(flags["a"])]
     table = manyhot.read({"x0": list(range(rows)), **flags})
     model = manyhot.fit(table, manyhot.infer(table, tags={"tags": ["a", "b", "c"]}), **QUICK)
-    assert model.schema.targets[0].sets == ()
+    assert model.schema.targets[0].label_sets == ()
     assert model.predict_proba(table)["tags"][:, 2].min() > 0
 
 
@@ -185,7 +185,7 @@ def test_mostly_unknown_rows_do_not_say_which_sets_there_are():
         {"x0": table.column("x0").to_pylist(), "x1": table.column("x1").to_pylist(), **flags}
     )
     schema = manyhot.infer(table, tags={"tags": ["a", "b", "c"]})
-    assert manyhot.fit(table, schema, **QUICK).schema.targets[0].sets == ()
+    assert manyhot.fit(table, schema, **QUICK).schema.targets[0].label_sets == ()
 
 
 def test_rows_of_classes_that_training_never_saw_are_judged():
@@ -198,7 +198,7 @@ def test_rows_of_classes_that_training_never_saw_are_judged():
 @pytest.mark.parametrize("members", [1, 3])
 def test_the_logit_of_a_set_is_that_of_its_tags_and_of_its_own(members):
     torch.manual_seed(0)
-    layer = SetHead(TAGS, Backbone(torch.nn.Identity(), 4, members))
+    layer = PowersetHead(TAGS, Backbone(torch.nn.Identity(), 4, members))
     features = torch.randn(5, 4) if members == 1 else torch.randn(5, members, 4)
     tags, own = layer.tags(features), layer.sets(features)
     found = layer(features)

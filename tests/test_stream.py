@@ -83,7 +83,7 @@ def test_the_model_is_the_same_bit_for_bit(tmp_path):
         manyhot.fit(path, ["fruit", "ripe"], **{**QUICK, "epochs": 2, "memory": memory})
         for memory in (1.0, TINY)
     ]
-    weights = [model.bundle.model.state_dict() for model in both]
+    weights = [model.bundle.predictor.state_dict() for model in both]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert both[0].run.judged.scores == both[1].run.judged.scores
 
@@ -123,8 +123,8 @@ def tell(line):
     if line["kind"] == "epoch":
         now = [int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmRSS")][0]
         peaks.append(now / 1024)
-options = {"epochs": 8, "patience": 0, "memory": float(sys.argv[2]), "backbone": "mnist-cnn"}
-manyhot.fit(sys.argv[1], ["fruit"], tell=tell, **options)
+options = {"epochs": 8, "patience": 0, "memory": float(sys.argv[2]), "backbone": "cnn"}
+manyhot.fit(sys.argv[1], ["fruit"], on_event=tell, **options)
 print(peaks[2], max(peaks[3:]))
 """
 

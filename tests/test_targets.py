@@ -1,8 +1,11 @@
 """Cells into numbers and back, for every kind: the contract's paragraph on kinds, and round trips."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +13,7 @@ from manyhot.data.rows.infer import infer
 from manyhot.data.sources.read import read
 from manyhot.data.table import from_python
 from manyhot.errors import UserError
-from manyhot.schema import Target
+from manyhot.schema import Decision, Target
 from manyhot.targets import (
     UNKNOWN,
     Cells,
@@ -20,11 +23,12 @@ from manyhot.targets import (
     dense,
     encode,
     known,
-    novel,
     num_outputs,
     number_of,
+    probabilities,
     tags_of,
-    widen,
+    unseen_classes,
+    with_unseen_classes,
 )
 
 BINARY = Target("b", "binary", ("no", "yes"), ("b",))
@@ -207,9 +211,9 @@ def test_known():
 def test_a_probability_equal_to_the_threshold_counts_as_yes():
     assert decide(MANY, np.array([[0.5, 0.49999, 0.50001]])).tolist() == [[1, 0, 1]]
     assert decide(BINARY, np.array([[0.5, 0.5]])).tolist() == [[1]]
-    cut = Target("t", "multilabel", ("x", "y"), ("t",), thresholds=(0.3, 0.9))
+    cut = Target("t", "multilabel", ("x", "y"), ("t",), decision=Decision(thresholds=(0.3, 0.9)))
     assert decide(cut, np.array([[0.3, 0.9], [0.29, 0.89]])).tolist() == [[1, 1], [0, 0]]
-    cut = Target("b", "binary", ("n", "y"), ("b",), thresholds=(0.2,))
+    cut = Target("b", "binary", ("n", "y"), ("b",), decision=Decision(thresholds=(0.2,)))
     assert decide(cut, np.array([[0.8, 0.2], [0.81, 0.19]])).tolist() == [[1], [0]]
 
 
@@ -225,9 +229,9 @@ def test_decide_leaves_rows_without_a_probability_unknown():
 def test_decide_several_classes_with_and_without_thresholds():
     p = np.array([[0.4, 0.35, 0.25]])
     assert decide(ONE, p).tolist() == [0]
-    assert decide(Target("m", "multiclass", ONE.classes, ("m",), thresholds=(0.3, 0.1, 0.1)), p).tolist() == [
-        1
-    ]
+    assert decide(
+        Target("m", "multiclass", ONE.classes, ("m",), decision=Decision(thresholds=(0.3, 0.1, 0.1))), p
+    ).tolist() == [1]
 
 
 # Classes that only judged rows have
@@ -236,21 +240,21 @@ def test_decide_several_classes_with_and_without_thresholds():
 def test_novel_and_widen():
     column = cells("a", "d", "e")
     assert classes_in(ONE, [column]) == ("a", "d", "e")
-    assert novel(ONE, [column]) == ("d", "e")
-    wide = widen(ONE, ("d", "e"))
+    assert unseen_classes(ONE, [column]) == ("d", "e")
+    wide = with_unseen_classes(ONE, ("d", "e"))
     assert wide.classes == ("a", "b", "c", "d", "e")
     assert encode(wide, [column]).tolist() == [0, 3, 4]
-    assert widen(ONE, ()) is ONE
-    assert novel(FLAGS, [cells("1"), cells("0")]) == ()
-    assert novel(Target("n", "multiclass", ("1", "2", "3"), ("n",), numeric=True), [cells("1.0", "4")]) == (
-        "4",
-    )
+    assert with_unseen_classes(ONE, ()) is ONE
+    assert unseen_classes(FLAGS, [cells("1"), cells("0")]) == ()
+    assert unseen_classes(
+        Target("n", "multiclass", ("1", "2", "3"), ("n",), numeric=True), [cells("1.0", "4")]
+    ) == ("4",)
 
 
 @pytest.mark.parametrize("thresholds", [(), (0.5,), (0.2,), (0.9,), (0.0,), (1.0,)])
 def test_a_widened_binary_target_keeps_its_decisions(thresholds):
-    target = Target("b", "binary", ("no", "yes"), ("b",), thresholds=thresholds)
-    wide = widen(target, ("maybe",))
+    target = Target("b", "binary", ("no", "yes"), ("b",), decision=Decision(thresholds=thresholds))
+    wide = with_unseen_classes(target, ("maybe",))
     assert wide.kind == "multiclass"
     yes = np.linspace(0, 1, 101)
     p = np.stack([1 - yes, yes], axis=1)
@@ -262,9 +266,9 @@ def test_a_widened_binary_target_keeps_its_decisions(thresholds):
 
 
 def test_widened_tags_are_never_answered():
-    cut = Target("t", "multilabel", ("x", "y"), ("t",), thresholds=(0.1, 0.9))
+    cut = Target("t", "multilabel", ("x", "y"), ("t",), decision=Decision(thresholds=(0.1, 0.9)))
     for target in (MANY, cut):
-        wide = widen(target, ("new",))
+        wide = with_unseen_classes(target, ("new",))
         p = np.random.default_rng(0).random((50, len(target.classes)))
         answers = decide(wide, np.pad(p, ((0, 0), (0, 1))))
         assert (answers[:, :-1] == decide(target, p)).all()
@@ -317,3 +321,49 @@ def test_lists_of_a_frame_and_text_of_a_file_are_the_same_tags(tmp_path):
     target = infer(text, ["t"]).targets[0]
     assert target.classes == infer(typed, ["t"]).targets[0].classes
     assert (encode(target, [text.cells("t")]) == encode(target, [typed.cells("t")])).all()
+
+
+# Probabilities: the link, beside torch's
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
+def test_probabilities_are_torchs(temperature):
+    logits = np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32) * 20
+    scaled = torch.from_numpy(logits) / temperature
+    one, many, two = (
+        probabilities(replace(t, decision=Decision(temperature=temperature)), logits[:, : num_outputs(t)])
+        for t in (ONE, MANY, BINARY)
+    )
+    assert np.allclose(one, torch.softmax(scaled, dim=1), atol=2e-7)
+    assert np.allclose(many, torch.sigmoid(scaled), atol=2e-7)
+    assert np.allclose(two[:, 1], torch.sigmoid(scaled[:, 0]), atol=2e-7)
+    for found in (one, two):
+        assert np.allclose(found.sum(axis=1), 1, atol=1e-6)
+    for found in (one, many, two):
+        assert found.dtype == np.float32
+        assert ((found >= 0) & (found <= 1)).all()
+
+
+def test_probabilities_of_members_are_their_mean():
+    logits = np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float32)
+    each = [probabilities(ONE, logits[:, member]) for member in range(4)]
+    assert np.allclose(probabilities(ONE, logits), np.mean(each, axis=0), atol=1e-7)
+
+
+def test_logits_beyond_all_measure_give_probabilities_and_no_warning():
+    far = np.array([[1e30, 0.0, -1e30]], np.float32)
+    assert probabilities(ONE, far).tolist() == [[1, 0, 0]]
+    assert probabilities(MANY, far).tolist() == [[1, 0.5, 0]]
+    assert np.isnan(probabilities(ONE, np.full((1, 3), np.nan, np.float32))).all()
+
+
+def test_a_temperature_changes_no_answer():
+    logits = np.random.default_rng(2).normal(size=(200, 3))
+    for target in (ONE, MANY):
+        warm = probabilities(target.deciding(temperature=4.0), logits)
+        assert (decide(target, warm) == decide(target, probabilities(target, logits))).all()
+
+
+def test_probabilities_of_no_rows():
+    for target in (ONE, MANY, BINARY):
+        assert probabilities(target, np.zeros((0, num_outputs(target)))).shape == (0, len(target.classes))

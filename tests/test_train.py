@@ -21,9 +21,9 @@ from manyhot.data.inputs.features import Feature, TableInputs
 from manyhot.data.inputs.images import images
 from manyhot.errors import RunError, UserError
 from manyhot.model import optim
-from manyhot.model.network import build
+from manyhot.model.network import build, snapshot
 from manyhot.schema import Target
-from manyhot.train import fit as loop
+from manyhot.train import batch_norm, loop, validation
 
 TARGETS = (
     Target("b", "binary", ("no", "yes"), ("b",)),
@@ -119,9 +119,9 @@ def test_a_loss_that_makes_little_of_easy_tags_is_judged_by_their_order():
             "none known": {"log_loss": None, "mean_average_precision": None},
         }
     }
-    assert loop.weighted_loss(scores, CONFIG) == pytest.approx(0.8)
+    assert validation.weighted_loss(scores, CONFIG) == pytest.approx(0.8)
     for name in ("focal", "asymmetric"):
-        assert loop.weighted_loss(scores, replace(CONFIG, tag_loss=name)) == pytest.approx(0.6)
+        assert validation.weighted_loss(scores, replace(CONFIG, tag_loss=name)) == pytest.approx(0.6)
 
 
 def test_the_rate_rises_and_falls():
@@ -165,7 +165,7 @@ def fit(**options):
 
 
 def bits(classifier):
-    return {name: value.numpy().tobytes() for name, value in classifier.bundle.model.state_dict().items()}
+    return {name: value.numpy().tobytes() for name, value in classifier.bundle.predictor.state_dict().items()}
 
 
 def picture_fit(**options):
@@ -175,27 +175,36 @@ def picture_fit(**options):
 
 
 def photo_fit(**options):
-    changes = {"augment": "photo", "mixing": 0.5, "erasing": 0.5}
+    changes = {"augment": "photo", "mixup": 0.5, "random_erasing": 0.5}
     return picture_fit(**(changes | {"views": 2} | options))
 
 
-def test_batch_norms_settle_on_pictures_as_they_are():
+@pytest.mark.parametrize("better", [True, False])
+def test_batch_norms_are_recalibrated_on_pictures_as_they_are(monkeypatch, better):
     """Their statistics are those of the training pictures unchanged, and go only if that judges no better."""
     torch.manual_seed(0)
     pixels = images.ImageInputs("i", (8, 8), 1, (0.5,), (0.25,))
     config = FitConfig(backbone="cnn", views=5)
     model = build(pixels, TARGETS[:1], config)
     x = torch.randint(0, 256, (64, 8, 8, 1), dtype=torch.uint8)
-    rows = Loader(x.numpy(), {"b": np.zeros((64, 1), np.int8)}, 16, 0, Augmentation("shift", mixing=0.5))
+    rows = Loader(x.numpy(), {"b": np.zeros((64, 1), np.int8)}, 16, 0, Augmentation("shift", mixup=0.5))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert loop._settled(model, rows, config)
+    monkeypatch.setattr(batch_norm, "monitored", lambda scores, config, otherwise: otherwise + (better or -1))
+    held = validation.Validation(x.numpy(), {"b": np.zeros((64, 1), np.int8)})
+    batch_norm.recalibrate(model, rows, held, TARGETS[:1], config, loop.ALONE, 0.0)
     first = model.backbone.layers[:2](model.stem(x))
     norm = model.backbone.layers[2]
-    assert torch.allclose(norm.running_mean, first.mean(dim=(0, 2, 3)), atol=1e-5)
+    assert torch.allclose(norm.running_mean, first.mean(dim=(0, 2, 3)), atol=1e-5) is better
     assert norm.momentum == 0.1
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert bool(moved) is better
     assert all("running" in name or "tracked" in name for name in moved)
-    assert not loop._settled(build(INPUTS, TARGETS, CONFIG), Loader(*plain_data(), 16, 0), CONFIG)
+
+
+def test_a_network_without_batch_norms_is_not_judged_again():
+    x, y = plain_data()
+    network = build(INPUTS, TARGETS, CONFIG)
+    batch_norm.recalibrate(network, Loader(x, y, 16, 0), None, TARGETS, CONFIG, loop.ALONE, 0.0)
 
 
 def test_labels_are_smoothed_no_more_than_answers_are_wrong(monkeypatch):
@@ -210,7 +219,10 @@ def test_labels_are_smoothed_no_more_than_answers_are_wrong(monkeypatch):
     data = {"x": x.tolist(), "sign": ["up" if value > 0 else "down" for value in x]}
     options = {"epochs": 6, "label_smoothing": 0.3, "learning_rate": 0.02, "seed": 0}
     manyhot.fit(
-        data, ["sign"], tell=lambda line: told.append(line) if line["kind"] == "epoch" else None, **options
+        data,
+        ["sign"],
+        on_event=lambda line: told.append(line) if line["kind"] == "epoch" else None,
+        **options,
     )
     wrong = [1.0] + [1 - line["validation"]["overall"]["exact_match"] for line in told]
     assert all(smoothing == pytest.approx(min(0.3, wrong[epochs])) for epochs, smoothing in used)
@@ -247,11 +259,11 @@ def stopping_at(epoch):
 def test_a_resumed_run_ends_in_the_same_bits(tmp_path, how, epoch):
     whole = how(out=tmp_path / "whole")
     with pytest.raises(StopError):
-        how(out=tmp_path / "part", tell=stopping_at(epoch))
+        how(out=tmp_path / "part", on_event=stopping_at(epoch))
     with pytest.raises(UserError, match=r"not finished|no manyhot.json"):
         manyhot.load(tmp_path / "part")
     told = []
-    resumed = how(out=tmp_path / "part", resume=True, tell=told.append)
+    resumed = how(out=tmp_path / "part", resume=True, on_event=told.append)
     assert bits(resumed) == bits(whole)
     assert resumed.schema == whole.schema
     assert untimed(resumed.run.history) == untimed(whole.run.history) == untimed(told)
@@ -262,7 +274,7 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path, how, epoch):
 
 def test_resuming_what_is_finished_or_not_begun(tmp_path):
     done = fit(out=tmp_path / "m")
-    again = fit(out=tmp_path / "m", resume=True, tell=lambda line: pytest.fail("trained again"))
+    again = fit(out=tmp_path / "m", resume=True, on_event=lambda line: pytest.fail("trained again"))
     assert bits(again) == bits(done)
     fresh = fit(out=tmp_path / "new", resume=True)
     assert bits(fresh) == bits(done)
@@ -270,7 +282,7 @@ def test_resuming_what_is_finished_or_not_begun(tmp_path):
 
 def stopped(folder, epoch=3):
     with pytest.raises(StopError):
-        fit(out=folder, tell=stopping_at(epoch))
+        fit(out=folder, on_event=stopping_at(epoch))
     return sorted((folder / "checkpoints").glob("*"))
 
 
@@ -384,7 +396,7 @@ def test_early_stopping_keeps_the_best():
 )
 def test_an_epoch_that_is_better_by_chance_is_no_better_than_the_last(late, config, kept):
     model = build(INPUTS, TARGETS, CONFIG)
-    best, now = model.now(), [value.detach().clone() for value in model.parameters()]
+    best, now = snapshot(model), [value.detach().clone() for value in model.parameters()]
 
     class Held:
         def losses(self, model, targets, config):
@@ -396,14 +408,16 @@ def test_an_epoch_that_is_better_by_chance_is_no_better_than_the_last(late, conf
             value += 1
         for parameter, value in zip(model.parameters(), now, strict=True):
             parameter.copy_(value)
-    assert loop._as_good_as(best, model, Held(), TARGETS, replace(CONFIG, **config)) is kept
+    assert (
+        validation.within_two_standard_errors(best, model, Held(), TARGETS, replace(CONFIG, **config)) is kept
+    )
     assert all(map(torch.equal, model.parameters(), now))
 
 
 @pytest.mark.parametrize("as_good", [True, False])
 def test_the_last_epoch_is_kept_where_it_is_as_good(monkeypatch, as_good):
     asked = []
-    monkeypatch.setattr(loop, "_as_good_as", lambda best, *rest: asked.append(best) or as_good)
+    monkeypatch.setattr(loop, "within_two_standard_errors", lambda best, *rest: asked.append(best) or as_good)
     run = fit(epochs=12, learning_rate=0.05, patience=0).run
     kept = [line["epoch"] for line in run.history if line.get("best")]
     assert len(asked) == 1
@@ -414,7 +428,7 @@ def test_the_last_epoch_is_kept_where_it_is_as_good(monkeypatch, as_good):
 
 def test_losses_of_held_out_rows_count_each_target_by_its_weight():
     x, y = plain_data()
-    held = loop.Validation(x, y)
+    held = validation.Validation(x, y)
     model = flat_weights(build(INPUTS, TARGETS, CONFIG))
     whole = held.losses(model, TARGETS, CONFIG)
     assert whole.shape == (80,)
@@ -445,12 +459,12 @@ def test_a_target_with_a_slash_in_its_name_can_be_monitored():
 
 def test_epochs_are_judged_by_one_view(monkeypatch):
     seen = []
-    real = loop.logits
-    monkeypatch.setattr(loop, "logits", lambda model, x: seen.append(model.views) or real(model, x))
+    real = validation.logits
+    monkeypatch.setattr(validation, "logits", lambda network, x: seen.append(network) or real(network, x))
     table = manyhot.Table({}, pixels=pixels(60)).with_columns({"y": ["a", "b"] * 30})
     model = manyhot.fit(table, ["y"], epochs=2, threads=1)
-    assert set(seen) == {1}
-    assert model.bundle.model.views > 1
+    assert {type(network).__name__ for network in seen} == {"Network"}
+    assert model.bundle.predictor.ensemble.views > 1
 
 
 @pytest.mark.parametrize("monitor", ["fruit/accurcy", "fruit/hamming_loss", "tags/accuracy", "fruit/loss"])
@@ -502,7 +516,7 @@ def test_class_weights_and_target_weights_train(tmp_path):
 
 def test_bfloat16_trains_and_answers_in_float32():
     fitted = picture_fit(precision="bfloat16", epochs=1)
-    assert all(value.dtype != torch.bfloat16 for value in fitted.bundle.model.state_dict().values())
+    assert all(value.dtype != torch.bfloat16 for value in fitted.bundle.predictor.state_dict().values())
     assert fitted.predict_proba(images.np.zeros((2, 8, 8), np.uint8))["label"].dtype == np.float32
 
 

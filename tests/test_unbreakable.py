@@ -139,7 +139,7 @@ def test_the_old_model_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        manyhot.fit(rows(), ["y"], out=out, overwrite=True, tell=stop, epochs=3, **SETTINGS)
+        manyhot.fit(rows(), ["y"], out=out, overwrite=True, on_event=stop, epochs=3, **SETTINGS)
     manyhot.load(out)
     assert weights(out) == before
     run(out, resume=True, epochs=3)  # the interrupted run goes on, and replaces it
@@ -157,7 +157,7 @@ def test_tuning_killed_between_its_writes_leaves_a_model(
         disk.fail_at(number)
         with pytest.raises(OSError, match="No space"):
             tuned.update(out)
-        assert manyhot.load(out).schema.targets[0].objective in ("hamming", "macro_f1")
+        assert manyhot.load(out).schema.targets[0].decision.objective in ("hamming", "macro_f1")
     disk.fail_at(0)
     tuned.update(out)
     assert manyhot.load(out).schema == tuned.schema

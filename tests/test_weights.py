@@ -10,14 +10,15 @@ from making import QUICK
 from safetensors.torch import save_file
 
 import manyhot
-from manyhot import bundle, classifier
 from manyhot.config import FitConfig
 from manyhot.data.inputs.images.images import ImageInputs
+from manyhot.ensemble import SEVERAL_ENCODERS
 from manyhot.errors import UserError
 from manyhot.model import backbones
 from manyhot.model.backbones import weights
-from manyhot.model.network import Model, build
+from manyhot.model.network import build
 from manyhot.schema import Target
+from manyhot.train import linear_probe, run, select
 
 SMALL = "test_resnet"  # the smallest ones that timm has
 PET = (Target("pet", "multiclass", ("cat", "dog"), ("pet",)),)
@@ -181,9 +182,9 @@ def test_a_model_needs_its_weights_file_no_more(tmp_path):
 def test_the_first_stages_of_pretrained_weights_stay_and_all_others_learn(tmp_path, name, stages, still):
     """Batch norms keep their statistics too, also where those of the others are taken anew at the end."""
     path, tensors = state(tmp_path, name=name)
-    options = {**QUICK, "frozen_stages": stages, "heads_first": False, "size": 96, "batch_size": 8}
+    options = {**QUICK, "frozen_stages": stages, "linear_probe": False, "size": 96, "batch_size": 8}
     model = manyhot.fit(photos(side=96), ["label"], backbone=name, weights=str(path), **options)
-    own = model.bundle.model.backbone.layers.state_dict()
+    own = model.bundle.predictor.encoders["network"].layers.state_dict()
     kept = {key for key, value in own.items() if torch.equal(value, tensors[key])}
     assert kept == {key for key in own if key.startswith(tuple(f"{part}." for part in still))}
 
@@ -200,7 +201,7 @@ def test_a_frozen_backbone_stays_as_it_was_and_the_heads_learn(tmp_path):
     path, tensors = state(tmp_path)
     options = {**QUICK, "epochs": 30, "learning_rate": 0.02, "patience": 0, "freeze": True}
     model = manyhot.fit(photos(), ["label"], backbone=SMALL, weights=str(path), **options)
-    own = model.bundle.model.backbone.layers.state_dict()
+    own = model.bundle.predictor.encoders["network"].layers.state_dict()
     assert all(torch.equal(own[name], tensors[name]) for name in own)
     assert model.evaluate(photos())["targets"]["label"]["accuracy"] > 0.8
     model.save(tmp_path / "m")
@@ -214,16 +215,7 @@ def test_frozen_pictures_are_no_training_batch_to_show(tmp_path):
         manyhot.fit(photos(), ["label"], backbone=SMALL, weights=str(path), freeze=freeze, **QUICK).run
         for freeze in (True, False)
     )
-    assert [run.lesson is None for run in runs] == [True, False]
-
-
-def test_members_of_photo_networks_do_not_teach_their_heads_alone(tmp_path):
-    path, _ = state(tmp_path)
-    options = {**QUICK, "epochs": 1, "backbone": SMALL, "weights": str(path), "folds": 2}
-    model = manyhot.fit(photos(), ["label"], **options)
-    assert not model.bundle.config.heads_first
-    with pytest.raises(UserError, match=r"freeze with folds=2"):
-        manyhot.fit(photos(), ["label"], freeze=True, **options)
+    assert [each.preview is None for each in runs] == [True, False]
 
 
 def test_freezing_needs_a_backbone_that_has_learned():
@@ -233,7 +225,9 @@ def test_freezing_needs_a_backbone_that_has_learned():
 
 def test_heads_answer_as_before_where_they_read_features_unscaled():
     for sets in ((), ((), ("cat",), ("cat", "dog"))):
-        target = Target("pet", "multilabel" if sets else "multiclass", ("cat", "dog"), ("pet",), sets=sets)
+        target = Target(
+            "pet", "multilabel" if sets else "multiclass", ("cat", "dog"), ("pet",), label_sets=sets
+        )
         inputs = ImageInputs("image", (32, 32), 3, (0.5,) * 3, (0.2,) * 3)
         model = build(inputs, (target,), FitConfig(backbone=SMALL, weights="none")).eval()
         rng = np.random.default_rng(0)
@@ -241,20 +235,20 @@ def test_heads_answer_as_before_where_they_read_features_unscaled():
         features = torch.randn(5, model.backbone.num_features)
         scaled = (features - torch.from_numpy(mean)) / torch.from_numpy(deviation)
         before = model.heads[0](scaled)
-        model.unscale(mean, deviation)
+        linear_probe._unscale(model.heads, mean, deviation)
         assert torch.allclose(model.heads[0](features), before, atol=1e-5)
 
 
 def tuned(path, **options):
     """A run that moves nothing, so that what is known is what the heads learned alone."""
-    still = {"learning_rate": 1e-9, "patience": 0, "frozen_stages": 9, "heads_first": True}
+    still = {"learning_rate": 1e-9, "patience": 0, "frozen_stages": 9, "linear_probe": True}
     options = {**QUICK, **still, **options}
     return manyhot.fit(photos(), ["label"], backbone=SMALL, weights=str(path), **options)
 
 
 def test_heads_learn_alone_before_the_backbone_learns_with_them(tmp_path):
     path, _ = state(tmp_path)
-    first, at_once = (tuned(path, heads_first=first) for first in (True, False))
+    first, at_once = (tuned(path, linear_probe=first) for first in (True, False))
     accuracy, before = (
         model.evaluate(photos())["targets"]["label"]["accuracy"] for model in (first, at_once)
     )
@@ -272,66 +266,61 @@ def test_heads_that_learned_alone_do_not_learn_alone_again_after_a_stop(tmp_path
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tuned(path, **options, out=tmp_path / "m", tell=stop)
-    monkeypatch.setattr(classifier, "heads_alone", lambda *given: pytest.fail("learned alone again"))
+        tuned(path, **options, out=tmp_path / "m", on_event=stop)
+    monkeypatch.setattr(run, "heads_on_features", lambda *given: pytest.fail("learned alone again"))
     resumed = tuned(path, **options, out=tmp_path / "m", resume=True)
-    own, other = (m.bundle.model.state_dict() for m in (whole, resumed))
+    own, other = (m.bundle.predictor.state_dict() for m in (whole, resumed))
     assert own.keys() == other.keys()
     assert all(torch.equal(own[name], other[name]) for name in own)
 
 
-# What a network was before
-
-
-@pytest.mark.parametrize("views", [1, 2])
-def test_a_network_that_remembers_answers_with_the_mean_of_what_it_was_and_is(views):
-    target = Target("pet", "multiclass", ("cat", "dog", "fish"), ("pet",))
-    inputs = ImageInputs("image", (32, 32), 3, (0.5,) * 3, (0.2,) * 3)
-    config = FitConfig(backbone=SMALL, weights="none", views=views)
-    model = build(inputs, (target,), config).eval()
-    x = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
-    then = model(x)["pet"]
-    model.remember()
-    with torch.no_grad():
-        for parameter in model.heads.parameters():
-            parameter.mul_(-3)
-    with model.seeing(views):
-        now = model(x)["pet"]
-    assert torch.allclose(now, -3 * then)
-    assert torch.allclose(model(x)["pet"], -then, atol=1e-5)
-    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert not any(name.startswith("before") for name in learning)
-    again = build(inputs, (target,), config).eval()
-    again.restore(model.state_dict())
-    again.restore(model.state_dict())  # in place of all that it has
-    assert len(again.state_dict()) == len(model.state_dict())
-    assert torch.equal(again(x)["pet"], model(x)["pet"])
+# What a network was before it was tuned
 
 
 @pytest.mark.parametrize(("surer", "stays"), [(5, True), (-1, False)])
-def test_what_a_network_was_stays_where_held_out_rows_are_answered_better(
+def test_the_pretrained_network_stays_where_held_out_rows_are_answered_better(
     tmp_path, monkeypatch, surer, stays
 ):
     path, _ = state(tmp_path)
-    remembered = Model.remember
 
-    def remember(model):
-        remembered(model)
-        for parameter in model.before.heads.parameters():
-            parameter.mul_(surer)
+    class Surer(select.Selection):
+        def _with_pretrained(self, members):
+            for parameter in self.networks["pretrained"].heads.parameters():
+                parameter.mul_(surer)
+            return super()._with_pretrained(members)
 
-    monkeypatch.setattr(Model, "remember", remember)
-    model = tuned(path)
-    assert model.run.notes == [bundle.BOTH] * stays
-    assert (model.bundle.model.before is not None) == stays
-    assert any(name.startswith("before") for name in model.bundle.model.state_dict()) == stays
-    monkeypatch.undo()
+    monkeypatch.setattr(run, "Selection", Surer)
+    model = tuned(path, members="network,pretrained")
+    assert model.run.notes == [SEVERAL_ENCODERS] * stays
+    assert ("pretrained" in model.bundle.predictor.ensemble.encoders) == stays
+    assert any(".pretrained." in name for name in model.bundle.predictor.state_dict()) == stays
     model.save(tmp_path / "m")
     again = manyhot.load(tmp_path / "m")
     assert np.array_equal(again.predict_proba(photos())["label"], model.predict_proba(photos())["label"])
     assert ("Two networks answer together" in (tmp_path / "m" / "README.md").read_text()) == stays
 
 
+@pytest.mark.parametrize(
+    ("members", "most"),
+    [
+        ("network", {"network"}),
+        ("network,neighbours", {"network"}),
+        ("network, pretrained", {"network", "pretrained"}),
+    ],
+)
+def test_who_may_take_part_is_a_setting(tmp_path, members, most):
+    path, _ = state(tmp_path)
+    ensemble = tuned(path, members=members).bundle.predictor.ensemble
+    assert set(ensemble.encoders) <= most
+    assert all(m.kind == "heads" for m in ensemble.members) or "neighbours" in members
+
+
+@pytest.mark.parametrize("members", ["", "neighbours", "network,forest", "network,,pretrained"])
+def test_members_that_are_none(members):
+    with pytest.raises(UserError, match="members must be 'network', or it and others of"):
+        manyhot.fit(photos(), ["label"], members=members, **QUICK)
+
+
 def test_heads_first_needs_a_backbone_that_has_learned():
-    with pytest.raises(UserError, match=r"heads_first: backbone 'mlp' starts from nothing"):
-        manyhot.fit({"a": list(range(60)), "y": ["u", "v"] * 30}, ["y"], heads_first=True, **QUICK)
+    with pytest.raises(UserError, match=r"linear_probe: backbone 'mlp' starts from nothing"):
+        manyhot.fit({"a": list(range(60)), "y": ["u", "v"] * 30}, ["y"], linear_probe=True, **QUICK)

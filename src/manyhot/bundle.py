@@ -1,41 +1,44 @@
 """A trained classifier as a folder: written whole, checked on reading, no pickle anywhere.
 
-`classifier` saves and loads; `predict` runs what is loaded. `manyhot.json` is written last, with
-the checksums of the rest, so that a folder without it is an unfinished run and no model.
+`classifier` saves and loads; `predict` answers by what is loaded. `manyhot.json` is written last, with
+the checksums of the rest, so that a folder without it is an unfinished run and no model. All but the weights
+is read without torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from manyhot import __version__
 from manyhot.config import FitConfig
-from manyhot.data.inputs import fitted as inputs_module
+from manyhot.data.inputs import fitted
 from manyhot.data.inputs.fitted import Inputs
+from manyhot.data.inputs.images.stream import X
+from manyhot.data.table import Table
+from manyhot.ensemble import NETWORK, PRETRAINED, Ensemble, MemberKind, equally
 from manyhot.errors import UserError, suggest
 from manyhot.files import checksum, checksum_of, read_json, write_json, write_text, write_with
-from manyhot.model.network import Model, build
+from manyhot.predict import readable, spread
 from manyhot.schema import Schema
 
-FORMAT = 1
+if TYPE_CHECKING:
+    from manyhot.model.predictor import Predictor
+
+FORMAT = 2
 MANIFEST = "manyhot.json"
 MARKS = (MANIFEST, "checkpoints", "history.jsonl")  # one of these is in every folder that a fit began
-CHECKED = ("schema.json", "config.json", "inputs.json", "weights.safetensors")
-BOTH = (
-    "two networks answer together, the tuned one and the pretrained one with heads of its own, in twice the "
-    "time: held-out rows are answered better so."
-)
-ALIKE = (
-    "the {rows:,} rows of training answer along, those most that look alike: held-out rows are answered "
-    "better so. The weights hold their features and labels."
-)
+CHECKED = {  # files that the manifest has checksums of, by format
+    1: ("schema.json", "config.json", "inputs.json", "weights.safetensors"),
+    2: ("schema.json", "config.json", "inputs.json", "predictor.json", "weights.safetensors"),
+}
 
 
 @dataclass(frozen=True)
@@ -45,19 +48,26 @@ class Bundle:
     schema: Schema
     config: FitConfig
     inputs: Inputs
-    model: Model
+    predictor: Predictor
 
-    @property
-    def notes(self) -> list[str]:
-        """What is worth knowing of the model beside its settings."""
-        networks = [network for network in (self.model, self.model.before) if network is not None]
-        rows = [len(network.neighbours.rows) for network in networks if network.neighbours is not None]
-        return [BOTH] * (len(networks) - 1) + [ALIKE.format(rows=count) for count in rows[:1]]
+    def logits(self, x: X) -> dict[str, NDArray[np.float32]]:
+        """Return the logits for x as the inputs give it; float32 (N, W), or (N, M, W) of members."""
+        from manyhot.model import inference
+
+        return inference.logits(self.predictor, x)
+
+    def embed(self, table: Table) -> NDArray[np.float32]:
+        """Return the features that the network's heads read; float32 (N, F), NaN in unreadable rows."""
+        from manyhot.model import inference
+
+        x, unreadable = self.inputs.transform(table)
+        return spread(inference.features(self.predictor, readable(x, unreadable)), unreadable)
 
     def fingerprint(self) -> str:
         """Return a text that two bundles share only where their answers are the same."""
-        state = {name: value.detach().cpu().numpy() for name, value in self.model.state_dict().items()}
-        digest = hashlib.sha256(checksum_of([self.schema.to_json(), self.inputs.to_json()]).encode())
+        state = {name: value.detach().cpu().numpy() for name, value in self.predictor.state_dict().items()}
+        documents = [self.schema.to_json(), self.inputs.to_json(), self.predictor.ensemble.to_json()]
+        digest = hashlib.sha256(checksum_of(documents).encode())
         for name in sorted(state):
             digest.update(name.encode() + state[name].tobytes())
         return digest.hexdigest()
@@ -69,19 +79,22 @@ def save(bundle: Bundle, folder: Path, files: Mapping[str, object] | None = None
     Args:
         files: more files to put in it, by name: text as it stands, anything else as JSON.
     """
+    from safetensors.torch import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(folder / "schema.json", bundle.schema.to_json())
     write_json(folder / "config.json", bundle.config.to_json())
     write_json(folder / "inputs.json", bundle.inputs.to_json())
-    state = {name: value.detach().cpu().contiguous() for name, value in bundle.model.state_dict().items()}
+    write_json(folder / "predictor.json", bundle.predictor.ensemble.to_json())
+    state = {name: value.detach().cpu().contiguous() for name, value in bundle.predictor.state_dict().items()}
     write_with(folder / "weights.safetensors", lambda path: save_file(state, path))
     for name, content in (files or {}).items():
         if isinstance(content, str):
             write_text(folder / name, content)
         else:
             write_json(folder / name, content)
-    checksums = {name: checksum(folder / name) for name in CHECKED}
+    checksums = {name: checksum(folder / name) for name in CHECKED[FORMAT]}
     manifest = {"format": FORMAT, "manyhot": __version__, "checksums": checksums}
     write_json(folder / MANIFEST, manifest)
 
@@ -107,6 +120,12 @@ def finished(folder: Path) -> bool:
     return (folder / MANIFEST).is_file() and not (folder / "checkpoints").is_dir()
 
 
+def read_schema(folder: Path) -> Schema:
+    """Return the schema of a bundle, without its weights; raises UserError as `load`."""
+    check(folder)
+    return Schema.from_json(read_json(folder / "schema.json"))
+
+
 def load(folder: Path) -> Bundle:
     """Read a bundle.
 
@@ -114,22 +133,56 @@ def load(folder: Path) -> Bundle:
         UserError: there is no such folder, it is no finished model, it was written by a newer
             manyhot, or a file in it is missing or was changed.
     """
-    check(folder)
+    from safetensors.torch import load_file
+
+    from manyhot.model import predictor
+
+    format = check(folder)["format"]
     try:
         state = load_file(folder / "weights.safetensors")
         schema = Schema.from_json(read_json(folder / "schema.json"))
         config = FitConfig.from_json(read_json(folder / "config.json"))
-        inputs = inputs_module.from_json(read_json(folder / "inputs.json"))
-        # what the file holds replaces any weights that the run began from
-        model = build(inputs, schema.targets, replace(config, weights="none"))
-        model.restore(state)
+        inputs = fitted.from_json(read_json(folder / "inputs.json"))
+        if format == 1:
+            ensemble, state = _of_first_format(folder, schema, config, state)
+        else:
+            ensemble = Ensemble.from_json(read_json(folder / "predictor.json"))
+        built = predictor.build(ensemble, inputs, schema.targets, config, state)
     except UserError:
         raise
     except (SafetensorError, RuntimeError, ValueError, TypeError, LookupError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{folder}: the weights do not fit the model ({reason}).") from None
-    model.eval()
-    return Bundle(schema, config, inputs, model)
+    return Bundle(schema, config, inputs, built)
+
+
+def _of_first_format(
+    folder: Path, schema: Schema, config: FitConfig, state: Mapping[str, Any]
+) -> tuple[Ensemble, dict[str, Any]]:
+    """Return the ensemble that format 1 said by the names of its tensors, and these by today's names."""
+    if any(name.startswith("offsets.") for name in state):
+        raise UserError(
+            f"{folder}: it answers by naive Bayes of counts too, which this manyhot no longer does; train "
+            "it again."
+        )
+    starts = {NETWORK: "", PRETRAINED: "before."}
+    members: list[tuple[MemberKind, str, int]] = []
+    renamed: dict[str, Any] = {}
+    kinds: dict[MemberKind, str] = {"heads": "heads.", "neighbours": "neighbours."}
+    for encoder, start in starts.items():
+        found = {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+        backbone = {name: value for name, value in found.items() if name.startswith("backbone.")}
+        renamed |= {f"encoders.{encoder}.{k.removeprefix('backbone.')}": v for k, v in backbone.items()}
+        for kind, below in kinds.items():
+            own = {k.removeprefix(below): v for k, v in found.items() if k.startswith(below)}
+            own = {k.replace("rows", "keys").replace("votes", "values"): v for k, v in own.items()}
+            if own:
+                renamed |= {f"members.{len(members)}.{k}": v for k, v in own.items()}
+                members.append((kind, encoder, len(own.get("keys", ()))))
+    renamed |= {name: value for name, value in state.items() if name.startswith("stem.")}
+    targets = [target.name for target in schema.targets]
+    mirrored = config.augment in ("crop", "photo")
+    return Ensemble(equally(members, targets), config.views, mirrored), renamed
 
 
 def check(folder: Path) -> dict[str, Any]:
@@ -146,12 +199,12 @@ def check(folder: Path) -> dict[str, Any]:
     manifest = read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("checksums"), dict):
         raise UserError(f"{folder / MANIFEST}: not the manifest of a model.")
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") not in (*CHECKED,):
         raise UserError(
-            f"{folder} has format {manifest.get('format')} and this manyhot reads format {FORMAT}; "
+            f"{folder} has format {manifest.get('format')} and this manyhot reads formats up to {FORMAT}; "
             f"it was written by manyhot {manifest.get('manyhot')}."
         )
-    for name in CHECKED:
+    for name in CHECKED[manifest["format"]]:
         path = folder / name
         if not path.is_file():
             raise UserError(f"{folder}: {name} is missing.")

@@ -1,16 +1,16 @@
 """The object users hold: fit it, ask it, judge it, save it, load it.
 
-`fit` and `load` make a Classifier; the command line and the page do nothing that it cannot do.
+`fit` and `load` make a Classifier; the command line and the page do nothing that it cannot do. How it is
+trained stands in `train.run`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,55 +19,28 @@ from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.bundle import Bundle
 from manyhot.config import FitConfig
-from manyhot.data.batches.augment import Augmentation
-from manyhot.data.batches.loader import Loader
 from manyhot.data.inputs.images.paths import Progress
-from manyhot.data.rows import split as splits
+from manyhot.data.rows import split
 from manyhot.data.rows.infer import infer, split_of
 from manyhot.data.sources import pieces
 from manyhot.data.sources.read import read
 from manyhot.data.sources.write import write
 from manyhot.data.table import Table
 from manyhot.errors import UserError
-from manyhot.judge import Judged, Seen, document, judge
+from manyhot.judge import Judged, SeenRows, judge
 from manyhot.model.device import pick, use_threads
-from manyhot.model.network import Model, build
-from manyhot.model.stems import ImageStem
-from manyhot.report.lesson import Lesson, lesson
-from manyhot.resolve import estimate, of_heads
+from manyhot.model.network import build
+from manyhot.resolve import estimate
 from manyhot.schema import Schema
 from manyhot.targets import FloatArray, IntArray, decide, decode, marginals
 from manyhot.train import distributed
-from manyhot.train.begin import begin_at_frequencies
-from manyhot.train.calibrate import calibrate, fit_thresholds
-from manyhot.train.checkpoint import Checkpoints, State
+from manyhot.train.calibrate import fit_thresholds
+from manyhot.train.checkpoint import Checkpoints
 from manyhot.train.distributed import World
-from manyhot.train.fit import Tell, Validation, train
-from manyhot.train.heads import heads_alone
-from manyhot.train.prepare import Prepared, prepare
-from manyhot.train.together import answer_together
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a fit leaves beside the model: for judging, for the report, for the record.
-
-    counts  rows by what became of them: train, val, test, unreadable
-    lesson  some of a training batch as the network saw it; None where it saw no pictures
-    """
-
-    history: list[dict[str, Any]]
-    judged: Judged
-    counts: dict[str, int]
-    notes: list[str]
-    source: str
-    lesson: Lesson | None = None
-
-    def page(self, bundle: Bundle) -> str:
-        """Return the report as HTML."""
-        from manyhot.report.card import report_of  # drawing needs time, so only when asked for
-
-        return report_of(bundle, self.judged, self.source, self.history, self.counts, self.notes, self.lesson)
+from manyhot.train.loop import OnEvent
+from manyhot.train.prepare import prepare
+from manyhot.train.prepared import Prepared
+from manyhot.train.run import Run, Training, run
 
 
 @dataclass(frozen=True)
@@ -75,7 +48,7 @@ class Classifier:
     """A trained classifier for every target of a schema."""
 
     bundle: Bundle
-    seen: Seen
+    seen: SeenRows
     run: Run | None = None
     rows: Table = field(default_factory=lambda: Table({}))
 
@@ -162,7 +135,7 @@ class Classifier:
 
     def embed(self, data: object) -> NDArray[np.float32]:
         """Return the features that all heads read; float32 (N, F), NaN where the input cannot be read."""
-        return predict.embed(self.bundle, _table(data))
+        return self.bundle.embed(_table(data))
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write the classifier as a folder that `load` reads.
@@ -186,7 +159,7 @@ class Classifier:
         judged = self.judge(table, part, "missing")
         targets = tuple(
             fit_thresholds(
-                replace(target, objective=objective), judged.probabilities[target.name], judged.y[target.name]
+                target.deciding(objective=objective), judged.probabilities[target.name], judged.y[target.name]
             )
             for target in self.schema.targets
         )
@@ -199,7 +172,7 @@ class Classifier:
         bundles.replace_schema(self.schema, Path(folder))
 
     def _write(self, folder: Path) -> None:
-        from manyhot.report.card import model_card
+        from manyhot.report.card import model_card, report_of  # drawing needs time, so only when asked for
 
         extra: dict[str, object] = {}
         if self.run is not None:
@@ -207,7 +180,15 @@ class Classifier:
                 "metrics.json": self.run.judged.scores,
                 "history.jsonl": "".join(json.dumps(line) + "\n" for line in self.run.history),
                 "README.md": model_card(self.bundle, self.run.judged, self.run.source, self.run.counts),
-                "report.html": self.run.page(self.bundle),
+                "report.html": report_of(
+                    self.bundle,
+                    self.run.judged,
+                    self.run.source,
+                    self.run.history,
+                    self.run.counts,
+                    self.run.notes,
+                    self.run.preview,
+                ),
             }
         folder.mkdir(parents=True, exist_ok=True)
         if self.run is not None:
@@ -226,7 +207,7 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     begin: Callable[[FitConfig, str], None] | None = None,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Classifier:
@@ -239,7 +220,7 @@ def fit(
             until `save`.
         resume: go on from the newest checkpoint in `out`, where there is one.
         begin: is called with the settings and an estimate of the time, before training starts.
-        tell: is called with each line of the history as it comes, and with a line of the kind "features"
+        on_event: is called with each line of the history as it comes, and with a line of the kind "features"
             while pictures pass through a network that does not learn.
         progress: is called with (done, all) while pictures are read.
         options: fields of FitConfig, such as `effort="fast"` or `epochs=5`.
@@ -263,29 +244,32 @@ def fit(
     device = pick(options.get("device", "auto"))
     prepared = prepare(table, schema, {**options, "device": device.type}, progress)
     use_threads(prepared.config.threads)
-    rows = len(prepared.rows(splits.TRAIN))
     if begin is not None and world.leads:
-        begin(prepared.config, estimate(prepared.config, rows, int(np.prod(prepared.x.shape[1:]))))
-    model = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
-    if prepared.config.class_weight == "none":
-        begin_at_frequencies(prepared, model)
-    distributed.share_statistics(model, world)
-    checkpoints = None
-    if folder is not None:
-        if world.leads:
-            # A model that is being replaced stays until the new one is whole.
-            files.sweep(folder) if resume else files.clear(folder / "checkpoints")
-            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)  # says that a run is under way
-        world.wait()
-        checkpoints = Checkpoints(folder / "checkpoints", prepared.fingerprint())
-    told = tell if tell is not None and world.leads else lambda line: None
-    history, shown = _learn(prepared, model, told, world, folder, checkpoints)
-    classifier = _finish(prepared, model, history, table, shown)
+        values = int(np.prod(prepared.x.shape[1:]))
+        begin(prepared.config, estimate(prepared.config, len(prepared.of_part(split.TRAIN)), values))
+    network = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
+    distributed.share_statistics(network, world)
+    checkpoints = None if folder is None else _checkpoints(folder, prepared, resume, world)
+    heard = on_event if on_event is not None and world.leads else lambda line: None
+    state = None if checkpoints is None else checkpoints.load()
+    training = Training(prepared, network, world, heard, folder, checkpoints, state)
+    bundle, left = run(training, table.source)
+    rows = prepared.row_table()
+    classifier = Classifier(bundle, _seen(rows), left, rows)
     if folder is not None and world.leads:
         classifier._write(folder)
         files.clear(folder / "checkpoints")
     distributed.finish()
     return classifier
+
+
+def _checkpoints(folder: Path, prepared: Prepared, resume: bool, world: World) -> Checkpoints:
+    """Begin a run in a folder. A model that is being replaced stays until the new one is whole."""
+    if world.leads:
+        files.sweep(folder) if resume else files.clear(folder / "checkpoints")
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)  # says that a run is under way
+    world.wait()
+    return Checkpoints(folder / "checkpoints", prepared.fingerprint())
 
 
 def load(folder: str | Path) -> Classifier:
@@ -296,139 +280,21 @@ def load(folder: str | Path) -> Classifier:
     """
     path = Path(folder)
     bundle = bundles.load(path)
-    bundle.model.to(pick("auto"))
+    bundle.predictor.to(pick("auto"))
     rows = read(path / "split.csv") if (path / "split.csv").is_file() else Table({})
     return Classifier(bundle, _seen(rows), rows=rows)
 
 
-def _learn(
-    prepared: Prepared,
-    model: Model,
-    tell: Tell,
-    world: World,
-    folder: Path | None,
-    checkpoints: Checkpoints | None,
-) -> tuple[list[dict[str, Any]], Lesson | None]:
-    """Train the heads alone, or first, and then the whole network; see who answers along."""
-    config = prepared.config
-    state = None if checkpoints is None else checkpoints.load()
-    running = (tell, world, folder, checkpoints, state)
-
-    def passed(done: int, rows: int) -> None:
-        tell({"kind": "features", "done": done, "rows": rows})
-
-    if config.freeze:
-        known = {model: predict.features(model, prepared.x, passed)}
-        with heads_alone(prepared, model, known[model]) as (rows, heads):
-            learned = _train(rows, heads, *running)
-    else:
-        known = {}
-        if config.heads_first and state is None:
-            x = predict.features(model, prepared.x, passed)
-            first = replace(prepared, config=of_heads(config, len(prepared.rows(splits.TRAIN))))
-            with heads_alone(first, model, x) as (rows, heads):
-                _train(rows, heads, lambda line: None, world)
-            known = {model.remember(): x}
-        learned = _train(prepared, model, *running)
-    if config.freeze or config.heads_first:
-        answer_together(prepared, model, world, passed, known)
-    return learned
-
-
-def _train(
-    prepared: Prepared,
-    model: Model,
-    tell: Tell,
-    world: World,
-    folder: Path | None = None,
-    checkpoints: Checkpoints | None = None,
-    state: State | None = None,
-) -> tuple[list[dict[str, Any]], Lesson | None]:
-    """Run the loop on the training rows, writing history.jsonl as it goes; return it, and a batch of it."""
-    config = prepared.config
-    loader, (choosing, _) = _loader(prepared, model, world), prepared.held_out()
-    validation = Validation(
-        prepared.x[choosing], prepared.labels(choosing), prepared.fold_of(choosing), config.folds
-    )
-    learning = (model, loader, validation, prepared.schema.targets, config)
-    with ExitStack() as stack:
-        file: TextIO | None = None  # opened at the first line, so that a refused --resume leaves the old one
-
-        def told(line: Mapping[str, Any]) -> None:
-            nonlocal file
-            if folder is not None and world.leads:
-                file = file or stack.enter_context((folder / "history.jsonl").open("w", encoding="utf-8"))
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-            tell(line)
-
-        return train(*learning, told, checkpoints, state, world), _lesson(prepared, model, loader)
-
-
-def _loader(prepared: Prepared, model: Model, world: World) -> Loader:
-    """Return the training rows, a share of each batch where there are several processes."""
-    rows, config = prepared.rows(splits.TRAIN), prepared.config
-    return Loader(
-        prepared.x,
-        prepared.lessons(rows),
-        config.batch_size,
-        config.seed,
-        Augmentation(config.augment, config.erasing, config.mixing, config.first_size),
-        next(model.parameters()).device,
-        rows=rows,
-        numbers=prepared.table.rows[rows],
-        share=(world.rank, world.size),
-        epochs=config.epochs,
-    )
-
-
-def _lesson(prepared: Prepared, model: Model, loader: Loader) -> Lesson | None:
-    """Return a batch from the middle of the training; None where no pictures are trained on."""
-    if not isinstance(model.stem, ImageStem):
-        return None
-    batch = loader.batch(loader.step_after(prepared.config.epochs) // 2)
-    return lesson(prepared.schema.targets, batch, prepared.config.folds)
-
-
-def _finish(
-    prepared: Prepared,
-    model: Model,
-    history: list[dict[str, Any]],
-    table: Table,
-    shown: Lesson | None,
-) -> Classifier:
-    """Calibrate on the held-out rows that did not choose the epoch, and judge by all of them."""
-    held, (_, calibrating) = prepared.judged(), prepared.held_out()
-    every = predict.logits(model, prepared.x[held])
-    raw = predict.of_fold(every, prepared.fold_of(held), prepared.config.folds, model.backbone.members)
-    y = prepared.labels(held)
-    part = np.isin(held, calibrating)
-    targets = tuple(calibrate(t, raw[t.name][part], y[t.name][part]) for t in prepared.schema.targets)
-    schema = replace(prepared.schema, targets=targets)
-    bundle = Bundle(schema, prepared.config, prepared.inputs, model)
-    probabilities = predict.from_logits(targets, raw)
-    scores = document(targets, y, probabilities)
-    name = "val" if prepared.fold is None else "folds"
-    judged = Judged(name, prepared.table.take(held), schema, y, dict(probabilities), scores, {})
-    counts = {name: int((prepared.part == number).sum()) for number, name in enumerate(splits.PARTS)}
-    counts["unreadable"] = len(prepared.unreadable)
-    notes = [*prepared.notes, *bundle.notes]
-    notes += [f"left out: {name}: {why}" for name, why in prepared.unreadable.items()]
-    rows = prepared.row_table()
-    run = Run(history, judged, counts, notes, table.source, shown)
-    return Classifier(bundle, _seen(rows), run, rows)
-
-
-def _seen(rows: Table) -> Seen:
+def _seen(rows: Table) -> SeenRows:
     if "hash" not in rows.columns:
-        return Seen(np.zeros(0, np.uint64), np.zeros(0, object))
+        return SeenRows(np.zeros(0, np.uint64), np.zeros(0, object))
     try:
         hashes = np.array([int(value, 16) for value in rows.column("hash").to_pylist()], np.uint64)
     except (ValueError, TypeError, OverflowError) as error:
         raise UserError(
             f"{rows.source}: not the rows of a model ({error}); delete it or train again."
         ) from None
-    return Seen(hashes, np.array(rows.column("split").to_pylist(), object))
+    return SeenRows(hashes, np.array(rows.column("split").to_pylist(), object))
 
 
 def _table(data: object) -> Table:

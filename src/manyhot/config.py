@@ -7,14 +7,17 @@ Only what training needs stands here; what a prediction needs is on the Target.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from manyhot.ensemble import CANDIDATES, NETWORK
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import check_objective
 
+log = logging.getLogger("manyhot")
 Effort = Literal["fast", "balanced", "best"]
 Precision = Literal["float32", "bfloat16"]
 Augment = Literal["none", "shift", "warp", "crop", "photo"]
@@ -29,6 +32,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda", "mps"),
     "unknown_class": ("error", "missing"),
 }
+RENAMED = {  # settings of the release before
+    "heads_first": "linear_probe",
+    "mixing": "mixup",
+    "erasing": "random_erasing",
+    "sets": "label_sets",
+}
 MAX_SEED = 1 << 32  # seeds of steps are made of it, and must fit into 64 bits
 
 
@@ -41,17 +50,20 @@ class FitConfig:
     Fractions are of rows, rates are per step, `clip` is the largest norm of the gradient,
     `warmup` is the share of steps in which the rate rises, `monitor` is "loss" or "TARGET/METRIC".
     Labels are smoothed by `label_smoothing`, but by no more than the share of held-out rows that are wrong.
-    A picture is judged in `views` views, whose mean counts: moved by a pixel, a photo mirrored.
-    `erasing` and `mixing` are the shares of training pictures a part of which is painted over, and which
-    are mixed with another; `first_size` is the side in the first epoch, growing to `size`.
-    With `heads_first` the heads learn alone before the backbone learns with them; with `freeze` it never
+    Test-time augmentation: a picture is judged in `views` views, whose mean counts: moved by a pixel, a photo
+    mirrored. `random_erasing` and `mixup` are the shares of training pictures a part of which is painted
+    over, and which are mixed with another; `first_size` is the side in the first epoch, growing to `size`.
+    With `linear_probe` the heads learn alone before the backbone learns with them; with `freeze` it never
     does. Of a pretrained one, the layers that see pictures halved `frozen_stages` times or less do not.
     `backbone_options` go to timm, such as backbone_options.pad_type=same.
-    TabM has `members` that share weights and rows; with `piecewise` a network is also told through which
-    pieces of its range each number reaches.
-    With `folds` above 1 a network has as many members, each trained without one part of the rows, and no
-    other rows are held out. Tags are answered by whole sets where training has at most `sets` different
-    ones, else tag by tag.
+    TabM has `tabm_members` that share weights and rows; with `piecewise` (linear encoding) a network is also
+    told through which pieces of its range each number reaches.
+    With `folds` above 1 a network has as many members, each trained without one part of the rows
+    (cross-fitting), and no other rows are held out. Tags are answered by whole sets, as a label powerset,
+    where training has at most `label_sets` different ones, else tag by tag.
+    `members` names who may take part in the answer, with commas between: network, pretrained (what the
+    network was before it was tuned), neighbours (training rows that look alike; their features and labels are
+    then part of the model).
     """
 
     effort: str = "balanced"
@@ -64,17 +76,18 @@ class FitConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.2
-    heads_first: bool = False
+    linear_probe: bool = False
     frozen_stages: int = 0
     clip: float = 1.0
     label_smoothing: float = 0.0
     dropout: float = 0.0
-    members: int = 1
+    members: str = ",".join(CANDIDATES)
+    tabm_members: int = 1
     piecewise: bool = False
     tag_loss: str = "cross_entropy"
     augment: str = "none"
-    erasing: float = 0.0
-    mixing: float = 0.0
+    random_erasing: float = 0.0
+    mixup: float = 0.0
     first_size: int = 0
     views: int = 1
     class_weight: str = "none"
@@ -83,7 +96,7 @@ class FitConfig:
     patience: int = 0
     size: int = 0
     objective: str = "hamming"
-    sets: int = 0
+    label_sets: int = 0
     validation: float = 0.1
     folds: int = 1
     test: float = 0.0
@@ -110,9 +123,17 @@ class FitConfig:
                 raise UserError(
                     f"{name} must be one of {listed(choices)}, got '{value}'{suggest(value, choices)}."
                 )
-        for name in ("epochs", "batch_size", "members", "folds", "views", "threads"):
+        for name in ("epochs", "batch_size", "tabm_members", "folds", "views", "threads"):
             _require(self, name, at_least=1)
-        for name in ("patience", "size", "first_size", "sets", "frozen_stages", "weight_decay", "cache"):
+        for name in (
+            "patience",
+            "size",
+            "first_size",
+            "label_sets",
+            "frozen_stages",
+            "weight_decay",
+            "cache",
+        ):
             _require(self, name, at_least=0)
         _require(self, "seed", at_least=0, below=MAX_SEED)
         for name, share in self.target_weights.items():
@@ -120,7 +141,7 @@ class FitConfig:
                 raise UserError(f"target_weights.{name} must be at least 0, got {share}.")
         for name in ("validation", "test", "label_smoothing", "dropout", "warmup"):
             _require(self, name, at_least=0, below=1)
-        for name in ("erasing", "mixing"):
+        for name in ("random_erasing", "mixup"):
             _require(self, name, at_least=0, at_most=1)
         for name in ("learning_rate", "clip", "memory"):
             if not 0 < getattr(self, name) < math.inf:
@@ -128,6 +149,12 @@ class FitConfig:
         if self.validation + self.test >= 1:
             raise UserError(f"validation {self.validation} and test {self.test} leave no rows to train on.")
         check_objective(self.objective)
+        _check_members(self.candidates)
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Who may take part in the answer."""
+        return tuple(name.strip() for name in self.members.split(","))
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict that `from_json` reads back unchanged."""
@@ -136,11 +163,13 @@ class FitConfig:
     @classmethod
     def from_json(cls, data: object) -> FitConfig:
         """Read what `to_json` gave. Raises UserError for an unknown key or a value of the wrong type."""
-        return cls(**parse_options(data))
+        return cls(**parse_options(data, note=False))
 
 
-def parse_options(data: object) -> dict[str, Any]:
+def parse_options(data: object, note: bool = True) -> dict[str, Any]:
     """Check options against the fields of FitConfig and read their values from text where need be.
+
+    Names of the release before are read too, with a note.
 
     Raises:
         UserError: a key is no field, or a value cannot be read as the field's type.
@@ -154,6 +183,11 @@ def parse_options(data: object) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for key, value in data.items():
         name, dot, entry = str(key).partition(".")
+        old, name = name, _name_of(name, value)
+        if note and name != old:
+            log.warning(
+                "the setting '%s' is called '%s' now; the old name goes with the next release", old, name
+            )
         if name not in kinds:
             raise UserError(f"no setting '{key}'{suggest(str(key), kinds)}; there are {listed(kinds, 40)}.")
         if dot and not kinds[name].startswith("Mapping"):
@@ -163,6 +197,13 @@ def parse_options(data: object) -> dict[str, Any]:
         else:
             options[name] = _parse(name, value, kinds[name])
     return options
+
+
+def _name_of(name: str, value: object) -> str:
+    """Return what a setting is called now."""
+    if name == "members" and str(value).isdecimal():  # once the number of TabM's
+        return "tabm_members"
+    return RENAMED.get(name, name)
 
 
 def _parse(key: str, value: object, kind: str) -> Any:
@@ -203,6 +244,15 @@ def _entry(kind: str) -> str:
 
 
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+
+
+def _check_members(candidates: tuple[str, ...]) -> None:
+    strange = [name for name in candidates if name not in CANDIDATES]
+    if strange or NETWORK not in candidates:
+        raise UserError(
+            f"members must be '{NETWORK}', or it and others of {listed(CANDIDATES)} with commas between, "
+            f"got '{','.join(candidates)}'{suggest(strange[0], CANDIDATES) if strange else ''}."
+        )
 
 
 def _require(

@@ -16,15 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot import metrics
-from manyhot.bundle import Bundle
 from manyhot.data.inputs.fitted import row_hashes
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import infer
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
-from manyhot.predict import predict
+from manyhot.predict import Answering, predict
 from manyhot.schema import Schema, Target
-from manyhot.targets import FloatArray, IntArray, encode, novel, widen
+from manyhot.targets import FloatArray, IntArray, encode, unseen_classes, with_unseen_classes
 
 log = logging.getLogger("manyhot")
 
@@ -53,7 +52,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenRows:
     """The rows that a fit used: their hashes (uint64) and the part that each was in."""
 
     hashes: NDArray[np.uint64]
@@ -65,9 +64,9 @@ class Seen:
 
 
 def judge(
-    bundle: Bundle,
+    model: Answering,
     table: Table,
-    seen: Seen,
+    seen: SeenRows,
     split: str | None = None,
     unknown_class: str = "wrong",
     progress: Progress | None = None,
@@ -82,16 +81,16 @@ def judge(
     Raises:
         UserError: no row is left to judge, or a column is missing.
     """
-    name, rows, hashes = _chosen(bundle.schema, table, seen, split)
+    name, rows, hashes = _chosen(model.schema, table, seen, split)
     table = table.take(rows)
     if len(table) == 0:
         raise UserError(
             f"{table.source}: no rows to judge in split '{name}'; pass --split all or another name."
         )
-    hashes = row_hashes(bundle.schema, table) if hashes is None else hashes[rows]
+    hashes = row_hashes(model.schema, table) if hashes is None else hashes[rows]
     _warn_of_seen(hashes, seen)
-    schema, y = _labels(bundle.schema, table, unknown_class)
-    predicted = predict(bundle, table, progress, hashes)
+    schema, y = _labels(model.schema, table, unknown_class)
+    predicted = predict(model, table, progress, hashes)
     keep = np.setdiff1d(np.arange(len(table)), list(predicted.unreadable))
     if len(keep) == 0:
         raise UserError(f"{table.source}: not one of {len(table)} pictures can be read.")
@@ -116,7 +115,7 @@ def document(
 
 
 def _chosen(
-    schema: Schema, table: Table, seen: Seen, split: str | None
+    schema: Schema, table: Table, seen: SeenRows, split: str | None
 ) -> tuple[str, NDArray[np.bool_], NDArray[np.uint64] | None]:
     """Return the name of the split to judge, a mask of its rows, and the hashes of all rows if taken."""
     everything = np.ones(len(table), dtype=bool)
@@ -135,7 +134,7 @@ def _chosen(
     return split or "test", mine, hashes
 
 
-def _warn_of_seen(hashes: NDArray[np.uint64], seen: Seen) -> None:
+def _warn_of_seen(hashes: NDArray[np.uint64], seen: SeenRows) -> None:
     again = int(np.isin(hashes, seen.of("train", "val")).sum())
     if again:
         log.warning(
@@ -151,22 +150,20 @@ def _labels(schema: Schema, table: Table, unknown_class: str) -> tuple[Schema, d
         if absent:
             raise UserError(f"{table.source}: lacks {listed(absent)}, the labels of target '{target.name}'.")
         cells = [table.cells(name, schema.missing) for name in target.columns]
-        extra = novel(target, cells)
+        extra = unseen_classes(target, cells)
         if extra and unknown_class == "missing":
             log.warning(
                 "target '%s': %s were not in training and are passed over", target.name, listed(extra)
             )
         elif extra:
             log.warning("target '%s': %s were not in training and count as wrong", target.name, listed(extra))
-            target = widen(target, extra)
+            target = with_unseen_classes(target, extra)
         targets.append(target)
         y[target.name] = encode(target, cells, "missing")
     return replace(schema, targets=tuple(targets)), y
 
 
 def _padded(probabilities: FloatArray, target: Target) -> FloatArray:
-    """Give classes that the model does not know the probability 0; no set of tags has them."""
-    if target.sets:
-        return probabilities
-    missing = len(target.classes) - probabilities.shape[1]
+    """Give classes that the model does not know the probability 0; no set of a powerset has them."""
+    missing = target.outcomes - probabilities.shape[1]
     return np.pad(probabilities, ((0, 0), (0, missing)))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,8 @@ WIDE, SMALL_TABLE = 20, 5_000  # columns from which, and rows up to which, a net
 WIDE_STEPS = 450  # of such a network: a rate that has come down by then beats one that is stopped on its way
 # By effort: how many members a network has, and for how many rows this is worth its time.
 FOLDED_TABLES = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
-FOLDED_PICTURES = {"best": (5, 500, 100_000)}
 MAX_VIEWS = 5
-FROM_NOTHING = ("mlp", "tabm", "linear", "cnn", "mnist-mlp", "mnist-cnn")  # our own
+FROM_NOTHING = ("mlp", "tabm", "linear", "cnn")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
     "resnet50": "of middling size, for a graphics card",
     "mobilenetv2_100": "small, for a processor",
@@ -34,13 +33,19 @@ CONVOLUTIONAL = ("mobilenet", "resnet", "efficientnet", "convnext", "regnet", "v
 SMALL_IMAGE = 64  # pixels; up to here images keep their size and have networks of their own
 
 
-def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
+def resolve(
+    options: Mapping[str, Any],
+    schema: Schema,
+    rows: int,
+    find_weights: Callable[[str], str] = lambda backbone: "auto",
+) -> FitConfig:
     """Turn the options somebody gave into every number of a run; what they gave stays as it is.
 
     Args:
         options: fields of FitConfig, all optional; `effort` sets those that are not given.
         schema: decides between images and tables, and between small images and photos.
         rows: how many rows there are to train on.
+        find_weights: returns the file of a backbone's pretrained weights, "none" where there is none.
 
     >>> from manyhot.schema import Input, Target
     >>> target = Target("y", "binary", ("no", "yes"), ("y",))
@@ -53,7 +58,10 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     if schema.is_image:
         height, width, _ = schema.inputs[0].shape
         small = chosen.get("size", max(height, width)) <= SMALL_IMAGE
-        base = replace(base, device=chosen.get("device", "auto"))
+        backbone = "cnn" if small else _photo_backbone(rows, chosen.get("device", "auto"))
+        base = replace(base, backbone=backbone, device=chosen.get("device", "auto"))
+        if chosen.get("weights", "auto") == "auto":
+            chosen = {**chosen, "weights": find_weights(chosen.get("backbone", backbone))}
         base = _for_small_images(base, rows) if small else _for_photos(base, rows, chosen, schema)
         base = replace(base, size=0 if small else base.size)
     else:
@@ -65,16 +73,15 @@ def resolve(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     for target in chosen.get("target_weights", {}):
         schema.target(target)
     if all(chosen.get(name, plain) == plain for name, plain in BY_TAGS.items()):
-        base = replace(base, sets=min(MAX_SETS, rows // ROWS_PER_SET))
+        base = replace(base, label_sets=min(MAX_SETS, rows // ROWS_PER_SET))
     config = _by_backbone(replace(base, **chosen), chosen, schema)
     _check(config, schema)
     return config
 
 
 def _folds(base: FitConfig, rows: int) -> int:
-    """Return how many members a default backbone has, 1 where rows may as well be held out."""
-    by_effort = {"cnn": FOLDED_PICTURES, "mlp": FOLDED_TABLES}.get(base.backbone, {})
-    folds, least, most = by_effort.get(base.effort, (1, 0, 0))
+    """Return how many folds a default backbone has, 1 where rows may as well be held out."""
+    folds, least, most = FOLDED_TABLES.get(base.effort, (1, 0, 0)) if base.backbone == "mlp" else (1, 0, 0)
     return folds if least <= rows < most else 1
 
 
@@ -83,14 +90,14 @@ def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -
     name = config.backbone
     grows = name.startswith(CONVOLUTIONAL)  # transformers take pictures of one size only
     # Depthwise convolutions gain nothing from bfloat16, and small networks for tables lose in conversions.
-    dense = name in ("cnn", "mnist-mlp") or name.startswith(("resnet", "vgg"))
+    dense = name == "cnn" or name.startswith(("resnet", "vgg"))
     fast_halves = cpu_flags() & {"amx_bf16", "avx512_bf16"}  # the processor multiplies them in hardware
     found: dict[str, Any] = {
         "first_size": min(config.first_size, config.size) if grows else 0,
-        "heads_first": config.heads_first and config.folds == 1 and name not in FROM_NOTHING,
+        "linear_probe": config.linear_probe and name not in FROM_NOTHING,
         "precision": "bfloat16" if dense and fast_halves else "float32",
         "channels_last": schema.is_image and "mlp" not in name,
-        "members": 16 if name == "tabm" else 1,
+        "tabm_members": 16 if name == "tabm" else 1,
         "piecewise": name == "tabm" or (config.piecewise and name == "mlp"),
     }
     return replace(config, **{key: value for key, value in found.items() if key not in chosen})
@@ -98,26 +105,24 @@ def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -
 
 def _check(config: FitConfig, schema: Schema) -> None:
     """Refuse settings that do not go together, or not with the data."""
-    alone = "freeze" if config.freeze else "heads_first" if config.heads_first else ""
+    alone = "freeze" if config.freeze else "linear_probe" if config.linear_probe else ""
     if alone and (not schema.is_image or config.backbone in FROM_NOTHING):
         raise UserError(
             f"{alone}: backbone '{config.backbone}' starts from nothing; only timm's have weights."
         )
-    if alone and config.folds > 1:
-        raise UserError(
-            f"{alone} with folds={config.folds}: heads learn alone in a network without folds only."
-        )
+    if config.folds > 1 and schema.is_image:
+        raise UserError(f"folds={config.folds}: folds are for tables; of pictures some rows are held out.")
     if config.views > (MAX_VIEWS if schema.is_image else 1):
         raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")
     clash = next((name for name, plain in BY_TAGS.items() if getattr(config, name) != plain), None)
-    if config.sets and clash:
+    if config.label_sets and clash:
         raise UserError(
-            f"sets={config.sets} with {clash}={getattr(config, clash)}: it is for tags one by one."
+            f"label_sets={config.label_sets} with {clash}={getattr(config, clash)}: not for tags one by one."
         )
-    if (config.members > 1) != (config.backbone == "tabm"):
+    if (config.tabm_members > 1) != (config.backbone == "tabm"):
         raise UserError(
-            f"members={config.members} with backbone '{config.backbone}': 'tabm' has 2 at least, others 1; "
-            "the members of others are folds."
+            f"tabm_members={config.tabm_members} with backbone '{config.backbone}': 'tabm' has 2 at least, "
+            "others 1; the members of others are folds."
         )
     target, _ = config.monitored
     if target:
@@ -132,7 +137,7 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
     Args:
         rows: how many train. values: how many numbers one of them has.
     """
-    per_row = {"mlp": 8e-6, "mnist-mlp": 2e-5, "mnist-cnn": 1.2e-4, "cnn": 1.5e-7 * values}
+    per_row = {"mlp": 8e-6, "cnn": 1.5e-7 * values}
     per_step = 3e-3  # seconds that a step costs however few its rows are
     steps = rows * config.epochs / config.batch_size
     area = ((config.first_size / config.size + 1) / 2) ** 2 if config.first_size else 1.0  # of growing photos
@@ -142,7 +147,7 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
         seconds = 3 + rows * a_row / 3 + steps * per_step / 3
     else:
         seconds = 3 + steps * per_step + rows * config.epochs * a_row
-        seconds += 2 * rows * a_row / 3 if config.heads_first else 0.0  # for the heads, and for neighbours
+        seconds += 2 * rows * a_row / 3 if config.linear_probe else 0.0  # for the heads, and for neighbours
     unit = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
     return f"about {unit} on 2 cores if no epoch is skipped"
 
@@ -153,7 +158,6 @@ def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
     batch = _power_of_two(rows / 25, 64, 256)
     return replace(
         base,
-        backbone="cnn",
         batch_size=batch,
         epochs=_epochs(steps, rows, batch, at_most={"fast": 30, "balanced": 60, "best": 200}[base.effort]),
         learning_rate=8e-3 if batch == 256 else 4e-3,
@@ -175,17 +179,16 @@ def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any], schema: S
     effort = base.effort
     return replace(
         base,
-        backbone=_photo_backbone(rows, base.device),
         batch_size=_power_of_two(rows / 50, 16, 64 if rows >= 20_000 else 32),
         epochs={"fast": 4, "balanced": 12, "best": 40}[effort] * (1 if pretrained else 2),
         learning_rate=8e-4 if pretrained else 2e-3,
         weight_decay=0.05,
         warmup=0.1,
-        heads_first=pretrained,
+        linear_probe=pretrained,
         frozen_stages=2 if pretrained else 0,
         augment="crop",
-        mixing=0.2 if effort == "best" else 0.0,
-        erasing=0.1 if effort == "best" else 0.0,
+        mixup=0.2 if effort == "best" else 0.0,
+        random_erasing=0.1 if effort == "best" else 0.0,
         views=2,
         # Of a tag that a hundredth of the photos has, smoothing would make more than twice as many.
         label_smoothing=0.05 if all(target.exclusive for target in schema.targets) else 0.0,
@@ -198,7 +201,6 @@ def _for_features(base: FitConfig, rows: int) -> FitConfig:
     """Heads alone on the features of a backbone that rests: seconds, so many epochs."""
     return replace(
         base,
-        backbone=_photo_backbone(rows, base.device),
         freeze=True,
         batch_size=_power_of_two(rows / 30, 16, 128),
         epochs={"fast": 20, "balanced": 50, "best": 200}[base.effort],
@@ -218,7 +220,7 @@ def of_heads(config: FitConfig, rows: int) -> FitConfig:
     Source: Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform
     Out-of-Distribution": heads that know nothing yet would first spoil what the backbone knows.
     """
-    return replace(_for_features(config, rows), backbone=config.backbone, size=config.size)
+    return replace(_for_features(config, rows), size=config.size)
 
 
 def _photo_backbone(rows: int, device: str) -> str:

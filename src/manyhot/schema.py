@@ -1,22 +1,45 @@
 """What a table is read as: its inputs and its targets. Data only, JSON and nothing else.
 
 `data.infer` writes a Schema from a table, people edit it, everything after it reads it.
-What a *kind* of target means is not said here: see `targets`, `model.losses` and `metrics`.
+What a *kind* of target and a *structure* of outputs mean is not said here: see `targets`, `priors`,
+`model.losses` and `metrics`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from manyhot.errors import UserError, listed, suggest
 
 Kind = Literal["binary", "multiclass", "multilabel"]
+Structure = Literal["binary", "multiclass", "multilabel", "powerset"]
 InputKind = Literal["image", "number", "category", "date"]
 
 OBJECTIVES = ("hamming", "exact_match", "micro_f1", "macro_f1")
 PARAMETRIC_OBJECTIVES = ("precision", "recall")
+OLD_NAMES = {"sets": "label_sets"}  # of a target, in the first format
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How the probabilities of a target become an answer: what calibration found, and what it aims at.
+
+    objective    what `targets.decide` aims at
+    temperature  logits are divided by it before they become probabilities
+    thresholds   a probability equal to its threshold counts as yes; () means 0.5 throughout; for
+                 multiclass what is taken from each class's probability before the largest wins
+    """
+
+    objective: str = "hamming"
+    temperature: float = 1.0
+    thresholds: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise UserError(f"temperature must be above 0, got {self.temperature}.")
+        check_objective(self.objective)
 
 
 @dataclass(frozen=True)
@@ -29,12 +52,9 @@ class Target:
     columns      where its cells are: one column, or one 0/1 column per class (multilabel)
     separators   what stands between the tags of one cell (multilabel, one column)
     numeric      the classes were numbers in a typed source, so 1, 1.0 and True are one class
-    objective    what `targets.decide` aims at
-    thresholds   a probability equal to its threshold counts as yes; () means 0.5 throughout; for
-                 multiclass what is taken from each class's probability before the largest wins
-    temperature  logits are divided by it before they become probabilities
-    sets         (multilabel) the sets of tags that a row can have, where the model answers by whole
-                 sets; () where it answers tag by tag
+    label_sets   (multilabel) the sets of tags that a row can have, where the model answers by whole sets, as
+                 a label powerset; () where it answers tag by tag
+    decision     how its probabilities become an answer
     """
 
     name: str
@@ -43,10 +63,8 @@ class Target:
     columns: tuple[str, ...]
     separators: tuple[str, ...] = (";", "|")
     numeric: bool = False
-    objective: str = "hamming"
-    thresholds: tuple[float, ...] = ()
-    temperature: float = 1.0
-    sets: tuple[tuple[str, ...], ...] = ()
+    label_sets: tuple[tuple[str, ...], ...] = ()
+    decision: Decision = field(default_factory=Decision)
 
     def __post_init__(self) -> None:
         where = f"target '{self.name}'"
@@ -63,22 +81,33 @@ class Target:
                 f"{where}: several columns are for a multilabel target with a class for each, "
                 f"got {len(self.columns)} columns and {len(self.classes)} classes."
             )
-        wanted = 1 if self.kind == "binary" else len(self.classes)
-        if len(self.thresholds) not in (0, wanted):
-            raise UserError(f"{where}: thresholds must be {wanted} numbers, got {len(self.thresholds)}.")
-        if not 0 < self.temperature < math.inf:
-            raise UserError(f"{where}: temperature must be above 0, got {self.temperature}.")
-        check_objective(self.objective)
-        strange = sorted({tag for tags in self.sets for tag in tags} - set(self.classes))
-        if self.sets and self.exclusive:
-            raise UserError(f"{where}: sets are for a multilabel target.")
+        wanted, thresholds = 1 if self.kind == "binary" else len(self.classes), self.decision.thresholds
+        if len(thresholds) not in (0, wanted):
+            raise UserError(f"{where}: thresholds must be {wanted} numbers, got {len(thresholds)}.")
+        strange = sorted({tag for tags in self.label_sets for tag in tags} - set(self.classes))
+        if self.label_sets and self.exclusive:
+            raise UserError(f"{where}: label_sets are for a multilabel target.")
         if strange:
-            raise UserError(f"{where}: sets name {listed(strange)}, which are no classes of it.")
+            raise UserError(f"{where}: label_sets name {listed(strange)}, which are no classes of it.")
 
     @property
     def exclusive(self) -> bool:
         """True when a row has exactly one of the classes, False when it has any number."""
         return self.kind != "multilabel"
+
+    @property
+    def structure(self) -> Structure:
+        """What the outputs of a model stand for: the classes of the kind, or whole sets of tags."""
+        return "powerset" if self.label_sets else self.kind
+
+    @property
+    def outcomes(self) -> int:
+        """How many probabilities a row has: one for each set of a label powerset, else for each class."""
+        return len(self.label_sets) or len(self.classes)
+
+    def deciding(self, **changes: Any) -> Target:
+        """Return the target with some of its decision changed, such as `temperature=1.5`."""
+        return replace(self, decision=replace(self.decision, **changes))
 
 
 @dataclass(frozen=True)
@@ -144,9 +173,24 @@ class Schema:
         for key, kind in (("inputs", Input), ("targets", Target)):
             if not isinstance(document.get(key), (list, tuple)):
                 raise UserError(f"schema: '{key}' must be a list.")
-            document[key] = tuple(kind(**_checked(kind, item, f"schema {key}")) for item in document[key])
+            document[key] = tuple(_read(kind, item, f"schema {key}") for item in document[key])
         document["missing"] = tuple(document.get("missing", ()))
         return cls(**document)
+
+
+def _read(kind: type[Any], item: object, where: str) -> Any:
+    """Read one input or target, of a schema of today or of the first format."""
+    if kind is Target and isinstance(item, dict):
+        item = {OLD_NAMES.get(key, key): value for key, value in item.items()}
+        flat = {key: item.pop(key) for key in ("objective", "temperature", "thresholds") if key in item}
+        given = item.get("decision", {})
+        whole = {**given, **flat} if isinstance(given, dict) else given
+        decision = _checked(Decision, whole, f"{where} decision")
+        try:
+            item["decision"] = Decision(**decision)
+        except UserError as error:
+            raise UserError(f"target '{item.get('name')}': {error}") from None
+    return kind(**_checked(kind, item, where))
 
 
 def check_objective(objective: str) -> tuple[str, float | None]:
@@ -176,7 +220,7 @@ def _checked(kind: type[Any], data: object, where: str) -> dict[str, Any]:
     """Check the keys and the types of one JSON object against a dataclass; lists become tuples."""
     if not isinstance(data, dict):
         raise UserError(f"{where}: must be an object, got {type(data).__name__}.")
-    known = {field.name: str(field.type) for field in fields(kind)}
+    known = {item.name: str(item.type) for item in fields(kind)}
     for key in data:
         if key not in known:
             raise UserError(f"{where}: unknown key '{key}'{suggest(str(key), known)}.")
@@ -206,6 +250,8 @@ def _fits(value: object, annotation: str) -> bool:
     match annotation:
         case "str" | "Kind" | "InputKind":
             return isinstance(value, str)
+        case "Decision":
+            return isinstance(value, Decision)
         case "bool":
             return isinstance(value, bool)
         case "int":

@@ -1,11 +1,12 @@
-"""What a kind of target means for labels and answers: cells → numbers → answers → names.
+"""What a kind of target means: cells → numbers, and logits → probabilities → answers → names.
 
-`encode` turns cells into numbers, `dense` turns those into the rows of 0, 1 and NaN that mixing,
-weighting and splitting use, `decide` turns probabilities into answers, `decode` gives these names.
-Everything here is numpy, so that a server without torch decides exactly as training did.
+`encode` turns cells into numbers, `dense` turns those into the rows of 0, 1 and NaN that weighting and
+splitting use. `probabilities` is the link of each structure of outputs, `decide` turns what it gives into
+answers, `decode` gives these names. Everything here is numpy, so that whatever computes logits, with torch or
+without, is answered for exactly as training was.
 
-Shapes: N rows · C classes · W numbers per row in y (1 for binary, else C) · K sets of tags ·
-P probabilities of a row (K where a target has sets, else C).
+Shapes: N rows · M members · C classes · K sets of tags · W numbers per row: in y 1 for binary, else C; of
+logits 1 for binary, K for a powerset, else C · P probabilities of a row (K for a powerset, else C).
 """
 
 from __future__ import annotations
@@ -59,16 +60,14 @@ class Cells:
 
 
 def num_outputs(target: Target) -> int:
-    """Return how many numbers the model gives for a row: 1 for binary, else one per class or per set."""
-    match target.kind:
+    """Return how many logits a row has: 1 for binary, else one per class, or per set of a powerset."""
+    match target.structure:
         case "binary":
             return 1
-        case "multiclass":
-            return len(target.classes)
-        case "multilabel":
-            return len(target.sets or target.classes)
+        case "multiclass" | "multilabel" | "powerset":
+            return target.outcomes
         case _:
-            assert_never(target.kind)
+            assert_never(target.structure)
 
 
 def tags_of(cell: Cell, separators: Sequence[str]) -> tuple[str, ...]:
@@ -102,7 +101,7 @@ def classes_in(target: Target, cells: Sequence[Cells]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def novel(target: Target, cells: Sequence[Cells]) -> tuple[str, ...]:
+def unseen_classes(target: Target, cells: Sequence[Cells]) -> tuple[str, ...]:
     """Return the classes among the cells that the target does not have."""
     if len(target.columns) > 1:
         return ()
@@ -110,24 +109,25 @@ def novel(target: Target, cells: Sequence[Cells]) -> tuple[str, ...]:
     return tuple(name for name in classes_in(target, cells) if index(name) is None)
 
 
-def widen(target: Target, classes: Iterable[str]) -> Target:
+def with_unseen_classes(target: Target, classes: Iterable[str]) -> Target:
     """Return the target with more classes at the end, so that rows that have them count as wrong."""
     extra = tuple(classes)
     if not extra:
         return target
     kind: Kind
+    thresholds = target.decision.thresholds
     match target.kind:
         case "multiclass":
-            kind, old, new = "multiclass", target.thresholds, 0.0
+            kind, old, new = "multiclass", thresholds, 0.0
         case "binary":  # with a threshold on either class, the larger margin is what the one decided
-            yes = (target.thresholds or (0.5,))[0]
+            yes = (thresholds or (0.5,))[0]
             kind, old, new = "multiclass", (1 - yes, yes), 1.0
         case "multilabel":
-            kind, old, new = "multilabel", target.thresholds, 0.5
+            kind, old, new = "multilabel", thresholds, 0.5
         case _:
             assert_never(target.kind)
-    thresholds = old + (new,) * len(extra) if old else ()
-    return replace(target, kind=kind, classes=target.classes + extra, thresholds=thresholds)
+    decision = replace(target.decision, thresholds=old + (new,) * len(extra) if old else ())
+    return replace(target, kind=kind, classes=target.classes + extra, decision=decision)
 
 
 def encode(target: Target, cells: Sequence[Cells], unknown_class: UnknownClass = "error") -> IntArray:
@@ -214,11 +214,11 @@ def sets_in(target: Target, y: IntArray) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(names[row == 1]) for row in np.unique(whole, axis=0))
 
 
-def agreeing(target: Target, y: IntArray) -> NDArray[np.bool_]:
-    """Tell which sets agree with what is known of each row; bool (N, K).
+def consistent_sets(target: Target, y: IntArray) -> NDArray[np.bool_]:
+    """Tell which sets of a powerset agree with what is known of each row; bool (N, K).
 
-    >>> pair = Target("t", "multilabel", ("a", "b"), ("t",), sets=((), ("a", "b")))
-    >>> agreeing(pair, np.array([[1, -1], [1, 0]])).tolist()
+    >>> pair = Target("t", "multilabel", ("a", "b"), ("t",), label_sets=((), ("a", "b")))
+    >>> consistent_sets(pair, np.array([[1, -1], [1, 0]])).tolist()
     [[False, True], [False, False]]
     """
     table = set_table(target).astype(np.float32)
@@ -226,12 +226,47 @@ def agreeing(target: Target, y: IntArray) -> NDArray[np.bool_]:
     return np.asarray(clashes == 0)
 
 
+def probabilities(target: Target, logits: FloatArray) -> FloatArray:
+    """Return the probability of every class, or of every set of a powerset, in [0, 1]: the link of a target.
+
+    Shape:
+        logits: float (N, W), or (N, M, W) of M members, whose probabilities' mean it then is.
+        out: float (N, P) of the same type; for binary, of no and of yes.
+
+    >>> sure = Target("t", "binary", ("no", "yes"), ("t",))
+    >>> probabilities(sure, np.array([[0.0], [np.log(3)]])).round(2).tolist()
+    [[0.5, 0.5], [0.25, 0.75]]
+    """
+    with np.errstate(invalid="ignore"):  # spoilt weights give NaN here too
+        scaled = logits / np.asarray(target.decision.temperature, logits.dtype)
+        match target.structure:
+            case "multiclass" | "powerset":
+                found = _softmax(scaled)
+            case "binary":
+                found = _sigmoid(np.concatenate([-scaled, scaled], axis=-1))
+            case "multilabel":
+                found = _sigmoid(scaled)
+            case _:
+                assert_never(target.structure)
+    return found if found.ndim == 2 else np.asarray(found.mean(axis=1))
+
+
+def _softmax(scaled: FloatArray) -> FloatArray:
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def _sigmoid(scaled: FloatArray) -> FloatArray:
+    powers = np.exp(-np.abs(scaled))  # at most 1, so that nothing overflows
+    return np.asarray(np.where(scaled >= 0, 1, powers) / (1 + powers))
+
+
 @lru_cache(maxsize=64)
 def set_table(target: Target) -> NDArray[np.int8]:
     """Return the tags of each of a target's sets as 0 and 1; int8 (K, C)."""
     index = {name: number for number, name in enumerate(target.classes)}
-    table = np.zeros((len(target.sets), len(target.classes)), dtype=np.int8)
-    for row, tags in enumerate(target.sets):
+    table = np.zeros((len(target.label_sets), len(target.classes)), dtype=np.int8)
+    for row, tags in enumerate(target.label_sets):
         table[row, [index[tag] for tag in tags]] = 1
     return table
 
@@ -242,21 +277,24 @@ def marginals(target: Target, probabilities: FloatArray) -> FloatArray:
     Shape:
         probabilities: float (N, P). out: float (N, C).
 
-    >>> tags = Target("t", "multilabel", ("a", "b"), ("t",), sets=((), ("a",), ("a", "b")))
+    >>> tags = Target("t", "multilabel", ("a", "b"), ("t",), label_sets=((), ("a",), ("a", "b")))
     >>> marginals(tags, np.array([[.2, .5, .3]])).tolist()
     [[0.8, 0.3]]
     """
-    if not target.sets:
-        return probabilities
-    # summing may pass 1 by a rounding, which no probability does
-    return np.minimum(probabilities @ set_table(target).astype(probabilities.dtype), 1)
+    match target.structure:
+        case "binary" | "multiclass" | "multilabel":
+            return probabilities
+        case "powerset":  # summing may pass 1 by a rounding, which no probability does
+            return np.minimum(probabilities @ set_table(target).astype(probabilities.dtype), 1)
+        case _:
+            assert_never(target.structure)
 
 
 def decide(target: Target, probabilities: FloatArray) -> IntArray:
     """Choose the answer of each row, in the numbers of `encode`; −1 where a probability is NaN.
 
-    A probability equal to its threshold counts as yes. Where a target has sets and aims at exact
-    matches, the answer is the likeliest set.
+    A probability equal to its threshold counts as yes. Where a powerset aims at exact matches, the
+    answer is the likeliest set.
 
     Shape:
         probabilities: float (N, P), in [0, 1]; those of a binary target and of sets sum to 1.
@@ -267,20 +305,21 @@ def decide(target: Target, probabilities: FloatArray) -> IntArray:
     [[0, 1, 1], [0, 1, 0]]
     """
     blank: NDArray[np.bool_] = np.asarray(np.isnan(probabilities).any(axis=1))
-    thresholds = np.asarray(target.thresholds or 0.5)
-    match target.kind:
+    given = target.decision.thresholds
+    thresholds = np.asarray(given or 0.5)
+    match target.structure:
         case "multiclass":
-            margin = probabilities - thresholds if target.thresholds else probabilities
+            margin = probabilities - thresholds if given else probabilities
             best = margin.argmax(axis=1) if len(margin) else np.zeros(0)
             return np.where(blank, UNKNOWN, best).astype(np.int32)
         case "binary":
             yes = probabilities[:, 1:] >= thresholds
-        case "multilabel" if target.sets and target.objective == "exact_match":
+        case "powerset" if target.decision.objective == "exact_match":
             yes = set_table(target)[probabilities.argmax(axis=1)] == 1
-        case "multilabel":
+        case "multilabel" | "powerset":
             yes = marginals(target, probabilities) >= thresholds
         case _:
-            assert_never(target.kind)
+            assert_never(target.structure)
     return np.where(blank[:, None], UNKNOWN, yes).astype(np.int8)
 
 

@@ -98,7 +98,7 @@ def fit(args: argparse.Namespace) -> None:
             resume=args.resume,
             overwrite=args.overwrite,
             begin=training.begin,
-            tell=training.tell,
+            on_event=training.tell,
             progress=training.reading,
             **options,
         )
@@ -222,7 +222,7 @@ def cluster(args: argparse.Namespace) -> None:
         spread=args.spread,
         source=args.data,
         progress=show.reading_bar(args.json),
-        tell=show.work(quiet=args.json),
+        on_event=show.work(quiet=args.json),
         **options,
     )
     if not args.json:
@@ -291,7 +291,10 @@ def report(args: argparse.Namespace) -> None:
         history = Path(args.model, "history.jsonl")
         lines = files.read_json_lines(history) if history.is_file() else []
         files.write_text(
-            out, report_of(classifier.bundle, judged, args.data, lines, notes=classifier.bundle.notes)
+            out,
+            report_of(
+                classifier.bundle, judged, args.data, lines, notes=classifier.bundle.predictor.ensemble.notes
+            ),
         )
     if args.json:
         show.document({"out": args.out})
@@ -305,15 +308,17 @@ def tune(args: argparse.Namespace) -> None:
 
     classifier = load(args.model).tune(_read(args, args.data), args.objective, args.split)
     classifier.update(args.model)
-    found = {t.name: list(t.thresholds) for t in classifier.schema.targets}
+    found = {t.name: list(t.decision.thresholds) for t in classifier.schema.targets}
     if args.json:
         show.document({"objective": args.objective, "thresholds": found})
     else:
         show.say(f"{args.model} now aims at {args.objective}; its probabilities are as before")
         for target in classifier.schema.targets:
-            if target.thresholds and not (target.exclusive and len(target.classes) > 2):
-                names = target.classes[-len(target.thresholds) :]
-                cuts = ", ".join(f"{n} {cut:.3f}" for n, cut in zip(names, target.thresholds, strict=True))
+            if target.decision.thresholds and not (target.exclusive and len(target.classes) > 2):
+                names = target.classes[-len(target.decision.thresholds) :]
+                cuts = ", ".join(
+                    f"{n} {cut:.3f}" for n, cut in zip(names, target.decision.thresholds, strict=True)
+                )
                 show.say(f"  {target.name}: yes from {cuts}")
 
 

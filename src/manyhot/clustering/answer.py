@@ -17,31 +17,34 @@ from numpy.typing import NDArray
 
 from manyhot.bundle import Bundle
 from manyhot.clustering.centroids import Embedding, batches
-from manyhot.clustering.embed import Seen
+from manyhot.clustering.embed import Viewed
 from manyhot.clustering.group import Groups
 from manyhot.clustering.names import target_of
 from manyhot.model.device import pick
-from manyhot.model.network import Model
+from manyhot.model.network import Network, build_heads
+from manyhot.model.predictor import of_network
 
 
-def answering(seen: Seen, found: Groups, z: Embedding, apart: Embedding | None) -> Bundle:
+def answering(seen: Viewed, found: Groups, z: Embedding, apart: Embedding | None) -> Bundle:
     """Make a model that answers with the nearest centroid; a backbone's members each by their own part.
 
     `apart` is the map from the backbone's features to z, None where z is these features.
     """
     count = len(found.centroids)
     target = target_of(count)
-    backbone = seen.model.backbone
-    model = Model(seen.model.stem, backbone, (target,))
+    backbone = seen.network.backbone
+    heads = build_heads((target,), backbone)
+    network = Network(seen.network.stem, backbone, heads)
     parts = found.centroids.reshape(count, backbone.members, -1).transpose(1, 2, 0)  # (M, F, K)
     weight, bias = head(parts, temperature(found, z) / backbone.members)
     weight = weight if apart is None else apart @ weight
-    layer: Any = model.heads[0]
+    layer: Any = heads[0]
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(weight if backbone.members > 1 else weight[0].T))
         layer.bias.copy_(torch.from_numpy(bias if backbone.members > 1 else bias[0]))
-    model = model.to(pick(seen.config.device)).eval()
-    return Bundle(replace(seen.schema, targets=(target,)), seen.config, seen.inputs, model)
+    network = network.to(pick(seen.config.device)).eval()
+    schema, mirrored = replace(seen.schema, targets=(target,)), seen.config.augment in ("crop", "photo")
+    return Bundle(schema, seen.config, seen.inputs, of_network(network, seen.config.views, mirrored))
 
 
 def head(centroids: NDArray[np.float32], tau: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

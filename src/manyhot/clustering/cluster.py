@@ -22,10 +22,10 @@ from manyhot.classifier import Classifier
 from manyhot.clustering import embed, learn, space
 from manyhot.clustering.answer import answering
 from manyhot.clustering.centroids import Embedding, means, sample
-from manyhot.clustering.embed import Seen
+from manyhot.clustering.embed import Viewed
 from manyhot.clustering.group import Groups, check_rows, group, settle
 from manyhot.clustering.layout import flat
-from manyhot.clustering.learn import Tell
+from manyhot.clustering.learn import OnStep
 from manyhot.clustering.names import CLUSTERS, COLUMN, METRICS
 from manyhot.clustering.scores import agreement, silhouettes
 from manyhot.clustering.spread import spread as spread_from
@@ -36,7 +36,8 @@ from manyhot.data.sources.read import read
 from manyhot.data.sources.write import write
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
-from manyhot.judge import Seen as SeenRows
+from manyhot.judge import SeenRows
+from manyhot.model import inference
 from manyhot.targets import UNKNOWN, IntArray, text_of
 
 SPREAD = "spread.csv"
@@ -170,7 +171,7 @@ def cluster(
     kinds: Mapping[str, str] | None = None,
     source: str = "",
     progress: Progress | None = None,
-    tell: Tell | None = None,
+    on_event: OnStep | None = None,
     **options: Any,
 ) -> Clustering:
     """Find groups in rows without labels.
@@ -183,7 +184,7 @@ def cluster(
         spread: give the labels of `target` to rows well inside a cluster, where those around have the same.
         source: the path of the data, for the `fit` line that `manyhot name` prints.
         progress: is called with (done, all) while pictures are read.
-        tell: is called with (what, done, all) on the way.
+        on_event: is called with (what, done, all) on the way.
         options: fields of FitConfig, such as `effort="fast"` or `seed=1`.
 
     Raises:
@@ -202,13 +203,15 @@ def cluster(
         raise UserError("spread takes the known labels of a target; name its column.")
     check_rows(len(table), clusters)
     # What is in the way of the answers is refused before anything is learned.
-    predict.beside(table.take(np.zeros(0, np.intp)), {COLUMN: []}, (COLUMN,), {})
+    predict.refuse_clashes(table, [COLUMN], [COLUMN])
     schema = infer.unlabelled(table, image=image, missing=missing, kinds=kinds, ignore=names)
     seen = embed.look(table, schema, parse_options(options), features, progress)
-    told = sorted({*names} & {column.name for column in seen.schema.inputs})
-    if told:
-        raise UserError(f"--features {features}: sees {listed(told)}, so groups cannot be compared with it.")
-    z, groups, apart = _grouped(seen, clusters, tell or (lambda what, done, total: None))
+    known_to_it = sorted({*names} & {column.name for column in seen.schema.inputs})
+    if known_to_it:
+        raise UserError(
+            f"--features {features}: sees {listed(known_to_it)}, so groups cannot be compared with it."
+        )
+    z, groups, apart = _grouped(seen, clusters, on_event or (lambda what, done, total: None))
     labels = {name: Known(tuple(map(text_of, cells.values)), cells.codes) for name, cells in known.items()}
     filled = spread_from(z, groups, labels[names[0]].y[seen.rows]) if spread else None
     bundle = answering(seen, groups, z, apart)
@@ -238,18 +241,20 @@ def _unreadable_named(found: Clustering) -> list[str]:
     return [f"left out: {name}: {why}" for name, why in bad.items()]
 
 
-def _grouped(seen: Seen, clusters: int | None, tell: Tell) -> tuple[Embedding, Groups, Embedding | None]:
+def _grouped(
+    seen: Viewed, clusters: int | None, on_event: OnStep
+) -> tuple[Embedding, Groups, Embedding | None]:
     """Return what rows are compared by, the groups in it, and the map to it from the features, if any."""
 
-    def told(done: int, total: int) -> None:
-        tell("clustering", done, total)
+    def on_try(done: int, total: int) -> None:
+        on_event("clustering", done, total)
 
     if not seen.fresh:
-        z = predict.features(seen.model, seen.x)
-        return z, group(z, clusters, seen.config.seed, told), None
-    gathered = space.gathered(learn.tell_apart(seen, tell), seen.config.seed)
-    first = group(gathered, clusters, seen.config.seed, told)
-    z, labels = learn.teach(seen, first.labels, tell)
+        z = inference.features(seen.network, seen.x)
+        return z, group(z, clusters, seen.config.seed, on_try), None
+    gathered = space.gathered(learn.tell_apart(seen, on_event), seen.config.seed)
+    first = group(gathered, clusters, seen.config.seed, on_try)
+    z, labels = learn.teach(seen, first.labels, on_event)
     apart = space.discriminants(z, labels)
     found = settle(z @ apart, means(z @ apart, labels), first.tried, first.why)
     if len(found.centroids) < len(first.centroids):  # some could not be learned; take as many from what was

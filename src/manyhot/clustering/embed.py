@@ -21,33 +21,33 @@ from numpy.typing import NDArray
 from manyhot import bundle as bundles
 from manyhot.bundle import Bundle
 from manyhot.config import FitConfig
-from manyhot.data.inputs import fitted as inputs_module
 from manyhot.data.inputs.fitted import Inputs
-from manyhot.data.inputs.images.paths import Progress, Unreadable, named, picture_column
+from manyhot.data.inputs.images.paths import Progress, Unreadable
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.sources.read import near
 from manyhot.data.table import Table
+from manyhot.ensemble import NETWORK
 from manyhot.errors import UserError
 from manyhot.model import backbones
 from manyhot.model.device import pick, use_threads
-from manyhot.model.network import Model, build
+from manyhot.model.network import Network, build, build_heads
 from manyhot.resolve import FROM_NOTHING, SMALL_IMAGE, resolve
 from manyhot.schema import Schema
-from manyhot.train.prepare import check_unreadable, with_pixels_of
+from manyhot.train.prepare import fit_inputs, open_rows, readable
 
 log = logging.getLogger("manyhot")
 BATCH = 512  # pictures, all of which are compared with each other
 STEPS = {"fast": 250, "balanced": 800, "best": 2_400}
 MAX_EPOCHS = 150  # more let small sets of pictures fall into smaller groups than there are
-OWN = ("cnn", "mnist-cnn")  # networks that learn here, from the pictures themselves
+LEARN_HERE = ("cnn",)  # networks that learn here, from the pictures themselves
 
 
 @dataclass(frozen=True)
-class Seen:
+class Viewed:
     """Rows as a network sees them.
 
     schema      the inputs; no target
-    model       stem and backbone, without a head
+    network     stem and backbone, without a head
     x           what the inputs give for the rows that could be read
     rows        intp (N,): their positions in the table
     fresh       the backbone has learned nothing yet
@@ -56,7 +56,7 @@ class Seen:
     schema: Schema
     config: FitConfig
     inputs: Inputs
-    model: Model
+    network: Network
     x: X
     rows: NDArray[np.intp]
     unreadable: Unreadable
@@ -69,7 +69,7 @@ def look(
     options: Mapping[str, Any],
     features: str | None,
     progress: Progress | None = None,
-) -> Seen:
+) -> Viewed:
     """Read the rows, and get or make the network that sees them.
 
     Args:
@@ -84,60 +84,48 @@ def look(
         _check_file(features, schema, options)
         options = {**options, "weights": features}
     config = _configured(options, schema, len(table))
-    size = config.size if schema.is_image else 0
-    raw = (
-        inputs_module.read_rows(schema, table, size, progress, config.memory, config.cache)
-        if schema.is_image
-        else None
-    )
-    bad: Unreadable = {} if raw is None else raw.unreadable
-    rows = _readable(table, schema, bad)
-    left = table.take(rows) if bad else table
-    pictures = None if raw is None or raw.x is None else raw.x[rows] if bad else raw.x
-    inputs, x = inputs_module.fit_transform(schema, left, np.arange(len(left)), size, pictures)
-    inputs = with_pixels_of(config, inputs)
+    opened = open_rows(table, schema, config, progress)
+    whole = not opened.unreadable
+    left = table if whole else table.take(opened.kept)
+    pictures = opened.x if whole or opened.x is None else opened.x[opened.kept]
+    inputs, x = fit_inputs(left, schema, config, np.arange(len(left)), pictures)
     use_threads(config.threads)
-    model = build(inputs, (), config).to(pick(config.device))
-    return Seen(schema, config, inputs, model, x, rows, bad, fresh=config.backbone in OWN)
+    network = build(inputs, (), config).to(pick(config.device))
+    fresh = config.backbone in LEARN_HERE
+    return Viewed(schema, config, inputs, network, x, opened.kept, opened.unreadable, fresh)
 
 
-def _readable(table: Table, schema: Schema, bad: Unreadable) -> NDArray[np.intp]:
-    """Return the positions of the rows that could be read; raise UserError where too many could not."""
-    check_unreadable(table, bad, named(table, picture_column(table, schema.inputs[0].name), bad))
-    return np.setdiff1d(np.arange(len(table)), list(bad))
-
-
-def _through(bundle: Bundle, table: Table, options: Mapping[str, Any], progress: Progress | None) -> Seen:
+def _through(bundle: Bundle, table: Table, options: Mapping[str, Any], progress: Progress | None) -> Viewed:
     """See rows by the backbone of a bundle."""
     clashing = sorted({"backbone", "weights", "size"} & set(options))
     if clashing:
         raise UserError(f"--features names a model, which has a {clashing[0]} of its own; leave one out.")
     x, bad = bundle.inputs.transform(table, progress)
-    rows = _readable(table, bundle.schema, bad)
+    rows, _ = readable(table, bundle.schema, bad)
     own = {name: options[name] for name in ("seed", "device", "effort") if name in options}
     config = replace(bundle.config, **{"device": "auto", **own, "views": 1})
-    model = Model(bundle.model.stem, bundle.model.backbone, ()).to(pick(config.device))
+    encoder: Any = bundle.predictor.encoders[NETWORK]
+    network = Network(bundle.predictor.stem, encoder, build_heads((), encoder)).to(pick(config.device))
     schema = replace(bundle.schema, targets=())
-    return Seen(schema, config, bundle.inputs, model, x[rows] if bad else x, rows, bad)
+    return Viewed(schema, config, bundle.inputs, network, x[rows] if bad else x, rows, bad)
 
 
 def _configured(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     """Resolve the options for rows without labels."""
-    alone = {"folds": 1, "views": 1, "validation": 0.0, "sets": 0}
+    alone = {"folds": 1, "views": 1, "validation": 0.0, "label_sets": 0}
     asked = options.get("backbone", "linear")
-    if asked in FROM_NOTHING and asked != "linear" and not (schema.is_image and asked in OWN):
+    if asked in FROM_NOTHING and asked != "linear" and not (schema.is_image and asked in LEARN_HERE):
         raise UserError(
             f"backbone '{asked}' knows nothing yet and learns nothing here; leave it out, or see through a "
             "model that has learned, with --features MODEL."
         )
     if not schema.is_image:
         return resolve({"backbone": "linear", **options, **alone}, schema, rows)
-    config = resolve({**options, **alone}, schema, rows)
+    config = resolve({**options, **alone}, schema, rows, backbones.find_weights)
     if config.backbone in FROM_NOTHING:
         return resolve({**_alone(config.effort, rows), **options, **alone}, schema, rows)
-    found = backbones.pretrained(config)
-    if found != "none":
-        return resolve({**options, **alone, "weights": found}, schema, rows)
+    if config.weights != "none":
+        return config
     if "backbone" in options:
         raise UserError(
             f"backbone '{config.backbone}' without weights tells nothing apart; pass --features with a "

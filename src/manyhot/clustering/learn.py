@@ -20,19 +20,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyhot.clustering.centroids import Embedding, k_means, means, nearest
-from manyhot.clustering.embed import Seen
+from manyhot.clustering.embed import Viewed
 from manyhot.clustering.names import target_of
 from manyhot.config import FitConfig
 from manyhot.data.batches.augment import Augmentation, augment
 from manyhot.data.batches.loader import Loader
 from manyhot.errors import RunError
 from manyhot.model import optim
-from manyhot.model.network import Model, build
-from manyhot.predict import features, from_logits, logits
+from manyhot.model.device import autocast
+from manyhot.model.inference import device_of, features, logits
+from manyhot.model.network import Heads, Network, build
+from manyhot.model.predictor import of_network
+from manyhot.predict import from_logits
 from manyhot.targets import IntArray
-from manyhot.train.fit import Validation, autocast, train
+from manyhot.train.batch_norm import recalibrate
+from manyhot.train.loop import ALONE, train
+from manyhot.train.validation import Validation
 
-Tell = Callable[[str, int, int], None]  # what is being done, how much of it is done, of how much
+OnStep = Callable[[str, int, int], None]  # what is being done, how much of it is done, of how much
 
 HIDDEN, PROJECTED = 256, 64
 TEMPERATURE = 0.5  # of the similarities; 0.2 gave worse groups of digits
@@ -42,7 +47,7 @@ CHOOSING = 1_000  # rows by which the best epoch of a round is chosen
 VIEWS = 5  # of a picture, whose mean is what a round answers
 
 
-def tell_apart(seen: Seen, tell: Tell) -> Embedding:
+def tell_apart(seen: Viewed, on_step: OnStep) -> Embedding:
     """Train the backbone of `seen` to know each picture again, and return the pictures' projections.
 
     Shape:
@@ -56,29 +61,28 @@ def tell_apart(seen: Seen, tell: Tell) -> Embedding:
     """
     config = seen.config
     torch.manual_seed(config.seed)
-    model = Model(seen.model.stem, seen.model.backbone, ())
-    model.names = ["projection"]
-    model.heads = nn.ModuleList([_projection(seen.model.backbone.num_features)])
-    model = model.to(next(seen.model.parameters()).device)
-    loader = Loader(seen.x, {}, config.batch_size, config.seed, device=next(model.parameters()).device)
-    optimizer = optim.AdamW(model, config)
+    stem, backbone, device = seen.network.stem, seen.network.backbone, device_of(seen.network)
+    projection = Heads(["projection"], [_projection(backbone.num_features)])
+    network = Network(stem, backbone, projection).to(device)
+    loader = Loader(seen.x, {}, config.batch_size, config.seed, device=device)
+    optimizer = optim.AdamW(network, config)
     steps = loader.step_after(config.epochs)
     generator = torch.Generator()
     for step in range(steps):
         x = loader.batch(step, as_it_is=True).x
         generator.manual_seed(config.seed * 1_000_003 + step)
         pair = torch.cat([augment(x, config.augment, generator) for _ in range(2)])
-        model.train()
-        with autocast(config, x.device):
-            projected = model(pair)["projection"]
+        network.train()
+        with autocast(config.precision, x.device):
+            projected = network(pair)["projection"]
         loss = contrast(projected.float())
         if not torch.isfinite(loss):
             raise RunError(f"the loss is {loss.item()} at step {step + 1}. Try --set learning_rate=…")
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step(optim.rate(step, steps, config))
-        tell("learning to tell pictures apart", step + 1, steps)
-    found = logits(model, seen.x)["projection"]
+        on_step("learning to tell pictures apart", step + 1, steps)
+    found = logits(network, seen.x)["projection"]
     return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
 
 
@@ -101,7 +105,7 @@ def contrast(projected: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     return F.cross_entropy(alike, partner)
 
 
-def teach(seen: Seen, labels: IntArray, tell: Tell) -> tuple[Embedding, IntArray]:
+def teach(seen: Viewed, labels: IntArray, on_step: OnStep) -> tuple[Embedding, IntArray]:
     """Train the backbone on groups as if they were labels, and return its features and its own answers.
 
     After each round k-means goes on in the features from where the network's answers are, and what it finds
@@ -114,10 +118,9 @@ def teach(seen: Seen, labels: IntArray, tell: Tell) -> tuple[Embedding, IntArray
     as in Caron et al. 2018, "Deep Clustering for Unsupervised Learning".
     """
     target = target_of(int(labels.max()) + 1)
-    config = _for_teaching(seen)
-    device = next(seen.model.parameters()).device
-    model = Model(seen.model.stem, seen.model.backbone, (target,)).to(device)
-    model.heads = build(seen.inputs, (target,), seen.config).heads.to(device)
+    config, device = _for_teaching(seen), device_of(seen.network)
+    heads = build(seen.inputs, (target,), seen.config).heads.to(device)
+    network = Network(seen.network.stem, seen.network.backbone, heads)
     sure = np.arange(len(labels))
     for turn in range(ROUNDS):
         loader = Loader(
@@ -129,16 +132,16 @@ def teach(seen: Seen, labels: IntArray, tell: Tell) -> tuple[Embedding, IntArray
         few = sure[:: -(-len(sure) // CHOOSING)]
         validation = Validation(seen.x[few], {target.name: labels[few]})
 
-        def told(line: Any, turn: int = turn) -> None:
+        def on_event(line: Any, turn: int = turn) -> None:
             if line["kind"] == "epoch":
                 done = turn * config.epochs + line["epoch"]
-                tell("learning the groups", done, ROUNDS * config.epochs)
+                on_step("learning the groups", done, ROUNDS * config.epochs)
 
-        train(model, loader, validation, (target,), config, told)
-        with model.seeing(VIEWS):
-            chances = from_logits((target,), logits(model, seen.x))[target.name]
+        progress = train(network, loader, validation, (target,), config, on_event)
+        recalibrate(network, loader, validation, (target,), config, ALONE, progress.best)
+        chances = from_logits((target,), logits(of_network(network, VIEWS), seen.x))[target.name]
         answers = chances.argmax(axis=1).astype(np.int32)
-        z = features(model, seen.x)
+        z = features(network, seen.x)
         count = len(target.classes)
         if len(np.unique(answers)) < count:  # a group was too small to be learned
             return z, labels
@@ -156,7 +159,7 @@ def _projection(num_features: int) -> nn.Module:
     )
 
 
-def _for_teaching(seen: Seen) -> FitConfig:
+def _for_teaching(seen: Viewed) -> FitConfig:
     """Return the settings of a round: a quarter of the epochs that telling apart has, in half the batch."""
     config = seen.config
     return replace(

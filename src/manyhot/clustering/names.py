@@ -128,10 +128,10 @@ def fit_words(
     read = map(str, metrics.get("options", ()))
     known = [f"{name}_given" if name == COLUMN else name for name in metrics.get("targets", {})]
     kinds = [f"{name}=ignore" for name in (*known, *ignored) if name != column]
-    told = [word for kind in kinds for word in ("--kind", kind)] if metrics.get("reads") == "table" else []
+    as_read = [word for kind in kinds for word in ("--kind", kind)] if metrics.get("reads") == "table" else []
     if any(mark in name for name in classes for mark in SEPARATORS):
-        told += ["--kind", f"{column}=multiclass"]
-    return ["fit", *words, "--target", column, *read, *told, "--out", str(model)]
+        as_read += ["--kind", f"{column}=multiclass"]
+    return ["fit", *words, "--target", column, *read, *as_read, "--out", str(model)]
 
 
 def _lines(path: str, sizes: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -31,6 +33,13 @@ def pick(name: str) -> torch.device:
             f"--device {name}: torch {torch.__version__} finds no such device here, only {found}."
         )
     return torch.device(name)
+
+
+@contextmanager
+def autocast(precision: str, device: torch.device) -> Iterator[None]:
+    """Compute in bfloat16 where that is the precision; weights and losses stay float32."""
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        yield
 
 
 def use_threads(count: int) -> None:

@@ -1,26 +1,24 @@
-"""What a kind of target means for logits: their loss, and the probabilities they stand for.
+"""Losses on logits, for each structure of outputs.
 
-Two links are all there is: sigmoid with binary cross-entropy, softmax with cross-entropy. Both
-are computed on logits, where they do not overflow. A multilabel target that has sets is a softmax
-over these; the loss of a row some of whose tags are unknown is that of all sets that agree with it.
+Two are all there is: binary cross-entropy for the sigmoid, cross-entropy for the softmax, both computed on
+logits, where they do not overflow; `targets.probabilities` has the links themselves. A label powerset is a
+softmax over its sets; the loss of a row some of whose tags are unknown is that of all sets consistent with
+it.
 
-Shapes: N rows · C classes · K sets · W outputs (1 for binary, K for sets, else C) · P probabilities
-(K for sets, else C).
+Shapes: N rows · M members · C classes · K sets · W outputs (1 for binary, K for a powerset, else C).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, assert_never
+from typing import assert_never
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from manyhot.schema import Target
-from manyhot.targets import UNKNOWN, IntArray, agreeing, dense, known, set_table
+from manyhot.targets import UNKNOWN, set_table
 
 TINY = 1e-12  # keeps a loss of nothing known from being 0/0
 
@@ -55,51 +53,59 @@ def _summed(
     y: Tensor,
     smoothing: float,
     weight: Tensor | None,
-    own: Tensor | None = None,
+    lam: Tensor | None = None,
     tag_loss: str = "cross_entropy",
 ) -> tuple[Tensor, Tensor]:
     """Return the summed loss of the known entries and their summed weight, both ().
 
-    `own` (N,) is how much each row counts.
+    `lam` (N,) is how much each row counts.
     """
     if logits.ndim == 3:  # the members of each fold have labels of their own
         y = y.repeat_interleave(logits.shape[1] // y.shape[1], dim=1)
-        own = None if own is None else own.repeat_interleave(logits.shape[1])
+        lam = None if lam is None else lam.repeat_interleave(logits.shape[1])
         logits, y = logits.flatten(0, 1), y.flatten(0, 1)
-    if target.sets:
-        every, amount = _over_sets(target, logits, y, smoothing)
-    else:
-        every, amount = _over_entries(target, logits, y, smoothing, weight, tag_loss)
-    if own is not None:
-        amount = amount * own.reshape(-1, *[1] * (amount.ndim - 1))
+    every, amount = _each(target, logits, y, smoothing, weight, tag_loss)
+    if lam is not None:
+        amount = amount * lam.reshape(-1, *[1] * (amount.ndim - 1))
     return (every * amount).sum(), amount.sum()
 
 
-def _over_entries(
+def _each(
     target: Target, logits: Tensor, y: Tensor, smoothing: float, weight: Tensor | None, tag_loss: str
 ) -> tuple[Tensor, Tensor]:
     """Return the loss of each entry of y and how much it counts, both (N,) or (N, W)."""
-    there = y != UNKNOWN
-    # Where nothing is known the logit is cut out before anything is computed of it, so that even an
-    # infinite one leaves no trace of itself in the loss or the gradient.
-    logits = torch.where(there.reshape(len(y), -1), logits, torch.zeros_like(logits))
-    match target.kind:
+    match target.structure:
+        case "powerset":
+            return _of_sets(target, logits, y, smoothing)
         case "multiclass":
+            logits, there = _where_known(logits, y)
             safe = y.clamp(min=0)
             every = F.cross_entropy(logits, safe, reduction="none", label_smoothing=smoothing)
-            amount = there.float() if weight is None else there * weight[safe]
+            return every, there.float() if weight is None else there * weight[safe]
         case "binary" | "multilabel":
+            logits, there = _where_known(logits, y)
             wanted = y.clamp(min=0).float() * (1 - smoothing) + smoothing / 2
             every = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
             if not target.exclusive and tag_loss != "cross_entropy":
-                every = every * _less_of_the_easy(logits, y, tag_loss)
-            amount = there.float() if weight is None else there * torch.where(y == 1, weight[1], weight[0])
+                every = every * _focal_weight(logits, y, tag_loss)
+            if weight is None:
+                return every, there.float()
+            return every, there * torch.where(y == 1, weight[1], weight[0])
         case _:
-            assert_never(target.kind)
-    return every, amount
+            assert_never(target.structure)
 
 
-def _less_of_the_easy(logits: Tensor, y: Tensor, tag_loss: str) -> Tensor:
+def _where_known(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits, 0 where nothing is known, and where something is.
+
+    What is unknown is cut out before anything is computed of it, so that even an infinite logit leaves no
+    trace of itself in the loss or the gradient.
+    """
+    there = y != UNKNOWN
+    return torch.where(there.reshape(len(y), -1), logits, torch.zeros_like(logits)), there
+
+
+def _focal_weight(logits: Tensor, y: Tensor, tag_loss: str) -> Tensor:
     """Return how much of the loss of each tag is kept, the less the surer the answer is and right.
 
     Source: "focal", Lin et al. 2017, equation 4, γ = 2; "asymmetric", Ridnik et al. 2021, γ+ = 0, γ− = 4 and
@@ -113,8 +119,8 @@ def _less_of_the_easy(logits: Tensor, y: Tensor, tag_loss: str) -> Tensor:
     return torch.where(y == 1, 1.0, (wrong - 0.05).clamp(min=0) ** 4)
 
 
-def _over_sets(target: Target, logits: Tensor, y: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Return as `_over_entries`: the log loss of a row's set, or of all sets that agree with its known tags.
+def _of_sets(target: Target, logits: Tensor, y: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Return as `_each`: the log loss of a row's set, or of all sets that agree with its known tags.
 
     A row of which nothing is known, or with which no set agrees, counts as unknown.
     """
@@ -128,131 +134,6 @@ def _over_sets(target: Target, logits: Tensor, y: Tensor, smoothing: float) -> t
     every = -torch.logsumexp(logs.masked_fill(~agrees, -torch.inf), dim=1) * (1 - smoothing)
     every = every - smoothing * logs.mean(dim=1)
     return every, there.float()
-
-
-def probabilities(target: Target, logits: Tensor) -> Tensor:
-    """Return probabilities of all classes (of all sets, where the target has some), in [0, 1].
-
-    Shape:
-        logits: float (N, W), or (N, M, W) of M members, whose mean it then is.
-        out: float (N, P); for binary, of no and of yes.
-    """
-    if logits.ndim == 3:
-        return torch.stack([probabilities(target, member) for member in logits.unbind(1)]).mean(0)
-    match target.kind:
-        case "multiclass":
-            return torch.softmax(logits / target.temperature, dim=1)
-        case "binary":
-            return torch.sigmoid(torch.cat([-logits, logits], dim=1) / target.temperature)
-        case "multilabel" if target.sets:
-            return torch.softmax(logits / target.temperature, dim=1)
-        case "multilabel":
-            return torch.sigmoid(logits / target.temperature)
-        case _:
-            assert_never(target.kind)
-
-
-def class_weights(target: Target, y: IntArray) -> NDArray[np.float32]:
-    """Return weights that make all classes count alike, from the known cells.
-
-    A class that has no rows has weight 1; the mean weight of a row is 1.
-
-    Shape:
-        y: as `targets.encode` gives it. out: as `loss` takes it.
-    """
-    yes, known = _counts(target, y)
-    match target.kind:
-        case "multiclass":
-            share = yes.sum() / (np.maximum(yes, 1) * max((yes > 0).sum(), 1))
-            return np.where(yes > 0, share, 1).astype(np.float32)
-        case "binary" | "multilabel":
-            counts = np.stack([known - yes, yes])
-            return np.where(counts > 0, known / (2 * np.maximum(counts, 1)), 1).astype(np.float32)
-        case _:
-            assert_never(target.kind)
-
-
-def _counts(target: Target, y: IntArray) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return of each column of `targets.dense` how many cells say yes, and how many are known; both (C,)."""
-    table = dense(target, y)
-    return np.nansum(table, axis=0), (~np.isnan(table)).sum(axis=0)
-
-
-def log_odds(target: Target, y: IntArray) -> NDArray[np.float32]:
-    """Return the logits that answer any row with how often the known cells say so, each seen once more.
-
-    Shape:
-        y: as `targets.encode` gives it. out: float32 (C,), of a binary target (1,).
-
-    >>> tags = Target("t", "multilabel", ("a", "b"), ("t",))
-    >>> np.exp(log_odds(tags, np.array([[1, 0], [1, -1], [1, 0]]))).round(2)
-    array([4.  , 0.33], dtype=float32)
-    """
-    yes, known = _counts(target, y)
-    match target.kind:
-        case "multiclass":
-            odds = np.log(yes + 1) - np.log(yes + 1).mean()
-        case "binary" | "multilabel":
-            odds = np.log((yes + 1) / (known - yes + 1))
-        case _:
-            assert_never(target.kind)
-    return np.asarray(odds, np.float32)
-
-
-def naive_bayes(target: Target, counts: NDArray[np.float32], y: IntArray) -> NDArray[np.float32]:
-    """Return what each count adds to the logits, by how often each class or set meets it.
-
-    Every class counts as having met every column once more than it has; unknown rows count nothing.
-
-    Shape:
-        counts: float32 (N, D), 0 and up. y: as `targets.encode` gives it.
-        out: float32 (D + 1, W); the last is added to every row, by how frequent each class or set is.
-
-    Source: McCallum and Nigam 1998, "A Comparison of Event Models for Naive Bayes Text Classification",
-    section 2 (multinomial).
-
-    >>> kinds = Target("t", "multiclass", ("a", "b"), ("t",))
-    >>> weight = naive_bayes(kinds, np.array([[3, 0], [0, 1], [9, 9]], np.float32), np.array([0, 1, -1]))
-    >>> np.exp(weight[:, 0] - weight[:, 1]).round(2)  # 4 to 1 words of 5, 1 to 2 of 3; rows 1 to 1
-    array([2.4, 0.3, 1. ], dtype=float32)
-    """
-    yes, no = votes(target, y)
-    return np.asarray(_logs_of_meeting(counts, yes) - _logs_of_meeting(counts, no), np.float32)
-
-
-def votes(target: Target, y: IntArray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return what each row says for each output and against it; 0 for what is not known.
-
-    The ratio of the two is that of odds where each class is a question of its own; where one of them is
-    right, all that is known counts against each alike, which a softmax does not see.
-
-    Shape:
-        y: as `targets.encode` gives it. out: two float32 (N, W).
-
-    >>> tags = Target("t", "multilabel", ("a", "b"), ("t",))
-    >>> [v.tolist() for v in votes(tags, np.array([[1, 0], [0, -1]]))]
-    [[[1.0, 0.0], [0.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]]]
-    """
-    match target.kind:
-        case "multilabel" if target.sets:
-            agrees = (agreeing(target, y) & known(y)[:, None]).astype(np.float32)
-            yes = agrees / np.maximum(
-                agrees.sum(axis=1, keepdims=True), 1
-            )  # a row of several sets is of each
-        case "multiclass":
-            yes = np.nan_to_num(dense(target, y))
-        case "binary" | "multilabel":
-            table = dense(target, y)
-            return np.nan_to_num(table), np.nan_to_num(1 - table)
-        case _:
-            assert_never(target.kind)
-    return yes, np.broadcast_to(known(y)[:, None].astype(np.float32), yes.shape)
-
-
-def _logs_of_meeting(counts: NDArray[np.float32], rows: NDArray[Any]) -> NDArray[Any]:
-    """Return for rows (N, W) of W classes the logarithms of their shares of columns, and of their number."""
-    met = counts.T @ rows + 1
-    return np.asarray(np.log(np.vstack([met / met.sum(axis=0), rows.sum(axis=0) + 1])))
 
 
 def total(
@@ -275,11 +156,11 @@ def total(
         add_up: makes the weight of the known entries here that of the whole batch, where other
             processes have the rest of it; what is returned is then this share of the mean.
     """
-    own = None if mixed is None else mixed[1]
+    lam = None if mixed is None else mixed[1]
     pairs = []
     for t in targets:
         settings = (smoothing, (weights or {}).get(t.name))
-        pair = _summed(t, logits[t.name], y[t.name], *settings, own, tag_loss)
+        pair = _summed(t, logits[t.name], y[t.name], *settings, lam, tag_loss)
         if mixed is not None:
             of_other = _summed(t, logits[t.name], mixed[0][t.name], *settings, 1 - mixed[1], tag_loss)
             pair = (pair[0] + of_other[0], pair[1] + of_other[1])

@@ -1,8 +1,8 @@
-"""Answers by the training rows that look most alike, for labels too rare for a head to learn.
+"""A k-NN head: answers by the training rows that look most alike, for labels too rare for a linear head.
 
-`network.Model` asks them along with its heads; `train.together` finds out whether that is better.
+`train.select` makes one and finds out whether it helps; `predictor` asks it.
 
-Shapes: N rows asked · R rows remembered · F features · W outputs of a target.
+Shapes: N rows asked · R training rows · F features · W outputs of a target.
 """
 
 from __future__ import annotations
@@ -17,32 +17,33 @@ PRIOR = 0.05  # how much all rows alike count beside those that look alike, whic
 
 
 class Neighbours(nn.Module):
-    """What the rows remembered say of each target, each weighed by the softmax of its features' cosine.
+    """What the training rows say of each target, each weighed by the softmax of its features' cosine.
 
     Source: Vinyals et al. 2016, "Matching Networks for One Shot Learning", section 2.1.1; that it helps along
     with a network's own answers, Khandelwal et al. 2020, "Generalization through Memorization".
     """
 
-    rows: Tensor
+    keys: Tensor
     temperature: Tensor
     columns: Tensor
 
-    def __init__(self, rows: Tensor, votes: Mapping[str, Tensor], temperature: float = 1.0) -> None:
-        """Remember rows.
+    def __init__(self, keys: Tensor, values: Mapping[str, Tensor], temperature: float = 1.0) -> None:
+        """Hold training rows.
 
         Shape:
-            rows: float (R, F), the features of each divided by their length. votes: by target (2, R, W), what
-                a row says for and against each output, as `losses.votes` gives it.
+            keys: float (R, F), the features of each row divided by their length. values: by target (2, R, W),
+                what a row says for and against each output, as `priors.votes` gives it.
         """
         super().__init__()
-        self.register_buffer("rows", rows.half())
+        self.register_buffer("keys", keys.half())
         self.register_buffer("temperature", torch.tensor(temperature))
-        self.register_buffer("columns", self.rows.float().T, persistent=False)
-        self.names = list(votes)
-        for number, of_target in enumerate(votes.values()):
-            self.register_buffer(f"votes{number}", of_target.half())  # 0 and 1, or the share of a set
-            said = self.get_buffer(f"votes{number}").float()
-            self.register_buffer(f"said{number}", said + PRIOR * _frequencies(said), persistent=False)
+        # What follows from the rows is kept, so that no batch makes it anew.
+        self.register_buffer("columns", self.keys.float().T, persistent=False)
+        self.names = list(values)
+        for number, of_target in enumerate(values.values()):
+            self.register_buffer(f"values{number}", of_target.half())  # 0 and 1, or the share of a set
+            said = self.get_buffer(f"values{number}").float()
+            self.register_buffer(f"smoothed{number}", said + PRIOR * _frequencies(said), persistent=False)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Return the logits of each target, float (N, W), for features (N, F).
@@ -53,7 +54,7 @@ class Neighbours(nn.Module):
         weights = torch.softmax(cosines / self.temperature, dim=1)
         found = {}
         for number, name in enumerate(self.names):
-            said = (weights @ self.get_buffer(f"said{number}")).log()
+            said = (weights @ self.get_buffer(f"smoothed{number}")).log()
             found[name] = said[0] - said[1]
         return found
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from manyhot.config import FitConfig
-from manyhot.model.network import Model
+from manyhot.model.network import Network
 
 BETAS, EPS = (0.9, 0.999), 1e-8
 
@@ -29,7 +29,7 @@ class AdamW:
     Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization", algorithm 2.
     """
 
-    def __init__(self, model: Model, config: FitConfig) -> None:
+    def __init__(self, model: Network, config: FitConfig) -> None:
         self.clip = config.clip
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         free = {n for n, p in self.parameters.items() if p.ndim < 2 or n.endswith("bias")}

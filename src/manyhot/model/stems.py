@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manyhot.data.inputs.features import BOUND, TableInputs
+from manyhot.data.inputs.features import TableInputs
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.images import ImageInputs
-
-LARGEST_BENT = BOUND * (1 - 1e-6)  # what is nearer to it stands for no number that float32 could tell
 
 
 class ImageStem(nn.Module):
@@ -48,9 +46,6 @@ class TableStem(nn.Module):
     section 3.2, by its authors' package.
     """
 
-    center: Tensor
-    scale: Tensor
-
     def __init__(self, inputs: TableInputs, piecewise: bool = False) -> None:
         super().__init__()
         features = list(enumerate(inputs.features))
@@ -66,17 +61,6 @@ class TableStem(nn.Module):
             self.pieces = PiecewiseLinearEncoding(list(edges.values()))
             width += sum(len(each) - 1 for each in edges.values())
         self.shape = (width,)
-        if inputs.all_count:
-            self.register_buffer(
-                "center", torch.tensor([f.center for f in inputs.features]), persistent=False
-            )
-            self.register_buffer("scale", torch.tensor([f.scale for f in inputs.features]), persistent=False)
-
-    def counts(self, x: Tensor) -> Tensor:
-        """Return the counts behind x where all columns count something; float (N, D), 0 for missing ones."""
-        bent = x.clamp(-LARGEST_BENT, LARGEST_BENT)
-        straight = bent / torch.sqrt(1 - (bent / BOUND).square())  # as `features` bent them
-        return torch.nan_to_num(straight * self.scale + self.center).clamp(min=0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float (N, P)."""

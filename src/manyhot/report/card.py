@@ -15,8 +15,9 @@ from manyhot.bundle import Bundle
 from manyhot.data.inputs.images.opening import picture
 from manyhot.judge import Judged
 from manyhot.report.curves import main_metric
-from manyhot.report.lesson import Lesson
 from manyhot.report.page import Report, render
+from manyhot.report.sheet import batch_sheet
+from manyhot.train.preview import BatchPreview
 
 
 def report_of(
@@ -26,7 +27,7 @@ def report_of(
     history: Sequence[Mapping[str, Any]] = (),
     counts: Mapping[str, int] | None = None,
     notes: Sequence[str] = (),
-    lesson: Lesson | None = None,
+    preview: BatchPreview | None = None,
 ) -> str:
     """Return the page about a model judged by some rows, as HTML."""
     images = bundle.schema.is_image
@@ -41,7 +42,7 @@ def report_of(
             rows=counts or {judged.split: len(judged.table), "unreadable": len(judged.unreadable)},
             history=history,
             judged=judged,
-            lesson=None if lesson is None else lesson.sheet(),
+            batch=None if preview is None else batch_sheet(preview),
             picture=(lambda row: picture(judged.table, bundle.schema, row)) if images else None,
         )
     )
@@ -56,7 +57,7 @@ def model_card(bundle: Bundle, judged: Judged, source: str, counts: Mapping[str,
         f"Trained by manyhot {__version__} on `{source}`: {counts.get('train', 0):,} rows to train, "
         f"{counts.get('val', 0):,} to choose and calibrate. "
         f"Backbone `{config.backbone}`, seed {config.seed}.",
-        *(f"{note[:1].upper()}{note[1:]}" for note in bundle.notes),
+        *(f"{note[:1].upper()}{note[1:]}" for note in bundle.predictor.ensemble.notes),
         "",
         "| target | kind | classes | score on the rows held back |",
         "|---|---|---|---|",

@@ -43,7 +43,7 @@ class Report:
     schema   what the model reads; its targets are shown as judged, so `judged.schema` has them
     rows     how many rows each split has, and how many were left out ("train", "unreadable", …)
     history  the lines of history.jsonl
-    lesson   a training batch as PNG bytes, or None
+    batch    a training batch as PNG bytes, or None
     picture  gives a judged row's picture as PNG bytes by its place in `judged`, or None
     """
 
@@ -56,7 +56,7 @@ class Report:
     rows: Mapping[str, int]
     history: Sequence[Mapping[str, Any]]
     judged: Judged
-    lesson: bytes | None = field(default=None, repr=False)
+    batch: bytes | None = field(default=None, repr=False)
     picture: Callable[[int], bytes | None] | None = field(default=None, repr=False)
 
 
@@ -75,7 +75,7 @@ def render(report: Report) -> str:
         targets=targets,
         splits=_splits(report.rows),
         training=curves.training(report.history, judged),
-        lesson=None if report.lesson is None else mistakes.source(report.lesson, 1_200),
+        batch=None if report.batch is None else mistakes.source(report.batch, 1_200),
         columns=mistakes.columns(report.schema, report.judged),
         config=_flat(report.config),
         command=_command(report.config),
@@ -114,7 +114,7 @@ def _target(report: Report, number: int, target: Target) -> dict[str, Any]:
     """Gather what the page shows of one target."""
     judged = report.judged
     y, chances = judged.y[target.name], judged.probabilities[target.name]
-    assert chances.shape[1] == len(target.sets or target.classes), "the schema must be the judged one"
+    assert chances.shape[1] == target.outcomes, "the schema must be the judged one"
     scores = judged.scores.get("targets", {}).get(target.name, {})
     classes = metrics.per_class(target, y, chances)
     hardest_first = len(classes) > CLASS_ORDER

@@ -175,7 +175,7 @@ def _pull(target: Target, y: IntArray, chances: FloatArray) -> Figure | None:
     )
     words += (
         "The model answers by whole sets of tags, which knows of this."
-        if target.sets
+        if target.structure == "powerset"
         else "The model answers tag by tag, which does not know of this."
     )
     return Figure("Tags that pull on each other", svg, words, width=width)
@@ -236,7 +236,7 @@ def _curves(target: Target, y: IntArray, probabilities: FloatArray, names: tuple
     most = [int(c) for c in np.argsort(-support, kind="stable")[:CURVES] if support[c]]
     if not most:
         return None
-    thresholds = np.broadcast_to(np.asarray(target.thresholds or 0.5), len(names))
+    thresholds = np.broadcast_to(np.asarray(target.decision.thresholds or 0.5), len(names))
     columns = min(4, len(most))
     wide, high = (340, 250) if columns == 1 else (230, 190)
     parts: list[str] = []

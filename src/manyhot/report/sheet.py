@@ -1,14 +1,18 @@
 """Small pictures: PNG bytes enter, a thumbnail or a contact sheet leaves, as PNG bytes too.
 
-`inspect` shows the sheet, `mistakes` puts thumbnails into the report, `lesson` a training batch.
+`inspect` shows the sheet, `mistakes` puts thumbnails into the report, `card` a training batch.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from manyhot.train.preview import BatchPreview  # which needs torch, and `inspect` does not
 
 SIDE, GAP, LINE = 112, 12, 16  # pixels: of a picture, between two, of a line of caption
 FONT = 12
@@ -51,6 +55,12 @@ def contact_sheet(pictures: Sequence[bytes], captions: Sequence[str], columns: i
             middle = left + SIDE / 2
             draw.text((middle, top + SIDE + 4 + number * LINE), words, INK, font=font, anchor="ma")
     return as_png(sheet)
+
+
+def batch_sheet(preview: BatchPreview) -> bytes:
+    """Lay the pictures of a training batch out with their labels; PNG bytes."""
+    pictures = [as_png(Image.fromarray(p[..., 0] if p.shape[-1] == 1 else p)) for p in preview.pixels]
+    return contact_sheet(pictures, preview.captions)
 
 
 def _fitted(png: bytes) -> Image.Image:

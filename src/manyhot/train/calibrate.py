@@ -1,7 +1,7 @@
 """Held-out rows into decisions: a temperature per target, and thresholds for what it aims at.
 
-`classifier.fit` and `tune` call it; what it finds is stored on the Target and read by
-`losses.probabilities` and `targets.decide`.
+`run` and `tune` call it; what it finds is the target's Decision, read by `targets.probabilities` and
+`targets.decide`.
 
 Shapes: N rows · C classes · W outputs · P probabilities of a row.
 """
@@ -9,18 +9,15 @@ Shapes: N rows · C classes · W outputs · P probabilities of a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import assert_never
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from manyhot import metrics
-from manyhot.model import losses
 from manyhot.schema import Target, check_objective
-from manyhot.targets import FloatArray, IntArray, known, marginals
+from manyhot.targets import FloatArray, IntArray, known, marginals, probabilities
 
 Measure = Callable[[IntArray, IntArray], float]  # answers and labels → what is to be high
 SPREAD = 0.3  # deviation of the logarithm of temperatures, before a row is seen: most are from 0.7 to 1.4
@@ -34,7 +31,7 @@ def calibrate(target: Target, logits: NDArray[np.float32], y: IntArray) -> Targe
         logits: float32 (N, W), or (N, M, W) of members. y: as `targets.encode` gives it.
     """
     target = fit_temperature(target, logits, y)
-    return fit_thresholds(target, losses.probabilities(target, torch.from_numpy(logits)).numpy(), y)
+    return fit_thresholds(target, probabilities(target, logits), y)
 
 
 def fit_temperature(target: Target, logits: NDArray[np.float32], y: IntArray) -> Target:
@@ -45,16 +42,16 @@ def fit_temperature(target: Target, logits: NDArray[np.float32], y: IntArray) ->
     rows = known(y)
     if rows.sum() < MIN_ROWS:
         return target
-    scores = torch.from_numpy(np.ascontiguousarray(logits[rows], dtype=np.float64))
+    scores = np.asarray(logits[rows], dtype=np.float64)
 
     def negative_log_likelihood(log_temperature: float) -> float:
-        warmer = replace(target, temperature=float(np.exp(log_temperature)))
-        summed = metrics.row_losses(target, y[rows], losses.probabilities(warmer, scores).numpy()).sum()
+        warmer = target.deciding(temperature=float(np.exp(log_temperature)))
+        summed = metrics.row_losses(target, y[rows], probabilities(warmer, scores)).sum()
         return float(summed + (log_temperature / SPREAD) ** 2 / 2)
 
     # A prior keeps a few held-out rows without a single error from asking for certainty.
     found = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.25), np.log(8)), method="bounded")
-    return replace(target, temperature=round(float(np.exp(found.x)), 4))
+    return target.deciding(temperature=round(float(np.exp(found.x)), 4))
 
 
 def fit_temperatures(
@@ -64,37 +61,37 @@ def fit_temperatures(
     return tuple(fit_temperature(t, logits[t.name], y[t.name]) for t in targets)
 
 
-def fit_thresholds(target: Target, probabilities: FloatArray, y: IntArray) -> Target:
+def fit_thresholds(target: Target, chances: FloatArray, y: IntArray) -> Target:
     """Return the target with thresholds that serve its objective on these rows.
 
     Shape:
-        probabilities: float (N, P), calibrated. y: as `targets.encode` gives it.
+        chances: float (N, P), calibrated probabilities. y: as `targets.encode` gives it.
     """
-    name, level = check_objective(target.objective)
-    match target.kind:
+    name, level = check_objective(target.decision.objective)
+    match target.structure:
         case "multiclass":
-            return replace(target, thresholds=())  # the likeliest class serves every objective
+            return target.deciding(thresholds=())  # the likeliest class serves every objective
         case "binary":
-            scores, truth = probabilities[:, 1:], y
-        case "multilabel" if target.sets and name == "exact_match":
-            return replace(target, thresholds=())  # the likeliest set serves
-        case "multilabel":
-            scores, truth = marginals(target, probabilities), y
+            scores, truth = chances[:, 1:], y
+        case "powerset" if name == "exact_match":
+            return target.deciding(thresholds=())  # the likeliest set serves
+        case "multilabel" | "powerset":
+            scores, truth = marginals(target, chances), y
         case _:
-            assert_never(target.kind)
+            assert_never(target.structure)
     if name in ("hamming",) or (name == "exact_match" and target.exclusive):
-        return replace(target, thresholds=())
+        return target.deciding(thresholds=())
     width = truth.shape[1]
     if name in ("micro_f1", "exact_match") and not target.exclusive:
         whole = _micro_f1 if name == "micro_f1" else _exact_match
-        return replace(target, thresholds=(_best_cut(scores, truth, whole),) * width)
+        return target.deciding(thresholds=(_best_cut(scores, truth, whole),) * width)
     measures: dict[str, Measure] = {
         "precision": lambda yes, given: _reaching(yes, given, level or 0, _precision, _recall),
         "recall": lambda yes, given: _reaching(yes, given, level or 0, _recall, _precision),
     }
     measure = measures.get(name, _macro_f1 if target.exclusive else _micro_f1)
     cuts = (_best_cut(scores[:, [c]], truth[:, [c]], measure) for c in range(width))
-    return replace(target, thresholds=tuple(cuts))
+    return target.deciding(thresholds=tuple(cuts))
 
 
 def _best_cut(scores: FloatArray, truth: IntArray, measure: Measure) -> float:

@@ -1,6 +1,6 @@
 """Where a run stands, on disk: written whole, checked by checksum, the newest whole one read back.
 
-`classifier.fit` loads at the start and `train.fit` saves after each epoch. Tensors are kept as
+`run` loads at the start and `loop` saves after each epoch. Tensors are kept as
 safetensors and numbers as JSON; nothing is pickled.
 """
 
@@ -22,7 +22,7 @@ from manyhot.errors import UserError
 from manyhot.files import checksum, read_json, write_json, write_with
 
 log = logging.getLogger("manyhot")
-KINDS = ("model", "optimizer", "best")  # the tensors of a state
+KINDS = ("network", "optimizer", "best", "pretrained")  # the tensors of a state
 KEEP = 2  # checkpoints; the one before is there in case the newest is damaged
 
 
@@ -30,9 +30,10 @@ KEEP = 2  # checkpoints; the one before is there in case the newest is damaged
 class State:
     """All that a run needs to go on as if it had not stopped."""
 
-    model: Mapping[str, Tensor]
+    network: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
     best: Mapping[str, Tensor]
+    pretrained: Mapping[str, Tensor]
     progress: dict[str, Any]
 
 
@@ -40,16 +41,25 @@ class Checkpoints:
     """The checkpoints of one run in one folder.
 
     A checkpoint is STEP.safetensors and, written after it, STEP.json with its checksum. `run`
-    tells runs apart: a checkpoint of other data or settings is refused.
+    tells runs apart: a checkpoint of other data or settings is refused. `pretrained` is what the network was
+    before it was tuned, where that may answer along; it is part of every checkpoint.
     """
 
     def __init__(self, folder: Path, run: str) -> None:
         self.folder = folder
         self.run = run
+        self.pretrained: Mapping[str, Tensor] = {}
 
-    def save(self, state: State) -> None:
+    def save(
+        self,
+        network: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+        best: Mapping[str, Tensor],
+        progress: dict[str, Any],
+    ) -> None:
         """Write a checkpoint, then remove those that are no longer needed."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        state = State(network, optimizer, best, self.pretrained, progress)
         name = f"{state.progress['step']:09d}"
         tensors = {f"{kind}/{k}": v for kind in KINDS for k, v in getattr(state, kind).items()}
         data = self.folder / f"{name}.safetensors"

@@ -1,6 +1,6 @@
 """One run in several processes: who this process is, and what they add up together.
 
-`classifier.fit` asks for the World once; the loop, the loader and the losses use it without asking
+`run` asks for the World once; the loop, the loader and the losses use it without asking
 how many there are. Start a run with `torchrun --nproc-per-node 2 -m manyhot fit …`.
 
 A batch is one batch however many share it: each process takes its share of the rows, losses

@@ -31,14 +31,14 @@ class Augmentation:
     how         "shift" for symbols (turn, scale, slant and move a little), "warp" for the same and bent,
                 "crop" for photos (a part of it, perhaps mirrored), "photo" for the same and one change
                 drawn from several, "none"
-    erasing     share of the pictures a part of which is painted over
-    mixing      share of the pictures that are mixed with another one
+    random_erasing  share of the pictures a part of which is painted over
+    mixup       share of the pictures that are mixed with another one
     first_size  pixels of a side in the first epoch, growing until the last; 0 where it does not grow
     """
 
     how: str = "none"
-    erasing: float = 0.0
-    mixing: float = 0.0
+    random_erasing: float = 0.0
+    mixup: float = 0.0
     first_size: int = 0
 
     def side(self, last: int, done: float) -> int:
@@ -86,7 +86,9 @@ def augment(
     return moved if recolour is None else _recoloured(moved, recolour[mine].to(x.device))
 
 
-def erase(x: Tensor, share: float, generator: torch.Generator, rows: int, mine: slice = EVERY) -> Tensor:
+def random_erasing(
+    x: Tensor, share: float, generator: torch.Generator, rows: int, mine: slice = EVERY
+) -> Tensor:
     """Paint a rectangle of 2 to 25 % of the area over in the mean colour, in a share of the pictures.
 
     Source: random erasing, Zhong et al. 2017, with the mean in place of noise.
@@ -98,7 +100,7 @@ def erase(x: Tensor, share: float, generator: torch.Generator, rows: int, mine: 
     return torch.where(inside[mine, :, :, None].to(x.device), x.mean(dim=(1, 2), keepdim=True), x)
 
 
-def mix(x: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def mixup(x: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Mix a share of the pictures with the one before: half of them blended, half with a rectangle pasted in.
 
     Returns:

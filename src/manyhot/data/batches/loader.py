@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from manyhot.data.batches.augment import EVERY, Augmentation, augment, erase, mix
+from manyhot.data.batches.augment import EVERY, Augmentation, augment, mixup, random_erasing
 from manyhot.data.inputs.images.stream import Ahead, Pictures, X
 
 AS_IT_IS = Augmentation()
@@ -25,15 +25,15 @@ AS_IT_IS = Augmentation()
 class Batch(NamedTuple):
     """Some rows: x as the inputs give it, y by target as `targets.encode` gives it.
 
-    Where pictures are mixed, each has a second one's labels too: a share `own` (B,) of it is of y, the
-    rest is of `other`.
+    Where pictures are mixed, each has a second one's labels too: a share `lam` (B,) of it is of y, the
+    rest is of `y2`.
     """
 
     x: Tensor
     y: dict[str, Tensor]
     rows: NDArray[np.int64]
-    other: dict[str, Tensor] | None = None
-    own: Tensor | None = None
+    y2: dict[str, Tensor] | None = None
+    lam: Tensor | None = None
 
 
 class Loader:
@@ -64,7 +64,7 @@ class Loader:
     ) -> None:
         self.mine = slice(share[0], None, share[1])
         # A picture's partner may be another process's, so where they are mixed each has the whole batch.
-        self.fetched = EVERY if changes.mixing else self.mine
+        self.fetched = EVERY if changes.mixup else self.mine
         self.at = np.arange(len(x)) if rows is None else rows
         self.count = len(self.at)
         self.numbers = np.arange(1, self.count + 1) if numbers is None else numbers
@@ -104,16 +104,14 @@ class Loader:
         side = self.changes.side(x.shape[1], step * self.batch_size / (len(self) * self.epochs))
         side = 0 if side == x.shape[1] else side
         x = augment(x, self.changes.how, generator, self.batch_size, self.fetched, side)
-        if self.changes.erasing:
-            x = erase(x, self.changes.erasing, generator, self.batch_size, self.fetched)
-        if not self.changes.mixing:
+        if self.changes.random_erasing:
+            x = random_erasing(x, self.changes.random_erasing, generator, self.batch_size, self.fetched)
+        if not self.changes.mixup:
             return Batch(x, y, rows)
-        x, partner, own = mix(x, self.changes.mixing, generator)
-        partner, own, mine = partner.to(self.device), own.to(self.device), self.mine
-        other = {name: values[partner][mine] for name, values in y.items()}
-        return Batch(
-            x[mine], {name: values[mine] for name, values in y.items()}, rows[mine], other, own[mine]
-        )
+        x, partner, lam = mixup(x, self.changes.mixup, generator)
+        partner, lam, mine = partner.to(self.device), lam.to(self.device), self.mine
+        y2 = {name: values[partner][mine] for name, values in y.items()}
+        return Batch(x[mine], {name: values[mine] for name, values in y.items()}, rows[mine], y2, lam[mine])
 
     def names(self, rows: NDArray[np.int64]) -> list[int]:
         """Return the row numbers that the source has for these positions."""

@@ -33,8 +33,7 @@ class Feature:
 
     Of a date, `part` says which of its parts the number is; see `dates.part`.
 
-    `edges` part the scaled values of a number into pieces of equally many training rows. `counts` says that
-    training had whole numbers from 0 on, and none missing.
+    `edges` part the scaled values of a number into pieces of equally many training rows.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Feature:
     has_missing: bool = False
     edges: tuple[float, ...] = ()
     part: str = ""
-    counts: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,11 +53,6 @@ class TableInputs:
     features: tuple[Feature, ...]
     missing: tuple[str, ...] = ()
     kind: str = "table"
-
-    @property
-    def all_count(self) -> bool:
-        """Whether every feature counts something, as the words of a text are counted."""
-        return len(self.features) > 1 and all(feature.counts for feature in self.features)
 
     def transform(
         self, table: Table, progress: object = None, hashes: object = None
@@ -102,8 +95,8 @@ class TableInputs:
             raise KeyError("features")
         features = (
             Feature(**{**f, "classes": tuple(f["classes"]), "edges": tuple(f["edges"])})
-            for f in data["features"]
-        )
+            for f in ({key: v for key, v in f.items() if key != "counts"} for f in data["features"])
+        )  # the first format said which features count something
         return cls(tuple(features), tuple(data["missing"]))
 
 
@@ -151,9 +144,6 @@ def _number(feature: Feature, values: NDArray[np.float64]) -> Feature:
         scale=float(scale),
         has_missing=missing_here,
         edges=tuple(map(float, edges)),
-        counts=not feature.part
-        and len(there) == len(values)
-        and bool((there == np.abs(there.round())).all()),
     )
 
 

@@ -25,7 +25,7 @@ from manyhot.data.columns import (
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
 from manyhot.schema import Input, Schema, Target
-from manyhot.targets import UNKNOWN, Cells, encode, known, novel, number_of, widen
+from manyhot.targets import UNKNOWN, Cells, encode, known, number_of, unseen_classes, with_unseen_classes
 
 MANY_NUMBERS = 30  # classes that are all numbers; more look like a quantity
 FEW = 3  # how many of a kind a message names
@@ -96,7 +96,7 @@ def unused(table: Table, schema: Schema) -> list[str]:
 
 def count(target: Target, cells: list[Cells]) -> dict[str, int]:
     """Count the rows of each class, classes that the target lacks among them (at the end)."""
-    wide = widen(target, novel(target, cells))
+    wide = with_unseen_classes(target, unseen_classes(target, cells))
     y = encode(wide, cells)
     match y.ndim, len(wide.classes):
         case 1, size:
@@ -167,7 +167,7 @@ def _target_problems(table: Table, schema: Schema, target: Target) -> Iterable[s
     where = f"target '{target.name}'"
     y = encode(target, cells, "missing")
     counts = count(target, cells)
-    extra = novel(target, cells)
+    extra = unseen_classes(target, cells)
     empty = int((cells[0].codes < 0).sum()) if len(cells) == 1 else int((~known(y)).sum())
     if empty:
         yield f"{where}: {empty} of {len(table)} rows have no label"

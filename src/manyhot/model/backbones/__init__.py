@@ -17,14 +17,12 @@ from manyhot.model.members import SideBySide
 
 Shape = tuple[int, ...]  # (D,) for features, (C, H, W) for pictures
 
-# The two named mnist-* are the networks that people write for MNIST by hand, for comparing like with like.
+# Whoever wants another network adds it here by its name, as benchmarks/mnist_networks.py does.
 BUILDERS: dict[str, Callable[[Shape, FitConfig], Backbone]] = {
     "mlp": mlp.mlp,
     "linear": mlp.linear_model,
     "tabm": tabm.tabm,
     "cnn": cnn.cnn,
-    "mnist-mlp": mlp.mnist_mlp,
-    "mnist-cnn": cnn.mnist_cnn,
 }
 
 
@@ -32,11 +30,9 @@ FOR_TABLES = ("mlp", "tabm", "linear")
 MEMBERED = ("mlp",)  # that hold all members' weights in layers of their own
 
 
-def pretrained(config: FitConfig) -> str:
-    """Return the file that a network's weights come from, "none" where there is none to be had."""
-    if config.backbone in BUILDERS or config.weights != "auto":
-        return config.weights
-    return weights.find(config.backbone)
+def find_weights(backbone: str) -> str:
+    """Return the file of a backbone's pretrained weights, "none" where there is none to be had."""
+    return "auto" if backbone in BUILDERS else weights.find(backbone)
 
 
 def pixels(config: FitConfig) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
@@ -64,8 +60,8 @@ def _one(shape: Shape, config: FitConfig) -> Backbone:
     if name not in BUILDERS and len(shape) == 1:
         hint = f"{suggest(name, FOR_TABLES)}; there are {listed(FOR_TABLES)}"
         raise UserError(f"backbone '{name}' is not one for tables{hint}.")
-    if name in ("cnn", "mnist-cnn") and len(shape) == 1:
-        raise UserError(f"backbone '{name}' takes pictures, and these are features; use 'mlp'.")
+    if name == "cnn" and len(shape) == 1:
+        raise UserError("backbone 'cnn' takes pictures, and these are features; use 'mlp'.")
     if name == "tabm" and len(shape) == 3:
         raise UserError("backbone 'tabm' is for tables; for pictures use 'cnn' or one of timm's.")
     if name in BUILDERS and config.weights not in ("auto", "none"):

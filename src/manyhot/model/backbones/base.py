@@ -12,7 +12,7 @@ class Backbone(nn.Module):
 
     num_features: int
     members: int
-    pairs: Pairs = ()  # for `folding`
+    pairs: Pairs = ()  # for `fusion`
 
     def __init__(self, layers: nn.Module, num_features: int, members: int = 1) -> None:
         super().__init__()

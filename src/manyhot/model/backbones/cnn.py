@@ -10,7 +10,6 @@ import math
 from torch import Tensor, nn
 
 from manyhot.config import FitConfig
-from manyhot.errors import UserError
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.dropout import Dropout
 
@@ -45,16 +44,3 @@ class Flat(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return float (N, H·W·C) for x of (N, C, H, W)."""
         return x.permute(0, 2, 3, 1).flatten(1)
-
-
-def mnist_cnn(shape: tuple[int, ...], config: FitConfig) -> Backbone:
-    """The two-layer network people write for MNIST: 5×5 convolutions to 16 and 32 channels, ReLU, pooling."""
-    channels, height, width = shape
-    if min(height, width) < 4:
-        raise UserError(f"backbone 'mnist-cnn' needs pictures of 4 pixels at least, got {height}×{width}.")
-    layers = [
-        *(nn.Conv2d(channels, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(16, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
-        nn.Flatten(),
-    ]
-    return Backbone(nn.Sequential(*layers), 32 * (height // 4) * (width // 4))

@@ -34,11 +34,6 @@ def linear_model(shape: tuple[int, ...], config: FitConfig) -> Backbone:
     return Backbone(nn.Flatten(), math.prod(shape))
 
 
-def mnist_mlp(shape: tuple[int, ...], config: FitConfig) -> Backbone:
-    """The network people write for MNIST: 512, 256, 128 and 64 with ReLU; the head is the last layer."""
-    return _perceptron(shape, (512, 256, 128, 64), nn.ReLU, config.dropout)
-
-
 def _perceptron(
     shape: tuple[int, ...],
     widths: Sequence[int],

@@ -14,7 +14,7 @@ WIDTH, BLOCKS = 256, 2
 
 
 def tabm(shape: tuple[int, ...], config: FitConfig) -> Backbone:
-    """Two hidden layers of 256 for `config.members` members, which begin apart and see the same rows.
+    """Two hidden layers of 256 for `config.tabm_members` members, which begin apart and see the same rows.
 
     Source: Gorishniy et al. 2024, "TabM: Advancing Tabular Deep Learning with Parameter-Efficient
     Ensembling", by its authors' package.
@@ -27,9 +27,9 @@ def tabm(shape: tuple[int, ...], config: FitConfig) -> Backbone:
         n_blocks=BLOCKS,
         d_block=WIDTH,
         dropout=config.dropout,
-        k=config.members,
+        k=config.tabm_members,
         tabm_init=True,
         scaling_init="random-signs",
         start_scaling_init_chunks=None,
     )
-    return Backbone(nn.Sequential(EnsembleView(k=config.members), layers), WIDTH, config.members)
+    return Backbone(nn.Sequential(EnsembleView(k=config.tabm_members), layers), WIDTH, config.tabm_members)

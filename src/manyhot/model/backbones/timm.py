@@ -17,7 +17,7 @@ from manyhot.config import FitConfig
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model.backbones import weights
 from manyhot.model.backbones.base import Backbone
-from manyhot.model.backbones.folding import pairs
+from manyhot.model.backbones.fusion import conv_bn_pairs
 
 
 class TimmBackbone(Backbone):
@@ -59,7 +59,7 @@ def create(shape: tuple[int, ...], config: FitConfig, known: Sequence[str]) -> B
         model = _made(name, settings | _read(config.backbone_options), (height, width))
         _out_of_place(model)
         backbone = TimmBackbone(model, 0)
-        features, backbone.pairs = pairs(backbone.eval(), torch.zeros(1, channels, height, width))
+        features, backbone.pairs = conv_bn_pairs(backbone.eval(), torch.zeros(1, channels, height, width))
         backbone.num_features = features.shape[1]
     except UserError:
         raise

@@ -1,4 +1,4 @@
-"""Batch norms folded into convolutions: the same answers, the original untouched, where it is right."""
+"""Batch norms fused into convolutions: the same answers, the original untouched, where it is right."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch import nn
 from manyhot.config import FitConfig
 from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.model.backbones.base import Backbone
-from manyhot.model.backbones.folding import folded, pairs
+from manyhot.model.backbones.fusion import conv_bn_pairs, fused
 from manyhot.model.network import build
 
 
@@ -36,34 +36,28 @@ def answers(model):
 
 
 @pytest.mark.parametrize("backbone", [SMALL, EFFICIENT])
-def test_a_folded_network_answers_the_same_without_batch_norms(backbone):
+def test_a_fused_network_answers_the_same_without_batch_norms(backbone):
     model = network(backbone)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    copy = folded(model)
+    copy = fused(model)
     assert norms(model)
     assert not norms(copy)
     assert torch.allclose(answers(copy), answers(model), atol=1e-5)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert folded(copy) is copy
-
-
-def test_members_of_timms_are_folded_each():
-    model = network(SMALL, folds=2)
-    assert not norms(folded(model))
-    assert torch.allclose(answers(folded(model)), answers(model), atol=1e-5)
+    assert fused(copy) is copy
 
 
 def test_a_network_without_such_batch_norms_is_itself():
     inputs = ImageInputs("image", (28, 28), 1, (0.5,), (0.2,))
     model = build(inputs, PET, FitConfig(backbone="cnn"))
     assert norms(model)
-    assert folded(model) is model
+    assert fused(model) is model
 
 
-def test_what_rests_is_folded_and_the_rest_learns_in_the_model(tmp_path):
+def test_what_is_frozen_is_fused_and_the_rest_learns_in_the_model(tmp_path):
     path, _ = state(tmp_path, name=EFFICIENT)
     model = network(EFFICIENT, weights=str(path), frozen_stages=2)
-    learner = folded(model, resting=True)
+    learner = fused(model, frozen=True)
     assert 0 < len(norms(learner)) < len(norms(model))
     assert torch.allclose(answers(learner), answers(model), atol=1e-5)
     learner.train()
@@ -101,12 +95,12 @@ class Shared(nn.Module):
 
 
 @pytest.mark.parametrize(("layers", "right"), [(Forked(), [("second", "last")]), (Shared(), [])])
-def test_only_what_one_batch_norm_alone_reads_is_folded(layers, right):
+def test_only_what_one_batch_norm_alone_reads_is_fused(layers, right):
     x = torch.randn(2, 3, 8, 8)
     backbone = Backbone(layers, 4).eval()
-    features, backbone.pairs = pairs(backbone, x)
+    features, backbone.pairs = conv_bn_pairs(backbone, x)
     assert list(backbone.pairs) == [(f"layers.{one}", f"layers.{other}") for one, other in right]
     assert torch.equal(features, backbone(x))
     for norm in norms(backbone):
         norm.running_mean.normal_()
-    assert torch.allclose(folded(backbone)(x), backbone(x), atol=1e-5)
+    assert torch.allclose(fused(backbone)(x), backbone(x), atol=1e-5)

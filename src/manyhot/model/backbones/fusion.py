@@ -1,6 +1,6 @@
-"""Batch norms as part of the convolutions before them, for answering in less time.
+"""Conv–batch-norm fusion: batch norms become part of the convolutions before them, to answer in less time.
 
-`predict` and `train.fit` run what `folded` gives, which answers the same but for rounding.
+`inference` and `train.loop` run what `fused` gives, which answers the same but for rounding.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from manyhot.model.backbones.base import Backbone, Pairs
 M = TypeVar("M", bound=nn.Module)
 
 
-def folded(model: M, resting: bool = False) -> M:
-    """Return a copy whose batch norms do no work of their own; the model itself where it has none to fold.
+def fused(model: M, frozen: bool = False) -> M:
+    """Return a copy whose batch norms do no work of their own; the model itself where it has none to fuse.
 
     It shares all weights but those of these convolutions with the model, and is for answering only. With
-    `resting` only what does not learn is folded, so that what learns in the copy learns in the model.
+    `frozen` only what does not learn is fused, so that what learns in the copy learns in the model.
     """
-    chosen = [_resting(backbone) if resting else backbone.pairs for backbone in _backbones(model)]
+    chosen = [_frozen(backbone) if frozen else backbone.pairs for backbone in _backbones(model)]
     if not any(chosen):
         return model
     copy = deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
-    for backbone, folding in zip(_backbones(copy), chosen, strict=True):
-        for names in folding:
-            _fold(backbone, *names)
-        backbone.pairs = tuple(pair for pair in backbone.pairs if pair not in folding)
+    for backbone, fusing in zip(_backbones(copy), chosen, strict=True):
+        for names in fusing:
+            _fuse(backbone, *names)
+        backbone.pairs = tuple(pair for pair in backbone.pairs if pair not in fusing)
     return copy
 
 
-def pairs(network: nn.Module, x: Tensor) -> tuple[Tensor, Pairs]:
+def conv_bn_pairs(network: nn.Module, x: Tensor) -> tuple[Tensor, Pairs]:
     """Run a network; return what it gives, and which batch norms alone read what a convolution wrote."""
     network = deepcopy(network)  # which takes the hooks, and what some keep of what they computed
     names = {module: name for name, module in network.named_modules()}
@@ -89,7 +89,7 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def _fold(network: nn.Module, convolution: str, norm: str) -> None:
+def _fuse(network: nn.Module, convolution: str, norm: str) -> None:
     conv: Any = network.get_submodule(convolution)
     bn: Any = network.get_submodule(norm)
     weights = (conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias)
@@ -101,13 +101,13 @@ def _fold(network: nn.Module, convolution: str, norm: str) -> None:
     setattr(network.get_submodule(parent), name, activation)
 
 
-def _resting(backbone: Backbone) -> Pairs:
+def _frozen(backbone: Backbone) -> Pairs:
     """Return the pairs none of which learns."""
 
-    def rests(name: str) -> bool:
+    def is_frozen(name: str) -> bool:
         return not any(parameter.requires_grad for parameter in backbone.get_submodule(name).parameters())
 
-    return tuple(pair for pair in backbone.pairs if all(map(rests, pair)))
+    return tuple(pair for pair in backbone.pairs if all(map(is_frozen, pair)))
 
 
 def _backbones(model: nn.Module) -> list[Backbone]:

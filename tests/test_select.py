@@ -1,5 +1,6 @@
-"""Who answers along with a network: rows that look alike, by hand, and where they stay."""
+"""Who answers beside a network: rows that look alike, by hand, and where they stay."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,15 +9,20 @@ import torch
 from test_weights import SMALL, photos, state, tuned
 
 import manyhot
-from manyhot import bundle, predict
 from manyhot.config import FitConfig
 from manyhot.data.inputs.images.images import ImageInputs
-from manyhot.model.losses import votes
+from manyhot.ensemble import HOLDS_ROWS, Ensemble, equally
+from manyhot.model import inference
 from manyhot.model.neighbours import PRIOR, Neighbours
 from manyhot.model.network import build
+from manyhot.model.predictor import Predictor
+from manyhot.model.predictor import build as rebuilt
+from manyhot.priors import votes
 from manyhot.schema import Target
 from manyhot.targets import sets_in
-from manyhot.train import together
+from manyhot.train import select
+
+BOTH = ("network", "pretrained")
 
 TAGS = Target("tags", "multilabel", ("a", "b", "c"), ("tags",))
 PET = Target("pet", "multiclass", ("cat", "dog", "fish"), ("pet",))
@@ -58,7 +64,7 @@ def test_a_softmax_of_neighbours_is_the_share_of_each_class():
 
 def test_a_softmax_of_neighbours_that_have_sets_is_the_share_of_each_set():
     y = np.array([[1, 1, 0]] * 3 + [[0, 0, 0]] + [[-1, -1, -1]])
-    target = replace(TAGS, sets=sets_in(TAGS, y))
+    target = replace(TAGS, label_sets=sets_in(TAGS, y))
     logits = only(neighbours(target, np.ones((5, 2)), y)(torch.ones(1, 2)))
     shares = torch.softmax(logits, dim=1)[0].numpy()
     met = np.array([1, 3]) / 5 + PRIOR * np.array([2, 4]) / 6
@@ -84,35 +90,42 @@ def test_unknown_cells_say_nothing():
 
 
 @pytest.mark.parametrize("views", [1, 2])
-def test_neighbours_answer_with_the_heads_and_are_saved_with_them(views):
+def test_members_answer_with_their_weighted_mean_and_are_saved_with_it(views):
     inputs = ImageInputs("image", (32, 32), 3, (0.5,) * 3, (0.2,) * 3)
     config = FitConfig(backbone=SMALL, weights="none", views=views)
-    model = build(inputs, (PET, TAGS), config).eval()
+    networks = {
+        name: build(inputs, (PET, TAGS), replace(config, seed=n)).eval() for n, name in enumerate(BOTH)
+    }
     x = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
-    alone = model(x)
-    model.remember()
-    said = []
-    for network, label in (
-        (model, 0),
-        (model.before, 1),
-    ):  # all rows say the same
+    modules, declared = [], []
+    for label, (name, network) in enumerate(networks.items()):  # all rows say the same
         of_each = {"pet": votes(PET, np.full(4, label)), "tags": votes(TAGS, np.full((4, 3), label))}
-        given = {name: torch.from_numpy(np.stack(of_target)) for name, of_target in of_each.items()}
+        values = {target: torch.from_numpy(np.stack(said)) for target, said in of_each.items()}
         with torch.no_grad():
-            features = network.embed(x)
-        network.neighbours = Neighbours(features, given, 0.1)
-        said.append(network.neighbours(features))
-    found = model(x)
-    for name in found:
-        of_rows = (said[0][name] + said[1][name]) / 4
-        of_rows = of_rows if views == 1 else of_rows[:, None]
-        assert torch.allclose(found[name], alone[name] / 2 + of_rows, atol=1e-4)
-    with model.seeing(views):
-        assert torch.equal(model(x)["tags"], alone["tags"])
-    again = build(inputs, (PET, TAGS), config).eval()
-    again.restore(model.state_dict())
-    again.restore(model.state_dict())  # in place of all that it has
-    assert all(torch.equal(again(x)[name], found[name]) for name in found)
+            keys = torch.nn.functional.normalize(network.features(x))
+        modules += [network.heads, Neighbours(keys, values, 0.1)]
+        declared += [("heads", name, 0), ("neighbours", name, 4)]
+    ensemble = Ensemble(equally(declared, ["pet", "tags"]), views, mirrored=True)
+    encoders = {name: network.backbone for name, network in networks.items()}
+    predictor = Predictor(ensemble, networks["network"].stem, encoders, modules).eval()
+    with torch.no_grad():
+        found = predictor(x)
+        each = [
+            module(networks[who].features(x)) for (_, who, _), module in zip(declared, modules, strict=True)
+        ]
+    for name in ("pet", "tags"):
+        as_it_is = found[name] if views == 1 else found[name][:, 0]
+        assert torch.allclose(as_it_is, sum(logits[name] for logits in each) / 4, atol=1e-4)
+        assert found[name].ndim == (2 if views == 1 else 3)
+    again = rebuilt(
+        Ensemble.from_json(ensemble.to_json()), inputs, (PET, TAGS), config, predictor.state_dict()
+    )
+    with torch.no_grad():
+        assert all(torch.equal(again(x)[name], found[name]) for name in found)
+
+
+def neighbours_of(classifier):
+    return [member for member in classifier.bundle.predictor.members if isinstance(member, Neighbours)]
 
 
 def answer(monkeypatch, surer):
@@ -130,9 +143,9 @@ def test_neighbours_stay_where_held_out_rows_are_answered_better(tmp_path, monke
     path, _ = state(tmp_path)
     answer(monkeypatch, surer)
     told = []
-    model = tuned(path, tell=told.append)
-    assert (model.bundle.model.neighbours is not None) == stay
-    assert (bundle.ALIKE.format(rows=model.run.counts["train"]) in model.run.notes) == stay
+    model = tuned(path, on_event=told.append)
+    assert bool(neighbours_of(model)) == stay
+    assert (HOLDS_ROWS.format(rows=model.run.counts["train"]) in model.run.notes) == stay
     model.save(tmp_path / "m")
     again = manyhot.load(tmp_path / "m")
     assert np.array_equal(again.predict_proba(photos())["label"], model.predict_proba(photos())["label"])
@@ -145,30 +158,41 @@ def test_neighbours_are_the_training_rows_alone(tmp_path, monkeypatch):
     answer(monkeypatch, 5)
     model = tuned(path)
     rows = np.array(model.rows.column("split").to_pylist()) == "train"
-    kept = model.bundle.model.neighbours
+    kept = neighbours_of(model)[0]
     x, _ = model.bundle.inputs.transform(manyhot.read(photos()))
-    features = torch.from_numpy(predict.features(model.bundle.model, x))
+    features = torch.from_numpy(inference.features(model.bundle.predictor, x))
     wanted = torch.nn.functional.normalize(features, dim=1)[rows]
-    assert torch.allclose(kept.rows.float(), wanted, atol=1e-3)
-    assert kept.votes0[0].sum() + kept.votes0[1].sum() >= rows.sum()
+    assert torch.allclose(kept.keys.float(), wanted, atol=1e-3)
+    assert kept.values0[0].sum() + kept.values0[1].sum() >= rows.sum()
 
 
 def test_rows_answer_along_with_heads_of_a_frozen_backbone(tmp_path, monkeypatch):
     path, _ = state(tmp_path)
     answer(monkeypatch, 5)
     told = []
-    model = tuned(path, freeze=True, heads_first=False, tell=told.append)
-    kept = model.bundle.model.neighbours
+    model = tuned(path, freeze=True, linear_probe=False, on_event=told.append)
+    kept = neighbours_of(model)[0]
     x, _ = model.bundle.inputs.transform(manyhot.read(photos()))
     rows = np.array(model.rows.column("split").to_pylist()) == "train"
-    features = torch.from_numpy(predict.features(model.bundle.model, x))[rows]
-    assert torch.allclose(kept.rows.float(), torch.nn.functional.normalize(features, dim=1), atol=1e-3)
+    features = torch.from_numpy(inference.features(model.bundle.predictor, x))[rows]
+    assert torch.allclose(kept.keys.float(), torch.nn.functional.normalize(features, dim=1), atol=1e-3)
     done = [line["done"] for line in told if line["kind"] == "features"]
     assert done == sorted(set(done))  # every picture passed through the backbone once
 
 
 def test_many_rows_and_classes_weighed_alike_have_no_neighbours(tmp_path, monkeypatch):
     path, _ = state(tmp_path)
-    assert tuned(path, class_weight="balanced").bundle.model.neighbours is None
-    monkeypatch.setattr(together, "MAX_ROWS", 5)
-    assert tuned(path).bundle.model.neighbours is None
+    answer(monkeypatch, 5)
+    assert not neighbours_of(tuned(path, class_weight="balanced"))
+    assert not neighbours_of(tuned(path, members="network,pretrained"))
+    monkeypatch.setattr(select, "MAX_ROWS", 5)
+    assert not neighbours_of(tuned(path))
+
+
+def test_weights_without_training_rows_hold_none(tmp_path, monkeypatch):
+    path, _ = state(tmp_path)
+    answer(monkeypatch, 5)
+    for members, held in (("network,pretrained,neighbours", True), ("network", False)):
+        tuned(path, members=members, out=tmp_path / members)
+        declared = json.loads((tmp_path / members / "predictor.json").read_text())["members"]
+        assert any(member["rows"] for member in declared) is held

@@ -1,0 +1,95 @@
+"""What answers, declared: which members, what each reads, how much each counts. JSON and nothing else.
+
+`train.select` chooses an Ensemble, `bundle` writes it as predictor.json, `model.predictor` builds it. An
+encoder turns a row into features; a member turns these into logits of every target; the answer is the
+weighted mean of the members' logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from manyhot.errors import UserError, listed
+
+MemberKind = Literal["heads", "neighbours"]
+NETWORK, PRETRAINED = "network", "pretrained"  # encoders: as trained, and as its weights were before
+# What `members` of the settings may name: who may take part.
+CANDIDATES = (NETWORK, PRETRAINED, "neighbours")
+SEVERAL_ENCODERS = (
+    "two networks answer together, the tuned one and the pretrained one with heads of its own, in twice the "
+    "time: held-out rows are answered better so."
+)
+HOLDS_ROWS = (
+    "the {rows:,} rows of training answer along, those most that look alike: held-out rows are answered "
+    "better so. The weights hold their features and labels; --members network leaves them out."
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One that answers.
+
+    kind     linear heads, or the k nearest neighbours among the training rows (all of them, weighed)
+    encoder  whose features it reads
+    weights  target → its share of the mean of logits; those of all members sum to 1
+    rows     (neighbours) how many training rows it holds
+    """
+
+    kind: MemberKind
+    encoder: str
+    weights: Mapping[str, float]
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The members of a predictor, and in how many views a picture is seen (test-time augmentation)."""
+
+    members: tuple[Member, ...]
+    views: int = 1
+    mirrored: bool = False
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """The names of the encoders, each once."""
+        return tuple(dict.fromkeys(member.encoder for member in self.members))
+
+    @property
+    def notes(self) -> list[str]:
+        """What is worth knowing of it, for people."""
+        rows = max(member.rows for member in self.members)
+        return [SEVERAL_ENCODERS] * (len(self.encoders) > 1) + [HOLDS_ROWS.format(rows=rows)] * (rows > 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain dicts and lists that `from_json` reads back unchanged."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: object) -> Ensemble:
+        """Read what `to_json` gave. Raises UserError when it is something else."""
+        try:
+            assert isinstance(data, dict)
+            members = tuple(
+                Member(**{**member, "weights": {name: float(w) for name, w in member["weights"].items()}})
+                for member in data["members"]
+            )
+            strange = {member.kind for member in members} - {*get_args(MemberKind)}
+            if strange or not members:
+                raise ValueError(f"no such members: {listed(sorted(strange))}" if strange else "no members")
+            return cls(members, int(data["views"]), bool(data["mirrored"]))
+        except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"predictor.json: does not say who answers ({error}).") from None
+
+
+def equally(members: Sequence[tuple[MemberKind, str, int]], targets: Sequence[str]) -> tuple[Member, ...]:
+    """Return members (kind, encoder, rows) that count alike.
+
+    >>> equally([("heads", "network", 0), ("neighbours", "network", 90)], ["a"])[1].weights
+    {'a': 0.5}
+    """
+    share = 1 / len(members)
+    return tuple(
+        Member(kind, encoder, dict.fromkeys(targets, share), rows) for kind, encoder, rows in members
+    )

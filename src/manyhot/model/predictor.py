@@ -1,0 +1,146 @@
+"""What answers: an ensemble of members over one or several encoders. It never trains.
+
+`train.select` puts one together, `bundle` saves and loads it, `inference` runs it. It is one graph: whatever
+answers by it, exported or not, gives the same logits.
+
+Shapes: N rows · M members of a network, and views · F features · W outputs of a target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import assert_never
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from manyhot.config import FitConfig
+from manyhot.data.inputs.fitted import Inputs
+from manyhot.ensemble import NETWORK, Ensemble, Member, equally
+from manyhot.errors import listed
+from manyhot.model.backbones import build_backbone
+from manyhot.model.backbones.base import Backbone
+from manyhot.model.neighbours import Neighbours
+from manyhot.model.network import Heads, Network, build_heads
+from manyhot.model.stems import build_stem
+from manyhot.schema import Target
+
+
+class Predictor(nn.Module):
+    """x → {target name: logits}, the weighted mean of its members' logits."""
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        stem: nn.Module,
+        encoders: Mapping[str, Backbone],
+        members: Sequence[Heads | Neighbours],
+    ) -> None:
+        super().__init__()
+        self.ensemble = ensemble
+        self.stem = stem
+        self.encoders = nn.ModuleDict(encoders)
+        self.members = nn.ModuleList(members)
+        self.names = list(members[0].names)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return what the heads of the trained network read, float (N, F); those of members side by side."""
+        features: Tensor = self.encoders[NETWORK](self.stem(x))
+        return features.flatten(1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the logits of every target; float (N, W) each, or (N, M, W) of members and views.
+
+        Those of one view come together.
+
+        Shape:
+            x: uint8 or float (N, H, W, C) in 0…255, or float (N, D).
+        """
+        seen = views(self.stem(x), self.ensemble.views, self.ensemble.mirrored)
+        each = [self.answer({n: encoder(view) for n, encoder in self.encoders.items()}) for view in seen]
+        if len(each) == 1:
+            return each[0]
+        apart = [{n: y if y.ndim == 3 else y.unsqueeze(1) for n, y in of_view.items()} for of_view in each]
+        return {name: torch.cat([of_view[name] for of_view in apart], dim=1) for name in self.names}
+
+    def answer(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the logits for the features (N, F) that each encoder gives, or (N, M, F) of members."""
+        found = [member(features[m.encoder]) for m, member in zip(self.ensemble.members, self.members)]
+        return {name: self._mean(name, [logits[name] for logits in found]) for name in self.names}
+
+    def _mean(self, name: str, logits: Sequence[Tensor]) -> Tensor:
+        weighed = [m.weights[name] * y for m, y in zip(self.ensemble.members, logits, strict=True)]
+        return torch.stack(weighed).sum(0) if len(weighed) > 1 else weighed[0]
+
+
+def views(x: Tensor, count: int, mirrored: bool) -> list[Tensor]:
+    """Return pictures as they are and changed, for test-time augmentation: mirrored, or moved by a pixel.
+
+    Up to 5 views: as they are, and moved to the left, right, top and bottom.
+
+    Shape:
+        x: float (N, C, H, W), or anything where `count` is 1. out: so many of the same.
+    """
+    if count == 1:
+        return [x]
+    if mirrored:
+        return [x, x.flip(3)]
+    height, width = x.shape[2:]
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    corners = ((1, 1), (1, 0), (1, 2), (0, 1), (2, 1))[:count]
+    return [padded[:, :, top : top + height, left : left + width] for top, left in corners]
+
+
+def of_network(network: Network, count: int = 1, mirrored: bool = False) -> Predictor:
+    """Return a predictor that a network alone is the member of; they share their weights."""
+    ensemble = Ensemble(equally([("heads", NETWORK, 0)], network.heads.names), count, mirrored)
+    return Predictor(ensemble, network.stem, {NETWORK: network.backbone}, [network.heads])
+
+
+def build(
+    ensemble: Ensemble,
+    inputs: Inputs,
+    targets: Sequence[Target],
+    config: FitConfig,
+    state: Mapping[str, Tensor],
+) -> Predictor:
+    """Build a predictor as it was declared, with the weights of its `state_dict`.
+
+    Raises:
+        RuntimeError, KeyError, ValueError: the names or shapes are another predictor's.
+    """
+    config = replace(config, weights="none")  # what the state holds replaces what the run began from
+    stem = build_stem(inputs, config.piecewise)
+    encoders = {name: build_backbone(stem.shape, config) for name in ensemble.encoders}
+    members = [
+        _member(member, encoders[member.encoder], targets, _below(state, f"members.{number}."))
+        for number, member in enumerate(ensemble.members)
+    ]
+    predictor = Predictor(ensemble, stem, encoders, members)
+    if config.channels_last:
+        predictor = predictor.to(memory_format=torch.channels_last)
+    predictor.load_state_dict(state)
+    return predictor.eval()
+
+
+def _member(
+    member: Member, encoder: Backbone, targets: Sequence[Target], state: Mapping[str, Tensor]
+) -> Heads | Neighbours:
+    absent = [target.name for target in targets if target.name not in member.weights]
+    if absent:
+        raise ValueError(f"no weights for {listed(absent)}")
+    match member.kind:
+        case "heads":
+            return build_heads(targets, encoder)
+        case "neighbours":
+            values = {target.name: state[f"values{number}"] for number, target in enumerate(targets)}
+            return Neighbours(state["keys"], values, float(state["temperature"]))
+        case _:
+            assert_never(member.kind)
+
+
+def _below(state: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
+    """Return the part of a state that belongs to a module, by its own names."""
+    return {name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}

@@ -1,0 +1,222 @@
+"""The loop: prepared rows and a fresh network go in; the network with its best weights is left.
+
+`run` and `clustering.learn` call `train`. What happens on the way is told through `on_event`, a line (dict)
+per logged step and per epoch, the lines of history.jsonl.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from manyhot.config import FitConfig
+from manyhot.data.batches.loader import Batch, Loader
+from manyhot.errors import RunError
+from manyhot.model import losses, optim
+from manyhot.model.backbones.fusion import fused
+from manyhot.model.device import autocast
+from manyhot.model.network import Network, snapshot
+from manyhot.priors import class_weights
+from manyhot.schema import Target
+from manyhot.train.checkpoint import Checkpoints, State
+from manyhot.train.distributed import World
+from manyhot.train.validation import Validation, monitored, within_two_standard_errors
+
+STEPS_PER_LINE = 50
+ALONE = World()
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass
+class Progress:
+    """Where the loop stands: what a checkpoint keeps beside the weights."""
+
+    step: int = 0
+    epoch: int = 0
+    best: float = -math.inf
+    best_epoch: int = 0
+    wrong: float = 1.0  # the share of held-out rows that were not all right in the last epoch
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def train(
+    network: Network,
+    loader: Loader,
+    validation: Validation,
+    targets: tuple[Target, ...],
+    config: FitConfig,
+    on_event: OnEvent,
+    checkpoints: Checkpoints | None = None,
+    state: State | None = None,
+    world: World = ALONE,
+) -> Progress:
+    """Train until the epochs are through or validation stops improving; keep the best epoch's weights.
+
+    Those of the last epoch, at which the rate has come down, are kept where an earlier one was better by no
+    more than chance.
+
+    Each epoch is saved to `checkpoints`; `state` is one of them, to go on from.
+
+    Returns:
+        Where the loop stands at its end, with the history: a dict per logged step and per epoch.
+
+    Raises:
+        RunError: a loss is no longer finite (the message names the step and its rows), or what
+            the weights make of the held-out rows.
+    """
+    optimizer = optim.AdamW(network, config)
+    weights = _class_weights(loader, targets, config)
+    progress, best = _begin(network, optimizer, state, on_event)
+    learner = fused(network, frozen=True)  # its weights are the network's
+    judging = (network, validation, targets, config)
+    steps = loader.step_after(config.epochs)
+    while progress.epoch < config.epochs and not _stalled(progress, config):
+        started = time.perf_counter()
+        running = _Mean()
+        # What is nearly always right has learned labels that are no matter of doubt.
+        smoothed = replace(config, label_smoothing=min(config.label_smoothing, progress.wrong))
+        for step in range(progress.step, loader.step_after(progress.epoch + 1)):
+            rate = optim.rate(step, steps, config)
+            batch = loader.batch(step)
+            loss, each = _step(learner, optimizer, batch, targets, smoothed, weights, rate, step, world)
+            running.add(loss, each)
+            _check_finite(loss, batch, step, loader)
+            if (step + 1) % STEPS_PER_LINE == 0:
+                _log_step(progress, on_event, step + 1, running, rate, started)
+        progress.step, progress.epoch = step + 1, progress.epoch + 1
+        scores = validation.judge(network, targets)  # by all processes, so that none waits for long
+        right = scores["overall"]["exact_match"]
+        progress.wrong = world.agree(1.0 if right is None else 1 - right)
+        value, ended = world.agree(monitored(scores, config, progress.epoch)), progress.epoch == config.epochs
+        if value > progress.best or (ended and world.agree(within_two_standard_errors(best, *judging))):
+            progress.best, progress.best_epoch = value, progress.epoch
+            best = snapshot(network)
+        progress.seconds += time.perf_counter() - started
+        _log_epoch(progress, on_event, running, rate, scores)
+        if checkpoints is not None and world.leads:
+            checkpoints.save(network.state_dict(), optimizer.state_dict(), best, vars(progress))
+    network.load_state_dict(best)
+    return progress
+
+
+def _begin(
+    network: Network, optimizer: optim.AdamW, state: State | None, on_event: OnEvent
+) -> tuple[Progress, dict[str, Tensor]]:
+    """Start from nothing, or from where a run stood."""
+    if state is None:
+        return Progress(), snapshot(network)
+    network.load_state_dict(state.network)
+    optimizer.load_state_dict(state.optimizer)
+    progress = Progress(**state.progress)
+    for line in progress.history:
+        on_event(line)
+    return progress, dict(state.best)
+
+
+def _step(
+    network: Network,
+    optimizer: optim.AdamW,
+    batch: Batch,
+    targets: tuple[Target, ...],
+    config: FitConfig,
+    weights: Mapping[str, Tensor],
+    rate: float,
+    step: int,
+    world: World = ALONE,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One step of gradient descent. Returns the loss and each target's own, detached."""
+    network.train()
+    _seed(batch.x.device, config.seed * 1_000_003 + step)  # dropout, the same after a resume
+    with autocast(config.precision, batch.x.device):
+        outputs = network(batch.x)
+    outputs = {name: value.float() for name, value in outputs.items()}
+    mixed = None if batch.y2 is None or batch.lam is None else (batch.y2, batch.lam)
+    settings = (config.label_smoothing, weights, config.target_weights, world.sum, mixed, config.tag_loss)
+    loss, each = losses.total(targets, outputs, batch.y, *settings)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    world.sum_gradients(network)
+    optimizer.step(rate)
+    whole = world.sum(torch.stack([loss.detach(), *(value.detach() for value in each.values())]))
+    return whole[0], dict(zip(each, whole[1:], strict=True))
+
+
+def _seed(device: torch.device, number: int) -> None:
+    """Seed what dropout draws from; on a processor without `torch.manual_seed`, which takes 4 ms."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(number)
+    else:
+        torch.manual_seed(number)
+
+
+def _class_weights(loader: Loader, targets: tuple[Target, ...], config: FitConfig) -> dict[str, Tensor]:
+    """Weigh rare classes up, where it is asked for."""
+    if config.class_weight == "none":
+        return {}
+    y = {t.name: loader.y[t.name].cpu().numpy() for t in targets}
+    if max(config.folds, config.tabm_members) > 1:  # of what all members know
+        y = {name: values.reshape(-1, *values.shape[2:]) for name, values in y.items()}
+    return {t.name: torch.from_numpy(class_weights(t, y[t.name])).to(loader.device) for t in targets}
+
+
+def _check_finite(loss: Tensor, batch: Batch, step: int, loader: Loader) -> None:
+    """Stop at a loss that is not finite, before the weights that it spoilt are kept."""
+    if not torch.isfinite(loss):
+        rows = ", ".join(map(str, loader.names(batch.rows[:8])))
+        raise RunError(
+            f"the loss is {loss.item()} at step {step + 1} (table rows {rows}, …); the best weights so far "
+            "are kept. Try a smaller learning rate: --set learning_rate=…"
+        )
+
+
+def _stalled(progress: Progress, config: FitConfig) -> bool:
+    return 0 < config.patience <= progress.epoch - progress.best_epoch
+
+
+class _Mean:
+    """The mean of losses over the steps of an epoch, kept on the device until somebody looks."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, loss: Tensor, each: Mapping[str, Tensor]) -> None:
+        self.count += 1
+        for name, value in {"": loss, **each}.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+
+    def line(self) -> dict[str, Any]:
+        means = {name: value.item() / self.count for name, value in self.sums.items()}
+        return {"loss": means.pop(""), "losses": means}
+
+
+def _log_step(
+    progress: Progress, on_event: OnEvent, step: int, running: _Mean, rate: float, started: float
+) -> None:
+    seconds = progress.seconds + time.perf_counter() - started
+    place = {"kind": "step", "epoch": progress.epoch + 1, "step": step}
+    line = {**place, **running.line(), "learning_rate": rate, "seconds": round(seconds, 3)}
+    progress.history.append(line)
+    on_event(line)
+
+
+def _log_epoch(
+    progress: Progress, on_event: OnEvent, running: _Mean, rate: float, scores: Mapping[str, Any]
+) -> None:
+    place = {"kind": "epoch", "epoch": progress.epoch, "step": progress.step}
+    line = {
+        **(place | running.line()),
+        "learning_rate": rate,
+        "seconds": round(progress.seconds, 3),
+        "validation": scores,
+        "best": progress.best_epoch == progress.epoch,
+    }
+    progress.history.append(line)
+    on_event(line)

@@ -1,0 +1,257 @@
+"""The run of a fit: prepared rows go in, a bundle, scores and a history come out.
+
+`classifier.fit` calls `run`. What a run does is the list that `stages` returns; each stage takes the run as
+the one before left it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyhot.bundle import Bundle
+from manyhot.config import FitConfig
+from manyhot.data.batches.augment import Augmentation
+from manyhot.data.batches.loader import Loader
+from manyhot.data.rows import split
+from manyhot.ensemble import NETWORK, PRETRAINED
+from manyhot.judge import Judged, document
+from manyhot.model import inference
+from manyhot.model.network import Network, PowersetHead
+from manyhot.model.predictor import Predictor
+from manyhot.predict import from_logits
+from manyhot.priors import log_odds
+from manyhot.resolve import of_heads
+from manyhot.train.batch_norm import recalibrate
+from manyhot.train.calibrate import calibrate
+from manyhot.train.checkpoint import Checkpoints, State
+from manyhot.train.distributed import World
+from manyhot.train.linear_probe import heads_on_features
+from manyhot.train.loop import OnEvent, Progress, train
+from manyhot.train.prepared import Prepared
+from manyhot.train.preview import BatchPreview, preview
+from manyhot.train.select import Selection
+from manyhot.train.validation import Validation, out_of_fold
+
+Stage = Callable[["Training"], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a fit leaves beside the bundle: for judging, for the report, for the record.
+
+    counts   rows by what became of them: train, val, test, unreadable
+    preview  some of a training batch as the network saw it; None where it saw no pictures
+    """
+
+    history: list[dict[str, Any]]
+    judged: Judged
+    counts: dict[str, int]
+    notes: list[str]
+    source: str
+    preview: BatchPreview | None = None
+
+
+@dataclass
+class Training:
+    """A run under way.
+
+    state       where a stopped run stood, None at a beginning
+    features    the features (N, F) that an encoder gives all rows, where they are at hand
+    pretrained  the network before it was tuned, with heads that learned on it
+    """
+
+    prepared: Prepared
+    network: Network
+    world: World
+    on_event: OnEvent
+    folder: Path | None = None
+    checkpoints: Checkpoints | None = None
+    state: State | None = None
+    progress: Progress = field(default_factory=Progress)
+    features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    pretrained: Network | None = None
+    predictor: Predictor | None = None
+    preview: BatchPreview | None = None
+
+    @property
+    def config(self) -> FitConfig:
+        """Every setting of the run."""
+        return self.prepared.config
+
+    def passed(self, done: int, rows: int) -> None:
+        """Tell how many rows have passed through a network that does not learn."""
+        self.on_event({"kind": "features", "done": done, "rows": rows})
+
+
+def stages(config: FitConfig) -> tuple[Stage, ...]:
+    """Return what a run does, in order."""
+    if config.freeze:
+        return begin_at_priors, learn_heads, select_ensemble
+    if config.linear_probe:
+        return begin_at_priors, probe, fine_tune, recalibrate_batch_norms, select_ensemble
+    return begin_at_priors, fine_tune, recalibrate_batch_norms, select_ensemble
+
+
+def run(training: Training, source: str) -> tuple[Bundle, Run]:
+    """Go through the stages, calibrate, and judge by the held-out rows.
+
+    Raises:
+        RunError: training failed, such as by a loss that is not finite.
+    """
+    for stage in stages(training.config):
+        stage(training)
+    return _calibrated(training, source)
+
+
+@torch.no_grad()
+def begin_at_priors(training: Training) -> None:
+    """Let the heads answer with how often each class is met, before they have learned anything.
+
+    Rare classes then need not be unlearned first, which takes longer than many a run.
+
+    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection", section 4.1.
+    """
+    prepared, heads = training.prepared, training.network.heads
+    if training.config.class_weight != "none":
+        return
+    y = prepared.labels(prepared.of_part(split.TRAIN))
+    for target, layer in zip(prepared.schema.targets, heads, strict=True):
+        last = layer.tags if isinstance(layer, PowersetHead) else layer
+        last.get_parameter("bias").copy_(torch.from_numpy(log_odds(target, y[target.name])))
+
+
+def learn_heads(training: Training) -> None:
+    """Train the heads on the features of a backbone that is frozen."""
+    x = training.features[NETWORK] = inference.features(
+        training.network, training.prepared.x, training.passed
+    )
+    with heads_on_features(training.prepared, training.network, x, training.config) as (rows, heads):
+        loader = _loader(rows, heads, training.world)
+        _train(training, rows, heads, loader)
+
+
+def probe(training: Training) -> None:
+    """Train the heads on the features of the pretrained backbone, before it learns with them; keep a copy.
+
+    What a pretrained network knows of rare labels is lost while all of it learns, so that both together often
+    make fewer mistakes than either.
+
+    Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", with answers averaged rather
+    than weights; docs/experiments.md compares the two.
+    """
+    network, prepared = training.network, training.prepared
+    if training.state is None:
+        x = training.features[PRETRAINED] = inference.features(network, prepared.x, training.passed)
+        config = of_heads(training.config, len(prepared.of_part(split.TRAIN)))
+        with heads_on_features(prepared, network, x, config) as (rows, heads):
+            loader, silent = _loader(rows, heads, training.world), lambda line: None
+            targets = prepared.schema.targets
+            train(heads, loader, _validation(rows), targets, rows.config, silent, world=training.world)
+    if PRETRAINED not in training.config.candidates:
+        return
+    training.pretrained = deepcopy(network).requires_grad_(False)
+    if training.state is not None:
+        training.pretrained.load_state_dict(training.state.pretrained)
+    if training.checkpoints is not None:
+        training.checkpoints.pretrained = training.pretrained.state_dict()
+
+
+def fine_tune(training: Training) -> None:
+    """Train the whole network."""
+    loader = _loader(training.prepared, training.network, training.world)
+    _train(training, training.prepared, training.network, loader)
+    if training.prepared.schema.is_image:
+        middle = loader.batch(loader.step_after(training.config.epochs) // 2)
+        training.preview = preview(training.prepared.schema.targets, middle)
+
+
+def recalibrate_batch_norms(training: Training) -> None:
+    """Take the statistics of batch norms anew, where that helps."""
+    prepared, network = training.prepared, training.network
+    loader = _loader(prepared, network, training.world)
+    judging = (_validation(prepared), prepared.schema.targets, training.config)
+    recalibrate(network, loader, *judging, training.world, training.progress.best)
+
+
+def select_ensemble(training: Training) -> None:
+    """Find out who answers beside the network: the pretrained one, training rows that look alike."""
+    networks = {NETWORK: training.network}
+    if training.pretrained is not None:
+        networks[PRETRAINED] = training.pretrained
+    rows = (training.prepared, networks, training.world, training.passed)
+    training.predictor = Selection(*rows, training.features).best()
+
+
+def _train(training: Training, prepared: Prepared, network: Network, loader: Loader) -> None:
+    """Run the loop on the training rows, writing history.jsonl as it goes."""
+    with ExitStack() as stack:
+        file: TextIO | None = None  # opened at the first line, so that a refused --resume leaves the old one
+
+        def on_event(line: Mapping[str, Any]) -> None:
+            nonlocal file
+            if training.folder is not None and training.world.leads:
+                path = training.folder / "history.jsonl"
+                file = file or stack.enter_context(path.open("w", encoding="utf-8"))
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+            training.on_event(line)
+
+        learning = (network, loader, _validation(prepared), prepared.schema.targets, prepared.config)
+        kept = (training.checkpoints, training.state, training.world)
+        training.progress = train(*learning, on_event, *kept)
+
+
+def _validation(prepared: Prepared) -> Validation:
+    choosing, _ = prepared.choosing_and_calibrating()
+    held = (prepared.x[choosing], prepared.labels(choosing))
+    return Validation(*held, prepared.fold_of(choosing), prepared.config.folds)
+
+
+def _loader(prepared: Prepared, network: Network, world: World) -> Loader:
+    """Return the training rows, a share of each batch where there are several processes."""
+    rows, config = prepared.of_part(split.TRAIN), prepared.config
+    return Loader(
+        prepared.x,
+        prepared.training_labels(rows),
+        config.batch_size,
+        config.seed,
+        Augmentation(config.augment, config.random_erasing, config.mixup, config.first_size),
+        inference.device_of(network),
+        rows=rows,
+        numbers=prepared.rows.table.rows[rows],
+        share=(world.rank, world.size),
+        epochs=config.epochs,
+    )
+
+
+def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
+    """Calibrate on the held-out rows that did not choose the epoch, and judge by all of them."""
+    prepared, predictor = training.prepared, training.predictor
+    assert predictor is not None, "every list of stages ends with one"
+    held, (_, calibrating) = prepared.held_out(), prepared.choosing_and_calibrating()
+    members = training.network.backbone.members
+    every = inference.logits(predictor, prepared.x[held])
+    raw = out_of_fold(every, prepared.fold_of(held), prepared.config.folds, members)
+    y, part = prepared.labels(held), np.isin(held, calibrating)
+    targets = tuple(calibrate(t, raw[t.name][part], y[t.name][part]) for t in prepared.schema.targets)
+    schema = replace(prepared.schema, targets=targets)
+    probabilities = from_logits(targets, raw)
+    name = "val" if prepared.rows.fold is None else "folds"
+    scores, table = document(targets, y, probabilities), prepared.rows.table.take(held)
+    judged = Judged(name, table, schema, y, dict(probabilities), scores, {})
+    counts = {name: len(prepared.of_part(number)) for number, name in enumerate(split.PARTS)}
+    counts["unreadable"] = len(prepared.unreadable)
+    notes = [*prepared.notes, *predictor.ensemble.notes]
+    notes += [f"left out: {name}: {why}" for name, why in prepared.unreadable.items()]
+    bundle = Bundle(schema, prepared.config, prepared.inputs, predictor)
+    return bundle, Run(training.progress.history, judged, counts, notes, source, training.preview)

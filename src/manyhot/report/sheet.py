@@ -1,6 +1,6 @@
-"""Small pictures: PNG bytes enter, a thumbnail or a contact sheet leaves, as PNG bytes too.
+"""Small pictures: PNG bytes or rows enter, a thumbnail or a contact sheet leaves, as PNG bytes too.
 
-`inspect` shows the sheet, `mistakes` puts thumbnails into the report, `lesson` a training batch.
+`inspect` shows rows on a sheet, `mistakes` puts thumbnails into the report, `lesson` a training batch.
 """
 
 from __future__ import annotations
@@ -8,7 +8,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from manyhot.data.inputs.images.opening import picture
+from manyhot.data.table import Table
+from manyhot.schema import Schema
+from manyhot.targets import decode, encode
 
 SIDE, GAP, LINE = 112, 12, 16  # pixels: of a picture, between two, of a line of caption
 FONT = 12
@@ -51,6 +57,17 @@ def contact_sheet(pictures: Sequence[bytes], captions: Sequence[str], columns: i
             middle = left + SIDE / 2
             draw.text((middle, top + SIDE + 4 + number * LINE), words, INK, font=font, anchor="ma")
     return as_png(sheet)
+
+
+def labelled_sheet(table: Table, schema: Schema, seed: int, count: int = 40) -> bytes:
+    """Draw up to `count` rows of pictures, chosen at random, with their labels; PNG bytes."""
+    sample = table.take(np.sort(np.random.default_rng(seed).permutation(len(table))[:count]))
+    labels = [(t, [sample.cells(column, schema.missing) for column in t.columns]) for t in schema.targets]
+    answers = [decode(target, encode(target, cells, "missing")) for target, cells in labels]
+    pictures = {row: picture(sample, schema, row) for row in range(len(sample))}
+    shown = {row: png for row, png in pictures.items() if png is not None}
+    captions = [" · ".join(names[row] or "?" for names in answers) for row in shown]
+    return contact_sheet([*shown.values()], captions)
 
 
 def _fitted(png: bytes) -> Image.Image:

@@ -51,7 +51,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for name in COMMANDS:
         module = module_of(name)
-        help = str(module.__doc__).partition("\n")[0]
+        help = (module.__doc__ or "").partition("\n")[0]
         command = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")

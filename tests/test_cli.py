@@ -26,13 +26,9 @@ from making import (
 from PIL import Image
 
 import manyhot
-from manyhot.cli import commands, demo, main
+from manyhot.cli import main
+from manyhot.cli.commands import COMMANDS, demo
 from manyhot.cli.parser import build_parser
-
-VERBS = (
-    *("inspect", "fit", "evaluate", "predict", "cluster", "name"),
-    *("report", "tune", "data", "cache", "demo"),
-)
 
 
 @pytest.fixture
@@ -243,7 +239,7 @@ def test_demo_writes_where_it_is_told(done, tmp_path, monkeypatch):
     def few(folder, seed=0):
         return write_table(folder, "mixed", 60, image=True).rename(folder / "labels.csv")
 
-    monkeypatch.setattr(demo, "write_digits", few)
+    monkeypatch.setattr("manyhot.data.sources.datasets.write_digits", few)
     done_words = []
 
     def step(words):
@@ -254,7 +250,7 @@ def test_demo_writes_where_it_is_told(done, tmp_path, monkeypatch):
 
     monkeypatch.setattr("manyhot.cli.main", step)
     arguments = build_parser().parse_args(["demo", "--out", str(tmp_path / "d"), "--json"])
-    commands.demo(arguments)
+    demo.run(arguments)
     assert done_words == ["inspect", "fit", "evaluate", "report", "predict"]
 
 
@@ -262,7 +258,7 @@ def test_demo_writes_where_it_is_told(done, tmp_path, monkeypatch):
 
 
 def test_help_of_every_command(run):
-    for verb in VERBS:
+    for verb in COMMANDS:
         status, out, err = run(verb, "--help")
         assert (status, err) == (0, "")
         assert f"manyhot {verb}" in out

@@ -27,7 +27,8 @@ from scipy.io import savemat
 
 import manyhot
 from manyhot.cli import document, main
-from manyhot.cli.parser import DATASETS, build_parser
+from manyhot.cli.commands.data import DATASETS
+from manyhot.cli.parser import build_parser
 from manyhot.data.sources.datasets import OPTIONS, prepare
 from manyhot.data.sources.sets import cifar, download, matlab, mnist
 from manyhot.data.sources.sets.cars import BRANDS, labels_of

@@ -218,7 +218,7 @@ HEAVY = {
         (SCHEMA, HEAVY),
         ("import manyhot.targets, manyhot.metrics", HEAVY - {"numpy"}),
         (READ, {"torch", "timm", "torchvision", "sklearn", "jinja2"}),
-        ("import manyhot.cli.commands", {"torch", "timm", "torchvision", "sklearn", "jinja2"}),
+        ("import manyhot.cli.parser as parser\nparser.build_parser()", HEAVY),
     ],
     ids=["import", "help", "parser", "schema", "targets", "read", "commands"],
 )

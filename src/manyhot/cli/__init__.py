@@ -1,7 +1,7 @@
 """The command line: options in, calls of the Python API, lines and an exit status out.
 
-`parser` says which commands and options there are, `commands` does them, `show` prints. This
-package alone prints or exits: 0 done, 1 a run failed, 2 a user's mistake, 130 or 143 interrupted.
+`commands` has a module for each command, `parser` asks all of them for their options. This package
+alone prints or exits: 0 done, 1 a run failed, 2 a user's mistake, 130 or 143 interrupted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from manyhot.cli import show
+from manyhot.cli.commands import module_of
 from manyhot.cli.parser import build_parser
 from manyhot.errors import RunError, UserError
 
@@ -26,18 +28,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(words)
+    command = module_of(args.command)
     # Where other programs want the processor too, threads that wait for each other in circles take ten times
     # as long as those that sleep; torch reads it when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    from manyhot.cli import commands, show
-
     show.log_to_stderr()
     if os.environ.get("RANK", "0") != "0":  # of several processes of torchrun's the first one speaks
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        getattr(commands, args.command)(args)
+        command.run(args)
         sys.stdout.flush()
         return 0
     except BrokenPipeError:  # `manyhot … | head`; nobody is left to tell
@@ -49,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(error, 1, args.debug)
     except (KeyboardInterrupt, Terminated) as stop:
         status = 130 if isinstance(stop, KeyboardInterrupt) else 143
-        if commands.resumes(args):
+        goes_on = getattr(command, "resumes", lambda args: "resume" in args)
+        if goes_on(args):
             again = [word for word in words if word not in ("--resume", "--overwrite")]
             print(f"\nstopped; go on with: manyhot {shlex.join([*again, '--resume'])}", file=sys.stderr)
         else:

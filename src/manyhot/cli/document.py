@@ -27,7 +27,8 @@ def markdown() -> str:
     parsers = commands()
     lines = [HEAD, *(f"- [`{name}`](#{name}): {parser.description}" for name, parser in parsers.items()), ""]
     for name, parser in parsers.items():
-        lines += [f"## {name}", "", str(parser.description), "", "```", _usage(name, parser), "```", ""]
+        usage = " ".join(["manyhot", name, *_needed(parser), "[options]"])
+        lines += [f"## {name}", "", str(parser.description), "", "```", usage, "```", ""]
         for group in parser._action_groups:
             actions = [action for action in group._group_actions if action.dest != "help"]
             if actions:
@@ -42,12 +43,8 @@ def commands() -> dict[str, argparse.ArgumentParser]:
     return dict(action.choices)
 
 
-def _usage(name: str, parser: argparse.ArgumentParser) -> str:
-    """Write a command with what it must be given: "manyhot fit DATA --out MODEL [options]"."""
-    return " ".join(["manyhot", name, *_needed(parser), "[options]"])
-
-
 def _needed(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Yield what a command must be given, as in "manyhot fit DATA --out MODEL [options]"."""
     for action in parser._actions:
         word = action.metavar if isinstance(action.metavar, str) else action.dest
         if not action.option_strings:
@@ -65,9 +62,7 @@ def _line(action: argparse.Action) -> str:
     takes = action.nargs != 0 and value
     form = f"{names} {value}" if names and takes else names or value
     text = (action.help or "") % {"default": action.default}
-    return (
-        f"- `{form}`" + (f": {text}" if text else "") + (" (required)" if names and action.required else "")
-    )
+    return f"- `{form}`: {text}" + (" (required)" if names and action.required else "")
 
 
 if __name__ == "__main__":

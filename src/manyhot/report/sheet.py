@@ -1,6 +1,6 @@
-"""Small pictures: PNG bytes enter, a thumbnail or a contact sheet leaves, as PNG bytes too.
+"""Small pictures: PNG bytes or rows enter, a thumbnail or a contact sheet leaves, as PNG bytes too.
 
-`inspect` shows the sheet, `mistakes` puts thumbnails into the report, `card` a training batch.
+`inspect` shows rows on a sheet, `mistakes` puts thumbnails into the report, `card` a training batch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,13 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from manyhot.data.inputs.images.opening import picture
+from manyhot.data.table import Table
+from manyhot.schema import Schema
+from manyhot.targets import decode, encode
 
 if TYPE_CHECKING:
     from manyhot.train.preview import BatchPreview  # which needs torch, and `inspect` does not
@@ -61,6 +67,17 @@ def batch_sheet(preview: BatchPreview) -> bytes:
     """Lay the pictures of a training batch out with their labels; PNG bytes."""
     pictures = [as_png(Image.fromarray(p[..., 0] if p.shape[-1] == 1 else p)) for p in preview.pixels]
     return contact_sheet(pictures, preview.captions)
+
+
+def labelled_sheet(table: Table, schema: Schema, seed: int, count: int = 40) -> bytes:
+    """Draw up to `count` rows of pictures, chosen at random, with their labels; PNG bytes."""
+    sample = table.take(np.sort(np.random.default_rng(seed).permutation(len(table))[:count]))
+    labels = [(t, [sample.cells(column, schema.missing) for column in t.columns]) for t in schema.targets]
+    answers = [decode(target, encode(target, cells, "missing")) for target, cells in labels]
+    pictures = {row: picture(sample, schema, row) for row in range(len(sample))}
+    shown = {row: png for row, png in pictures.items() if png is not None}
+    captions = [" · ".join(names[row] or "?" for names in answers) for row in shown]
+    return contact_sheet([*shown.values()], captions)
 
 
 def _fitted(png: bytes) -> Image.Image:

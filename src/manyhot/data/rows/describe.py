@@ -1,6 +1,6 @@
 """What people should know of a table before training: a Table and its Schema come in, words leave.
 
-`cli` prints both for `inspect` and the problems for `fit`. `infer` re-exports them.
+`cli` prints all of it for `inspect` and `fit`; `infer` re-exports `describe`, `look` and `problems`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from manyhot.data.columns import (
     split_of,
     words_among_numbers,
 )
+from manyhot.data.inputs.images.paths import Progress, named
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
 from manyhot.schema import Input, Schema, Target
@@ -30,6 +31,7 @@ from manyhot.targets import UNKNOWN, Cells, encode, known, number_of, unseen_cla
 MANY_NUMBERS = 30  # classes that are all numbers; more look like a quantity
 FEW = 3  # how many of a kind a message names
 EXAMPLES = 5
+MOST_NAMED = 10  # pictures that cannot be read
 ROWS_PER_VALUE = 5  # on average, at least, of a column that could be a target
 
 
@@ -85,6 +87,25 @@ def look(table: Table) -> dict[str, Any]:
         "unused": [],
         "problems": [*table.notes, hint],
     }
+
+
+def open_pictures(table: Table, summary: dict[str, Any], progress: Progress) -> None:
+    """Open the pictures of a table and add to its summary which of them cannot be read."""
+    lines = summary["problems"]
+    for column in summary["inputs"]:
+        if column["kind"] == "image" and column["name"] != PIXELS:
+            from manyhot.data.inputs.images.opening import unreadable  # Pillow is not needed for tables
+
+            reasons, opened = unreadable(table, column["name"], progress)
+            names = named(table, column["name"], reasons)
+            column["opened"], column["unreadable"] = opened, names
+            if opened < len(table):
+                lines.append(f"of {len(table)} pictures an even sample of {opened} was opened")
+            if names:
+                lines.append(f"{len(names)} of {opened} pictures cannot be read")
+            lines += [f"cannot be read: {name}: {names[name]}" for name in list(names)[:MOST_NAMED]]
+            if len(names) > MOST_NAMED:
+                lines.append(f"and {len(names) - MOST_NAMED} more, which --json names")
 
 
 def unused(table: Table, schema: Schema) -> list[str]:

@@ -7,7 +7,7 @@ ending, or from what a folder holds; each kind is read by a module of its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +70,22 @@ def read_parquet(path: Path, root: Path | None = None) -> Table:
     """
     with open_parquet(path) as file:
         return from_arrow(file.read(), path, root)
+
+
+def read_pictures(paths: Sequence[str], root: str | Path | None = None) -> Table:
+    """Make a table of files of pictures, a row for each, by default relative to the folder they share.
+
+    Raises:
+        UserError: one of the files is not there.
+    """
+    for path in paths:
+        if not Path(path).exists():
+            raise UserError(f"{path}: no such file{near(Path(path))}.")
+    folders = [Path(os.path.normpath(Path(path).absolute())).parent for path in paths]
+    base = Path(root or os.path.commonpath(folders))
+    return replace(
+        from_python({"image": [os.path.relpath(path, base) for path in paths]}, "INPUT"), root=base
+    )
 
 
 @contextmanager

@@ -1,0 +1,29 @@
+"""Judge a model by rows whose labels are known."""
+
+from __future__ import annotations
+
+import argparse
+
+from manyhot.cli import options, progress, show
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a folder that `fit` wrote")
+    add("data", metavar="DATA", help="labelled rows, such as those that `fit` was given")
+    options.add_reading(parser)
+    add("--split", metavar="NAME", help="train, val, test or all (default: test where there is one)")
+    help = "what a class counts as that training never saw (default: %(default)s)"
+    add("--unknown-class", choices=("wrong", "missing"), default="wrong", help=help)
+
+
+def run(args: argparse.Namespace) -> None:
+    from manyhot.classifier import load
+
+    judged = load(args.model).judge(
+        options.read_table(args, args.data), args.split, args.unknown_class, progress.of_rows(args.json)
+    )
+    if args.json:
+        show.as_json(judged.scores)
+    else:
+        show.scores(judged.scores, f"{args.data}, split {judged.split}")

@@ -1,0 +1,97 @@
+"""Train a classifier for every target of a table."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from manyhot import files
+from manyhot.cli import options, progress, show
+from manyhot.config import CHOICES
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("data", metavar="DATA", help="a table, a folder of class folders, or an IDX folder")
+    add("--out", metavar="MODEL", required=True, help="the folder to write the model to")
+    add("--overwrite", action="store_true", help="replace --out where it exists")
+    add("--resume", action="store_true", help="go on where a stopped run was")
+    options.add_reading(parser)
+    options.add_labelling(parser)
+    add = parser.add_argument_group("training (what is not given follows from the data)").add_argument
+    add("--effort", choices=CHOICES["effort"], help="how long to try (default: balanced)")
+    add("--epochs", metavar="N", help="how often to see every row, at most")
+    help = "mlp, tabm, linear, cnn, or any name of timm's"
+    add("--backbone", metavar="NAME", help=help)
+    help = "what the backbone starts from: its own pretrained weights, nothing, or a safetensors file"
+    add("--weights", metavar="auto|none|PATH", help=help)
+    help = "leave the backbone as it is, train the heads alone"
+    add("--freeze", action="store_true", default=None, help=help)
+    help = "who may answer: network, and with commas pretrained, neighbours (default: all that help)"
+    add("--members", metavar="NAMES", help=help)
+    add("--size", metavar="PIXELS", help="the side that pictures are brought to")
+    help = "balanced lets rare classes count like others"
+    add("--class-weight", choices=CHOICES["class_weight"], help=help)
+    help = "hamming, exact_match, micro_f1, macro_f1, precision=P or recall=R"
+    add("--objective", metavar="AIM", help=help)
+    add("--monitor", metavar="SCORE", help="what chooses the best epoch: loss, or such as species/macro_f1")
+    add("--unknown-class", choices=CHOICES["unknown_class"], help="what a class outside the schema is")
+    add("--test", metavar="FRACTION", help="keep rows back for `evaluate`")
+    add("--group", metavar="COLUMN", help="rows with an equal cell here stay in one part")
+    add("--device", choices=CHOICES["device"], help="where to compute (default: auto)")
+    add("--seed", metavar="N", help="the same seed gives the same weights (default: 0)")
+    add("--config", metavar="FILE", help="settings from a JSON or TOML file, such as a model's config.json")
+    add("--set", metavar="KEY=VALUE", action="append", default=[], help="any setting by its name")
+
+
+def run(args: argparse.Namespace) -> None:
+    settings = options.settings_of(args)
+    args.group = settings.get("group")  # --config and --set may name it too
+    if not args.resume:
+        files.check_out(Path(args.out), args.overwrite)
+    table = options.read_table(args, args.data)
+    schema = options.schema_of(args, table)
+    from manyhot.classifier import fit  # torch is loaded here, after all cheap mistakes are found
+    from manyhot.data.rows.describe import describe
+
+    if not args.json:
+        show.description(describe(table, schema, options.set_apart(args)), stderr=True)
+    training = progress.Training()
+    with training.bar:
+        classifier = fit(
+            table,
+            schema,
+            out=args.out,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            begin=training.begin,
+            on_event=training.on_event,
+            progress=training.reading,
+            **settings,
+        )
+    done = classifier.run
+    if done is None:
+        show.say(f"{args.out}: training is finished already")
+    if args.json:
+        found = {
+            "model": args.out,
+            "rows": done.counts if done else None,
+            "epochs": done.history[-1]["epoch"] if done else None,
+            "validation": done.judged.scores if done else files.read_json(Path(args.out, "metrics.json")),
+            "config": classifier.bundle.config.to_json(),
+        }
+        show.as_json(found)
+    elif done is not None:
+        show.notes(done.notes)
+        show.scores(done.judged.scores, "rows held back to choose the best epoch and to calibrate")
+        _say_next(args)
+
+
+def _say_next(args: argparse.Namespace) -> None:
+    """Print the commands that judge and use the model, with the options that read the same table."""
+    given = [("--root", args.root), ("--labels", args.labels), *(("--map", text) for text in args.map)]
+    words = [args.out, args.data, *(word for option in given if option[1] for word in option)]
+    print(f"\nmodel written to {args.out}; look at {args.out}/report.html, then:")
+    print(f"  manyhot evaluate {shlex.join(words)}")
+    print(f"  manyhot predict {shlex.join(words)} --out answers.csv")

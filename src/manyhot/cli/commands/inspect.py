@@ -1,0 +1,50 @@
+"""Show how a table is read: inputs, targets, examples, problems."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from manyhot import files
+from manyhot.cli import options, progress, show
+from manyhot.errors import UserError
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("data", metavar="DATA", help="a table, a folder of class folders, or an IDX folder")
+    options.add_reading(parser)
+    options.add_labelling(parser)
+    add("--group", metavar="COLUMN", help="rows to be kept together; not a feature")
+    add("--write-schema", metavar="FILE", help="write what was found, for editing")
+    add("--sheet", metavar="FILE", help="draw sample rows with their labels (PNG)")
+    help = "which rows are sampled (default: %(default)s)"
+    add("--seed", metavar="N", type=options.seed, default=0, help=help)
+
+
+def run(args: argparse.Namespace) -> None:
+    from manyhot.data.rows.describe import describe, look, open_pictures
+
+    table = options.read_table(args, args.data)
+    schema = None
+    if args.target or args.tags or args.schema or table.targets:
+        schema = options.schema_of(args, table)
+    elif args.write_schema or args.sheet:
+        raise UserError("name what to predict first: --target NAME or --tags NAME.")
+    found = describe(table, schema, options.set_apart(args)) if schema else look(table)
+    open_pictures(table, found, progress.of_rows(args.json))
+    if schema and args.write_schema:
+        files.write_json(Path(args.write_schema), schema.to_json())
+    if schema and args.sheet:
+        if not schema.is_image:
+            raise UserError("--sheet draws pictures, and this table has none.")
+        from manyhot.report.sheet import labelled_sheet  # Pillow is not needed for tables
+
+        files.write_bytes(Path(args.sheet), labelled_sheet(table, schema, args.seed))
+    if args.json:
+        show.as_json(found | {"schema": schema.to_json()} if schema else found)
+        return
+    show.description(found)
+    for what, path in (("schema", args.write_schema), ("sample rows", args.sheet)):
+        if path:
+            show.say(f"wrote the {what} to {path}")

@@ -1,0 +1,139 @@
+"""The options that several commands share, each group with what is made of it: a Table, a Schema, settings.
+
+The modules of `commands` call both. Nothing slow is imported above, so that `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manyhot import files
+from manyhot.config import FitConfig, parse_options
+from manyhot.errors import UserError
+from manyhot.schema import Schema
+
+if TYPE_CHECKING:
+    from manyhot.data.table import Table
+
+
+def seed(text: str) -> int:
+    """Read a seed; argparse makes the mistake a line."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, got '{text}'")
+    return int(text)
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how DATA is read."""
+    add = parser.add_argument_group("reading").add_argument
+    add("--root", metavar="FOLDER", help="what image paths are relative to (default: the table)")
+    add("--labels", metavar="FILE", help="a second table with labels, joined on path or row")
+    help = "add what each class of COLUMN stands for, from a table: the class, then such as its tags"
+    add("--map", metavar="COLUMN=FILE", action="append", default=[], help=help)
+
+
+def read_table(args: argparse.Namespace, data: str) -> Table:
+    """Read DATA as the options of `add_reading` say."""
+    from manyhot.data.sources.read import read
+
+    maps = dict(_pair("--map", text, "COLUMN=FILE") for text in args.map)
+    return read(data, root=args.root, labels=args.labels, maps=maps)
+
+
+def add_labelling(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what to predict, and from what."""
+    add = parser.add_argument_group("what to predict").add_argument
+    add("--target", metavar="NAME", action="append", default=[], help="a label column; repeat it for several")
+    help = "a column with any number of tags, or 0/1 columns a, b and c read as one"
+    add("--tags", metavar="NAME[=a,b,c]", action="append", default=[], help=help)
+    add("--separator", metavar="S", help="what stands between tags (default: ; or |)")
+    add_columns(add, "binary, multiclass, multilabel, number, category, date, image or ignore")
+    add("--schema", metavar="FILE", help="all of this from a file that `inspect --write-schema` wrote")
+
+
+def schema_of(args: argparse.Namespace, table: Table) -> Schema:
+    """Make the schema of the options of `add_labelling` and of --group, or read it from --schema."""
+    if args.schema:
+        clash = [flag for flag in ("target", "tags", "kind", "image", "separator") if getattr(args, flag)]
+        if clash:
+            raise UserError(f"--schema says all of what --{clash[0]} says; edit the file, or leave one out.")
+        schema = Schema.from_json(files.read_json(Path(args.schema)))
+        for name in [c for target in schema.targets for c in target.columns]:
+            table.column(name)
+        return schema
+    from manyhot.data.rows.infer import infer
+
+    tags: dict[str, tuple[str, ...] | None] = {}
+    for text in args.tags:
+        name, equals, columns = text.partition("=")
+        if text in table.columns:  # a column may have '=' in its name
+            name, equals = text, ""
+        tags[name] = tuple(part.strip() for part in columns.split(",") if part.strip()) if equals else None
+    if args.group:
+        table.column(args.group)
+    return infer(
+        table,
+        args.target,
+        tags=tags,
+        image=args.image,
+        separator=args.separator,
+        missing=missing_of(args),
+        kinds=kinds_of(args),
+        ignore=[args.group] if args.group else [],
+    )
+
+
+def add_columns(add: Callable[..., object], kinds: str) -> None:
+    """Add the options that say how columns are read."""
+    add("--missing", metavar="WORDS", default="", help='words that mean an empty cell, such as "NA,?"')
+    add("--image", metavar="COLUMN", help="the column of image paths, where it is not plain")
+    help = f"read a column as {kinds}"
+    add("--kind", metavar="COLUMN=KIND", action="append", default=[], help=help)
+
+
+def missing_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the words that mean an empty cell."""
+    return tuple(word for word in args.missing.split(",") if word)
+
+
+def kinds_of(args: argparse.Namespace) -> dict[str, str]:
+    """Return what --kind says of each column."""
+    return dict(_pair("--kind", text, "COLUMN=KIND") for text in args.kind)
+
+
+def set_apart(args: argparse.Namespace) -> set[str]:
+    """Name the columns that the options keep from being used."""
+    return {name for name, kind in kinds_of(args).items() if kind == "ignore"} | {args.group or ""}
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Gather the settings of `fit`: a file first, then the options that are named as one, then --set."""
+    names = {field.name for field in fields(FitConfig)}
+    found = _config_file(Path(args.config)) if args.config else {}
+    found |= {name: value for name, value in vars(args).items() if name in names and value is not None}
+    return parse_options(found | dict(_pair("--set", text, "KEY=VALUE") for text in args.set))
+
+
+def _config_file(path: Path) -> dict[str, Any]:
+    is_toml = path.suffix.lower() == ".toml"
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8")) if is_toml else files.read_json(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not TOML ({error}).") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: must hold settings by name.")
+    return found
+
+
+def _pair(option: str, text: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UserError(f"{option} {text}: must be {form}.")
+    return name, value

@@ -1,6 +1,6 @@
 """The optimiser and its rate.
 
-`train.fit` calls both; the rate is a function of the step alone, so that resuming needs no state.
+`train.loop` calls both; the rate is a function of the step alone, so that resuming needs no state.
 """
 
 from __future__ import annotations

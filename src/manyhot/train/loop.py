@@ -34,7 +34,7 @@ OnEvent = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass
-class Progress:
+class LoopState:
     """Where the loop stands: what a checkpoint keeps beside the weights."""
 
     step: int = 0
@@ -56,7 +56,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     state: State | None = None,
     world: World = ALONE,
-) -> Progress:
+) -> LoopState:
     """Train until the epochs are through or validation stops improving; keep the best epoch's weights.
 
     Those of the last epoch, at which the rate has come down, are kept where an earlier one was better by no
@@ -108,13 +108,13 @@ def train(
 
 def _begin(
     network: Network, optimizer: optim.AdamW, state: State | None, on_event: OnEvent
-) -> tuple[Progress, dict[str, Tensor]]:
+) -> tuple[LoopState, dict[str, Tensor]]:
     """Start from nothing, or from where a run stood."""
     if state is None:
-        return Progress(), snapshot(network)
+        return LoopState(), snapshot(network)
     network.load_state_dict(state.network)
     optimizer.load_state_dict(state.optimizer)
-    progress = Progress(**state.progress)
+    progress = LoopState(**state.progress)
     for line in progress.history:
         on_event(line)
     return progress, dict(state.best)
@@ -176,7 +176,7 @@ def _check_finite(loss: Tensor, batch: Batch, step: int, loader: Loader) -> None
         )
 
 
-def _stalled(progress: Progress, config: FitConfig) -> bool:
+def _stalled(progress: LoopState, config: FitConfig) -> bool:
     return 0 < config.patience <= progress.epoch - progress.best_epoch
 
 
@@ -198,7 +198,7 @@ class _Mean:
 
 
 def _log_step(
-    progress: Progress, on_event: OnEvent, step: int, running: _Mean, rate: float, started: float
+    progress: LoopState, on_event: OnEvent, step: int, running: _Mean, rate: float, started: float
 ) -> None:
     seconds = progress.seconds + time.perf_counter() - started
     place = {"kind": "step", "epoch": progress.epoch + 1, "step": step}
@@ -208,7 +208,7 @@ def _log_step(
 
 
 def _log_epoch(
-    progress: Progress, on_event: OnEvent, running: _Mean, rate: float, scores: Mapping[str, Any]
+    progress: LoopState, on_event: OnEvent, running: _Mean, rate: float, scores: Mapping[str, Any]
 ) -> None:
     place = {"kind": "epoch", "epoch": progress.epoch, "step": progress.step}
     line = {

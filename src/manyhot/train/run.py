@@ -36,7 +36,7 @@ from manyhot.train.calibrate import calibrate
 from manyhot.train.checkpoint import Checkpoints, State
 from manyhot.train.distributed import World
 from manyhot.train.linear_probe import heads_on_features
-from manyhot.train.loop import OnEvent, Progress, train
+from manyhot.train.loop import LoopState, OnEvent, train
 from manyhot.train.prepared import Prepared
 from manyhot.train.preview import BatchPreview, preview
 from manyhot.train.select import Selection
@@ -77,7 +77,7 @@ class Training:
     folder: Path | None = None
     checkpoints: Checkpoints | None = None
     state: State | None = None
-    progress: Progress = field(default_factory=Progress)
+    loop: LoopState = field(default_factory=LoopState)
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     pretrained: Network | None = None
     predictor: Predictor | None = None
@@ -180,7 +180,7 @@ def recalibrate_batch_norms(training: Training) -> None:
     prepared, network = training.prepared, training.network
     loader = _loader(prepared, network, training.world)
     judging = (_validation(prepared), prepared.schema.targets, training.config)
-    recalibrate(network, loader, *judging, training.world, training.progress.best)
+    recalibrate(network, loader, *judging, training.world, training.loop.best)
 
 
 def select_ensemble(training: Training) -> None:
@@ -208,7 +208,7 @@ def _train(training: Training, prepared: Prepared, network: Network, loader: Loa
 
         learning = (network, loader, _validation(prepared), prepared.schema.targets, prepared.config)
         kept = (training.checkpoints, training.state, training.world)
-        training.progress = train(*learning, on_event, *kept)
+        training.loop = train(*learning, on_event, *kept)
 
 
 def _validation(prepared: Prepared) -> Validation:
@@ -254,4 +254,4 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     notes = [*prepared.notes, *predictor.ensemble.notes]
     notes += [f"left out: {name}: {why}" for name, why in prepared.unreadable.items()]
     bundle = Bundle(schema, prepared.config, prepared.inputs, predictor)
-    return bundle, Run(training.progress.history, judged, counts, notes, source, training.preview)
+    return bundle, Run(training.loop.history, judged, counts, notes, source, training.preview)

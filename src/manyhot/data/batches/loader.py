@@ -1,6 +1,6 @@
 """Batches in an order that follows from the seed and one counter of steps alone.
 
-`train.fit` asks for the batch of a step. Nothing is remembered between batches, so resuming at a
+`train.loop` asks for the batch of a step. Nothing is remembered between batches, so resuming at a
 step costs nothing and changes nothing.
 
 Shapes: N rows · B rows of a batch.

@@ -104,19 +104,19 @@ def _adapted(model: Any, state: dict[str, Any], channels: int) -> dict[str, Any]
 
 def _asked(ask: Callable[[], object]) -> str:
     """Return why a question to the network was not answered in time, '' where it was."""
-    told: list[str] = []
+    reasons: list[str] = []
 
     def run() -> None:
         try:
             ask()
-            told.append("")
+            reasons.append("")
         except Exception as error:
-            told.append(_line(error))
+            reasons.append(_line(error))
 
     asking = Thread(target=run, daemon=True)  # some clients try again for minutes
     asking.start()
     asking.join(ANSWER_SECONDS)
-    return told[0] if told else f"not within {ANSWER_SECONDS} seconds"
+    return reasons[0] if reasons else f"not within {ANSWER_SECONDS} seconds"
 
 
 def _line(error: Exception) -> str:

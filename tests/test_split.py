@@ -83,7 +83,7 @@ def test_every_row_has_a_part_and_the_seed_decides(rows, seed, fractions):
     assert set(part) <= set(range(len(fractions)))
     assert (part == split(TARGETS, y, fractions, seed)).all()
     for number, fraction in enumerate(fractions):
-        assert abs((part == number).sum() - fraction * rows) <= 3
+        assert abs((part == number).sum() - fraction * rows) <= 4  # the odd rows of several labels add up
 
 
 def test_another_seed_is_another_split():

@@ -1,10 +1,11 @@
-"""Does a change of the code cost time? Whole runs with the code before it and after it, in turn: before ÷ after.
+"""Does a change of the code cost time? Whole runs with the code before and after it, in turn: before ÷ after.
 
     MANYHOT_DATA=… python benchmarks/before_after.py BEFORE AFTER [REPEATS]
 
-BEFORE and AFTER are the `src` folders of two checkouts, such as one that `git worktree add` made. Three runs are
-timed by themselves: `manyhot demo` as a whole command; the fit of `mnist_mlp.py` (row C, the same perceptron),
-from the first read to the end of `fit`; and the second epoch of MobileNetV2 on 1,200 photos of the cars at 128 pixels.
+BEFORE and AFTER are the `src` folders of two checkouts, such as one that `git worktree add` made. Three runs
+are timed by themselves: `manyhot demo` as a whole command; the fit of `mnist_mlp.py` (row C, the same
+perceptron), from the first read to the end of `fit`; the second epoch of MobileNetV2 on 1,200 photos of the
+cars at 128 pixels.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def heard(line):
     if line["kind"] == "epoch":
         ends.append(line["seconds"])
 name = "tell" if "tell" in manyhot.fit.__code__.co_varnames else "on_event"
-options = dict(PRETRAINED, weights="none", size=128, first_size=128, batch_size=32, epochs=2, augment="crop", validation=0.05)
+options = dict(PRETRAINED, weights="none", size=128, first_size=128, batch_size=32, epochs=2)
+options |= dict(augment="crop", validation=0.05)
 manyhot.fit(some, manyhot.infer(some, list(TARGETS), image="image"), **options, **{{name: heard}})
 print(ends[1] - ends[0])
 """

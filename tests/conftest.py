@@ -1,4 +1,4 @@
-"""Fixtures that many tests share, and the counts at the end of the session."""
+"""Fixtures that many tests share."""
 
 import logging
 import os
@@ -10,18 +10,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks for weights over a network
 os.environ["MANYHOT_CACHE"] = tempfile.mkdtemp(prefix="manyhot-cache-")  # nobody's own is touched
 
 import pytest
-from making import QUICK, counts, infer_options, write_table
+from making import QUICK, infer_options, write_table
 
 
 def pytest_unconfigure(config):
     shutil.rmtree(os.environ["MANYHOT_CACHE"], ignore_errors=True)
-
-
-def pytest_terminal_summary(terminalreporter):
-    if counts["checks"]:
-        terminalreporter.write_line(f"conformance grid: {counts['checks']} checks")
-    if counts["faults"]:
-        terminalreporter.write_line(f"faults: {counts['faults']} cases")
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
-"""Small tables and pictures of every kind, for the tests that share them, and what the suite counts."""
+"""Small tables and pictures of every kind, for the tests that share them, and the names of their cases."""
 
 import csv
+import itertools
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 QUICK = {"effort": "fast", "epochs": 1, "batch_size": 16, "threads": 1}
 ROW_OPTIONS = ["--epochs", "1", "--effort", "fast", "--set", "batch_size=16", "--set", "threads=1"]
 SIDE = 8
-counts = {"checks": 0, "faults": 0}  # printed at the end of the session, see conftest
+HERE = Path(__file__).parent
 
 # What each kind of table has: target name → kind. `flags` is a target of three 0/1 columns.
 KINDS = {
@@ -104,3 +106,23 @@ def flags_of(kind):
     for name, columns in told["tags"].items():
         words += ["--tags", name if columns is None else f"{name}={','.join(columns)}"]
     return words
+
+
+def cells(test):
+    """The names that pytest gives the cases of a parametrised test, whichever of them are run."""
+    axes = [mark.args[1] for mark in test.pytestmark if mark.name == "parametrize"]
+    assert axes, f"{test.__name__} has no cases"
+    return ["-".join(map(_cell, values)) for values in itertools.product(*axes)]
+
+
+def _cell(value):
+    name = getattr(value, "id", value)  # pytest.param has an id
+    assert isinstance(name, str), f"a case must be named: pytest.param(…, id=NAME), got {value!r}"
+    return name
+
+
+def changed(names, file):
+    """Say which names the list in tests/FILE lacks, and which of its names are gone."""
+    listed = (HERE / file).read_text(encoding="utf-8").splitlines()
+    gone, new = Counter(listed) - Counter(names), Counter(names) - Counter(listed)
+    return [f"gone: {name}" for name in gone] + [f"new, to be listed in {file}: {name}" for name in new]

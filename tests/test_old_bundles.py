@@ -1,7 +1,7 @@
 """Bundles of the first format, which an earlier manyhot wrote, answer as they did then.
 
-`tests/bundles` has two of them, each with the answers of then; their rows are made by benchmarks/golden.py. What
-else that format could say is written here in its words, from a bundle of today.
+`tests/bundles` has two of them, each with the answers of then; their rows are made by benchmarks/golden.py.
+What else that format could say is written here in its words, from a bundle of today.
 """
 
 import importlib.util
@@ -104,7 +104,9 @@ def test_a_first_format_of_several_members_answers_the_same(tmp_path, monkeypatc
 def test_what_answers_by_counts_is_refused_in_a_line(tmp_path):
     folder = shutil.copytree(HERE / "bundles" / "sets", tmp_path / "m")
     tensors = load_file(folder / "weights.safetensors")
-    save_file({**tensors, "offsets.0.weight": np.zeros((1, 2, 3), np.float32)}, folder / "weights.safetensors")
+    save_file(
+        {**tensors, "offsets.0.weight": np.zeros((1, 2, 3), np.float32)}, folder / "weights.safetensors"
+    )
     sign(folder)
-    with pytest.raises(UserError, match="naive Bayes of counts too, .* train it again"):
+    with pytest.raises(UserError, match=r"naive Bayes of counts too, .* train it again"):
         manyhot.load(folder)

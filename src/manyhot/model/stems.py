@@ -54,7 +54,8 @@ class TableStem(nn.Module):
         self.categories = [(i, len(f.classes) + 1) for i, f in features if f.kind != "number"]
         width = len(self.numbers) + len(self.flagged) + sum(count for _, count in self.categories)
         edges = {i: torch.tensor(f.edges) for i, f in features if piecewise and len(f.edges) > 2}
-        self.in_pieces, self.pieces = list(edges), None
+        self.in_pieces = list(edges)
+        self.pieces: nn.Module = nn.Identity()  # of no columns
         if edges:
             from rtdl_num_embeddings import PiecewiseLinearEncoding
 
@@ -66,9 +67,8 @@ class TableStem(nn.Module):
         """Return float (N, P)."""
         parts = [torch.nan_to_num(x[:, self.numbers], nan=0.0), torch.isnan(x[:, self.flagged]).float()]
         parts += [F.one_hot(x[:, i].long(), count).float() for i, count in self.categories]
-        if self.pieces is not None:
-            # The package lets the outer pieces go on beyond what training had, as steeply as they are narrow.
-            parts.append(self.pieces(torch.nan_to_num(x[:, self.in_pieces], nan=0.0)).clamp(0, 1))
+        # The package lets the outer pieces go on beyond what training had, as steeply as they are narrow.
+        parts.append(self.pieces(torch.nan_to_num(x[:, self.in_pieces], nan=0.0)).clamp(0, 1))
         return torch.cat(parts, dim=1)
 
 

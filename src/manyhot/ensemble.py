@@ -13,10 +13,12 @@ from typing import Any, Literal, get_args
 
 from manyhot.errors import UserError, listed
 
-MemberKind = Literal["heads", "neighbours"]
-NETWORK, PRETRAINED = "network", "pretrained"  # encoders: as trained, and as its weights were before
+MemberKind = Literal["heads", "neighbours", "forest"]
+# Encoders: the network as trained, what it was before it was tuned, and a table's columns as prepared.
+NETWORK, PRETRAINED, COLUMNS = "network", "pretrained", "columns"
 # What `members` of the settings may name: who may take part.
-CANDIDATES = (NETWORK, PRETRAINED, "neighbours")
+CANDIDATES = (NETWORK, PRETRAINED, "neighbours", "forest", "linear")
+SOME = 4  # targets whose members a note names
 SEVERAL_ENCODERS = (
     "two networks answer together, the tuned one and the pretrained one with heads of its own, in twice the "
     "time: held-out rows are answered better so."
@@ -31,9 +33,9 @@ HOLDS_ROWS = (
 class Member:
     """One that answers.
 
-    kind     linear heads, or the k nearest neighbours among the training rows (all of them, weighed)
-    encoder  whose features it reads
-    weights  target → its share of the mean of logits; those of all members sum to 1
+    kind     linear heads, the k nearest neighbours among the training rows (all, weighed), or a forest
+    encoder  whose features it reads; linear heads that read the columns are logistic regression
+    weights  target → what its logits are multiplied by before those of all members are added up
     rows     (neighbours) how many training rows it holds
     """
 
@@ -41,6 +43,13 @@ class Member:
     encoder: str
     weights: Mapping[str, float]
     rows: int = 0
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        if self.kind != "heads":
+            return self.kind
+        return "logistic regression" if self.encoder == COLUMNS else self.encoder
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,19 @@ class Ensemble:
     def notes(self) -> list[str]:
         """What is worth knowing of it, for people."""
         rows = max(member.rows for member in self.members)
-        return [SEVERAL_ENCODERS] * (len(self.encoders) > 1) + [HOLDS_ROWS.format(rows=rows)] * (rows > 0)
+        found = [SEVERAL_ENCODERS] if PRETRAINED in self.encoders else []
+        found += [HOLDS_ROWS.format(rows=rows)] if rows else []
+        if COLUMNS not in self.encoders:
+            return found
+        shares = [", ".join(self._shares(name)) for name in self.members[0].weights]
+        told = [f"'{n}' {share}" for n, share in zip(self.members[0].weights, shares, strict=True)]
+        return [*found, f"who answers, as held-out rows are answered best: {'; '.join(told[:SOME])}."]
+
+    def _shares(self, target: str) -> list[str]:
+        """Name the members that answer for a target, each with its share of the weights."""
+        whole = sum(member.weights[target] for member in self.members) or 1.0
+        named = [(member.weights[target] / whole, member.name) for member in self.members]
+        return [f"{name} {share:.0%}" for share, name in named if share]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dicts and lists that `from_json` reads back unchanged."""

@@ -42,6 +42,11 @@ def features(model: Network | Predictor, x: X, progress: Progress | None = None)
     return found[""]
 
 
+def run(model: nn.Module, x: X) -> NDArray[np.float32]:
+    """Return what any module gives x; float32 (N, …)."""
+    return _batched(model, x, lambda ready, batch: {"": ready(batch)})[""]
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Return where a model computes; a model without any numbers does so on the processor."""
     tensors = (*model.parameters(), *model.buffers())

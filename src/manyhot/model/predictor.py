@@ -8,6 +8,7 @@ Shapes: N rows · M members of a network, and views · F features · W outputs o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
@@ -18,14 +19,18 @@ from torch.nn import functional as F
 
 from manyhot.config import FitConfig
 from manyhot.data.inputs.fitted import Inputs
-from manyhot.ensemble import NETWORK, Ensemble, Member, equally
+from manyhot.ensemble import COLUMNS, NETWORK, Ensemble, Member, equally
 from manyhot.errors import listed
+from manyhot.model import forest
 from manyhot.model.backbones import build_backbone
 from manyhot.model.backbones.base import Backbone
+from manyhot.model.forest import Forest
 from manyhot.model.neighbours import Neighbours
 from manyhot.model.network import Heads, Network, build_heads
 from manyhot.model.stems import build_stem
 from manyhot.schema import Target
+
+Answerer = Heads | Neighbours | Forest
 
 
 class Predictor(nn.Module):
@@ -36,7 +41,7 @@ class Predictor(nn.Module):
         ensemble: Ensemble,
         stem: nn.Module,
         encoders: Mapping[str, Backbone],
-        members: Sequence[Heads | Neighbours],
+        members: Sequence[Answerer],
     ) -> None:
         super().__init__()
         self.ensemble = ensemble
@@ -72,7 +77,9 @@ class Predictor(nn.Module):
 
     def _mean(self, name: str, logits: Sequence[Tensor]) -> Tensor:
         weighed = [m.weights[name] * y for m, y in zip(self.ensemble.members, logits, strict=True)]
-        return torch.stack(weighed).sum(0) if len(weighed) > 1 else weighed[0]
+        if any(y.ndim == 3 for y in weighed):  # of members, beside one that has none
+            weighed = [y if y.ndim == 3 else y.unsqueeze(1) for y in weighed]
+        return sum(weighed[1:], weighed[0])
 
 
 def views(x: Tensor, count: int, mirrored: bool) -> list[Tensor]:
@@ -113,7 +120,10 @@ def build(
     """
     config = replace(config, weights="none")  # what the state holds replaces what the run began from
     stem = build_stem(inputs, config.piecewise)
-    encoders = {name: build_backbone(stem.shape, config) for name in ensemble.encoders}
+    encoders = {
+        name: columns_of(stem.shape, config.folds) if name == COLUMNS else build_backbone(stem.shape, config)
+        for name in dict.fromkeys((NETWORK, *ensemble.encoders))
+    }
     members = [
         _member(member, encoders[member.encoder], targets, _below(state, f"members.{number}."))
         for number, member in enumerate(ensemble.members)
@@ -125,9 +135,14 @@ def build(
     return predictor.eval()
 
 
+def columns_of(shape: tuple[int, ...], folds: int) -> Backbone:
+    """Return the encoder that gives a table's prepared columns as they are, to members that have folds."""
+    return Backbone(nn.Flatten(), math.prod(shape), folds)
+
+
 def _member(
     member: Member, encoder: Backbone, targets: Sequence[Target], state: Mapping[str, Tensor]
-) -> Heads | Neighbours:
+) -> Answerer:
     absent = [target.name for target in targets if target.name not in member.weights]
     if absent:
         raise ValueError(f"no weights for {listed(absent)}")
@@ -137,6 +152,8 @@ def _member(
         case "neighbours":
             values = {target.name: state[f"values{number}"] for number, target in enumerate(targets)}
             return Neighbours(state["keys"], values, float(state["temperature"]))
+        case "forest":
+            return forest.of_state(targets, state)
         case _:
             assert_never(member.kind)
 

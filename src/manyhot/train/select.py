@@ -1,45 +1,53 @@
-"""Ensemble selection: which candidates answer beside the network, found out on held-out rows.
+"""Ensemble selection: who answers beside the network, found out on rows that no member has learned.
 
-`run` calls it on the trained network. Members are chosen from features at hand, forward, each only where the
-held-out rows are then answered better.
+`run` calls it on the trained network. Of photos, candidates join in a fixed order, each only where held-out
+rows are then answered better, and all count alike. Of tables, each target weighs the members, greedily.
 
-Source: Caruana et al. 2004, "Ensemble Selection from Libraries of Models", here of few candidates in a fixed
-order, each with the weight of all others.
+Source: Caruana et al. 2004, "Ensemble Selection from Libraries of Models".
 
 Shapes: N rows · F features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from manyhot import metrics
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
-from manyhot.ensemble import NETWORK, PRETRAINED, Ensemble, MemberKind, equally
+from manyhot.ensemble import COLUMNS, NETWORK, PRETRAINED, Ensemble, Member, MemberKind, equally
 from manyhot.judge import document
+from manyhot.model import inference
 from manyhot.model.inference import device_of, features
 from manyhot.model.neighbours import Neighbours
 from manyhot.model.network import Heads, Network
-from manyhot.model.predictor import Predictor
+from manyhot.model.predictor import Answerer, Predictor, columns_of
 from manyhot.predict import from_logits
 from manyhot.priors import votes
-from manyhot.train.calibrate import fit_temperatures
+from manyhot.schema import Target
+from manyhot.targets import FloatArray, IntArray, known, probabilities
+from manyhot.train import trees
+from manyhot.train.calibrate import fit_temperature, fit_temperatures
 from manyhot.train.distributed import World
 from manyhot.train.prepared import Prepared
-from manyhot.train.validation import monitored
+from manyhot.train.validation import monitored, out_of_fold
 
 Features = NDArray[np.float32]
-Answerer = Heads | Neighbours
 Members = tuple[tuple[str, Answerer], ...]  # the encoder whose features each reads, and it
 
 MAX_ROWS = 10_000  # of training; the features of more take more room than many a network
+FEWEST = 30  # rows by which members of a table are weighed
+ROUNDS = 25
+LEAST = 0.06  # of the rounds, for a member to stay
+DRAWN = 20  # rows at which half of a weight would be an equal one
 # Of cosines, which differ little where features have no negatives.
 TEMPERATURES = (0.02, 0.03, 0.04, 0.05, 0.07, 0.1)
 
@@ -67,6 +75,10 @@ class Selection:
     @torch.no_grad()
     def best(self) -> Predictor:
         """Return the predictor that answers the held-out rows best."""
+        wanted = {"forest", "linear"} & {*self.prepared.config.candidates}
+        enough = len(self.prepared.held_out()) >= FEWEST and self.prepared.config.class_weight == "none"
+        if wanted and enough and not self.prepared.schema.is_image:
+            return self._weighed(wanted)
         members: Members = ((NETWORK, self.networks[NETWORK].heads),)
         candidates = list(self._candidates())
         if not candidates:
@@ -78,6 +90,48 @@ class Selection:
             if found > value:
                 members, value = more, found
         return self.predictor(members)
+
+    def _weighed(self, wanted: set[str]) -> Predictor:
+        """Return the network with members that read a table's columns, each target's by greedy selection."""
+        network, config, names = (
+            self.networks[NETWORK],
+            self.prepared.config,
+            self.networks[NETWORK].heads.names,
+        )
+        stem: Any = network.stem
+        columns = inference.run(stem, self.prepared.x)
+        encoders = {NETWORK: network.backbone, COLUMNS: columns_of(stem.shape, config.folds)}
+        grown: list[tuple[str, MemberKind, Answerer]] = [(NETWORK, "heads", network.heads)]
+        if "forest" in wanted:
+            grown.append((COLUMNS, "forest", trees.grow(self.prepared, columns).to(device_of(network))))
+        if "linear" in wanted:
+            grown.append((COLUMNS, "heads", trees.regress(self.prepared, columns).to(device_of(network))))
+
+        def of(chosen: Sequence[tuple[Member, Answerer]]) -> Predictor:
+            ensemble = Ensemble(tuple(member for member, _ in chosen))
+            there = {name: encoders[name] for name in ensemble.encoders}
+            return Predictor(ensemble, network.stem, there, [who for _, who in chosen])
+
+        alone = [(Member(kind, encoder, dict.fromkeys(names, 1.0)), who) for encoder, kind, who in grown]
+        members_of_network = network.backbone.members
+        raw = [
+            out_of_fold(
+                inference.logits(of([pair]), self.prepared.x[self.choosing]),
+                self.prepared.fold_of(self.choosing),
+                config.folds,
+                members_of_network if pair[0].encoder == NETWORK else config.folds,
+            )
+            for pair in alone
+        ]
+        weights = {
+            t.name: greedy(t, [logits[t.name] for logits in raw], self.y[t.name])
+            for t in self.prepared.schema.targets
+        }
+        chosen = [
+            (replace(member, weights={name: weights[name][k] for name in names}), who)
+            for k, (member, who) in enumerate(alone)
+        ]
+        return of([pair for k, pair in enumerate(chosen) if k == 0 or any(pair[0].weights.values())])
 
     def _candidates(self) -> Iterator[Callable[[Members], Members]]:
         """Give what may join, in order.
@@ -151,9 +205,41 @@ class Selection:
         return found
 
 
+def greedy(target: Target, logits: Sequence[NDArray[np.float32]], y: IntArray) -> list[float]:
+    """Return what each member's logits are multiplied by, so that rows none of them learned are likeliest.
+
+    Each is first brought to a temperature of its own. Then, in each round, the member joins with which the
+    mean of all picked so far answers best; one may be picked again. Of few rows the weights of those picked
+    are drawn towards equal ones. What is hardly ever picked is left out.
+
+    Shape:
+        logits: by member float (N, M, W) or (N, W). y: as `targets.encode` gives it.
+    """
+    there = known(y)
+    if there.sum() < FEWEST:
+        return [1.0] + [0.0] * (len(logits) - 1)
+    y, own = y[there], [values[there] if values.ndim == 3 else values[there][:, None] for values in logits]
+    warm = [fit_temperature(target, values, y).decision.temperature for values in own]
+    scaled = [values / np.float32(temperature) for values, temperature in zip(own, warm, strict=True)]
+    plain = target.deciding(temperature=1.0)
+
+    def loss(values: FloatArray) -> float:
+        return float(np.nanmean(metrics.row_losses(plain, y, probabilities(plain, values))))
+
+    picked, total = np.zeros(len(own)), np.zeros((1, 1, 1), np.float32)
+    for number in range(1, ROUNDS + 1):
+        best = int(np.argmin([loss((total + values) / number) for values in scaled]))
+        picked[best] += 1
+        total = total + scaled[best]
+    picked[picked < ROUNDS * LEAST] = 0
+    share, few = picked / picked.sum(), min(0.5, DRAWN / len(y))
+    share = (1 - few) * share + few * (picked > 0) / (picked > 0).sum()
+    return [float(part / temperature) for part, temperature in zip(share, warm, strict=True)]
+
+
 def _kind(who: Answerer) -> MemberKind:
     return "heads" if isinstance(who, Heads) else "neighbours"
 
 
 def _rows(who: Answerer) -> int:
-    return 0 if isinstance(who, Heads) else len(who.keys)
+    return len(who.keys) if isinstance(who, Neighbours) else 0

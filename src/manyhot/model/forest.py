@@ -1,0 +1,104 @@
+"""A forest as arrays of numbers: trees that scikit-learn grew, answered by torch, without a pickle.
+
+`train.trees` grows one, `predictor` asks it.
+
+Shapes: N rows · P columns · M folds · T trees of a fold · J nodes of all trees · W outputs of a target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+
+import torch
+from torch import Tensor, nn
+
+from manyhot.schema import Target
+from manyhot.targets import num_outputs
+
+# Of every answer a share is that all are alike: no leaf of a few rows makes a class impossible.
+DOUBT = 0.02
+ARRAYS = ("feature", "threshold", "branches", "value", "roots")
+
+
+class Trees(nn.Module):
+    """The trees of one target. A leaf is a node whose branches are itself.
+
+    Source: Geurts, Ernst and Wehenkel 2006, "Extremely randomized trees".
+    """
+
+    feature: Tensor
+    threshold: Tensor
+    branches: Tensor
+    value: Tensor
+    roots: Tensor
+
+    def __init__(self, target: Target, arrays: Mapping[str, Tensor]) -> None:
+        """Hold trees.
+
+        Shape:
+            feature: int64 (J,), the column a node looks at. threshold: float (J,). branches: int64 (2, J), where
+                it goes on above the threshold, and not above. value: float (J, C), what the rows of a leaf are,
+                as probabilities. roots: int64 (M, T).
+        """
+        super().__init__()
+        self.structure = target.structure
+        for name in ARRAYS:
+            self.register_buffer(name, arrays[name])
+        self.depth = _depth(self.branches, self.roots)
+
+    def forward(self, columns: Tensor) -> Tensor:
+        """Return logits, float (N, M, W), for columns (N, P)."""
+        folds, trees = self.roots.shape
+        node = self.roots.reshape(1, -1).expand(columns.shape[0], -1)
+        for _ in range(self.depth):
+            above = columns.gather(1, self.feature[node]) > self.threshold[node]
+            node = torch.where(above, self.branches[0][node], self.branches[1][node])
+        of_fold = node.reshape(-1, folds, trees)
+        each = [self.value[of_fold[:, fold]].float().mean(1) for fold in range(folds)]
+        chances = torch.stack(each, dim=1)
+        match self.structure:
+            case "multiclass" | "powerset":
+                return torch.log(chances * (1 - DOUBT) + DOUBT / chances.shape[-1])
+            case "binary" | "multilabel":
+                return torch.logit(chances * (1 - DOUBT) + DOUBT / 2)
+            case _:
+                assert_never(self.structure)
+
+
+class Forest(nn.Module):
+    """The trees of every target that they could be grown for; 0 for the others."""
+
+    def __init__(self, targets: Sequence[Target], trees: Mapping[str, Trees]) -> None:
+        super().__init__()
+        self.names = [target.name for target in targets]
+        self.numbers = {target.name: number for number, target in enumerate(targets) if target.name in trees}
+        self.widths = {target.name: num_outputs(target) for target in targets}
+        self.trees = nn.ModuleDict({str(number): trees[name] for name, number in self.numbers.items()})
+
+    def forward(self, columns: Tensor) -> dict[str, Tensor]:
+        """Return the logits of each target, float (N, M, W), for columns (N, P)."""
+        found = {name: self.trees[str(number)](columns) for name, number in self.numbers.items()}
+        none = {name: columns.new_zeros((1, 1, width)) for name, width in self.widths.items()}
+        return none | found
+
+
+def of_state(targets: Sequence[Target], state: Mapping[str, Tensor]) -> Forest:
+    """Build a forest from its `state_dict`."""
+    trees = {}
+    for number, target in enumerate(targets):
+        arrays = {name: state[key] for name in ARRAYS if (key := f"trees.{number}.{name}") in state}
+        if arrays:
+            trees[target.name] = Trees(target, arrays)
+    return Forest(targets, trees)
+
+
+def _depth(branches: Tensor, roots: Tensor) -> int:
+    """Return how many steps it takes from the roots to the last leaf."""
+    nodes, depth = roots.reshape(-1), 0
+    while True:
+        below = torch.unique(branches[:, nodes])
+        below = below[(branches[:, below] != below).any(0)]  # leaves lead nowhere
+        if len(below) == 0:
+            return depth + 1
+        nodes, depth = below, depth + 1

@@ -1,0 +1,157 @@
+"""Members for tables that are no networks: a forest of extra trees, and logistic regression.
+
+`select` offers them. Each learns from the prepared columns, once for each fold, without the rows of the fold,
+and of each target from the rows of which it is known whole.
+
+Shapes: N rows · P prepared columns · M folds · W outputs of a target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, assert_never
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyhot.data.rows import split
+from manyhot.model.backbones.base import Backbone
+from manyhot.model.forest import Forest, Trees
+from manyhot.model.network import Heads, PowersetHead, build_heads
+from manyhot.schema import Target
+from manyhot.targets import UNKNOWN, IntArray, consistent_sets
+from manyhot.train.prepared import Prepared
+
+Columns = NDArray[np.float32]
+TREES = 300  # of all folds together
+FEWEST = 20  # rows that a member learns a target from
+
+
+def grow(prepared: Prepared, columns: Columns) -> Forest:
+    """Grow a forest for each target."""
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    config = prepared.config
+    count = max(20, TREES // config.folds)
+    trees = {}
+    for target, parts in _taught(prepared):
+        arrays: list[dict[str, NDArray[Any]]] = []
+        for rows, y in parts:
+            forest = ExtraTreesClassifier(
+                count, min_samples_leaf=1, n_jobs=config.threads, random_state=config.seed
+            )
+            forest.fit(columns[rows], y)
+            arrays += [_arrays(tree.tree_, forest, target) for tree in forest.estimators_]
+        trees[target.name] = Trees(target, _joined(arrays, len(parts)))
+    return Forest(prepared.schema.targets, trees)
+
+
+def regress(prepared: Prepared, columns: Columns) -> Heads:
+    """Fit logistic regression for each target, as linear heads on the columns."""
+    targets, folds = prepared.schema.targets, prepared.config.folds
+    heads = build_heads(targets, Backbone(torch.nn.Identity(), columns.shape[1], folds))
+    layers: dict[str, Any] = dict(zip(heads.names, heads, strict=True))
+    for parameter in heads.parameters():
+        parameter.requires_grad_(False).zero_()
+    for target, parts in _taught(prepared):
+        layer = layers[target.name]
+        last = layer.sets if isinstance(layer, PowersetHead) else layer
+        weights, biases = zip(*(_line(target, columns[rows], y) for rows, y in parts), strict=True)
+        weight, bias = torch.from_numpy(np.stack(weights)), torch.from_numpy(np.stack(biases))
+        last.get_parameter("weight").copy_(weight if folds > 1 else weight[0].T)
+        last.get_parameter("bias").copy_(bias if folds > 1 else bias[0])
+    return heads
+
+
+def _line(target: Target, x: Columns, y: IntArray) -> tuple[Columns, Columns]:
+    """Return the weights (P, W) and biases (W,) of logistic regression."""
+    from sklearn.linear_model import LogisticRegression
+
+    width = y.shape[1] if y.ndim == 2 else target.outcomes if target.structure != "binary" else 1
+    weight, bias = np.zeros((x.shape[1], width), np.float32), np.full(width, -8.0, np.float32)
+    if y.ndim == 2:
+        for tag in range(width):
+            weight[:, [tag]], bias[[tag]] = _yes_or_no(LogisticRegression, x, y[:, tag])
+        return weight, bias
+    if width == 1:
+        return _yes_or_no(LogisticRegression, x, y)
+    model = LogisticRegression(C=1.0, max_iter=300).fit(x, y)
+    if len(model.classes_) == 2:
+        bias[model.classes_] = 0.0
+        weight[:, model.classes_[1]], bias[model.classes_[1]] = model.coef_[0], model.intercept_[0]
+    else:
+        weight[:, model.classes_], bias[model.classes_] = model.coef_.T, model.intercept_
+    return weight, bias
+
+
+def _yes_or_no(kind: Callable[..., Any], x: Columns, y: IntArray) -> tuple[Columns, Columns]:
+    """Return the weights (P, 1) and bias (1,) of one question; of one answer alone, how sure it is."""
+    if len(np.unique(y)) < 2:
+        odds = np.log((y.sum() + 1) / (len(y) - y.sum() + 1))
+        return np.zeros((x.shape[1], 1), np.float32), np.array([odds], np.float32)
+    model = kind(C=1.0, max_iter=300).fit(x, y)
+    return model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
+
+
+def _taught(prepared: Prepared) -> Iterator[tuple[Target, list[tuple[NDArray[np.intp], IntArray]]]]:
+    """Give each target with the rows of each fold that teach it, and what these are; not where they are few.
+
+    A class is told by its number, a set by its place in the powerset, tags by a column each.
+    """
+    train, folds = prepared.of_part(split.TRAIN), prepared.config.folds
+    fold = prepared.fold_of(train)
+    for target in prepared.schema.targets:
+        y = _numbers(target, prepared.labels(train)[target.name])
+        there = (y != UNKNOWN).reshape(len(y), -1).all(axis=1)
+        parts = [there if fold is None else there & (fold != number) for number in range(folds)]
+        if all(part.sum() >= FEWEST and len(np.unique(y[part], axis=0)) > 1 for part in parts):
+            yield target, [(train[part], y[part]) for part in parts]
+
+
+def _numbers(target: Target, y: IntArray) -> IntArray:
+    match target.structure:
+        case "multiclass":
+            return y
+        case "binary":
+            return y[:, 0].astype(np.int32)
+        case "powerset":
+            agrees = consistent_sets(target, y)
+            return np.where(agrees.sum(axis=1) == 1, agrees.argmax(axis=1), UNKNOWN).astype(np.int32)
+        case "multilabel":
+            return y.astype(np.int32)
+        case _:
+            assert_never(target.structure)
+
+
+def _arrays(tree: Any, forest: Any, target: Target) -> dict[str, NDArray[Any]]:
+    """Return one of scikit-learn's trees as `Trees` wants it, its nodes counted from 0."""
+    own, leaf = np.arange(tree.node_count), tree.children_left < 0
+    left, right = (np.where(leaf, own, side) for side in (tree.children_left, tree.children_right))
+    if forest.n_outputs_ > 1:
+        seen = [
+            1.0 * (classes[-1] == 1) * tree.value[:, t, len(classes) - 1]
+            for t, classes in enumerate(forest.classes_)
+        ]
+        value = np.stack(seen, axis=1)
+    else:
+        value = np.zeros((tree.node_count, max(target.outcomes, 2)))
+        value[:, forest.classes_] = tree.value[:, 0]
+        value = value[:, 1:] if target.structure == "binary" else value
+    return {
+        "feature": np.where(leaf, 0, tree.feature),
+        "threshold": tree.threshold.astype(np.float32),
+        "branches": np.stack([right, left]),
+        "value": value.astype(np.float16),
+    }
+
+
+def _joined(trees: list[dict[str, NDArray[Any]]], folds: int) -> dict[str, torch.Tensor]:
+    """Put the nodes of all trees one after the other."""
+    first = np.cumsum([0, *(len(tree["feature"]) for tree in trees)])
+    branches = [tree["branches"] + start for tree, start in zip(trees, first, strict=False)]
+    arrays = {
+        name: np.concatenate([tree[name] for tree in trees]) for name in ("feature", "threshold", "value")
+    }
+    arrays |= {"branches": np.concatenate(branches, axis=1), "roots": first[:-1].reshape(folds, -1)}
+    return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}

@@ -30,7 +30,8 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -223,16 +224,21 @@ def class_peers(x: np.ndarray, jobs: int) -> dict[str, Callable[[int], Any]]:
     }
     for name, (module, kind, options, threads) in BOOSTED.items():
         if name not in missing():
-            make = partial(getattr(__import__(module), kind), **options, **{threads: jobs})
+            make = partial(getattr(import_module(module), kind), **options, **{threads: jobs})
             makers[name] = lambda seed, make=make: prepared(make(random_state=seed))
     return makers
 
 
-def missing() -> list[str]:
-    """Return which of the boosted trees are not installed."""
-    from importlib.util import find_spec
-
-    return [name for name, (module, *_) in BOOSTED.items() if find_spec(module) is None]
+@cache
+def missing() -> dict[str, str]:
+    """Return which of the boosted trees do not import, and why."""
+    found = {}
+    for name, (module, *_) in BOOSTED.items():
+        try:
+            import_module(module)
+        except ImportError as error:
+            found[name] = str(error)
+    return found
 
 
 def judged(part: Part, answers: Any) -> Scores:
@@ -313,8 +319,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             for model, result in results.items():
                 if result is not None:
                     models.setdefault(model, {})[str(number)] = result
-        found[name] = models
         kept.put(name, models)
+        fewer = [model for model, runs in models.items() if model != OURS and len(runs) < args.splits]
+        if fewer:
+            print(f"  left out, without results of every split: {', '.join(fewer)}")
+        found[name] = models = {model: runs for model, runs in models.items() if model not in fewer}
         show(models)
         print(f"  {time.perf_counter() - start:.1f} s in all", flush=True)
         if args.out:
@@ -482,14 +491,15 @@ def compare(now: dict[str, Any], before: dict[str, Any], errors: float) -> None:
     print(f"\nnow {_what(now)}; before {_what(before)}")
     pool: dict[str, Any] = {}
     for name, models in now["results"].items():
-        earlier = before["results"].get(name, {}).get(OURS)
-        if earlier and OURS in models:
-            peers = {model: runs for model, runs in models.items() if model != OURS}
-            pool[name] = {"now": models[OURS], "before": earlier, **peers}
-    alike = {name for name, models in pool.items() if _marks(models["now"]) == _marks(models["before"])}
-    if len(alike) < len(pool):
-        print(f"left out, as their splits differ: {', '.join(sorted(set(pool) - alike))}")
-    pool = {name: models for name, models in pool.items() if name in alike}
+        earlier = before["results"].get(name, {}).get(OURS, {})
+        both = {n for n, mark in _marks(models.get(OURS, {})).items() if _marks(earlier).get(n) == mark}
+        if both:
+            renamed = {"now" if model == OURS else model: runs for model, runs in models.items()}
+            renamed["before"] = earlier
+            pool[name] = {m: {n: runs[n] for n in sorted(both)} for m, runs in renamed.items()}
+    left_out = set(now["results"]) ^ set(before["results"]) | set(now["results"]) - set(pool)
+    if left_out:
+        print(f"not in both runs with the same splits: {', '.join(sorted(left_out))}")
     verdicts = {score: verdict(pool, score, errors) for score in SIGNS}
     verdicts = {score: found for score, found in verdicts.items() if found}
     print()
@@ -558,9 +568,9 @@ if __name__ == "__main__":
             parser.error(f"no such peers: {', '.join(sorted(strange))}")
     warnings.simplefilter("ignore")  # of the others: no convergence, a class with few rows
     print(machine())
-    for name in missing():
+    for name, reason in missing().items():
         if given.peers is None or name in given.peers:
-            print(f"{name} is not installed and left out")
+            print(f"{name} is left out: {reason}")
     earlier = json.loads(Path(given.against).read_text(encoding="utf-8")) if given.against else None
     if not given.peers_only:
         import manyhot.classifier  # noqa: F401  (so that the first fit is not charged for it)

@@ -436,16 +436,16 @@ def show(models: dict[str, Any]) -> None:
     if not models:
         return
     for score in next(iter(next(iter(models.values())).values()))["scores"]:
-        line = f"  {score:12}"
+        told = []
         if OURS in models:
-            line += f" ours {means(models[OURS], score):.4f}"
+            told += [f"ours {means(models[OURS], score):.4f}"]
         if peers:
             best = max(peers, key=lambda model: SIGNS[score] * means(models[model], score))
-            line += f", {best} {means(models[best], score):.4f}"
+            told += [f"{best} {means(models[best], score):.4f}"]
             if OURS in models:
                 gain, error = ahead(models[OURS], models[best], score)
-                line += f", ahead by {gain:+.4f} ± {error:.4f}"
-        print(line.replace("  ,", " "), flush=True)
+                told += [f"ahead by {gain:+.4f} ± {error:.4f}"]
+        print(f"  {score:12} {', '.join(told)}", flush=True)
     seconds = {m: np.mean([each["seconds"] for each in runs.values()]) for m, runs in models.items()}
     print("  seconds      " + ", ".join(f"{model} {mean:.1f}" for model, mean in seconds.items()), flush=True)
 

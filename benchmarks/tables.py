@@ -17,7 +17,6 @@ import json
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -96,26 +95,29 @@ TABLES: dict[str, Callable[[], Split]] = {
 }
 
 
-def ours(split: Split, seed: int, effort: str) -> Answers:
+def ours(split: Split, seed: int, effort: str, **options: object) -> Answers:
     import manyhot
     from manyhot import predict
     from manyhot.targets import decide, marginals
     from manyhot.train.calibrate import fit_thresholds
 
     start = time.perf_counter()
-    fitted = manyhot.fit(*with_tags(split.x, split.y), effort=effort, seed=seed)
+    fitted = manyhot.fit(*with_tags(split.x, split.y), effort=effort, seed=seed, **options)
     probabilities = predict.predict(fitted.bundle, columns(split.x_test)).probabilities["tags"]
     judged = fitted.run.judged
     answers = {}
     for objective in {objective for objective, _ in SCORES.values()}:
-        target = replace(fitted.schema.targets[0], objective=objective)
+        target = fitted.schema.targets[0].deciding(objective=objective)
         target = fit_thresholds(target, judged.probabilities["tags"], judged.y["tags"])
         answers[objective] = decide(target, probabilities)
     return Answers(answers, marginals(target, probabilities), time.perf_counter() - start)
 
 
-def others() -> dict[str, Callable[[int], object]]:
-    """Return what makes each of the others from a seed; those called powerset learn whole sets."""
+def others(jobs: int = -1) -> dict[str, Callable[[int], object]]:
+    """Return what makes each of the others from a seed; those called powerset learn whole sets.
+
+    `jobs` is how many threads the trees grow in, -1 is all.
+    """
     from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
@@ -128,13 +130,14 @@ def others() -> dict[str, Callable[[int], object]]:
         return make_pipeline(StandardScaler(), model)
 
     found = {
-        "random forest": lambda seed: RandomForestClassifier(500, n_jobs=-1, random_state=seed),
-        "extra trees": lambda seed: ExtraTreesClassifier(500, n_jobs=-1, random_state=seed),
+        "random forest": lambda seed: RandomForestClassifier(500, n_jobs=jobs, random_state=seed),
+        "extra trees": lambda seed: ExtraTreesClassifier(500, n_jobs=jobs, random_state=seed),
         "MLP": lambda seed: scaled(MLPClassifier(max_iter=500, early_stopping=True, random_state=seed)),
+        "logistic regressions": lambda seed: scaled(MultiOutputClassifier(LogisticRegression(max_iter=1000))),
         "chain of logistic regressions": lambda seed: scaled(
             ClassifierChain(LogisticRegression(C=0.1, max_iter=1000), order="random", random_state=seed)
         ),
-        "powerset, extra trees": lambda seed: ExtraTreesClassifier(500, n_jobs=-1, random_state=seed),
+        "powerset, extra trees": lambda seed: ExtraTreesClassifier(500, n_jobs=jobs, random_state=seed),
         "powerset, SVM": lambda seed: scaled(SVC(C=10, probability=True, random_state=seed)),
     }
     makers = {
@@ -161,8 +164,11 @@ def other(name: str, make: Callable[[int], object], split: Split, seed: int) -> 
         chosen = model.fit(split.x, number.ravel()).predict_proba(split.x_test)
         tags, chances = sets[chosen.argmax(axis=1)], chosen @ sets
     else:
-        model.fit(split.x, split.y)
-        tags, chances = model.predict(split.x_test).astype(int), _chances(model, split)
+        varied = split.y.min(axis=0) < split.y.max(axis=0)  # not all learn a tag that is always the same
+        model.fit(split.x, split.y[:, varied])
+        tags = np.repeat(split.y[:1], len(split.x_test), axis=0)
+        chances = tags.astype(float)
+        tags[:, varied], chances[:, varied] = model.predict(split.x_test), _chances(model, split)
     return Answers(
         {objective: tags for objective, _ in SCORES.values()}, chances, time.perf_counter() - start
     )
@@ -171,11 +177,7 @@ def other(name: str, make: Callable[[int], object], split: Split, seed: int) -> 
 def _chances(model, split: Split) -> np.ndarray:
     """Return the probability of each tag from what a model gives, an array or one for each tag."""
     found = model.predict_proba(split.x_test)
-    if not isinstance(found, list):
-        return np.asarray(found)
-    constant = split.y.mean(axis=0)  # a tag that training never has, or always
-    pairs = zip(found, constant, strict=True)
-    return np.stack([f[:, 1] if f.shape[1] == 2 else np.full(len(f), c) for f, c in pairs], axis=1)
+    return np.stack([each[:, 1] for each in found], axis=1) if isinstance(found, list) else np.asarray(found)
 
 
 def scores(answers: Answers, y: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-QUICK = {"effort": "fast", "epochs": 1, "batch_size": 16, "threads": 1}
+# No forest is grown and no regression fitted where a test is not about them, which would take a second each.
+NETWORKS = "network,pretrained,neighbours"
+QUICK = {"effort": "fast", "epochs": 1, "batch_size": 16, "threads": 1, "members": NETWORKS}
 ROW_OPTIONS = ["--epochs", "1", "--effort", "fast", "--set", "batch_size=16", "--set", "threads=1"]
+ROW_OPTIONS += ["--members", NETWORKS]
 SIDE = 8
 HERE = Path(__file__).parent
 

@@ -7,6 +7,7 @@ from making import features, label_columns
 from test_weights import SMALL, photos, state
 
 import manyhot
+from manyhot.train import select
 
 ROWS = 60
 TABLES = {  # mechanism → settings of a fit of a table
@@ -17,6 +18,8 @@ TABLES = {  # mechanism → settings of a fit of a table
     "linear": {"folds": 1, "backbone": "linear"},
     "tabm": {"folds": 1, "backbone": "tabm", "tabm_members": 4},
     "folds of tabm": {"folds": 3, "backbone": "tabm", "tabm_members": 4},
+    "forest, linear": {"folds": 1, "validation": 0.5, "members": "network,forest,linear"},
+    "folds of all": {"folds": 3, "members": "network,forest,linear"},
 }
 
 
@@ -39,11 +42,15 @@ def check(predictor, x):
 
 
 @pytest.mark.parametrize("mechanism", TABLES)
-def test_tables(mechanism):
+def test_tables(monkeypatch, mechanism):
     columns = features(ROWS) | label_columns("mixed", ROWS)
     table = manyhot.read(columns)
     schema = manyhot.infer(table, ["ripe", "fruit"], tags={"tags": None})
-    bundle = manyhot.fit(table, schema, epochs=1, effort="fast", **TABLES[mechanism]).bundle
+    settings = {"members": "network"} | TABLES[mechanism]
+    if "forest" in mechanism or "all" in mechanism:
+        monkeypatch.setattr(select, "greedy", lambda target, logits, y: [1 / len(logits)] * len(logits))
+    bundle = manyhot.fit(table, schema, epochs=1, effort="fast", **settings).bundle
+    assert len(bundle.predictor.ensemble.members) == len(settings["members"].split(","))
     check(bundle.predictor, bundle.inputs.transform(table)[0])
 
 

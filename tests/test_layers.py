@@ -54,6 +54,8 @@ KIND_IS_ASKED = {
     "metrics.py": "which scores a kind has",
     "model/losses.py": "its loss",
     "model/network.py": "its last layer",
+    "model/forest.py": "what leaves become",
+    "train/trees.py": "what trees and regressions learn",
     "train/calibrate.py": "which of its decisions are fitted",
     "report/plots.py": "which pictures tell most of it",
 }
@@ -74,6 +76,7 @@ IMAGE_IS_ASKED = {
     "schema.py": (1, "one picture column at a time"),
     "train/prepare.py": (1, "the size of pictures"),
     "train/run.py": (1, "a batch of pictures is kept to be shown"),
+    "train/select.py": (1, "members that read columns are for tables"),
 }
 
 # At how many places a file asks for the sets of a powerset, and why. Elsewhere `target.structure` is asked.

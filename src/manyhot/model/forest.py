@@ -37,9 +37,9 @@ class Trees(nn.Module):
         """Hold trees.
 
         Shape:
-            feature: int64 (J,), the column a node looks at. threshold: float (J,). branches: int64 (2, J), where
-                it goes on above the threshold, and not above. value: float (J, C), what the rows of a leaf are,
-                as probabilities. roots: int64 (M, T).
+            feature: int32 (J,), the column a node looks at. threshold: float (J,). branches: int32 (2, J),
+                where it goes on above the threshold, and not above. value: float (J, C), what the rows of a
+                leaf are, as probabilities. roots: int64 (M, T).
         """
         super().__init__()
         self.structure = target.structure
@@ -52,8 +52,8 @@ class Trees(nn.Module):
         folds, trees = self.roots.shape
         node = self.roots.reshape(1, -1).expand(columns.shape[0], -1)
         for _ in range(self.depth):
-            above = columns.gather(1, self.feature[node]) > self.threshold[node]
-            node = torch.where(above, self.branches[0][node], self.branches[1][node])
+            above = columns.gather(1, self.feature[node].long()) > self.threshold[node]
+            node = torch.where(above, self.branches[0][node], self.branches[1][node]).long()
         of_fold = node.reshape(-1, folds, trees)
         each = [self.value[of_fold[:, fold]].float().mean(1) for fold in range(folds)]
         chances = torch.stack(each, dim=1)
@@ -73,13 +73,15 @@ class Forest(nn.Module):
         super().__init__()
         self.names = [target.name for target in targets]
         self.numbers = {target.name: number for number, target in enumerate(targets) if target.name in trees}
+        self.folds = max((each.roots.shape[0] for each in trees.values()), default=1)
         self.widths = {target.name: num_outputs(target) for target in targets}
         self.trees = nn.ModuleDict({str(number): trees[name] for name, number in self.numbers.items()})
 
     def forward(self, columns: Tensor) -> dict[str, Tensor]:
         """Return the logits of each target, float (N, M, W), for columns (N, P)."""
         found = {name: self.trees[str(number)](columns) for name, number in self.numbers.items()}
-        none = {name: columns.new_zeros((1, 1, width)) for name, width in self.widths.items()}
+        shape = (columns.shape[0], self.folds)
+        none = {name: columns.new_zeros((*shape, width)) for name, width in self.widths.items()}
         return none | found
 
 
@@ -95,7 +97,7 @@ def of_state(targets: Sequence[Target], state: Mapping[str, Tensor]) -> Forest:
 
 def _depth(branches: Tensor, roots: Tensor) -> int:
     """Return how many steps it takes from the roots to the last leaf."""
-    nodes, depth = roots.reshape(-1), 0
+    branches, nodes, depth = branches.long(), roots.reshape(-1), 0
     while True:
         below = torch.unique(branches[:, nodes])
         below = below[(branches[:, below] != below).any(0)]  # leaves lead nowhere

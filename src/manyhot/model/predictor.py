@@ -77,8 +77,10 @@ class Predictor(nn.Module):
 
     def _mean(self, name: str, logits: Sequence[Tensor]) -> Tensor:
         weighed = [m.weights[name] * y for m, y in zip(self.ensemble.members, logits, strict=True)]
-        if any(y.ndim == 3 for y in weighed):  # of members, beside one that has none
+        if any(y.ndim == 3 for y in weighed):  # of members and folds, beside what has fewer of them
             weighed = [y if y.ndim == 3 else y.unsqueeze(1) for y in weighed]
+            most = max(y.shape[1] for y in weighed)
+            weighed = [y.repeat_interleave(most // y.shape[1], dim=1) for y in weighed]
         return sum(weighed[1:], weighed[0])
 
 

@@ -103,7 +103,8 @@ class Selection:
         encoders = {NETWORK: network.backbone, COLUMNS: columns_of(stem.shape, config.folds)}
         grown: list[tuple[str, MemberKind, Answerer]] = [(NETWORK, "heads", network.heads)]
         if "forest" in wanted:
-            grown.append((COLUMNS, "forest", trees.grow(self.prepared, columns).to(device_of(network))))
+            forest = trees.grow(self.prepared, columns).to(device_of(network))
+            grown += [(COLUMNS, "forest", forest)] if forest.trees else []
         if "linear" in wanted:
             grown.append((COLUMNS, "heads", trees.regress(self.prepared, columns).to(device_of(network))))
 

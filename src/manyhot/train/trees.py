@@ -139,19 +139,22 @@ def _arrays(tree: Any, forest: Any, target: Target) -> dict[str, NDArray[Any]]:
         value[:, forest.classes_] = tree.value[:, 0]
         value = value[:, 1:] if target.structure == "binary" else value
     return {
-        "feature": np.where(leaf, 0, tree.feature),
+        "feature": np.where(leaf, 0, tree.feature).astype(np.int32),
         "threshold": tree.threshold.astype(np.float32),
-        "branches": np.stack([right, left]),
+        "branches": np.stack([right, left]).astype(np.int32),
         "value": value.astype(np.float16),
     }
 
 
 def _joined(trees: list[dict[str, NDArray[Any]]], folds: int) -> dict[str, torch.Tensor]:
     """Put the nodes of all trees one after the other."""
-    first = np.cumsum([0, *(len(tree["feature"]) for tree in trees)])
+    first = np.cumsum([0, *(len(tree["feature"]) for tree in trees)], dtype=np.int32)
     branches = [tree["branches"] + start for tree, start in zip(trees, first, strict=False)]
     arrays = {
         name: np.concatenate([tree[name] for tree in trees]) for name in ("feature", "threshold", "value")
     }
-    arrays |= {"branches": np.concatenate(branches, axis=1), "roots": first[:-1].reshape(folds, -1)}
+    arrays |= {
+        "branches": np.concatenate(branches, axis=1),
+        "roots": first[:-1].astype(np.int64).reshape(folds, -1),
+    }
     return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}

@@ -28,7 +28,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--weights", metavar="auto|none|PATH", help=help)
     help = "leave the backbone as it is, train the heads alone"
     add("--freeze", action="store_true", default=None, help=help)
-    help = "who may answer: network, and with commas pretrained, neighbours (default: all that help)"
+    help = (
+        "who may answer: network, with commas pretrained, neighbours, forest, linear (default: all that help)"
+    )
     add("--members", metavar="NAMES", help=help)
     add("--size", metavar="PIXELS", help="the side that pictures are brought to")
     help = "balanced lets rare classes count like others"

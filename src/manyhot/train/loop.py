@@ -29,7 +29,10 @@ from manyhot.train.distributed import World
 from manyhot.train.validation import Validation, monitored, within_two_standard_errors
 
 STEPS_PER_LINE = 50
-COOLDOWN, MIN_COOLDOWN = 0.2, 2  # share of the epochs so far, and epochs at least, in which the rate comes down
+COOLDOWN, MIN_COOLDOWN = (
+    0.2,
+    2,
+)  # share of the epochs so far, and epochs at least, in which the rate comes down
 ALONE = World()
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -62,8 +65,8 @@ def train(
     """Train until the epochs are through or validation stops improving; keep the best epoch's weights.
 
     Where it stops improving the rate first comes down (a cooldown), since weights at a high rate are not
-    what they could be; then the run ends. Those of the last epoch, at which the rate has come down, are kept where an earlier one was better by no
-    more than chance.
+    what they could be; then the run ends. Those of the last epoch, at which the rate has come down, are kept
+    where an earlier one was better by no more than chance.
 
     Each epoch is saved to `checkpoints`; `state` is one of them, to go on from.
 

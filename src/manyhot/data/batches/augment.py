@@ -21,7 +21,7 @@ from torch.nn import functional as F
 EVERY = slice(None)
 GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue are to the eye; ITU-R BT.601
 STEP = 16  # pixels; sides of growing pictures are multiples of it
-SMALL, SMALL_STEP = 64, 4  # pixels; up to that side they are multiples of this
+SMALL_STEP = 4  # pixels by which small pictures grow
 FARTHEST = 8  # pictures are moved by up to a part of so many of the side: 4 of 32 pixels
 GROWTH = 1.5  # the power of the share of training that is through at which they grow
 
@@ -57,7 +57,7 @@ class Augmentation:
         """
         if not 0 < self.first_size < last:
             return last
-        step = STEP if last > SMALL else SMALL_STEP
+        step = SMALL_STEP if self.how == "move" else STEP
         stages = (last - self.first_size) // step + 1
         return min(last, self.first_size + step * int(done**GROWTH * stages))
 

@@ -46,6 +46,7 @@ MECHANISMS = {  # name → (input, settings)
     "no powerset": ("table", {"label_sets": 0}),
     "focal": ("pixels", {"tag_loss": "focal", "augment": "warp", "views": 5}),
     "mixup": ("pixels", {"mixup": 0.5, "random_erasing": 0.5, "augment": "photo"}),
+    "resnet9, mirrored": ("pixels", {"backbone": "resnet9", "augment": "move", "mirror": "yes", "views": 2}),
     "linear probe": ("image", {**PHOTOS, "linear_probe": True, "members": "network"}),
     "frozen, neighbours": ("image", {**PHOTOS, "freeze": True, "members": "network,neighbours"}),
     "pretrained, neighbours": ("image", {**PHOTOS, "linear_probe": True}),

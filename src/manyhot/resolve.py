@@ -146,7 +146,7 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
     Args:
         rows: how many train. values: how many numbers one of them has.
     """
-    per_row = {"mlp": 8e-6, "cnn": 1.5e-7 * values, "resnet9": 1.7e-7 * values}
+    per_row = {"mlp": 8e-6, "cnn": 1.5e-7 * values, "resnet9": 2e-7 * values}
     per_step = 3e-3  # seconds that a step costs however few its rows are
     steps = rows * config.epochs / config.batch_size
     # of growing photos
@@ -191,8 +191,8 @@ def _for_small_photos(base: FitConfig, rows: int, side: int, schema: Schema) -> 
         base,
         batch_size=batch,
         epochs=max(least, _epochs(steps, rows, batch, at_most=most)),
-        learning_rate=8e-3 if batch == 256 else 4e-3,
-        weight_decay=0.05,
+        learning_rate=2.5e-3 if batch == 256 else 1.5e-3,
+        weight_decay=0.15,
         label_smoothing=0.1 if all(target.exclusive for target in schema.targets) else 0.0,
         augment="move",
         mirror="auto",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from manyhot.data.batches.augment import Augmentation, augment, mixup, random_erasing
+from manyhot.data.batches.augment import Augmentation, augment, mirror, mixup, random_erasing
 from manyhot.data.batches.loader import Loader
 
 
@@ -16,7 +16,7 @@ def pictures(rows=6, side=12, channels=3, seed=0):
     return torch.randint(0, 256, (rows, side, side, channels), dtype=torch.uint8, generator=drawn(seed))
 
 
-@pytest.mark.parametrize("how", ["shift", "warp", "crop", "photo"])
+@pytest.mark.parametrize("how", ["shift", "warp", "move", "crop", "photo"])
 @pytest.mark.parametrize("side", [6, 12, 20])
 def test_pictures_come_at_the_side_that_is_asked_for(how, side):
     out = augment(pictures(), how, drawn(), side=side)
@@ -29,6 +29,36 @@ def test_photos_are_mirrored_half_of_the_time():
     out = augment(ramp, "crop", drawn())
     mirrored = (out[:, 16, 2, 0] > out[:, 16, -3, 0]).float().mean()
     assert 0.4 < mirrored < 0.6
+
+
+def test_small_pictures_are_moved_by_whole_pixels():
+    """Each is a part of the picture with its own mirror image around it; by up to an eighth of the side."""
+    x = pictures(200, side=16)
+    out = augment(x, "move", drawn())
+    wide = np.pad(x.numpy(), ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    found = set()
+    for picture, around in zip(out.numpy(), wide):
+        places = [(i, j) for i in range(5) for j in range(5)]
+        found |= {(i, j) for i, j in places if (around[i : i + 16, j : j + 16] == picture).all()}
+    assert len(found) == 25
+    assert augment(x[:1, :1, :1], "move", drawn(), rows=1).shape == (1, 1, 1, 3)
+
+
+@pytest.mark.parametrize("how", ["none", "shift", "move"])
+def test_half_of_the_pictures_are_mirrored_where_that_is_asked_for(how):
+    ramp = np.tile(np.arange(32, dtype=np.uint8)[:, None] * 8, (400, 32, 1, 1))
+    y = {"y": np.zeros(400, np.int32)}
+    for asked in (True, False):
+        x = Loader(ramp, y, 400, 0, Augmentation(how, mirror=asked)).batch(0).x
+        mirrored = (x[:, 16, 4, 0] > x[:, 16, -5, 0]).float().mean()
+        assert (0.4 < mirrored < 0.6) if asked else mirrored == 0
+
+
+def test_processes_mirror_the_pictures_that_one_would():
+    x = pictures(12)
+    whole = mirror(x, drawn(), 12)
+    parts = [mirror(x[rank::2], drawn(), 12, slice(rank, None, 2)) for rank in range(2)]
+    assert all(torch.equal(whole[rank::2], part) for rank, part in enumerate(parts))
 
 
 def test_a_change_of_colour_is_one_of_several():

@@ -58,7 +58,7 @@ def test_more_effort_is_never_less_training():
 def test_kinds_of_backbones():
     assert [resolve({}, schema, 100).backbone for schema in (TABLE, SMALL)] == ["mlp", "cnn"]
     assert resolve({}, PHOTO, 100).backbone not in ("mlp", "cnn")
-    assert resolve({"size": 32}, PHOTO, 100).backbone == "cnn"
+    assert resolve({"size": 32}, PHOTO, 100).backbone == "resnet9"
     assert not resolve({}, TABLE, 100).channels_last
 
 

@@ -48,6 +48,7 @@ MECHANISMS = {  # name → (input, settings)
     "folds of all": ("table", {"members": "network,forest,linear", "folds": 3}),
     "focal": ("pixels", {"tag_loss": "focal", "augment": "warp", "views": 5}),
     "mixup": ("pixels", {"mixup": 0.5, "random_erasing": 0.5, "augment": "photo"}),
+    "resnet9, mirrored": ("pixels", {"backbone": "resnet9", "augment": "move", "mirror": "yes", "views": 2}),
     "linear probe": ("image", {**PHOTOS, "linear_probe": True, "members": "network"}),
     "frozen, neighbours": ("image", {**PHOTOS, "freeze": True, "members": "network,neighbours"}),
     "pretrained, neighbours": ("image", {**PHOTOS, "linear_probe": True}),

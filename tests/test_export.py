@@ -54,6 +54,15 @@ def test_tables(monkeypatch, mechanism):
     check(bundle.predictor, bundle.inputs.transform(table)[0])
 
 
+def test_small_colour_pictures_mirrored():
+    rng = np.random.default_rng(0)
+    data = (rng.integers(0, 255, (40, 12, 12, 3), dtype=np.uint8), ["a", "b"] * 20)
+    options = {"mirror": "yes", "views": 2, "precision": "float32"}
+    bundle = manyhot.fit(data, ["label"], epochs=1, **options).bundle
+    assert bundle.config.backbone == "resnet9"
+    check(bundle.predictor, data[0][:8])
+
+
 @pytest.mark.parametrize("views", [1, 5])
 def test_small_pictures_in_views(views):
     rng = np.random.default_rng(0)

@@ -72,7 +72,7 @@ IMAGE_IS_ASKED = {
     "report/card.py": (1, "pictures are shown"),
     "report/clusters.py": (3, "pictures are shown, rows of a table told apart"),
     "report/mistakes.py": (2, "a mistake is shown by its path or by its cells"),
-    "resolve.py": (5, "settings that only pictures, or only tables, have"),
+    "resolve.py": (6, "settings that only pictures, or only tables, have"),
     "schema.py": (1, "one picture column at a time"),
     "train/prepare.py": (1, "the size of pictures"),
     "train/run.py": (1, "a batch of pictures is kept to be shown"),

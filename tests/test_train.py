@@ -374,14 +374,59 @@ def test_weights_spoilt_by_the_last_step_are_not_kept(monkeypatch):
 # What is kept, and what is written down
 
 
-def test_early_stopping_keeps_the_best():
-    run = fit(epochs=60, patience=3, learning_rate=0.05).run
-    epochs = [line for line in run.history if line["kind"] == "epoch"]
+STALLING = {"epochs": 60, "patience": 3, "learning_rate": 0.05}
+
+
+def epochs_of(run):
+    return [line for line in run.history if line["kind"] == "epoch"]
+
+
+def stall_of(epochs, patience=3):
+    """The epoch after which patience ran out."""
+    best = 0
+    for line in epochs:
+        best = line["epoch"] if line["best"] else best
+        if line["epoch"] - best >= patience:
+            return line["epoch"]
+    return None
+
+
+def test_early_stopping_keeps_the_best(monkeypatch):
+    monkeypatch.setattr(loop, "within_two_standard_errors", lambda best, *rest: False)
+    epochs = epochs_of(fit(**STALLING).run)
     best = [line["epoch"] for line in epochs if line["best"]][-1]
     assert len(epochs) < 60
-    assert len(epochs) - best == 3
     losses = [line["validation"]["overall"]["loss"] for line in epochs]
     assert min(losses) == losses[best - 1]
+
+
+def test_the_rate_comes_down_before_a_run_is_stopped():
+    epochs = epochs_of(fit(**STALLING).run)
+    stall = stall_of(epochs)
+    assert epochs[-1]["epoch"] == stall + max(2, round(stall / 5))
+    rates = [line["learning_rate"] for line in epochs[stall - 1 :]]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > 0.2 * STALLING["learning_rate"]
+    assert rates[-1] < 0.2 * rates[0]
+
+
+@pytest.mark.parametrize("after", [-1, 0, 1])
+def test_a_run_that_stopped_in_its_cooldown_ends_in_the_same_bits(tmp_path, after):
+    whole = fit(**STALLING)
+    epoch = stall_of(epochs_of(whole.run)) + after
+    with pytest.raises(StopError):
+        fit(out=tmp_path / "m", on_event=stopping_at(epoch), **STALLING)
+    resumed = fit(out=tmp_path / "m", resume=True, **STALLING)
+    assert bits(resumed) == bits(whole)
+    assert untimed(resumed.run.history) == untimed(whole.run.history)
+
+
+def test_a_cooldown_falls_in_a_line_and_never_rises_above_the_cycle():
+    rates = [optim.cooldown(step, 40, 50, 100, CONFIG) for step in range(40, 50)]
+    before = optim.rate(39, 100, CONFIG)
+    assert rates == pytest.approx([before * left / 11 for left in range(10, 0, -1)])
+    late = [optim.cooldown(step, 90, 100, 100, CONFIG) for step in range(90, 100)]
+    assert all(rate <= optim.rate(step, 100, CONFIG) for step, rate in zip(range(90, 100), late))
 
 
 @pytest.mark.parametrize(
@@ -422,8 +467,8 @@ def test_the_last_epoch_is_kept_where_it_is_as_good(monkeypatch, as_good):
     kept = [line["epoch"] for line in run.history if line.get("best")]
     assert len(asked) == 1
     assert (kept[-1] == 12) is as_good
-    fit(epochs=60, patience=3, learning_rate=0.05)
-    assert len(asked) == 1
+    fit(**STALLING)
+    assert len(asked) == 2  # after a cooldown too
 
 
 def test_losses_of_held_out_rows_count_each_target_by_its_weight():

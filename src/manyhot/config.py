@@ -20,13 +20,15 @@ from manyhot.schema import check_objective
 log = logging.getLogger("manyhot")
 Effort = Literal["fast", "balanced", "best"]
 Precision = Literal["float32", "bfloat16"]
-Augment = Literal["none", "shift", "warp", "crop", "photo"]
+Augment = Literal["none", "shift", "warp", "move", "crop", "photo"]
+Mirror = Literal["auto", "yes", "no"]
 TagLoss = Literal["cross_entropy", "focal", "asymmetric"]
 ClassWeight = Literal["none", "balanced"]
 CHOICES: dict[str, tuple[str, ...]] = {
     "effort": get_args(Effort),
     "precision": get_args(Precision),
     "augment": get_args(Augment),
+    "mirror": get_args(Mirror),
     "tag_loss": get_args(TagLoss),
     "class_weight": get_args(ClassWeight),
     "device": ("auto", "cpu", "cuda", "mps"),
@@ -53,6 +55,8 @@ class FitConfig:
     Test-time augmentation: a picture is judged in `views` views, whose mean counts: moved by a pixel, a photo
     mirrored. `random_erasing` and `mixup` are the shares of training pictures a part of which is painted
     over, and which are mixed with another; `first_size` is the side in the first epoch, growing to `size`.
+    `mirror` says whether pictures are mirrored too; "auto" finds out whether that keeps their labels (crop
+    and photo mirror always).
     With `linear_probe` the heads learn alone before the backbone learns with them; with `freeze` it never
     does. Of a pretrained one, the layers that see pictures halved `frozen_stages` times or less do not.
     `backbone_options` go to timm, such as backbone_options.pad_type=same.
@@ -86,6 +90,7 @@ class FitConfig:
     piecewise: bool = False
     tag_loss: str = "cross_entropy"
     augment: str = "none"
+    mirror: str = "no"
     random_erasing: float = 0.0
     mixup: float = 0.0
     first_size: int = 0

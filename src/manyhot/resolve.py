@@ -22,7 +22,7 @@ WIDE_STEPS = 450  # of such a network: a rate that has come down by then beats o
 # By effort: how many members a network has, and for how many rows this is worth its time.
 FOLDED_TABLES = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
 MAX_VIEWS = 5
-FROM_NOTHING = ("mlp", "tabm", "linear", "cnn")  # our own
+FROM_NOTHING = ("mlp", "tabm", "linear", "cnn", "resnet9")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
     "resnet50": "of middling size, for a graphics card",
     "mobilenetv2_100": "small, for a processor",
@@ -56,13 +56,20 @@ def resolve(
     base = FitConfig(effort=chosen.get("effort", "balanced"), threads=num_cores())
     base = replace(base, memory=half_of_memory(), cache=tenth_of_disk())
     if schema.is_image:
-        height, width, _ = schema.inputs[0].shape
+        height, width, channels = schema.inputs[0].shape
         small = chosen.get("size", max(height, width)) <= SMALL_IMAGE
-        backbone = "cnn" if small else _photo_backbone(rows, chosen.get("device", "auto"))
+        ours = "cnn" if channels == 1 else "resnet9"
+        backbone = ours if small else _photo_backbone(rows, chosen.get("device", "auto"))
         base = replace(base, backbone=backbone, device=chosen.get("device", "auto"))
         if chosen.get("weights", "auto") == "auto":
             chosen = {**chosen, "weights": find_weights(chosen.get("backbone", backbone))}
-        base = _for_small_images(base, rows) if small else _for_photos(base, rows, chosen, schema)
+        if not small:
+            base = _for_photos(base, rows, chosen, schema)
+        elif chosen.get("backbone", backbone) == "resnet9":
+            side = chosen.get("size", 0) or min(height, width)
+            base = _for_small_photos(base, rows, side, schema)
+        else:
+            base = _for_small_images(base, rows)
         base = replace(base, size=0 if small else base.size)
     else:
         base = _for_tables(base, rows, len(schema.inputs))
@@ -93,7 +100,7 @@ def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -
     dense = name == "cnn" or name.startswith(("resnet", "vgg"))
     fast_halves = cpu_flags() & {"amx_bf16", "avx512_bf16"}  # the processor multiplies them in hardware
     found: dict[str, Any] = {
-        "first_size": min(config.first_size, config.size) if grows else 0,
+        "first_size": min(config.first_size, config.size or config.first_size) if grows else 0,
         "linear_probe": config.linear_probe and name not in FROM_NOTHING,
         "precision": "bfloat16" if dense and fast_halves else "float32",
         "channels_last": schema.is_image and "mlp" not in name,
@@ -114,6 +121,8 @@ def _check(config: FitConfig, schema: Schema) -> None:
         raise UserError(f"folds={config.folds}: folds are for tables; of pictures some rows are held out.")
     if config.views > (MAX_VIEWS if schema.is_image else 1):
         raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")
+    if config.mirror != "no" and not schema.is_image:
+        raise UserError(f"mirror={config.mirror}: only pictures are mirrored.")
     clash = next((name for name, plain in BY_TAGS.items() if getattr(config, name) != plain), None)
     if config.label_sets and clash:
         raise UserError(
@@ -137,10 +146,11 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
     Args:
         rows: how many train. values: how many numbers one of them has.
     """
-    per_row = {"mlp": 8e-6, "cnn": 1.5e-7 * values}
+    per_row = {"mlp": 8e-6, "cnn": 1.5e-7 * values, "resnet9": 2e-7 * values}
     per_step = 3e-3  # seconds that a step costs however few its rows are
     steps = rows * config.epochs / config.batch_size
-    area = ((config.first_size / config.size + 1) / 2) ** 2 if config.first_size else 1.0  # of growing photos
+    # of growing photos
+    area = ((config.first_size / config.size + 1) / 2) ** 2 if config.size and config.first_size else 1.0
     learning = 0.65 if config.frozen_stages else 1.0  # of the time of a network all of which learns
     a_row = per_row.get(config.backbone, 4e-7 * values * area * learning) * config.folds
     if config.freeze:  # the backbone sees a row once, without learning, and the heads are nothing
@@ -165,6 +175,30 @@ def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
         augment="shift",
         views=MAX_VIEWS,
         patience={"fast": 5, "balanced": 15, "best": 50}[base.effort],
+    )
+
+
+def _for_small_photos(base: FitConfig, rows: int, side: int, schema: Schema) -> FitConfig:
+    """Colour pictures up to 64 pixels, which show things rather than signs: a small residual network.
+
+    The rate always comes all the way down, since that is where most of what it knows comes from.
+    """
+    steps, least, most = {"fast": (320, 4, 20), "balanced": (1_260, 12, 60), "best": (9_000, 60, 300)}[
+        base.effort
+    ]
+    batch = _power_of_two(rows / 25, 64, 256)
+    return replace(
+        base,
+        batch_size=batch,
+        epochs=max(least, _epochs(steps, rows, batch, at_most=most)),
+        learning_rate=2.5e-3 if batch == 256 else 1.5e-3,
+        weight_decay=0.15,
+        label_smoothing=0.1 if all(target.exclusive for target in schema.targets) else 0.0,
+        augment="move",
+        mirror="auto",
+        mixup=0.5 if base.effort == "best" else 0.0,
+        first_size=side * 3 // 4,
+        views=MAX_VIEWS,
     )
 
 

@@ -123,7 +123,8 @@ def _configured(options: Mapping[str, Any], schema: Schema, rows: int) -> FitCon
         return resolve({"backbone": "linear", **options, **alone}, schema, rows)
     config = resolve({**options, **alone}, schema, rows, backbones.find_weights)
     if config.backbone in FROM_NOTHING:
-        return resolve({**_alone(config.effort, rows), **options, **alone}, schema, rows)
+        changes = {"backbone": "cnn", **_alone(config.effort, rows)}
+        return resolve({**changes, **options, **alone}, schema, rows)
     if config.weights != "none":
         return config
     if "backbone" in options:

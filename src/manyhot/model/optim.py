@@ -160,3 +160,16 @@ def rate(step: int, steps: int, config: FitConfig) -> float:
         return config.learning_rate * (step + 1) / up
     done = (step - up) / max(1, steps - up)
     return config.learning_rate * (0.001 + 0.999 * (1 + math.cos(math.pi * done)) / 2)
+
+
+def cooldown(step: int, first: int, last: int, steps: int, config: FitConfig) -> float:
+    """Return the learning rate of a step of a cooldown, which is over before step `last`.
+
+    Down in a line from where the rate was before step `first`, to nearly 0; never above what it would have
+    been.
+
+    Source: the decay of warmup-stable-decay schedules, Hägele et al. 2024, "Scaling Laws and
+    Compute-Optimal Training Beyond Fixed Training Durations".
+    """
+    left = (last - step) / (last - first + 1)
+    return min(rate(step, steps, config), rate(first - 1, steps, config) * left)

@@ -29,6 +29,7 @@ from manyhot.train.distributed import World
 from manyhot.train.validation import Validation, monitored, within_two_standard_errors
 
 STEPS_PER_LINE = 50
+COOLDOWN, MIN_COOLDOWN = 0.2, 2  # of the epochs so far, and epochs at least, in which the rate comes down
 ALONE = World()
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -41,6 +42,7 @@ class LoopState:
     epoch: int = 0
     best: float = -math.inf
     best_epoch: int = 0
+    stalled: int = 0  # the epoch after which patience had run out and the rate began to come down; 0: none
     wrong: float = 1.0  # the share of held-out rows that were not all right in the last epoch
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -59,8 +61,9 @@ def train(
 ) -> LoopState:
     """Train until the epochs are through or validation stops improving; keep the best epoch's weights.
 
-    Those of the last epoch, at which the rate has come down, are kept where an earlier one was better by no
-    more than chance.
+    Where it stops improving the rate first comes down (a cooldown), since weights at a high rate are not
+    what they could be; then the run ends. Those of the last epoch, at which the rate has come down, are kept
+    where an earlier one was better by no more than chance.
 
     Each epoch is saved to `checkpoints`; `state` is one of them, to go on from.
 
@@ -77,13 +80,13 @@ def train(
     learner = fused(network, frozen=True)  # its weights are the network's
     judging = (network, validation, targets, config)
     steps = loader.step_after(config.epochs)
-    while progress.epoch < config.epochs and not _stalled(progress, config):
+    while progress.epoch < (last := _last(progress, config)):
         started = time.perf_counter()
         running = _Mean()
         # What is nearly always right has learned labels that are no matter of doubt.
         smoothed = replace(config, label_smoothing=min(config.label_smoothing, progress.wrong))
         for step in range(progress.step, loader.step_after(progress.epoch + 1)):
-            rate = optim.rate(step, steps, config)
+            rate = _rate(step, steps, loader, progress, config)
             batch = loader.batch(step)
             loss, each = _step(learner, optimizer, batch, targets, smoothed, weights, rate, step, world)
             running.add(loss, each)
@@ -94,10 +97,12 @@ def train(
         scores = validation.judge(network, targets)  # by all processes, so that none waits for long
         right = scores["overall"]["exact_match"]
         progress.wrong = world.agree(1.0 if right is None else 1 - right)
-        value, ended = world.agree(monitored(scores, config, progress.epoch)), progress.epoch == config.epochs
+        value, ended = world.agree(monitored(scores, config, progress.epoch)), progress.epoch == last
         if value > progress.best or (ended and world.agree(within_two_standard_errors(best, *judging))):
             progress.best, progress.best_epoch = value, progress.epoch
             best = snapshot(network)
+        if not progress.stalled and 0 < config.patience <= progress.epoch - progress.best_epoch:
+            progress.stalled = progress.epoch
         progress.seconds += time.perf_counter() - started
         _log_epoch(progress, on_event, running, rate, scores)
         if checkpoints is not None and world.leads:
@@ -176,8 +181,19 @@ def _check_finite(loss: Tensor, batch: Batch, step: int, loader: Loader) -> None
         )
 
 
-def _stalled(progress: LoopState, config: FitConfig) -> bool:
-    return 0 < config.patience <= progress.epoch - progress.best_epoch
+def _last(progress: LoopState, config: FitConfig) -> int:
+    """Return the epoch that ends the run, as far as it is known."""
+    if not progress.stalled:
+        return config.epochs
+    return min(config.epochs, progress.stalled + max(MIN_COOLDOWN, round(COOLDOWN * progress.stalled)))
+
+
+def _rate(step: int, steps: int, loader: Loader, progress: LoopState, config: FitConfig) -> float:
+    """Return the learning rate of a step, which follows from its number and the epoch of the stall."""
+    if not progress.stalled:
+        return optim.rate(step, steps, config)
+    first, last = (loader.step_after(epoch) for epoch in (progress.stalled, _last(progress, config)))
+    return optim.cooldown(step, first, last, steps, config)
 
 
 class _Mean:

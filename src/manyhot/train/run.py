@@ -26,11 +26,12 @@ from manyhot.data.rows import split
 from manyhot.ensemble import NETWORK, PRETRAINED
 from manyhot.judge import Judged, document
 from manyhot.model import inference
-from manyhot.model.network import Network, PowersetHead
+from manyhot.model.network import Network, PowersetHead, build
 from manyhot.model.predictor import Predictor
 from manyhot.predict import from_logits
 from manyhot.priors import log_odds
 from manyhot.resolve import of_heads
+from manyhot.train import mirror
 from manyhot.train.batch_norm import recalibrate
 from manyhot.train.calibrate import calibrate
 from manyhot.train.checkpoint import Checkpoints, State
@@ -95,11 +96,12 @@ class Training:
 
 def stages(config: FitConfig) -> tuple[Stage, ...]:
     """Return what a run does, in order."""
+    first = (begin_at_priors,) if config.mirror != "auto" else (begin_at_priors, try_mirrored)
     if config.freeze:
-        return begin_at_priors, learn_heads, select_ensemble
+        return *first, learn_heads, select_ensemble
     if config.linear_probe:
-        return begin_at_priors, probe, fine_tune, recalibrate_batch_norms, select_ensemble
-    return begin_at_priors, fine_tune, recalibrate_batch_norms, select_ensemble
+        return *first, probe, fine_tune, recalibrate_batch_norms, select_ensemble
+    return *first, fine_tune, recalibrate_batch_norms, select_ensemble
 
 
 def run(training: Training, source: str) -> tuple[Bundle, Run]:
@@ -128,6 +130,28 @@ def begin_at_priors(training: Training) -> None:
     for target, layer in zip(prepared.schema.targets, heads, strict=True):
         last = layer.tags if isinstance(layer, PowersetHead) else layer
         last.get_parameter("bias").copy_(torch.from_numpy(log_odds(target, y[target.name])))
+
+
+def try_mirrored(training: Training) -> None:
+    """Find out whether mirrored pictures keep their labels, and say so in the settings from here on.
+
+    Each process finds the same by itself, and so does a run that goes on.
+    """
+    prepared, device = training.prepared, inference.device_of(training.network)
+    order = np.random.default_rng(training.config.seed)
+    rows = order.permutation(prepared.of_part(split.TRAIN))[: mirror.MAX_ROWS]
+    held = order.permutation(prepared.choosing_and_calibrating()[0])[: mirror.MAX_HELD]
+    config = mirror.of_trial(training.config, len(rows))
+    network = build(prepared.inputs, prepared.schema.targets, config).to(device)
+    begin_at_priors(replace(training, network=network))
+    learning = (prepared.x, prepared.labels(rows), config.batch_size, config.seed)
+    loader = Loader(*learning, Augmentation(config.augment), device, rows=rows, epochs=config.epochs)
+    x = np.require(prepared.x[held], requirements="C")
+    judging = (x, prepared.labels(held), prepared.schema.targets, config)
+    found = training.world.agree(float(mirror.keeps_labels(network, loader, *judging))) > 0
+    views = min(2, training.config.views) if found else training.config.views  # as they are and mirrored
+    settings = replace(training.config, mirror="yes" if found else "no", views=views)
+    training.prepared = replace(prepared, config=settings)
 
 
 def learn_heads(training: Training) -> None:
@@ -190,6 +214,8 @@ def select_ensemble(training: Training) -> None:
         networks[PRETRAINED] = training.pretrained
     rows = (training.prepared, networks, training.world, training.passed)
     training.predictor = Selection(*rows, training.features).best()
+    if training.config.mirror == "yes":
+        training.predictor.ensemble = replace(training.predictor.ensemble, mirrored=True)
 
 
 def _train(training: Training, prepared: Prepared, network: Network, loader: Loader) -> None:
@@ -225,7 +251,9 @@ def _loader(prepared: Prepared, network: Network, world: World) -> Loader:
         prepared.training_labels(rows),
         config.batch_size,
         config.seed,
-        Augmentation(config.augment, config.random_erasing, config.mixup, config.first_size),
+        Augmentation(
+            config.augment, config.random_erasing, config.mixup, config.first_size, config.mirror == "yes"
+        ),
         inference.device_of(network),
         rows=rows,
         numbers=prepared.rows.table.rows[rows],

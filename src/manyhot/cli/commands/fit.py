@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("training (what is not given follows from the data)").add_argument
     add("--effort", choices=CHOICES["effort"], help="how long to try (default: balanced)")
     add("--epochs", metavar="N", help="how often to see every row, at most")
-    help = "mlp, tabm, linear, cnn, or any name of timm's"
+    help = "mlp, tabm, linear, cnn, resnet9, or any name of timm's"
     add("--backbone", metavar="NAME", help=help)
     help = "what the backbone starts from: its own pretrained weights, nothing, or a safetensors file"
     add("--weights", metavar="auto|none|PATH", help=help)

@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from manyhot.data.batches.augment import EVERY, Augmentation, augment, mixup, random_erasing
+from manyhot.data.batches.augment import EVERY, Augmentation, augment, mirror, mixup, random_erasing
 from manyhot.data.inputs.images.stream import Ahead, Pictures, X
 
 AS_IT_IS = Augmentation()
+MIRRORING = ("crop", "photo")  # changes that mirror by themselves
 
 
 class Batch(NamedTuple):
@@ -104,6 +105,8 @@ class Loader:
         side = self.changes.side(x.shape[1], step * self.batch_size / (len(self) * self.epochs))
         side = 0 if side == x.shape[1] else side
         x = augment(x, self.changes.how, generator, self.batch_size, self.fetched, side)
+        if self.changes.mirror and self.changes.how not in MIRRORING:
+            x = mirror(x, generator, self.batch_size, self.fetched)
         if self.changes.random_erasing:
             x = random_erasing(x, self.changes.random_erasing, generator, self.batch_size, self.fetched)
         if not self.changes.mixup:

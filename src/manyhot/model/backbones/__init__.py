@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from manyhot.config import FitConfig
 from manyhot.errors import UserError, listed, suggest
-from manyhot.model.backbones import cnn, mlp, tabm, timm, weights
+from manyhot.model.backbones import cnn, mlp, resnet9, tabm, timm, weights
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.members import SideBySide
 
@@ -23,10 +23,12 @@ BUILDERS: dict[str, Callable[[Shape, FitConfig], Backbone]] = {
     "linear": mlp.linear_model,
     "tabm": tabm.tabm,
     "cnn": cnn.cnn,
+    "resnet9": resnet9.resnet9,
 }
 
 
 FOR_TABLES = ("mlp", "tabm", "linear")
+FOR_PICTURES = ("cnn", "resnet9")
 MEMBERED = ("mlp",)  # that hold all members' weights in layers of their own
 
 
@@ -60,8 +62,8 @@ def _one(shape: Shape, config: FitConfig) -> Backbone:
     if name not in BUILDERS and len(shape) == 1:
         hint = f"{suggest(name, FOR_TABLES)}; there are {listed(FOR_TABLES)}"
         raise UserError(f"backbone '{name}' is not one for tables{hint}.")
-    if name == "cnn" and len(shape) == 1:
-        raise UserError("backbone 'cnn' takes pictures, and these are features; use 'mlp'.")
+    if name in FOR_PICTURES and len(shape) == 1:
+        raise UserError(f"backbone '{name}' takes pictures, and these are features; use 'mlp'.")
     if name == "tabm" and len(shape) == 3:
         raise UserError("backbone 'tabm' is for tables; for pictures use 'cnn' or one of timm's.")
     if name in BUILDERS and config.weights not in ("auto", "none"):

@@ -317,7 +317,7 @@ def test_who_may_take_part_is_a_setting(tmp_path, members, most):
 
 @pytest.mark.parametrize("members", ["", "neighbours", "network,woods", "network,,pretrained"])
 def test_members_that_are_none(members):
-    with pytest.raises(UserError, match="members must be .network., or it and others of"):
+    with pytest.raises(UserError, match=r"members must be .network., or it and others of"):
         manyhot.fit(photos(), ["label"], **QUICK | {"members": members})
 
 

@@ -32,6 +32,7 @@ class Trees(nn.Module):
     branches: Tensor
     value: Tensor
     roots: Tensor
+    onward: Tensor
 
     def __init__(self, target: Target, arrays: Mapping[str, Tensor]) -> None:
         """Hold trees.
@@ -46,16 +47,25 @@ class Trees(nn.Module):
         for name in ARRAYS:
             self.register_buffer(name, arrays[name])
         self.depth = _depth(self.branches, self.roots)
+        # Where it goes on from a node, not above and above: what one step looks up, side by side.
+        self.register_buffer("onward", self.branches.flip(0).T.reshape(-1).long(), persistent=False)
 
     def forward(self, columns: Tensor) -> Tensor:
-        """Return logits, float (N, M, W), for columns (N, P)."""
-        folds, trees = self.roots.shape
-        node = self.roots.reshape(1, -1).expand(columns.shape[0], -1)
+        """Return logits, float (N, M, W), for columns (N, P).
+
+        All rows go down a tree one after the other, since a processor finds a tree's nodes near each other.
+        """
+        rows, (folds, trees) = columns.shape[0], self.roots.shape
+        cells = columns.T.reshape(-1)  # (P · N)
+        own = torch.arange(rows, device=columns.device).repeat(folds * trees)
+        node = self.roots.reshape(-1, 1).expand(-1, rows).reshape(-1)
+        first = self.feature.long() * rows
         for _ in range(self.depth):
-            above = columns.gather(1, self.feature[node].long()) > self.threshold[node]
-            node = torch.where(above, self.branches[0][node], self.branches[1][node]).long()
-        of_fold = node.reshape(-1, folds, trees)
-        each = [self.value[of_fold[:, fold]].float().mean(1) for fold in range(folds)]
+            seen = cells.index_select(0, first.index_select(0, node) + own)
+            above = seen > self.threshold.index_select(0, node)
+            node = self.onward.index_select(0, node * 2 + above)
+        leaves = node.reshape(folds, trees, rows)
+        each = [self.value[leaves[fold]].float().mean(0) for fold in range(folds)]
         chances = torch.stack(each, dim=1)
         match self.structure:
             case "multiclass" | "powerset":

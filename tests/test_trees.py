@@ -121,3 +121,16 @@ def test_who_answers_is_declared_saved_and_refused(tmp_path):
     alone = manyhot.fit(data, "y", **QUICK | {"folds": 3, "members": "network"})
     assert [member.kind for member in alone.bundle.predictor.ensemble.members] == ["heads"]
     assert (replace(alone.bundle.config, members=model.bundle.config.members)) == model.bundle.config
+
+
+def test_of_many_rows_some_teach(monkeypatch):
+    monkeypatch.setattr(trees, "MOST", 30)
+    ready = prepared()
+    for _, ((rows, y),) in trees._taught(ready):
+        assert len(rows) == len(y) == 30
+        assert set(rows) <= {*ready.of_part(split.TRAIN)}
+
+
+def test_what_has_not_converged_says_nothing():
+    rng = np.random.default_rng(0)
+    trees._fitted(rng.normal(size=(200, 50)).astype(np.float32) * 1e4, rng.integers(0, 5, 200))

@@ -93,11 +93,7 @@ class Selection:
 
     def _weighed(self, wanted: set[str]) -> Predictor:
         """Return the network with members that read a table's columns, each target's by greedy selection."""
-        network, config, names = (
-            self.networks[NETWORK],
-            self.prepared.config,
-            self.networks[NETWORK].heads.names,
-        )
+        network, config = self.networks[NETWORK], self.prepared.config
         stem: Any = network.stem
         columns = inference.run(stem, self.prepared.x)
         encoders = {NETWORK: network.backbone, COLUMNS: columns_of(stem.shape, config.folds)}
@@ -108,19 +104,18 @@ class Selection:
         if "linear" in wanted:
             grown.append((COLUMNS, "heads", trees.regress(self.prepared, columns).to(device_of(network))))
 
+        names, folds = network.heads.names, self.prepared.fold_of(self.choosing)
+
         def of(chosen: Sequence[tuple[Member, Answerer]]) -> Predictor:
             ensemble = Ensemble(tuple(member for member, _ in chosen))
             there = {name: encoders[name] for name in ensemble.encoders}
             return Predictor(ensemble, network.stem, there, [who for _, who in chosen])
 
         alone = [(Member(kind, encoder, dict.fromkeys(names, 1.0)), who) for encoder, kind, who in grown]
-        members_of_network = network.backbone.members
+        held = self.prepared.x[self.choosing]
         raw = [
             out_of_fold(
-                inference.logits(of([pair]), self.prepared.x[self.choosing]),
-                self.prepared.fold_of(self.choosing),
-                config.folds,
-                members_of_network if pair[0].encoder == NETWORK else config.folds,
+                inference.logits(of([pair]), held), folds, config.folds, encoders[pair[0].encoder].members
             )
             for pair in alone
         ]
@@ -143,9 +138,7 @@ class Selection:
         config = self.prepared.config
         if PRETRAINED in self.networks:
             yield self._with_pretrained
-        tells_alike = (
-            config.freeze or config.linear_probe
-        )  # features of a network that saw many pictures before
+        tells_alike = config.freeze or config.linear_probe  # features of a network that had learned before
         if "neighbours" in config.candidates and tells_alike and self.few and config.class_weight == "none":
             yield self._with_neighbours
 

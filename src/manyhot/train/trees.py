@@ -8,7 +8,8 @@ Shapes: N rows · P prepared columns · M folds · W outputs of a target.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from typing import Any, assert_never
 
 import numpy as np
@@ -25,7 +26,7 @@ from manyhot.train.prepared import Prepared
 
 Columns = NDArray[np.float32]
 TREES = 300  # of all folds together
-FEWEST = 20  # rows that a member learns a target from
+FEWEST, MOST = 20, 20_000  # rows that a member learns a target from; of more, some drawn at random
 
 
 def grow(prepared: Prepared, columns: Columns) -> Forest:
@@ -66,17 +67,15 @@ def regress(prepared: Prepared, columns: Columns) -> Heads:
 
 def _line(target: Target, x: Columns, y: IntArray) -> tuple[Columns, Columns]:
     """Return the weights (P, W) and biases (W,) of logistic regression."""
-    from sklearn.linear_model import LogisticRegression
-
     width = y.shape[1] if y.ndim == 2 else target.outcomes if target.structure != "binary" else 1
     weight, bias = np.zeros((x.shape[1], width), np.float32), np.full(width, -8.0, np.float32)
     if y.ndim == 2:
         for tag in range(width):
-            weight[:, [tag]], bias[[tag]] = _yes_or_no(LogisticRegression, x, y[:, tag])
+            weight[:, [tag]], bias[[tag]] = _yes_or_no(x, y[:, tag])
         return weight, bias
     if width == 1:
-        return _yes_or_no(LogisticRegression, x, y)
-    model = LogisticRegression(C=1.0, max_iter=300).fit(x, y)
+        return _yes_or_no(x, y)
+    model = _fitted(x, y)
     if len(model.classes_) == 2:
         bias[model.classes_] = 0.0
         weight[:, model.classes_[1]], bias[model.classes_[1]] = model.coef_[0], model.intercept_[0]
@@ -85,13 +84,23 @@ def _line(target: Target, x: Columns, y: IntArray) -> tuple[Columns, Columns]:
     return weight, bias
 
 
-def _yes_or_no(kind: Callable[..., Any], x: Columns, y: IntArray) -> tuple[Columns, Columns]:
+def _yes_or_no(x: Columns, y: IntArray) -> tuple[Columns, Columns]:
     """Return the weights (P, 1) and bias (1,) of one question; of one answer alone, how sure it is."""
     if len(np.unique(y)) < 2:
         odds = np.log((y.sum() + 1) / (len(y) - y.sum() + 1))
         return np.zeros((x.shape[1], 1), np.float32), np.array([odds], np.float32)
-    model = kind(C=1.0, max_iter=300).fit(x, y)
+    model = _fitted(x, y)
     return model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
+
+
+def _fitted(x: Columns, y: IntArray) -> Any:
+    """Return scikit-learn's logistic regression; one that has not converged may still help, and is weighed."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(C=1.0, max_iter=300).fit(x, y)
 
 
 def _taught(prepared: Prepared) -> Iterator[tuple[Target, list[tuple[NDArray[np.intp], IntArray]]]]:
@@ -106,7 +115,13 @@ def _taught(prepared: Prepared) -> Iterator[tuple[Target, list[tuple[NDArray[np.
         there = (y != UNKNOWN).reshape(len(y), -1).all(axis=1)
         parts = [there if fold is None else there & (fold != number) for number in range(folds)]
         if all(part.sum() >= FEWEST and len(np.unique(y[part], axis=0)) > 1 for part in parts):
-            yield target, [(train[part], y[part]) for part in parts]
+            some = [_some(np.flatnonzero(part), prepared.config.seed) for part in parts]
+            yield target, [(train[rows], y[rows]) for rows in some]
+
+
+def _some(rows: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
+    """Return rows, or so many of them as growing and regressing bear, in order."""
+    return rows if len(rows) <= MOST else np.sort(np.random.default_rng(seed).permutation(rows)[:MOST])
 
 
 def _numbers(target: Target, y: IntArray) -> IntArray:

@@ -94,7 +94,7 @@ def _yes_or_no(x: Columns, y: IntArray) -> tuple[Columns, Columns]:
 
 
 def _fitted(x: Columns, y: IntArray) -> Any:
-    """Return scikit-learn's logistic regression; one that has not converged may still help, and is weighed."""
+    """Return scikit-learn's logistic regression; one that has not converged is weighed like others."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

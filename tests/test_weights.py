@@ -219,7 +219,7 @@ def test_frozen_pictures_are_no_training_batch_to_show(tmp_path):
 
 
 def test_freezing_needs_a_backbone_that_has_learned():
-    with pytest.raises(UserError, match=r"freeze: backbone 'cnn' starts from nothing"):
+    with pytest.raises(UserError, match=r"freeze: backbone 'resnet9' starts from nothing"):
         manyhot.fit(photos(), ["label"], freeze=True, **QUICK)
 
 

@@ -181,8 +181,7 @@ def _of_first_format(
                 members.append((kind, encoder, len(own.get("keys", ()))))
     renamed |= {name: value for name, value in state.items() if name.startswith("stem.")}
     targets = [target.name for target in schema.targets]
-    mirrored = config.augment in ("crop", "photo")
-    return Ensemble(equally(members, targets), config.views, mirrored), renamed
+    return Ensemble(equally(members, targets), config.views, config.mirrored), renamed
 
 
 def check(folder: Path) -> dict[str, Any]:

@@ -157,6 +157,11 @@ class FitConfig:
         _check_members(self.candidates)
 
     @property
+    def mirrored(self) -> bool:
+        """Whether pictures are mirrored while they train, and so when they are judged in several views."""
+        return self.augment in ("crop", "photo") or self.mirror == "yes"
+
+    @property
     def candidates(self) -> tuple[str, ...]:
         """Who may take part in the answer."""
         return tuple(name.strip() for name in self.members.split(","))

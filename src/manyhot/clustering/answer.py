@@ -43,8 +43,8 @@ def answering(seen: Viewed, found: Groups, z: Embedding, apart: Embedding | None
         layer.weight.copy_(torch.from_numpy(weight if backbone.members > 1 else weight[0].T))
         layer.bias.copy_(torch.from_numpy(bias if backbone.members > 1 else bias[0]))
     network = network.to(pick(seen.config.device)).eval()
-    schema, mirrored = replace(seen.schema, targets=(target,)), seen.config.augment in ("crop", "photo")
-    return Bundle(schema, seen.config, seen.inputs, of_network(network, seen.config.views, mirrored))
+    schema, config = replace(seen.schema, targets=(target,)), seen.config
+    return Bundle(schema, config, seen.inputs, of_network(network, config.views, config.mirrored))
 
 
 def head(centroids: NDArray[np.float32], tau: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

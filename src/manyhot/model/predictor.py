@@ -67,8 +67,7 @@ class Predictor(nn.Module):
         each = [self.answer({n: encoder(view) for n, encoder in self.encoders.items()}) for view in seen]
         if len(each) == 1:
             return each[0]
-        apart = [{n: y if y.ndim == 3 else y.unsqueeze(1) for n, y in of_view.items()} for of_view in each]
-        return {name: torch.cat([of_view[name] for of_view in apart], dim=1) for name in self.names}
+        return {n: torch.cat([_by_member(of_view[n]) for of_view in each], dim=1) for n in self.names}
 
     def answer(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the logits for the features (N, F) that each encoder gives, or (N, M, F) of members."""
@@ -78,10 +77,15 @@ class Predictor(nn.Module):
     def _mean(self, name: str, logits: Sequence[Tensor]) -> Tensor:
         weighed = [m.weights[name] * y for m, y in zip(self.ensemble.members, logits, strict=True)]
         if any(y.ndim == 3 for y in weighed):  # of members and folds, beside what has fewer of them
-            weighed = [y if y.ndim == 3 else y.unsqueeze(1) for y in weighed]
+            weighed = [_by_member(y) for y in weighed]
             most = max(y.shape[1] for y in weighed)
             weighed = [y.repeat_interleave(most // y.shape[1], dim=1) for y in weighed]
         return sum(weighed[1:], weighed[0])
+
+
+def _by_member(logits: Tensor) -> Tensor:
+    """Return logits as those of members, float (N, M, W), also where there is one."""
+    return logits if logits.ndim == 3 else logits.unsqueeze(1)
 
 
 def views(x: Tensor, count: int, mirrored: bool) -> list[Tensor]:

@@ -69,6 +69,7 @@ class Training:
     state       where a stopped run stood, None at a beginning
     features    the features (N, F) that an encoder gives all rows, where they are at hand
     pretrained  the network before it was tuned, with heads that learned on it
+    learned_by  the batches and the held-out rows by which the network was fine-tuned
     """
 
     prepared: Prepared
@@ -81,6 +82,7 @@ class Training:
     loop: LoopState = field(default_factory=LoopState)
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     pretrained: Network | None = None
+    learned_by: tuple[Loader, Validation] | None = None
     predictor: Predictor | None = None
     preview: BatchPreview | None = None
 
@@ -160,8 +162,7 @@ def learn_heads(training: Training) -> None:
         training.network, training.prepared.x, training.passed
     )
     with heads_on_features(training.prepared, training.network, x, training.config) as (rows, heads):
-        loader = _loader(rows, heads, training.world)
-        _train(training, rows, heads, loader)
+        _train(training, rows, heads)
 
 
 def probe(training: Training) -> None:
@@ -192,8 +193,8 @@ def probe(training: Training) -> None:
 
 def fine_tune(training: Training) -> None:
     """Train the whole network."""
-    loader = _loader(training.prepared, training.network, training.world)
-    _train(training, training.prepared, training.network, loader)
+    loader, validation = _train(training, training.prepared, training.network)
+    training.learned_by = loader, validation
     if training.prepared.schema.is_image:
         middle = loader.batch(loader.step_after(training.config.epochs) // 2)
         training.preview = preview(training.prepared.schema.targets, middle)
@@ -201,10 +202,10 @@ def fine_tune(training: Training) -> None:
 
 def recalibrate_batch_norms(training: Training) -> None:
     """Take the statistics of batch norms anew, where that helps."""
-    prepared, network = training.prepared, training.network
-    loader = _loader(prepared, network, training.world)
-    judging = (_validation(prepared), prepared.schema.targets, training.config)
-    recalibrate(network, loader, *judging, training.world, training.loop.best)
+    assert training.learned_by is not None, "it stands after fine_tune"
+    loader, validation = training.learned_by
+    targets, config = training.prepared.schema.targets, training.config
+    recalibrate(training.network, loader, validation, targets, config, training.world, training.loop.best)
 
 
 def select_ensemble(training: Training) -> None:
@@ -214,12 +215,11 @@ def select_ensemble(training: Training) -> None:
         networks[PRETRAINED] = training.pretrained
     rows = (training.prepared, networks, training.world, training.passed)
     training.predictor = Selection(*rows, training.features).best()
-    if training.config.mirror == "yes":
-        training.predictor.ensemble = replace(training.predictor.ensemble, mirrored=True)
 
 
-def _train(training: Training, prepared: Prepared, network: Network, loader: Loader) -> None:
-    """Run the loop on the training rows, writing history.jsonl as it goes."""
+def _train(training: Training, prepared: Prepared, network: Network) -> tuple[Loader, Validation]:
+    """Run the loop on the training rows, writing history.jsonl as it goes; return what it learned by."""
+    loader, validation = _loader(prepared, network, training.world), _validation(prepared)
     with ExitStack() as stack:
         file: TextIO | None = None  # opened at the first line, so that a refused --resume leaves the old one
 
@@ -232,9 +232,10 @@ def _train(training: Training, prepared: Prepared, network: Network, loader: Loa
                 file.flush()
             training.on_event(line)
 
-        learning = (network, loader, _validation(prepared), prepared.schema.targets, prepared.config)
+        learning = (network, loader, validation, prepared.schema.targets, prepared.config)
         kept = (training.checkpoints, training.state, training.world)
         training.loop = train(*learning, on_event, *kept)
+    return loader, validation
 
 
 def _validation(prepared: Prepared) -> Validation:

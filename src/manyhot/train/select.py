@@ -172,7 +172,7 @@ class Selection:
         config, first = self.prepared.config, self.networks[NETWORK]
         declared = [(_kind(who), encoder, _rows(who)) for encoder, who in members]
         shared = equally(declared, first.heads.names)
-        ensemble = Ensemble(shared, config.views, config.augment in ("crop", "photo"))
+        ensemble = Ensemble(shared, config.views, config.mirrored)
         encoders = {name: self.networks[name].backbone for name in ensemble.encoders}
         return Predictor(ensemble, first.stem, encoders, [who for _, who in members])
 

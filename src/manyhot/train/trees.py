@@ -21,7 +21,7 @@ from manyhot.model.backbones.base import Backbone
 from manyhot.model.forest import Forest, Trees
 from manyhot.model.network import Heads, PowersetHead, build_heads
 from manyhot.schema import Target
-from manyhot.targets import UNKNOWN, IntArray, consistent_sets
+from manyhot.targets import UNKNOWN, IntArray, consistent_sets, num_outputs
 from manyhot.train.prepared import Prepared
 
 Columns = NDArray[np.float32]
@@ -67,7 +67,7 @@ def regress(prepared: Prepared, columns: Columns) -> Heads:
 
 def _line(target: Target, x: Columns, y: IntArray) -> tuple[Columns, Columns]:
     """Return the weights (P, W) and biases (W,) of logistic regression."""
-    width = y.shape[1] if y.ndim == 2 else target.outcomes if target.structure != "binary" else 1
+    width = num_outputs(target)
     weight, bias = np.zeros((x.shape[1], width), np.float32), np.full(width, -8.0, np.float32)
     if y.ndim == 2:
         for tag in range(width):
@@ -114,7 +114,7 @@ def _taught(prepared: Prepared) -> Iterator[tuple[Target, list[tuple[NDArray[np.
         y = _numbers(target, prepared.labels(train)[target.name])
         there = (y != UNKNOWN).reshape(len(y), -1).all(axis=1)
         parts = [there if fold is None else there & (fold != number) for number in range(folds)]
-        if all(part.sum() >= FEWEST and len(np.unique(y[part], axis=0)) > 1 for part in parts):
+        if all(part.sum() >= FEWEST and (y[part] != y[part][0]).any() for part in parts):
             some = [_some(np.flatnonzero(part), prepared.config.seed) for part in parts]
             yield target, [(train[rows], y[rows]) for rows in some]
 

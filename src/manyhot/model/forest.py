@@ -1,4 +1,4 @@
-"""A forest as arrays of numbers: trees that scikit-learn grew, answered by torch, without a pickle.
+"""Trees as arrays of numbers: scikit-learn grew them, torch answers by them, without a pickle.
 
 `train.trees` grows one, `predictor` asks it.
 
@@ -50,8 +50,8 @@ class Trees(nn.Module):
         # Where it goes on from a node, not above and above: what one step looks up, side by side.
         self.register_buffer("onward", self.branches.flip(0).T.reshape(-1).long(), persistent=False)
 
-    def forward(self, columns: Tensor) -> Tensor:
-        """Return logits, float (N, M, W), for columns (N, P).
+    def leaves(self, columns: Tensor) -> Tensor:
+        """Return the leaf, int64 (M, T, N), at which each row of columns (N, P) ends in each tree.
 
         All rows go down a tree one after the other, since a processor finds a tree's nodes near each other.
         """
@@ -64,9 +64,11 @@ class Trees(nn.Module):
             seen = cells.index_select(0, first.index_select(0, node) + own)
             above = seen > self.threshold.index_select(0, node)
             node = self.onward.index_select(0, node * 2 + above)
-        leaves = node.reshape(folds, trees, rows)
-        each = [self.value[leaves[fold]].float().mean(0) for fold in range(folds)]
-        chances = torch.stack(each, dim=1)
+        return node.reshape(folds, trees, rows)
+
+    def forward(self, columns: Tensor) -> Tensor:
+        """Return logits, float (N, M, W), for columns (N, P)."""
+        chances = torch.stack([self.value[leaf].float().mean(0) for leaf in self.leaves(columns)], dim=1)
         match self.structure:
             case "multiclass" | "powerset":
                 return torch.log(chances * (1 - DOUBT) + DOUBT / chances.shape[-1])
@@ -74,6 +76,30 @@ class Trees(nn.Module):
                 return torch.logit(chances * (1 - DOUBT) + DOUBT / 2)
             case _:
                 assert_never(self.structure)
+
+
+class BoostedTrees(Trees):
+    """Trees whose leaves add to a logit, each tree to that of one output, in turn.
+
+    Source: Friedman 2001, "Greedy Function Approximation: A Gradient Boosting Machine".
+    """
+
+    start: Tensor
+
+    def __init__(self, target: Target, arrays: Mapping[str, Tensor]) -> None:
+        """Hold trees.
+
+        Shape:
+            value: float (J, 1), what a leaf adds. start: float (M, W), what it is added to. Others: see `Trees`.
+        """
+        super().__init__(target, arrays)
+        self.register_buffer("start", arrays["start"])
+
+    def forward(self, columns: Tensor) -> Tensor:
+        """Return logits, float (N, M, W), for columns (N, P)."""
+        folds, width = self.start.shape
+        added = self.value[self.leaves(columns), 0].reshape(folds, -1, width, columns.shape[0])
+        return (added.sum(1) + self.start.unsqueeze(-1)).permute(2, 0, 1)
 
 
 class Forest(nn.Module):
@@ -96,12 +122,13 @@ class Forest(nn.Module):
 
 
 def of_state(targets: Sequence[Target], state: Mapping[str, Tensor]) -> Forest:
-    """Build a forest from its `state_dict`."""
-    trees = {}
+    """Build a forest, or boosted trees, from the `state_dict`."""
+    trees: dict[str, Trees] = {}
     for number, target in enumerate(targets):
-        arrays = {name: state[key] for name in ARRAYS if (key := f"trees.{number}.{name}") in state}
+        below = f"trees.{number}."
+        arrays = {name.removeprefix(below): state[name] for name in state if name.startswith(below)}
         if arrays:
-            trees[target.name] = Trees(target, arrays)
+            trees[target.name] = BoostedTrees(target, arrays) if "start" in arrays else Trees(target, arrays)
     return Forest(targets, trees)
 
 

@@ -158,7 +158,7 @@ def _member(
         case "neighbours":
             values = {target.name: state[f"values{number}"] for number, target in enumerate(targets)}
             return Neighbours(state["keys"], values, float(state["temperature"]))
-        case "forest":
+        case "forest" | "boosted":
             return forest.of_state(targets, state)
         case _:
             assert_never(member.kind)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from manyhot.data.rows import split
 from manyhot.model.backbones.base import Backbone
-from manyhot.model.forest import Forest, Trees
+from manyhot.model.forest import BoostedTrees, Forest, Trees
 from manyhot.model.network import Heads, PowersetHead, build_heads
 from manyhot.schema import Target
 from manyhot.targets import UNKNOWN, IntArray, consistent_sets, num_outputs
@@ -26,6 +26,8 @@ from manyhot.train.prepared import Prepared
 
 Columns = NDArray[np.float32]
 TREES = 300  # of all folds together
+# Boosted trees: rounds and the sum of their steps, leaves, bins; trees of all folds together, and classes.
+ROUNDS, PACE, LEAVES, BINS, BOOSTED, MOST_BOOSTED = 100, 10.0, 15, 63, 3000, 30
 FEWEST, MOST = 20, 20_000  # rows that a member learns a target from; of more, some drawn at random
 
 
@@ -46,6 +48,76 @@ def grow(prepared: Prepared, columns: Columns) -> Forest:
             arrays += [_arrays(tree.tree_, forest, target) for tree in forest.estimators_]
         trees[target.name] = Trees(target, _joined(arrays, len(parts)))
     return Forest(prepared.schema.targets, trees)
+
+
+def boost(prepared: Prepared, columns: Columns) -> Forest:
+    """Boost trees for each target of one answer a row; for tags and their sets that takes too long."""
+    config = prepared.config
+    trees: dict[str, Trees] = {}
+    for target, parts in _taught(prepared):
+        if not target.exclusive or target.outcomes > MOST_BOOSTED:
+            continue
+        width = num_outputs(target)
+        rounds = min(ROUNDS, max(20, BOOSTED // (config.folds * width)))
+        each = [_boosted(columns[rows], y, width, rounds, config.seed) for rows, y in parts]
+        arrays = _joined([tree for grown, _ in each for tree in grown], len(parts))
+        starts = np.stack([start for _, start in each])
+        trees[target.name] = BoostedTrees(target, {**arrays, "start": torch.from_numpy(starts)})
+    return Forest(prepared.schema.targets, trees)
+
+
+def _boosted(
+    x: Columns, y: IntArray, width: int, rounds: int, seed: int
+) -> tuple[list[dict[str, NDArray[Any]]], Columns]:
+    """Return the trees of one fold, round by round, one for each output, and what they add to (W,)."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
+
+    model = HistGradientBoostingClassifier(
+        max_iter=rounds,
+        learning_rate=PACE / rounds,
+        max_leaf_nodes=LEAVES,
+        max_bins=BINS,
+        early_stopping=False,
+        random_state=seed,
+    )
+    with threadpool_limits(1):  # of small tables more threads take many times as long
+        model.fit(x, y)
+    start, none = np.full(width, -8.0, np.float32), _leaf()
+    outputs = [width - 1] if len(model.classes_) == 2 else list(model.classes_)
+    if width > 1 and len(model.classes_) == 2:
+        outputs = [int(model.classes_[1])]
+        start[int(model.classes_[0])] = 0.0
+    start[outputs] = model._baseline_prediction[0]
+    grown = []
+    for trees in model._predictors:
+        of_round = [none] * width
+        for output, tree in zip(outputs, trees, strict=True):
+            of_round[output] = _nodes(tree.nodes)
+        grown += of_round
+    return grown, start
+
+
+def _nodes(nodes: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return one of scikit-learn's boosted trees as `Trees` wants it."""
+    own, leaf = np.arange(len(nodes)), nodes["is_leaf"].astype(bool)
+    left, right = (np.where(leaf, own, nodes[side]) for side in ("left", "right"))
+    return {
+        "feature": np.where(leaf, 0, nodes["feature_idx"]).astype(np.int32),
+        "threshold": nodes["num_threshold"].astype(np.float32),
+        "branches": np.stack([right, left]).astype(np.int32),
+        "value": np.where(leaf, nodes["value"], 0.0).astype(np.float32)[:, None],
+    }
+
+
+def _leaf() -> dict[str, NDArray[Any]]:
+    """Return a tree that adds nothing."""
+    return {
+        "feature": np.zeros(1, np.int32),
+        "threshold": np.zeros(1, np.float32),
+        "branches": np.zeros((2, 1), np.int32),
+        "value": np.zeros((1, 1), np.float32),
+    }
 
 
 def regress(prepared: Prepared, columns: Columns) -> Heads:

@@ -2,7 +2,8 @@
 
 `train.trees` grows one, `predictor` asks it.
 
-Shapes: N rows · P columns · M folds · T trees of a fold · J nodes of all trees · W outputs of a target.
+Shapes: N rows · P columns · M folds · T trees of a fold · J nodes of all trees · L different leaves · W
+outputs of a target.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from manyhot.targets import num_outputs
 
 # Of every answer a share is that all are alike: no leaf of a few rows makes a class impossible.
 DOUBT = 0.02
-ARRAYS = ("feature", "threshold", "branches", "value", "roots")
+ARRAYS = ("feature", "threshold", "branches", "leaf", "value", "roots")
 
 
 class Trees(nn.Module):
@@ -30,6 +31,7 @@ class Trees(nn.Module):
     feature: Tensor
     threshold: Tensor
     branches: Tensor
+    leaf: Tensor
     value: Tensor
     roots: Tensor
     onward: Tensor
@@ -39,8 +41,9 @@ class Trees(nn.Module):
 
         Shape:
             feature: int32 (J,), the column a node looks at. threshold: float (J,). branches: int32 (2, J),
-                where it goes on above the threshold, and not above. value: float (J, C), what the rows of a
-                leaf are, as probabilities. roots: int64 (M, T).
+                where it goes on above the threshold, and not above. leaf: int32 (J,), which of the different
+                leaves a node is. value: float (L, C), what the rows of a leaf are, as probabilities.
+                roots: int64 (M, T).
         """
         super().__init__()
         self.structure = target.structure
@@ -51,7 +54,7 @@ class Trees(nn.Module):
         self.register_buffer("onward", self.branches.flip(0).T.reshape(-1).long(), persistent=False)
 
     def leaves(self, columns: Tensor) -> Tensor:
-        """Return the leaf, int64 (M, T, N), at which each row of columns (N, P) ends in each tree.
+        """Return the leaf, int64 (M, T, N) below L, at which each row of columns (N, P) ends in each tree.
 
         All rows go down a tree one after the other, since a processor finds a tree's nodes near each other.
         """
@@ -64,11 +67,14 @@ class Trees(nn.Module):
             seen = cells.index_select(0, first.index_select(0, node) + own)
             above = seen > self.threshold.index_select(0, node)
             node = self.onward.index_select(0, node * 2 + above)
-        return node.reshape(folds, trees, rows)
+        return self.leaf.index_select(0, node).long().reshape(folds, trees, rows)
 
     def forward(self, columns: Tensor) -> Tensor:
         """Return logits, float (N, M, W), for columns (N, P)."""
-        chances = torch.stack([self.value[leaf].float().mean(0) for leaf in self.leaves(columns)], dim=1)
+        ends = self.leaves(columns).permute(2, 0, 1)  # (N, M, T)
+        share = torch.full_like(ends, 1 / ends.shape[2], dtype=columns.dtype)
+        met = share.new_zeros((*ends.shape[:2], len(self.value)))
+        chances = met.scatter_add(2, ends, share) @ self.value.to(columns.dtype)
         match self.structure:
             case "multiclass" | "powerset":
                 return torch.log(chances * (1 - DOUBT) + DOUBT / chances.shape[-1])
@@ -90,7 +96,7 @@ class BoostedTrees(Trees):
         """Hold trees.
 
         Shape:
-            value: float (J, 1), what a leaf adds. start: float (M, W), what it is added to. Others: see `Trees`.
+            value: float (L, 1), what a leaf adds. start: float (M, W), what it is added to.
         """
         super().__init__(target, arrays)
         self.register_buffer("start", arrays["start"])

@@ -34,7 +34,7 @@ from manyhot.predict import from_logits
 from manyhot.priors import votes
 from manyhot.schema import Target
 from manyhot.targets import FloatArray, IntArray, known, probabilities
-from manyhot.train import trees
+from manyhot.train import logistic, trees
 from manyhot.train.calibrate import fit_temperature, fit_temperatures
 from manyhot.train.distributed import World
 from manyhot.train.prepared import Prepared
@@ -104,7 +104,7 @@ class Selection:
                 forest = grow(self.prepared, columns).to(device_of(network))
                 grown += [(COLUMNS, kind, forest)] if forest.trees else []
         if "linear" in wanted:
-            grown.append((COLUMNS, "heads", trees.regress(self.prepared, columns).to(device_of(network))))
+            grown.append((COLUMNS, "heads", logistic.regress(self.prepared, columns).to(device_of(network))))
 
         names, folds = network.heads.names, self.prepared.fold_of(self.choosing)
 

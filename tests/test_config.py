@@ -79,6 +79,9 @@ def test_photos_follow_from_the_weights_the_device_and_the_backbone():
     assert frozen.freeze
     assert frozen.learning_rate > tuned.learning_rate
     assert frozen.mixup == 0
+    assert frozen.folds == 1
+    assert resolve({"freeze": True}, PHOTO, 900).folds == 5  # each row teaches, and each judges
+    assert resolve({"freeze": True, "effort": "fast"}, PHOTO, 900).folds == 1
 
 
 def test_rare_tags_of_photos_are_not_smoothed():

@@ -13,7 +13,7 @@ from manyhot.config import FitConfig
 from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.ensemble import HOLDS_ROWS, Ensemble, equally
 from manyhot.model import inference
-from manyhot.model.neighbours import PRIOR, Neighbours
+from manyhot.model.neighbours import PRIOR, FoldedNeighbours, Neighbours
 from manyhot.model.network import build
 from manyhot.model.predictor import Predictor
 from manyhot.model.predictor import build as rebuilt
@@ -52,6 +52,27 @@ def test_rows_weigh_as_the_softmax_of_their_cosines():
     yes = weights @ y + PRIOR * (y.sum(axis=0) + 1) / 31
     no = weights @ (1 - y) + PRIOR * ((1 - y).sum(axis=0) + 1) / 31
     assert logits.numpy() == pytest.approx(np.log(yes / no), abs=0.02)  # the rows are kept in half precision
+
+
+def test_no_neighbour_answers_for_rows_of_its_fold():
+    rng = np.random.default_rng(0)
+    features, y, fold = rng.random((30, 4)), rng.integers(0, 3, 30), np.arange(30) % 3
+    keys = torch.nn.functional.normalize(torch.as_tensor(features, dtype=torch.float32))
+    of_target = torch.from_numpy(np.stack(votes(PET, y)))
+    both = FoldedNeighbours(keys, {"pet": of_target}, torch.from_numpy(fold.astype(np.int8)), 0.1)
+    asked = torch.as_tensor(rng.random((7, 4)), dtype=torch.float32)
+    logits = both(asked)["pet"]
+    assert logits.shape == (7, 3, 3)
+    for number in range(3):
+        there = fold != number
+        alone = only(neighbours(PET, features[there], y[there])(asked))
+        assert torch.allclose(logits[:, number], alone, atol=0.1)  # but for how often each class is met
+    changed = y.copy()
+    changed[fold == 1] = (changed[fold == 1] + 1) % 3
+    other = FoldedNeighbours(keys, {"pet": torch.from_numpy(np.stack(votes(PET, changed)))}, both.fold, 0.1)
+    gone = other(asked)["pet"][:, 1]
+    shift = (gone - logits[:, 1]).abs().max()
+    assert shift < (other(asked)["pet"][:, 0] - logits[:, 0]).abs().max() / 5
 
 
 def test_a_softmax_of_neighbours_is_the_share_of_each_class():
@@ -170,11 +191,11 @@ def test_rows_answer_along_with_heads_of_a_frozen_backbone(tmp_path, monkeypatch
     path, _ = state(tmp_path)
     answer(monkeypatch, 5)
     told = []
-    model = tuned(path, freeze=True, linear_probe=False, on_event=told.append)
+    model = tuned(path, freeze=True, folds=5, linear_probe=False, on_event=told.append)
     kept = neighbours_of(model)[0]
     x, _ = model.bundle.inputs.transform(manyhot.read(photos()))
-    rows = np.array(model.rows.column("split").to_pylist()) == "train"
-    features = torch.from_numpy(inference.features(model.bundle.predictor, x))[rows]
+    assert set(model.rows.column("split").to_pylist()) == {"train"}  # each row teaches, and each judges
+    features = torch.from_numpy(inference.features(model.bundle.predictor, x))
     assert torch.allclose(kept.keys.float(), torch.nn.functional.normalize(features, dim=1), atol=1e-3)
     done = [line["done"] for line in told if line["kind"] == "features"]
     assert done == sorted(set(done))  # every picture passed through the backbone once

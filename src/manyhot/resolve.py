@@ -21,7 +21,7 @@ BY_TAGS = {"class_weight": "none", "tag_loss": "cross_entropy"}  # set otherwise
 WIDE, SMALL_TABLE = 20, 5_000  # columns from which, and rows up to which, a network learns too much by heart
 WIDE_STEPS = 450  # of such a network: a rate that has come down by then beats one that is stopped on its way
 # By effort: how many members a network has, and for how many rows this is worth its time.
-FOLDED_TABLES = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
+FOLDED = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
 MAX_VIEWS = 6  # of pictures that are mirrored; 5 of others
 FROM_NOTHING = ("mlp", "tabm", "linear", "cnn", "resnet9")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
@@ -76,7 +76,8 @@ def resolve(
         base = _for_tables(base, rows, len(schema.inputs))
     few = 10_000 if base.effort == "best" else 20_000  # rows of which a twentieth does not say enough
     base = replace(base, validation=0.2 if rows < 2_000 else 0.1 if rows < few else 0.05)
-    if chosen.get("backbone", base.backbone) == base.backbone and "validation" not in chosen:
+    usual = base.freeze or chosen.get("backbone", base.backbone) == base.backbone
+    if usual and "validation" not in chosen:
         base = replace(base, folds=_folds(base, rows))
     for target in chosen.get("target_weights", {}):
         schema.target(target)
@@ -89,8 +90,9 @@ def resolve(
 
 
 def _folds(base: FitConfig, rows: int) -> int:
-    """Return how many folds a default backbone has, 1 where rows may as well be held out."""
-    folds, least, most = FOLDED_TABLES.get(base.effort, (1, 0, 0)) if base.backbone == "mlp" else (1, 0, 0)
+    """Return how many folds a default or frozen backbone has, 1 where rows may as well be held out."""
+    folded = base.backbone == "mlp" or base.freeze
+    folds, least, most = FOLDED.get(base.effort, (1, 0, 0)) if folded else (1, 0, 0)
     return folds if least <= rows < most else 1
 
 
@@ -119,8 +121,11 @@ def _check(config: FitConfig, schema: Schema) -> None:
         raise UserError(
             f"{alone}: backbone '{config.backbone}' starts from nothing; only timm's have weights."
         )
-    if config.folds > 1 and schema.is_image:
-        raise UserError(f"folds={config.folds}: folds are for tables; of pictures some rows are held out.")
+    if config.folds > 1 and schema.is_image and not config.freeze:
+        raise UserError(
+            f"folds={config.folds}: folds are for tables and for heads alone (freeze); of pictures some rows "
+            "are held out otherwise."
+        )
     if config.views > (MAX_VIEWS if schema.is_image else 1):
         raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")
     if config.mirror != "no" and not schema.is_image:

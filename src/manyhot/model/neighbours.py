@@ -46,17 +46,40 @@ class Neighbours(nn.Module):
             self.register_buffer(f"smoothed{number}", said + PRIOR * _frequencies(said), persistent=False)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        """Return the logits of each target, float (N, W), for features (N, F).
+        """Return the logits of each target, float (N, W), or (N, M, W) of folds, for features (N, F).
 
         A target of which the rows alike know nothing is answered with how often each class is met.
         """
-        cosines = F.normalize(features.float(), dim=1) @ self.columns
-        weights = torch.softmax(cosines / self.temperature, dim=1)
+        alike = F.normalize(features.float(), dim=1) @ self.columns / self.temperature
+        weights = torch.softmax(self.heard(alike), dim=-1)
         found = {}
         for number, name in enumerate(self.names):
-            said = (weights @ self.get_buffer(f"smoothed{number}")).log()
-            found[name] = said[0] - said[1]
+            yes, no = self.get_buffer(f"smoothed{number}")
+            found[name] = (weights @ yes).log() - (weights @ no).log()
         return found
+
+    def heard(self, alike: Tensor) -> Tensor:
+        """Return how much alike (N, R) the rows are that are heard."""
+        return alike
+
+
+class FoldedNeighbours(Neighbours):
+    """A member for each fold, which does not hear the rows of it."""
+
+    fold: Tensor
+
+    def __init__(
+        self, keys: Tensor, values: Mapping[str, Tensor], fold: Tensor, temperature: float = 1.0
+    ) -> None:
+        """Hold training rows. Shape: fold: int8 (R,). Others: see `Neighbours`."""
+        super().__init__(keys, values, temperature)
+        self.register_buffer("fold", fold)
+        number = torch.arange(int(fold.max()) + 1, device=fold.device)
+        self.register_buffer("own", fold == number[:, None], persistent=False)
+
+    def heard(self, alike: Tensor) -> Tensor:
+        """Return how much alike the rows are that each member hears, float (N, M, R)."""
+        return alike[:, None].masked_fill(self.get_buffer("own"), -torch.inf)
 
 
 def _frequencies(votes: Tensor) -> Tensor:

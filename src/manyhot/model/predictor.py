@@ -25,7 +25,7 @@ from manyhot.model import forest
 from manyhot.model.backbones import build_backbone
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.forest import Forest
-from manyhot.model.neighbours import Neighbours
+from manyhot.model.neighbours import FoldedNeighbours, Neighbours
 from manyhot.model.network import Heads, Network, build_heads
 from manyhot.model.stems import build_stem
 from manyhot.schema import Target
@@ -157,6 +157,8 @@ def _member(
             return build_heads(targets, encoder)
         case "neighbours":
             values = {target.name: state[f"values{number}"] for number, target in enumerate(targets)}
+            if "fold" in state:
+                return FoldedNeighbours(state["keys"], values, state["fold"], float(state["temperature"]))
             return Neighbours(state["keys"], values, float(state["temperature"]))
         case "forest" | "boosted":
             return forest.of_state(targets, state)

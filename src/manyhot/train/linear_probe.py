@@ -23,6 +23,7 @@ from manyhot.data.rows import split
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.dropout import Dropout
 from manyhot.model.inference import device_of
+from manyhot.model.members import MemberLinear
 from manyhot.model.network import Heads, Network
 from manyhot.train.prepared import Prepared
 
@@ -44,7 +45,9 @@ def heads_on_features(
     # A feature that is nearly always the same would be blown up beyond all others.
     deviation = np.maximum(deviation, max(deviation.mean() / 10, 1e-6))
     stem = Scaled(torch.from_numpy(mean), torch.from_numpy(deviation)).to(device_of(network))
-    alone = Network(stem, Backbone(Dropout(config.dropout), x.shape[1]), network.heads)
+    alone = Network(
+        stem, Backbone(Dropout(config.dropout), x.shape[1], network.backbone.members), network.heads
+    )
     yield prepared.with_x(x, replace(config, channels_last=False, **still)), alone
     _unscale(network.heads, mean, deviation)
 
@@ -53,9 +56,12 @@ def heads_on_features(
 def _unscale(heads: Heads, mean: NDArray[np.float32], deviation: NDArray[np.float32]) -> None:
     """Let heads that read (features − mean) / deviation, both (F,), read features: the answers stay."""
     for layer in heads.modules():
-        if isinstance(layer, nn.Linear):
-            layer.weight /= torch.from_numpy(deviation).to(layer.weight)
-            layer.bias.sub_(layer.weight @ torch.from_numpy(mean).to(layer.weight))
+        if isinstance(layer, (nn.Linear, MemberLinear)):
+            by_feature = (
+                layer.weight.T if isinstance(layer, nn.Linear) else layer.weight
+            )  # (F, W) or (M, F, W)
+            by_feature /= torch.from_numpy(deviation).to(by_feature)[:, None]
+            layer.bias.sub_(torch.from_numpy(mean).to(by_feature) @ by_feature)
 
 
 class Scaled(nn.Module):

@@ -27,7 +27,7 @@ from manyhot.ensemble import COLUMNS, NETWORK, PRETRAINED, Ensemble, Member, Mem
 from manyhot.judge import document
 from manyhot.model import inference
 from manyhot.model.inference import device_of, features
-from manyhot.model.neighbours import Neighbours
+from manyhot.model.neighbours import FoldedNeighbours, Neighbours
 from manyhot.model.network import Heads, Network
 from manyhot.model.predictor import Answerer, Predictor, columns_of
 from manyhot.predict import from_logits
@@ -164,7 +164,9 @@ class Selection:
     def score(self, predictor: Predictor) -> float:
         """Tell how well rows are answered, with temperatures: several are less sure, and not worse."""
         seen = {name: self._on_device(name, self.choosing) for name in predictor.ensemble.encoders}
-        raw = {name: logits.float().cpu().numpy() for name, logits in predictor.answer(seen).items()}
+        every = {name: logits.float().cpu().numpy() for name, logits in predictor.answer(seen).items()}
+        folds = self.prepared.config.folds
+        raw = out_of_fold(every, self.prepared.fold_of(self.choosing), folds, folds)
         warm = fit_temperatures(self.prepared.schema.targets, raw, self.y)
         scores = document(warm, self.y, from_logits(warm, raw))
         return self.world.agree(monitored(scores, self.prepared.config, 0.0))
@@ -184,6 +186,9 @@ class Selection:
         keys, y = F.normalize(self._on_device(encoder, rows)), self.prepared.labels(rows)
         targets = self.prepared.schema.targets
         values = {t.name: torch.from_numpy(np.stack(votes(t, y[t.name]))) for t in targets}
+        fold = self.prepared.fold_of(rows)
+        if fold is not None:
+            return FoldedNeighbours(keys, values, torch.from_numpy(fold)).to(keys.device)
         return Neighbours(keys, values).to(keys.device)
 
     def _on_device(self, encoder: str, rows: NDArray[np.intp]) -> torch.Tensor:

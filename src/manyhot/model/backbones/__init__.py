@@ -52,6 +52,10 @@ def build_backbone(shape: Shape, config: FitConfig) -> Backbone:
     """
     if config.folds == 1 or config.backbone in MEMBERED:
         return _one(shape, config)
+    if config.freeze:  # what never learns is shared; the heads are each member's own
+        shared = _one(shape, config)
+        shared.members = config.folds
+        return shared
     networks = [_one(shape, config) for _ in range(config.folds)]
     members = config.folds * networks[0].members
     return Backbone(SideBySide(networks), networks[0].num_features, members)

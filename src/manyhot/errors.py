@@ -39,6 +39,15 @@ def listed(names: Iterable[str], limit: int = 8) -> str:
     >>> listed(["a", "b", "c"], limit=2)
     "'a', 'b' and 1 more"
     """
-    quoted = [f"'{name}'" for name in names]
+    quoted = [f"'{shown(name)}'" for name in names]
     rest = len(quoted) - limit
     return ", ".join(quoted[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def shown(text: str, limit: int = 60) -> str:
+    """Cut a text that a message quotes, so that the message stays one line.
+
+    >>> shown("a" * 100, limit=3)
+    'aaa…'
+    """
+    return text if len(text) <= limit else f"{text[:limit]}…"

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from manyhot.data.sources import text
 from manyhot.data.sources.arff import read_arff
+from manyhot.data.sources.dialect import dialect_of
 from manyhot.data.sources.jsonl import read_jsonl
-from manyhot.data.sources.text import encoding_of, read_text, sniff
+from manyhot.data.sources.text import encoding_of, read_text
 from manyhot.data.sources.write import write as write_table
 from manyhot.data.table import Table
 from manyhot.errors import UserError
@@ -77,7 +78,7 @@ def test_utf16_of_either_byte_order(tmp_path):
     ],
 )
 def test_the_delimiter_is_found_out(tmp_path, content, delimiter):
-    assert sniff(write(tmp_path, content), "utf-8") == delimiter
+    assert dialect_of(write(tmp_path, content), "utf-8").delimiter == delimiter
 
 
 def test_quoted_newlines_delimiters_and_quotes(tmp_path):
@@ -191,7 +192,7 @@ def test_json_columns_of_mixed_types_become_text(tmp_path):
 
 
 def test_json_types_that_differ_between_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr("manyhot.data.sources.jsonl.BATCH", 2)
+    monkeypatch.setattr("manyhot.data.sources.values.BATCH", 2)
     lines = ['{"a":1,"b":1}', '{"a":2,"b":2}', '{"a":2.5,"b":"x"}', '{"a":null,"c":[1]}', '{"c":null}']
     table = read_jsonl(jsonl(tmp_path, *lines))
     assert lists(table) == {

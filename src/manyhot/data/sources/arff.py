@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from manyhot.data.columns import is_number
+from manyhot.data.sources.dialect import codec_of
 from manyhot.data.sources.text import column_names, encoding_of
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
@@ -52,11 +53,10 @@ def read_arff(path: Path, root: Path | None = None) -> Table:
             names the line.
     """
     encoding = encoding_of(path)
-    codec = "utf-8-sig" if encoding.name == "utf-8" else encoding.name
     attributes: list[Attribute] = []
     columns: list[list[str | None]] = []
     data = False
-    with path.open(encoding=codec) as file:
+    with path.open(encoding=codec_of(encoding.name)) as file:
         for number, line in enumerate(file, 1):
             text = line.strip()
             if not text or text.startswith("%"):

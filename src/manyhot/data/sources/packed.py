@@ -15,14 +15,14 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import pyarrow as pa
 
 from manyhot.data.sources.folder import is_litter
-from manyhot.errors import UserError, listed
+from manyhot.errors import UserError, listed, shown
 
 ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".zip")
 STARTS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")  # of what is packed; a workbook is a .zip
@@ -64,12 +64,13 @@ def unpacked(path: Path) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="manyhot-") as folder:
         try:
-            opened, name = _opened(path)
-            inside = Path(folder, name)
-            if is_packed(inside):
-                raise UserError(f"{path}: holds '{name}', which is packed again. Unpack it once.")
-            with opened as packed, inside.open("wb") as out:
-                _copy(packed, out, path, limit(path, Path(folder)))
+            with ExitStack() as opened:
+                packed, name = _opened(path, opened)
+                inside = Path(folder, name)
+                if is_packed(inside):
+                    raise UserError(f"{path}: holds '{shown(name)}', which is packed again. Unpack it once.")
+                with inside.open("wb") as out:
+                    _copy(packed, out, path, limit(path, Path(folder)))
         except BROKEN as error:
             if getattr(error, "errno", None):  # of the disk, not of the archive
                 raise
@@ -77,22 +78,20 @@ def unpacked(path: Path) -> Iterator[Path]:
         yield inside
 
 
-def _opened(path: Path) -> tuple[Any, str]:
+def _opened(path: Path, opened: ExitStack) -> tuple[Any, str]:
     """Open what is in a packed file, and name it."""
     if path.suffix.lower() == ".zip":
-        return _member(path)
-    openers: dict[str, Callable[[Path], Any]] = {
-        ".gz": gzip.open,
-        ".bz2": bz2.open,
-        ".xz": lzma.open,
-        ".zst": lambda path: pa.CompressedInputStream(pa.OSFile(os.fsencode(path)), "zstd"),
-    }
-    return openers[path.suffix.lower()](path), path.stem
+        return _member(path, opened)
+    openers: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    if path.suffix.lower() in openers:
+        return opened.enter_context(openers[path.suffix.lower()](path)), path.stem
+    file = opened.enter_context(pa.OSFile(os.fsencode(path)))
+    return opened.enter_context(pa.CompressedInputStream(file, "zstd")), path.stem
 
 
-def _member(path: Path) -> tuple[IO[bytes], str]:
+def _member(path: Path, opened: ExitStack) -> tuple[Any, str]:
     """Open the one file of a .zip that is not litter of systems."""
-    archive = zipfile.ZipFile(path)
+    archive = opened.enter_context(zipfile.ZipFile(path))
     names = {member: PurePosixPath(member.filename.replace("\\", "/")) for member in archive.infolist()}
     found = {
         member: name.name
@@ -105,7 +104,7 @@ def _member(path: Path) -> tuple[IO[bytes], str]:
     ((member, name),) = found.items()
     if member.flag_bits & 1:
         raise UserError(f"{path}: '{name}' is encrypted. Unpack it with its password, and name the file.")
-    return archive.open(member), name
+    return opened.enter_context(archive.open(member)), name
 
 
 def _copy(packed: Any, out: IO[bytes], path: Path, most: int) -> None:

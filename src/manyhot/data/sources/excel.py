@@ -1,44 +1,33 @@
 """Workbooks: the path of an Excel file comes in, a Table of typed columns leaves.
 
-`sources.read` calls it. `python-calamine` (the extra `excel`) reads the format, and with it old workbooks and
-those of LibreOffice. Dates become text as ISO 8601 has them; what nobody has computed yet is an empty cell.
+`sources.read` calls it. `python-calamine` (the extra `excel`) reads the format. Dates become text as ISO 8601
+has them; what nobody has computed yet is an empty cell.
 """
 
 from __future__ import annotations
 
-import re
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from itertools import chain, islice
-from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any
-from xml.etree import ElementTree
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from manyhot.data.sources.dialect import ROWS
 from manyhot.data.sources.headers import DOUBT, SURE, first_row
-from manyhot.data.sources.packed import limit
 from manyhot.data.sources.text import column_names
 from manyhot.data.sources.unnamed import name_columns
 from manyhot.data.sources.values import Gathered
+from manyhot.data.sources.xlsx import look_through, notes_on
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, shown, suggest
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
 
-ENDINGS = (".xlsx", ".xlsm", ".xls", ".ods")
-OLD = b"\xd0\xcf\x11\xe0"  # how .xls begins, and a workbook that is encrypted
-BLOCK = 1 << 20  # bytes held at a time
-# A cell of a formula that no spreadsheet has computed yet: programs write these.
-FORMULA = re.compile(rb'<c\b[^>]*?\br="([A-Z]+\d+)"[^>]*><f\b[^>]*?(?:/>|>[^<]*</f>)(?:<v\s*/>|<v></v>)?</c>')
-LONGEST = 1 << 14  # bytes of such a cell; Excel allows a formula half of it
-NAMESPACE = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
-RELATIONS = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+ENDINGS = (".xlsx", ".xlsm")  # of an .xls its reader ends the process where it is damaged
 
 Row = list[Any]  # what the cells of a row hold, None where they are empty
 
@@ -54,7 +43,7 @@ def read_excel(
         UserError: the reader is not installed, the file is no workbook or a bomb, several sheets have
             rows, or there is no such sheet.
     """
-    check(path)
+    parts = look_through(path)
     folder = path.parent if root is None else root
     with _opened(path) as book:
         name, found = _sheet(path, book, sheet)
@@ -69,7 +58,7 @@ def read_excel(
         if above == len(head):
             raise UserError(f"{path}, sheet '{name}': there is a header and no row below it.")
         columns = _columns(path, chain(head[above:], rows))
-        notes = [*titles, *_merged(found), *_uncomputed(path, name)]
+        notes = [*titles, *_merged(found), *notes_on(path, name, parts)]
     if verdict == "data":
         unnamed = name_columns(columns)
         notes = [*([SURE] if header is None else []), *unnamed.notes, *notes]
@@ -77,32 +66,6 @@ def read_excel(
     names, odd = column_names(path, sample[0])
     notes = [*([DOUBT] if verdict == "unsure" else []), *odd, *notes]
     return Table(dict(zip(names, columns, strict=True)), path.name, folder, notes=tuple(notes))
-
-
-def check(path: Path) -> None:
-    """Refuse an archive that is damaged, encrypted, or would become too large, before all of it is read.
-
-    Raises:
-        UserError: it is one of these.
-    """
-    with path.open("rb") as file:
-        is_old = file.read(len(OLD)) == OLD
-    if path.suffix.lower() == ".xls":
-        return
-    if is_old:
-        raise UserError(
-            f"{path}: has a password, or is an old .xls file. Save it as .xlsx without a password."
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-            if size > limit(path, path.parent):
-                raise UserError(f"{path}: would become {size:,} bytes, which no workbook of its size is.")
-            damaged = archive.testzip()  # a part that is larger than it says is damaged too
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{path}: is damaged, cut short or no workbook ({error}).") from None
-    if damaged:
-        raise UserError(f"{path}: is damaged ('{shown(damaged)}'). Save it again.")
 
 
 @contextmanager
@@ -207,51 +170,3 @@ def _columns(path: Path, rows: Iterable[Row]) -> list[pa.ChunkedArray]:
     for row in rows:
         gathered.add({str(place): cell for place, cell in enumerate(row)})
     return [*gathered.columns().values()]
-
-
-def _uncomputed(path: Path, sheet: str) -> list[str]:
-    """Say how many cells of a sheet are formulas without a value, which a reader finds empty."""
-    if path.suffix.lower() not in (".xlsx", ".xlsm"):
-        return []
-    found: list[bytes] = []
-    with zipfile.ZipFile(path) as archive:
-        part = _part(archive, sheet)
-        if part:
-            with archive.open(part) as file:
-                found = _formulas(file)
-    if not found:
-        return []
-    cells = f"{len(found)} cells are formulas" if len(found) > 1 else "a cell is a formula"
-    return [
-        f"{cells} without a value, such as {found[0].decode()}, and so empty: open the file in a spreadsheet "
-        "and save it"
-    ]
-
-
-def _formulas(file: IO[bytes]) -> list[bytes]:
-    """Return the names of cells that are formulas without a value, a block of the XML at a time."""
-    found, text = [], b""
-    while block := file.read(BLOCK):
-        text += block
-        ends = 0
-        for match in FORMULA.finditer(text):
-            found.append(match[1])
-            ends = match.end()
-        text = text[max(ends, len(text) - LONGEST) :]
-    return found
-
-
-def _part(archive: zipfile.ZipFile, sheet: str) -> str:
-    """Return the part of a workbook that holds a sheet, "" where it does not say so."""
-    try:
-        book = ElementTree.fromstring(archive.read("xl/workbook.xml"))
-        relations = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
-    except (KeyError, ElementTree.ParseError):
-        return ""
-    number = next(
-        (each.get(f"{RELATIONS}id") for each in book.iter(f"{NAMESPACE}sheet") if each.get("name") == sheet),
-        "",
-    )
-    target = next((each.get("Target", "") for each in relations if each.get("Id") == number), "")
-    part = target.lstrip("/") if target.startswith("/") else str(PurePosixPath("xl", target))
-    return part if part in archive.namelist() else ""

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.feather as feather
 import pyarrow.parquet as pq
 
 from manyhot.data.sources.hugging_face import class_names, held_pictures
@@ -20,8 +19,9 @@ from manyhot.data.sources.text import column_names
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError, listed
 
-ARROW, OLD_FEATHER = b"ARROW1", b"FEA1"  # how files begin; a stream of Arrow's begins with neither
-BROKEN = (pa.ArrowException, OSError, MemoryError)  # the last where a header promises more than there is
+ARROW = b"ARROW1"  # how files begin, and a stream of Arrow's does not
+# What is raised of broken files; the last two where a header promises too much, and where a name is no text.
+BROKEN = (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError)
 
 
 def read_parquet(path: Path, root: Path | None = None) -> Table:
@@ -44,10 +44,7 @@ def read_arrow(path: Path, root: Path | None = None) -> Table:
         head = file.read(len(ARROW))
     try:
         with pa.OSFile(os.fsencode(path)) as stream:
-            if head.startswith(OLD_FEATHER):
-                data = feather.read_table(stream, memory_map=False)
-            else:
-                data = (pa.ipc.open_file if head == ARROW else pa.ipc.open_stream)(stream).read_all()
+            data = (pa.ipc.open_file if head == ARROW else pa.ipc.open_stream)(stream).read_all()
         data.validate(full=True)  # what a broken file says of its cells is believed by all that reads them
     except BROKEN as error:
         raise UserError(f"{path}: cannot be read as Arrow ({_reason(error)}).") from None
@@ -72,7 +69,7 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
 def from_arrow(data: pa.Table, path: Path, root: Path | None = None) -> Table:
     """Make a table of what was read from a file; columns of nested values are left out and named."""
     names, notes = column_names(path, data.column_names)
-    data, said = class_names(data.rename_columns(names))
+    data, said = class_names(data.rename_columns(names).replace_schema_metadata(data.schema.metadata))
     files = {}
     for name in names:
         found = held_pictures(data[name])

@@ -47,7 +47,7 @@ FAULTS = {
     ),
     "duplicate columns": (["fit", "{zoo}/twice.csv", "--target", "fruit", *FIT], "fruit"),
     "open quote": (["fit", "{zoo}/quote.csv", "--target", "fruit", *FIT], "never closed"),
-    "unknown ending": (["fit", "{zoo}/table.xlsx", "--target", "fruit", *FIT], "'.xlsx' is no known ending"),
+    "unknown ending": (["fit", "{zoo}/table.docx", "--target", "fruit", *FIT], "'.docx' is no known ending"),
     "no ending": (["inspect", "{zoo}/README"], "no ending"),
     "broken JSON lines": (["fit", "{zoo}/broken.jsonl", "--target", "fruit", *FIT], "line 2"),
     "nested JSON lines": (["fit", "{zoo}/nested.jsonl", "--target", "fruit", *FIT], "nested"),
@@ -393,7 +393,7 @@ def zoo(tmp_path_factory, fitted_tables):
     raw("ragged.csv", "width,fruit\n1,a\n2,b,c\n3,a\n")
     raw("twice.csv", "fruit,fruit\na,b\nb,a\n")
     raw("quote.csv", 'width,fruit\n1,"a\n2,b\n')
-    raw("table.xlsx", b"PK\x03\x04")
+    raw("table.docx", b"PK\x03\x04")
     raw("README", "x")
     raw("broken.jsonl", '{"fruit": "a"}\n{"fruit": \n')
     raw("nested.jsonl", '{"fruit": {"a": 1}}\n')

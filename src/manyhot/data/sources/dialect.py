@@ -96,8 +96,10 @@ def _delimiter(head: str, whole: bool, usual: str) -> str:
             best, best_score = delimiter, score
     if best:
         return best
-    rows = [line.split() for line in LINE_END.split(head)[: ROWS + 1] if line.strip()]
-    return " " if len(rows) > 1 and _has_pictures(rows[:ROWS]) else usual
+    lines = LINE_END.split(head)
+    rows = [line.split() for line in (lines if whole else lines[:-1])[:ROWS] if line.strip()]
+    pictures = len(rows) > 1 and all(is_image_name(row[0]) for row in rows[1:])
+    return " " if pictures and any(len(row) > 1 for row in rows) else usual
 
 
 def _rows(head: str, delimiter: str, whole: bool) -> list[list[str]]:
@@ -107,6 +109,6 @@ def _rows(head: str, delimiter: str, whole: bool) -> list[list[str]]:
 
 
 def _has_pictures(rows: list[list[str]]) -> bool:
-    """Tell whether a field of all rows below the first names a picture, and is not all there is."""
+    """Tell whether a field of all rows below the first names a picture."""
     width = min(map(len, rows))
-    return width > 1 and any(all(is_image_name(row[i].strip()) for row in rows[1:]) for i in range(width))
+    return any(all(is_image_name(row[i].strip()) for row in rows[1:]) for i in range(width))

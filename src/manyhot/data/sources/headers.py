@@ -18,7 +18,9 @@ CHOICES = ("first", "none")  # where names are: in the first row, nowhere
 LOOKED = 20  # pictures looked for
 ALIKE = 3  # texts that stand below in their own column: so many, and half of the row, are no accident
 DOUBT = "the first row looks like data, not names: if it is, pass --header none"
-SURE = "the first row is data, so the columns are numbered; where it is names, pass --header first"
+SURE = (
+    "there is no header, the first row is data; the columns are numbered (--header first reads it as names)"
+)
 
 
 def check_header(header: str | None) -> None:

@@ -136,7 +136,7 @@ def _reader_of(path: Path, name: str, said: Mapping[str, str]) -> Callable[..., 
         where = f"{path}: in it, " if path.name != name else f"{path}: "
         known, packings = " ".join(READERS), " ".join(ENDINGS)
         raise UserError(
-            f"{where}{kind}. Give a file that ends in {known}, packed ({packings}) or not, a picture or a folder."
+            f"{where}{kind}. Give a picture, a folder, or a file that ends in {known} (packed: {packings})."
         )
     reader = READERS[ending]
     for option in said:

@@ -110,7 +110,8 @@ def _read_unnamed(path: Path, encoding: Encoding, dialect: Dialect, sample: list
             pass
     with _rows(path, dialect) as rows:
         every = [row for row in rows if row and row != [END]]
-    found = gather(every) if END not in "".join(every[-1]) else None
+    _refuse_open_quote(every[-1], f"{path} row {len(every)}")
+    found = gather(every)
     if found is None:
         _explain(path, dialect, len(sample[0]), named=False)
         raise UserError(f"{path}: its rows differ in length, and end in no labels. Correct them.")
@@ -221,8 +222,7 @@ def _explain(path: Path, dialect: Dialect, width: int, named: bool = True) -> No
                 continue
             number += 1
             where = f"{path} row {number}" if number else f"{path}, header"
-            if any(END in field for field in row):
-                raise UserError(f"{where}: a quote is opened and never closed. Add or double the quote.")
+            _refuse_open_quote(row, where)
             if len(row) != width:
                 fields = "field" if len(row) == 1 else "fields"
                 mark = DELIMITER_NAMES.get(dialect.delimiter, f"'{dialect.delimiter}'")
@@ -230,6 +230,11 @@ def _explain(path: Path, dialect: Dialect, width: int, named: bool = True) -> No
                     f"{where}: {len(row)} {fields}, the {'header' if named else 'first row'} has {width}. "
                     f'Correct the row; a field that holds {mark} stands in quotes ("…").'
                 )
+
+
+def _refuse_open_quote(row: list[str], where: str) -> None:
+    if any(END in field for field in row):
+        raise UserError(f"{where}: a quote is opened and never closed. Add or double the quote.")
 
 
 @contextmanager

@@ -54,6 +54,7 @@ def gather(rows: Sequence[Sequence[str]]) -> tuple[list[pa.ChunkedArray], str] |
 
     The list begins at the last field of the shortest row, or behind it where that is something else.
     """
+    rows = [_without_empty_end(row) for row in rows]
     least, most = min(map(len, rows)), max(map(len, rows))
     start = least - 1
     last, rest = [row[start] for row in rows], [cell for row in rows for cell in row[least:]]
@@ -69,6 +70,13 @@ def gather(rows: Sequence[Sequence[str]]) -> tuple[list[pa.ChunkedArray], str] |
     note = f"rows have {least} to {most} fields: those from number {start + 1} on are the list '{name}'"
     columns.append(pa.array(lists, pa.list_(pa.string())))
     return [pa.chunked_array([column]) for column in columns], note
+
+
+def _without_empty_end(row: Sequence[str]) -> Sequence[str]:
+    filled = len(row)
+    while filled > 1 and not row[filled - 1].strip():
+        filled -= 1
+    return row[:filled]
 
 
 def _is_picture(cell: str) -> bool:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from manyhot.data.columns import is_image_name
 from manyhot.data.inputs.images.paths import Progress, Unreadable, picture_column, pictures_of, read_file
 from manyhot.data.table import Table
 from manyhot.errors import UserError
@@ -88,9 +89,9 @@ def measure(table: Table, column: str) -> tuple[int, int, int]:
         if column in table.files:
             where = "they stand in the table itself"
         else:
-            where = (
-                f"they are looked for in {(table.root or Path()).absolute().resolve()}. Pass --root FOLDER"
-            )
+            where = f"they are looked for in {(table.root or Path()).resolve()}. Pass --root FOLDER"
+            if is_image_name(column):
+                where += ", and --header none if the first row is no header"
             reasons = reasons or ["no such files, or not pictures"]
         raise UserError(
             f"{table.source}: none of the pictures in column '{column}' can be read "

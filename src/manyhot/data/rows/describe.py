@@ -98,13 +98,13 @@ def look(table: Table) -> dict[str, Any]:
 
 def _flags(table: Table) -> list[str]:
     """Name the columns that hold both 0 and 1 and nothing else."""
-    found = []
-    for name in table.names:
+
+    def holds(name: str) -> bool:
         sample = table.columns[name].slice(0, SAMPLE).unique().drop_null().to_pylist()
-        if all(str(cell).strip() in FLAGS for cell in sample):
-            if {str(value).strip() for value in table.cells(name).values} == FLAGS:
-                found.append(name)
-    return found
+        few = all(str(cell).strip() in FLAGS for cell in sample)
+        return few and {str(value).strip() for value in table.cells(name).values} == FLAGS
+
+    return [name for name in table.names if holds(name)]
 
 
 def _typed(flags: list[str]) -> str:

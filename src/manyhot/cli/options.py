@@ -32,6 +32,9 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how DATA is read."""
     add = parser.add_argument_group("reading").add_argument
     add("--root", metavar="FOLDER", help="what image paths are relative to (default: the table)")
+    help = "where the names of the columns are: in the first row, or nowhere (default: found out)"
+    add("--header", metavar="first|none", help=help)
+    add("--sheet-name", metavar="NAME", help="the sheet of a workbook (default: the only one that has rows)")
     add("--labels", metavar="FILE", help="a second table with labels, joined on path or row")
     help = "add what each class of COLUMN stands for, from a table: the class, then such as its tags"
     add("--map", metavar="COLUMN=FILE", action="append", default=[], help=help)
@@ -42,7 +45,21 @@ def read_table(args: argparse.Namespace, data: str) -> Table:
     from manyhot.data.sources.read import read
 
     maps = dict(_pair("--map", text, "COLUMN=FILE") for text in args.map)
-    return read(data, root=args.root, labels=args.labels, maps=maps)
+    return read(
+        data,
+        root=args.root,
+        labels=args.labels,
+        maps=maps,
+        header=args.header,
+        sheet=args.sheet_name,
+    )
+
+
+def reading_words(args: argparse.Namespace) -> list[str]:
+    """Return the words with which another command reads the same table."""
+    given = [("--root", args.root), ("--header", args.header), ("--sheet-name", args.sheet_name)]
+    given += [("--labels", args.labels), *(("--map", text) for text in args.map)]
+    return [word for option in given if option[1] for word in option]
 
 
 def add_labelling(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +46,17 @@ def is_image_name(name: str) -> bool:
     (True, False)
     """
     return name.lower().endswith(IMAGE_ENDINGS)
+
+
+def path_forms(name: str) -> tuple[str, ...]:
+    r"""Return what the name of a picture may mean: itself, without blanks around it, on Windows, in a URL.
+
+    >>> path_forms("a.png"), path_forms(r" im\my%20cat.png")
+    (('a.png',), (' im\\my%20cat.png', 'im\\my%20cat.png', 'im/my%20cat.png', 'im/my cat.png'))
+    """
+    trimmed = name.strip()
+    slashed = trimmed.replace("\\", "/")
+    return tuple(dict.fromkeys((name, trimmed, slashed, unquote(slashed))))
 
 
 def split_column(table: Table) -> str | None:
@@ -98,10 +110,13 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def image_columns(table: Table, exclude: Collection[str] = ()) -> list[str]:
-    """Return the columns most of whose first cells end as the names of pictures do."""
+    """Return the columns that hold pictures, or most of whose first cells end as their names do."""
     found = []
     for name, column in table.columns.items():
         if name in exclude or not is_text(column.type):
+            continue
+        if name in table.files:
+            found.append(name)
             continue
         sample = [text for text in column.slice(0, SAMPLE).to_pylist() if text]
         sample = sample or [text for text in column.drop_null().slice(0, SAMPLE).to_pylist() if text]

@@ -31,6 +31,8 @@ class Table:
     source   what messages call it, such as "train.csv"
     root     the folder that image paths are relative to and may not leave
     pixels   uint8 (N, H, W, C) when the pictures are in the table itself
+    files    name of a column → object (N,): the files of its pictures as the table itself holds them
+             (`pyarrow.Buffer`, None where there is none); the column has their names
     targets  the columns that the source itself marks as labels (`label` of a folder)
     notes    what reading left out or found odd, for people
     mapped   the columns from which others were looked up, and which would tell these
@@ -45,6 +47,7 @@ class Table:
     notes: tuple[str, ...] = ()
     mapped: tuple[str, ...] = ()
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    files: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {len(column) for column in self.columns.values()}
@@ -62,6 +65,11 @@ class Table:
     def names(self) -> tuple[str, ...]:
         """The names of the columns, in the order of the source."""
         return tuple(self.columns)
+
+    @property
+    def holds_pictures(self) -> bool:
+        """Whether pictures are in the table itself, as pixels or as files."""
+        return self.pixels is not None or bool(self.files)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column; raise UserError with a suggestion when there is none."""
@@ -131,6 +139,7 @@ class Table:
             columns={name: column.take(pa.array(positions)) for name, column in self.columns.items()},
             pixels=None if self.pixels is None else self.pixels[positions],
             rows=self.rows[positions],
+            files={name: held[positions] for name, held in self.files.items()},
         )
 
     def with_columns(self, columns: Mapping[str, Any]) -> Table:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from manyhot.data import dates
 from manyhot.data.columns import (
     ROW,
+    SAMPLE,
     feature,
     feature_kind,
     image_columns,
@@ -32,6 +34,8 @@ MANY_NUMBERS = 30  # classes that are all numbers; more look like a quantity
 FEW = 3  # how many of a kind a message names
 EXAMPLES = 5
 MOST_NAMED = 10  # pictures that cannot be read
+FLAGS = {"0", "1"}
+LONGEST = 150  # characters of a word that a note tells people to type
 ROWS_PER_VALUE = 5  # on average, at least, of a column that could be a target
 
 
@@ -81,12 +85,32 @@ def look(table: Table) -> dict[str, Any]:
         elif name != split_column(table):
             columns.append(Input(name, feature_kind(table, name)))
     plain = Schema((), ())
-    hint = "no target is named yet; say what to predict with --target NAME or --tags NAME"
+    hints = ["no target is named yet; say what to predict with --target NAME or --tags NAME"]
+    flags = _flags(table) if any(column.kind == "image" for column in columns) else []
+    if len(flags) > 1:
+        hints.append(f"columns {listed(flags, FEW)} hold 0 and 1: --tags {_typed(flags)} reads them as tags")
     return describe(table, plain) | {
         "inputs": [_describe_input(table, plain, column) for column in columns],
         "unused": [],
-        "problems": [*table.notes, hint],
+        "problems": [*table.notes, *hints],
     }
+
+
+def _flags(table: Table) -> list[str]:
+    """Name the columns that hold both 0 and 1 and nothing else."""
+
+    def holds(name: str) -> bool:
+        sample = table.columns[name].slice(0, SAMPLE).unique().drop_null().to_pylist()
+        few = all(str(cell).strip() in FLAGS for cell in sample)
+        return few and {str(value).strip() for value in table.cells(name).values} == FLAGS
+
+    return [name for name in table.names if holds(name)]
+
+
+def _typed(flags: list[str]) -> str:
+    """Write the word that names columns of tags as one types it; of many the first ones."""
+    word = shlex.quote("NAME=" + ",".join(flags))
+    return word if len(word) <= LONGEST else shlex.quote("NAME=" + ",".join(flags[:FEW]) + ",…")
 
 
 def open_pictures(table: Table, summary: dict[str, Any], progress: Progress) -> None:
@@ -199,7 +223,7 @@ def _target_problems(table: Table, schema: Schema, target: Target) -> Iterable[s
         rows = ", ".join(f"'{name}' ({_rows(counts[name])})" for name in extra[:FEW])
         yield f"{where}: {len(extra)} {_classes(extra)} only test rows have: {rows}{_more(extra)}"
     for names in spellings(counts):
-        each = ", ".join(f"'{name}' ({_rows(counts[name])})" for name in names)
+        each = ", ".join(f"'{name}' ({_rows(counts[name])})" for name in names[:FEW]) + _more(names)
         yield f"{where}: classes that differ only by case or blanks are kept apart: {each}"
     if len(target.columns) > 1:
         never = [name for name in target.classes if counts[name] == 0]

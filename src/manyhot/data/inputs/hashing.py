@@ -63,8 +63,9 @@ def hash_cells(table: Table, inputs: Sequence[Input], missing: Sequence[str]) ->
 
 def _cells(table: Table, column: Input, missing: Sequence[str]) -> NDArray[np.uint64]:
     """Hash the cells of one column by what they stand for: 7 and 7.0 are equal inputs."""
+    missing = (*missing, *column.missing)
     if column.kind == "number":
-        numbers = table.numbers(column.name, missing) + 0.0  # which makes 0.0 of -0.0
+        numbers = table.numbers(column.name, missing, column.notation) + 0.0  # which makes 0.0 of -0.0
         numbers[np.isnan(numbers)] = np.nan  # of all whose bits are no number, one
         return _mix(numbers.view(np.uint64))
     cells = table.cells(column.name, missing)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from manyhot.data.columns import is_number
+from manyhot.data.numbers import is_number
 from manyhot.data.sources.dialect import codec_of
 from manyhot.data.sources.text import column_names, encoding_of
 from manyhot.data.table import Table

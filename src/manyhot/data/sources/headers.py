@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from manyhot.data.columns import SPLIT_ALIASES, SPLIT_NAMES, is_image_name, is_number, path_forms
+from manyhot.data.columns import SPLIT_ALIASES, SPLIT_NAMES, is_image_name, path_forms
+from manyhot.data.numbers import is_number
 from manyhot.errors import UserError, suggest
 
 Verdict = Literal["names", "unsure", "data"]

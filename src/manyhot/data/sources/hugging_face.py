@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from manyhot.data.columns import SAMPLE, is_image_name, is_list
+from manyhot.data.columns import is_image_name, is_list
+from manyhot.data.numbers import SAMPLE
 
 KEY = b"huggingface"
 # How the files of pictures begin that `opening` reads; AVIF says so after a length, WebP too.

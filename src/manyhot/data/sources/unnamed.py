@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from manyhot.data.columns import SPLIT, SPLIT_ALIASES, image_columns, is_image_name, is_number, is_text
+from manyhot.data.columns import SPLIT, SPLIT_ALIASES, image_columns, is_image_name, is_text
+from manyhot.data.numbers import is_number
 from manyhot.data.sources.headers import is_split
 from manyhot.data.table import Table
 

@@ -129,6 +129,15 @@ def test_what_stays_open_is_told():
         infer(table, ["y"], decimal=";")
 
 
+def test_points_that_may_be_of_thousands_are_told():
+    table = from_python({"v": [f"{n}.{n + 111}" for n in range(100, 300)], "y": ["a", "b"] * 100})
+    line = "column 'v': '100.211' is read with a decimal point, see --decimal"
+    assert problems(table, infer(table, ["y"])) == [line]
+    assert line in look(table)["problems"]
+    for beside in COMMA, POINT:
+        assert line not in look(table.with_columns({"o": beside * 100}))["problems"]
+
+
 @pytest.mark.parametrize(
     "word", ["NA", "N/A", "n/a", "NaN", "null", "None", "?", "-", "--", "#N/A", "NULL", " na "]
 )

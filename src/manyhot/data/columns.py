@@ -152,7 +152,7 @@ def _read(table: Table, name: str, texts: pa.ChunkedArray, decimal: str | None) 
     """Read all texts as numbers or as dates; None where they are neither."""
     sample = texts.slice(0, SAMPLE).to_pylist()
     plain = _all_numbers(texts)
-    if plain and not (all(re.fullmatch(GROUPED, text.strip()) for text in sample) and "." in "".join(sample)):
+    if plain and not _perhaps_thousands(sample):
         return Input(name, "number")
     if _like_numbers(sample):
         found = numbers.notations(texts, {decimal} if decimal else table.decimals)
@@ -247,6 +247,22 @@ def almost_numbers(table: Table, name: str, missing: Sequence[str] = ()) -> str:
         if not (_few(words, len(texts)) and numbers.notations(rest)):
             return ""
     return f"all but {listed(words)} are numbers, see --missing" if words else ""
+
+
+def perhaps_thousands(table: Table, name: str, missing: Sequence[str] = ()) -> str:
+    """Return a cell such as 1.234 where all cells of a column of texts may be thousands as well, else ""."""
+    if not is_text(table.column(name).type):
+        return ""
+    texts = _filled(table, name, missing)
+    sample = texts.slice(0, SAMPLE).to_pylist()
+    if not _perhaps_thousands(sample) or len(numbers.notations(texts, table.decimals)) < 2:
+        return ""
+    return str(next(text.strip() for text in sample if "." in text))
+
+
+def _perhaps_thousands(sample: Sequence[str]) -> bool:
+    """Tell whether three digits stand behind each point of a few plain numbers."""
+    return all(re.fullmatch(GROUPED, text.strip()) for text in sample) and "." in "".join(sample)
 
 
 def _few(words: Sequence[str], texts: int) -> bool:

@@ -18,6 +18,7 @@ from manyhot.data.columns import (
     as_input,
     feature,
     image_columns,
+    perhaps_thousands,
     repeated,
     split_column,
     split_of,
@@ -335,6 +336,10 @@ def _written(table: Table, schema: Schema, column: Input) -> Iterable[str]:
         yield f"column '{name}': read as empty: {cells} {listed(column.missing)}"
     if column.notation is not None:
         yield f"column '{name}': read as numbers, {told(table.column(name), column.notation)}"
+        return
+    either = perhaps_thousands(table, name, (*schema.missing, *column.missing))
+    if either and column.kind == "number":
+        yield f"column '{name}': '{either}' is read with a decimal point, see --decimal"
 
 
 def _finer(table: Table, schema: Schema, names: Iterable[str]) -> Iterable[str]:

@@ -117,9 +117,8 @@ def _sheet(path: Path, book: CalamineWorkbook, wanted: str | None) -> tuple[str,
 def _rows(sheet: CalamineSheet) -> Iterator[Row]:
     """Read the rows of a sheet that hold anything; merged cells have the value of the first one."""
     left = sheet.start[1] if sheet.start else 0
-    begins: dict[
-        int, list[tuple[int, int]]
-    ] = {}  # row → the columns in which cells are merged, and to which row
+    # Row → the columns in which cells are merged, and to which row.
+    begins: dict[int, list[tuple[int, int]]] = {}
     for first, last in sheet.merged_cell_ranges or ():
         begins.setdefault(first[0], []).append((first[1] - left, last[0]))
     held: dict[int, tuple[Any, int]] = {}  # column → the value of merged cells, and their last row

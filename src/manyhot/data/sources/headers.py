@@ -13,6 +13,7 @@ from typing import Literal
 from manyhot.data.columns import SPLIT_ALIASES, SPLIT_NAMES, is_image_name, path_forms
 from manyhot.data.numbers import is_number
 from manyhot.errors import UserError, suggest
+from manyhot.files import is_file
 
 Verdict = Literal["names", "unsure", "data"]
 CHOICES = ("first", "none")  # where names are: in the first row, nowhere
@@ -80,4 +81,4 @@ def _counts(names: Sequence[str]) -> bool:
 
 
 def _is_there(root: Path, name: str) -> bool:
-    return any((root / form).is_file() for form in path_forms(name))
+    return any(is_file(root / form) for form in path_forms(name))

@@ -15,14 +15,13 @@ import pyarrow as pa
 from manyhot.data.columns import path_forms
 from manyhot.data.table import Table
 from manyhot.errors import UserError
-from manyhot.files import inside
+from manyhot.files import inside, is_file
 
 FOLDER_COLUMN = "image"  # what the paths of a folder of pictures are called
 MAX_BYTES = 1 << 30  # of a file; 100 million pixels of 8 bytes, the most that is decoded, are fewer
 
-Picture: TypeAlias = (
-    Path | pa.Buffer | str
-)  # a file, a file that the table holds, or the reason why there is none
+# A file, a file that the table holds, or the reason why there is none.
+Picture: TypeAlias = Path | pa.Buffer | str
 Unreadable = dict[int, str]  # position of a row → why its picture could not be read
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
@@ -55,12 +54,14 @@ def pictures_of(table: Table, column: str) -> list[Picture]:
         folder = path.parent
         if folder not in leaves:
             leaves[folder] = not folder.resolve().is_relative_to(base)
-        if leaves[folder] or ".." in path.parts or path.is_symlink():
-            try:
+        try:
+            if leaves[folder] or ".." in path.parts or path.is_symlink():
                 path = inside(base, name)
-            except UserError as error:
-                raise UserError(f"{table.source} row {table.rows[index]}: {error}") from None
-        out.append(path)
+            out.append(path)
+        except UserError as error:
+            raise UserError(f"{table.source} row {table.rows[index]}: {error}") from None
+        except OSError as error:  # its name is too long
+            out.append(f"cannot be read ({error.strerror})")
     return out
 
 
@@ -68,7 +69,7 @@ def _meant(base: Path, name: str) -> str:
     """Return the form of a name that is there; the name itself where it is plain, or none is."""
     if not (name[:1].isspace() or name[-1:].isspace() or "\\" in name or "%" in name):
         return name
-    return next((form for form in path_forms(name) if (base / form).is_file()), name)
+    return next((form for form in path_forms(name) if is_file(base / form)), name)
 
 
 def read_file(picture: Picture) -> bytes:

@@ -356,6 +356,7 @@ def test_an_array_is_read_whatever_lies_between_two_blocks(tmp_path, monkeypatch
         ('[{"a":1,"a":2}]', ["item 1", "'a'", "twice"]),
         ('[{"a":' + "[" * 100_000, ["item 1"]),
         ('{"rows": [{"a": 1}]}', ["line 1", "holds an array"]),
+        ('{"a": [1, 2], "b": ["x", "y"]}', ["one object of lists", "holds an array"]),
         ('{\n"a": [1]\n}', ["line 1", "holds an array"]),
         ('"text"', ["line 1", "holds an array"]),
     ],

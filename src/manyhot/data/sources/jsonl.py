@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from manyhot.data.columns import is_list
 from manyhot.data.sources.dialect import codec_of
 from manyhot.data.sources.text import Encoding, column_names, encoding_of
 from manyhot.data.sources.values import Gathered
@@ -47,7 +48,10 @@ def read_json(path: Path, root: Path | None = None) -> Table:
             file.seek(0)
             return _table(path, root, encoding, _items(file, path))
     try:
-        return read_jsonl(path, root)
+        table = read_jsonl(path, root)
+        if len(table) == 1 and all(is_list(column.type) for column in table.columns.values()):
+            raise UserError(f"{path}: is one object of lists.")
+        return table
     except UserError as error:
         raise UserError(
             f"{error} A .json file holds an array, [{{…}}, {{…}}], or one object a line."

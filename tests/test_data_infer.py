@@ -200,13 +200,15 @@ def test_features_and_what_is_left_out():
 
 def test_words_among_numbers_are_named():
     n = 120
-    data = table(y=["a", "b"] * 60, x=["NA", *map(str, range(1, n))], z=[*map(str, range(10)), "?", "5"] * 10)
-    read_as, left_out = problems(data, infer(data, ["y"]))
-    assert read_as == "column 'z' is read as categories: all but '?' are numbers, see --missing"
-    assert left_out.startswith(
-        "column 'x' is left out: it has 120 different texts in 120 rows; all but 'NA' are"
+    data = table(
+        y=["a", "b"] * 60, x=["low", *map(str, range(1, n))], z=[*map(str, range(10)), "so", "5"] * 10
     )
-    kinds = [column.kind for column in infer(data, ["y"], missing=["NA", "?"]).inputs]
+    read_as, left_out = problems(data, infer(data, ["y"]))
+    assert read_as == "column 'z' is read as categories: all but 'so' are numbers, see --missing"
+    assert left_out.startswith(
+        "column 'x' is left out: it has 120 different texts in 120 rows; all but 'low' are"
+    )
+    kinds = [column.kind for column in infer(data, ["y"], missing=["low", "so"]).inputs]
     assert kinds == ["number", "number"]
 
 
@@ -352,6 +354,9 @@ def test_one_picture_with_two_classes_is_named(measured):
     told = problems(data, infer(data, ["y", "t"]))
     line = "target 'y': 1 image has more than one class: 'a.png' is 'cat' (row 1) and 'dog' (row 3)"
     assert [told_line for told_line in told if "image" in told_line] == [line]
+    tags = "target 't': 1 picture has different tags: 'b.png' is 'p;q' (row 2) and 'q' (row 4)"
+    long = "if each row has one of the labels of its picture, gather them with --long"
+    assert told[-3:] == [line, tags, long]
 
 
 def test_notes_of_reading_are_told(tmp_path):
@@ -403,7 +408,10 @@ def test_single_classes_encode_and_decode_to_themselves(cells):
         assert any(word in refused(data, ["y"]) for word in ("only one class", "unknown"))
         return
     target = infer(data, ["y"]).targets[0]
-    assert decode(target, encode(target, [data.cells("y")])) == [cell or "" for cell in cells]
+    texts = {cell for cell in cells if cell}
+    padded = len({text.strip() for text in texts}) < len(texts)  # blanks stay where they tell classes apart
+    given = [(cell if padded else cell.strip()) if cell else "" for cell in cells]
+    assert decode(target, encode(target, [data.cells("y")])) == given
 
 
 @given(st.lists(st.none() | st.lists(name.map(str.strip), max_size=4, unique=True), min_size=2, max_size=15))
@@ -481,3 +489,79 @@ def test_a_column_of_dates_may_be_empty():
     found = table(when=["", ""], size=[1.0, 2.0], kind=["a", "b"])
     summary = describe(found, infer(found, ["kind"], kinds={"when": "date"}))
     assert (summary["inputs"][0]["missing"], summary["inputs"][0]["first"]) == (2, None)
+
+
+# What a column of tags may look like
+
+
+@pytest.mark.parametrize(
+    ("cells", "separators"),
+    [
+        (["[a, b]", "[a]", "[]", "[old town]"], ("[", ",", "]")),
+        (["[a b]", "[b]"], ("[", " ", "]")),
+        (["{a,b}", "{b}"], ("{", ",", "}")),
+        (["<a><b>", "<c#>"], ("<", ">")),
+        (["a#b", "old town#a"], ("#",)),
+        (["#a #b", "#b"], ("#",)),
+        (["C#, Java", "C#"], (",",)),
+        (["a b", "b"], (" ",)),
+        (["a;b, c", "b"], (";", "|")),
+        (["['a', 'b']", "['b']"], (";", "|")),
+        (['{"choices": ["a", "b"]}', "b, or so"], (";", "|")),
+        (["a", "b"], (";", "|")),
+    ],
+)
+def test_separators_of_a_column_that_is_said_to_hold_tags(cells, separators):
+    target = infer(table(y=cells, x=list(range(len(cells)))), tags={"y": None}).targets[0]
+    assert (target.kind, target.separators) == ("multilabel", separators)
+
+
+def test_tags_between_brackets_are_read_the_same_way_later():
+    target = infer(table(y=["[a, b]", "[a]", "[]", "[old town]"], x=[1, 2, 3, 4]), tags={"y": None}).targets[
+        0
+    ]
+    assert target.classes == ("a", "b", "old town")
+    again = Schema.from_json(json.loads(json.dumps(Schema((), (target,)).to_json()))).targets[0]
+    assert encode(again, [table(y=["[old town, b]", "[]", None]).cells("y")]).tolist() == [
+        [0, 1, 1],
+        [0, 0, 0],
+        [-1, -1, -1],
+    ]
+
+
+def test_lists_in_quotes_are_tags_unasked_and_other_brackets_are_not():
+    assert target_of(["['a', 'b']", "['b']"]).classes == ("a", "b")
+    assert target_of(['{"choices": ["a", "b"]}', "b", "c"]).classes == ("a", "b", "c")
+    assert target_of(["[MASK]", "[UNK]"]).classes == ("[MASK]", "[UNK]")
+    assert target_of(["('a', 'b')", "('b')"]).kind == "binary"
+
+
+def test_words_that_mean_no_tags_are_no_classes():
+    data = table(y=["a|b", "(none)", "a"], p=[1, 0, 0], q=[0, 1, 0], healthy=[0, 0, 1], x=[1, 2, 3])
+    schema = infer(data, tags={"y": None, "t": ["healthy", "p", "q"]}, none=["(none)", "healthy"])
+    assert [target.classes for target in schema.targets] == [("a", "b"), ("p", "q")]
+    assert "target 'y': 1 of 3 rows have no tags" in problems(data, schema)
+    assert "target 't': where column 'healthy' is 1, empty cells of the others are 0" in problems(
+        data, schema
+    )
+    assert describe(data, schema)["targets"][1]["classes"] == {"p": 1, "q": 1}
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+def test_words_for_no_tags_that_nothing_has_are_refused():
+    data = table(y=["a|b", "(none)", "a"], c=["u", "v", "u"], p=[1, 0, 0], q=[0, 1, 0], x=[1, 2, 3])
+    assert "'none' is no cell of 'y' (did you mean '(none)'?)" in refused(data, ["y"], none=["none"])
+    assert "no target has tags" in refused(data, ["c"], none=["u"])
+    assert "all its columns are named by --none" in refused(data, tags={"t": ["p", "q"]}, none=["p", "q"])
+    assert "'y' is no cell" in refused(data, ["y"], none=["y"])
+
+
+def test_padded_classes_lose_their_blanks_where_these_tell_nothing_apart():
+    data = table(y=[" ja ", "nein ", " ja "], x=[1, 2, 3])
+    schema = infer(data, ["y"])
+    assert schema.targets[0].classes == ("ja", "nein")
+    assert "target 'y': blanks around classes were removed, as in ' ja '" in problems(data, schema)
+    data = table(y=["ja ", "ja", "nein "], x=[1, 2, 3])
+    schema = infer(data, ["y"])
+    assert schema.targets[0].classes == ("ja", "ja ", "nein ")
+    assert not any("removed" in line for line in problems(data, schema))

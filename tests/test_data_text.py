@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from manyhot.data.sources import jsonl as jsonl_module
 from manyhot.data.sources import text
 from manyhot.data.sources.arff import read_arff
-from manyhot.data.sources.jsonl import read_jsonl
-from manyhot.data.sources.text import encoding_of, read_text, sniff
+from manyhot.data.sources.dialect import dialect_of
+from manyhot.data.sources.jsonl import read_json, read_jsonl
+from manyhot.data.sources.text import encoding_of, read_text
 from manyhot.data.sources.write import write as write_table
 from manyhot.data.table import Table
 from manyhot.errors import UserError
@@ -77,7 +79,7 @@ def test_utf16_of_either_byte_order(tmp_path):
     ],
 )
 def test_the_delimiter_is_found_out(tmp_path, content, delimiter):
-    assert sniff(write(tmp_path, content), "utf-8") == delimiter
+    assert dialect_of(write(tmp_path, content), "utf-8").delimiter == delimiter
 
 
 def test_quoted_newlines_delimiters_and_quotes(tmp_path):
@@ -148,7 +150,12 @@ def test_what_the_csv_module_writes_comes_back(tmp_path, rows):
 @in_tmp
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(tmp_path, content):
-    for reader, name in ((read_text, "t.csv"), (read_jsonl, "t.jsonl"), (read_arff, "t.arff")):
+    for reader, name in (
+        (read_text, "t.csv"),
+        (read_jsonl, "t.jsonl"),
+        (read_json, "t.json"),
+        (read_arff, "t.arff"),
+    ):
         with contextlib.suppress(UserError):  # and nothing but a UserError
             assert len(reader(write(tmp_path, content, name))) > 0
 
@@ -191,7 +198,7 @@ def test_json_columns_of_mixed_types_become_text(tmp_path):
 
 
 def test_json_types_that_differ_between_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr("manyhot.data.sources.jsonl.BATCH", 2)
+    monkeypatch.setattr("manyhot.data.sources.values.BATCH", 2)
     lines = ['{"a":1,"b":1}', '{"a":2,"b":2}', '{"a":2.5,"b":"x"}', '{"a":null,"c":[1]}', '{"c":null}']
     table = read_jsonl(jsonl(tmp_path, *lines))
     assert lists(table) == {
@@ -296,3 +303,108 @@ def test_mulan_as_arff_and_as_csv_are_the_same():
     one, other = read_arff(folder / "yeast-test.arff"), read_text(folder / "test.csv")
     assert sorted(one.names) == sorted(other.names)
     assert all((one.numbers(name) == other.numbers(name)).all() for name in one.names)
+
+
+# JSON arrays
+
+
+def array(folder: Path, content: str, encoding: str = "utf-8") -> Path:
+    return write(folder, content, "t.json", encoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_array_of_objects_is_read_as_lines_of_them(tmp_path, indent, encoding):
+    rows = [{"n": 1, "t": ["x", "y"]}, {"n": 2.5, "t": [], "b": True}, {"s": "é,]}\\"}, {}]
+    content = f" \n{json.dumps(rows, indent=indent, ensure_ascii=False)}\n"
+    lines = jsonl(tmp_path, *(json.dumps(row) for row in rows))
+    assert lists(read_json(array(tmp_path, content, encoding))) == lists(read_jsonl(lines))
+
+
+def test_a_file_of_lines_may_end_in_json(tmp_path):
+    assert lists(read_json(array(tmp_path, '\n{"a":1}\n{"a":2}\n'))) == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize("block", [1, 3, 7])
+def test_an_array_is_read_whatever_lies_between_two_blocks(tmp_path, monkeypatch, block):
+    monkeypatch.setattr("manyhot.data.sources.jsonl.BLOCK", block)
+    rows = [{"a": i, "text": "x" * i, "é": [str(i)]} for i in range(30)]
+    table = read_json(array(tmp_path, json.dumps(rows, indent=1)))
+    assert [
+        dict(zip(table.names, row, strict=True)) for row in zip(*lists(table).values(), strict=True)
+    ] == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ["no rows"]),
+        ("[]", ["no rows"]),
+        ("[ ] x", ["follows the end"]),
+        ("[1, 2]", ["item 1", "must be a JSON object", "got 1, 2]"]),
+        ('[{"a":1}, "x"]', ["item 2", "must be a JSON object"]),
+        ('[{"a":1}, [1]]', ["item 2", "must be a JSON object"]),
+        ('[{"a":1}, null]', ["item 2", "must be a JSON object"]),
+        ('[{"a":1},]', ["item 2", "must be a JSON object"]),
+        ('[{"a":1}, {"a":', ["item 2", "cut short"]),
+        ('[{"a":1}, {"a" 2}]', ["item 2", "not valid JSON"]),
+        ('[{"a":1},', ["item 2", "cut short"]),
+        ('[{"a":1}', ["item 1", "cut short"]),
+        ('[{"a":1} {"a":2}]', ["item 1", "must go on with ,"]),
+        ('[{"a":1}] {}', ["follows the end"]),
+        ('[{"a":{"b":1}}]', ["item 1", "'a'", "nested"]),
+        ('[{"a":1,"a":2}]', ["item 1", "'a'", "twice"]),
+        ('[{"a":' + "[" * 100_000, ["item 1"]),
+        ('{"rows": [{"a": 1}]}', ["line 1", "holds an array"]),
+        ('{"a": [1, 2], "b": ["x", "y"]}', ["one object of lists", "holds an array"]),
+        ('{\n"a": [1]\n}', ["line 1", "holds an array"]),
+        ('"text"', ["line 1", "holds an array"]),
+    ],
+)
+def test_a_bad_array_is_refused_by_its_item(tmp_path, content, words):
+    message = refused(read_json, array(tmp_path, content))
+    assert all(word in message for word in words), message
+
+
+def test_no_more_of_an_array_is_held_than_an_item(tmp_path, monkeypatch):
+    """An item that cannot be read is not looked for in all of the file."""
+    monkeypatch.setattr("manyhot.data.sources.jsonl.BLOCK", 16)
+    monkeypatch.setattr("manyhot.data.sources.jsonl.LONGEST", 256)
+    taken = []
+    path = array(tmp_path, '[{"a":1},{"a" 2},' + '{"a":3},' * 10_000)
+    with path.open() as file:
+        read = file.read
+
+        class Counting:
+            def read(self, size):
+                taken.append(size)
+                return read(size)
+
+        with pytest.raises(UserError, match="item 2"):
+            list(jsonl_module._items(Counting(), path))
+    assert sum(taken) < 1000
+
+
+@in_tmp
+@given(st.text(st.sampled_from('[]{}",:1ea\\n'), max_size=30))
+def test_any_text_is_an_array_or_refused(tmp_path, content):
+    with contextlib.suppress(UserError):
+        assert len(read_json(array(tmp_path, content))) > 0
+
+
+def test_messages_stay_short_whatever_they_quote(tmp_path):
+    many = ",".join(f"value{i}" for i in range(2000))
+    for content in (
+        f"@relation r\n@attribute a {{{many}\n@data\n1\n",
+        f"@relation r\n@attribute a {{{many}}}\n@data\n{'x' * 900}\n",
+        f"@relation r\n@attribute a real\n@data\n{'x' * 900}\n",
+        f"@relation r\n@attribute a {'x' * 900}\n@data\n1\n",
+        f"{'x' * 900}\n",
+    ):
+        path = write(tmp_path, content, "t.arff")
+        assert len(refused(read_arff, path)) - len(str(path)) < 300
+    names = ",".join(f"{'name' * 30}{i}" for i in range(9)) * 2
+    path = write(tmp_path, f"{names}\n1\n")
+    assert len(refused(read_text, path)) - len(str(path)) < 300
+    path = write(tmp_path, "[" + '{"' + "k" * 900 + '": {}}]', "t.json")
+    assert len(refused(read_json, path)) - len(str(path)) < 300

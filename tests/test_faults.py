@@ -3,9 +3,11 @@
 Each row of the table is a case. Their names stand in faults.txt too, so that none vanishes unseen.
 """
 
+import gzip
 import json
 import os
 import shutil
+import zipfile
 
 import pytest
 from making import QUICK, cells, changed, features, label_columns, pixels, write_csv, write_pictures
@@ -47,10 +49,28 @@ FAULTS = {
     ),
     "duplicate columns": (["fit", "{zoo}/twice.csv", "--target", "fruit", *FIT], "fruit"),
     "open quote": (["fit", "{zoo}/quote.csv", "--target", "fruit", *FIT], "never closed"),
-    "unknown ending": (["fit", "{zoo}/table.xlsx", "--target", "fruit", *FIT], "'.xlsx' is no known ending"),
+    "unknown ending": (["fit", "{zoo}/table.docx", "--target", "fruit", *FIT], "'.docx' is no known ending"),
     "no ending": (["inspect", "{zoo}/README"], "no ending"),
     "broken JSON lines": (["fit", "{zoo}/broken.jsonl", "--target", "fruit", *FIT], "line 2"),
     "nested JSON lines": (["fit", "{zoo}/nested.jsonl", "--target", "fruit", *FIT], "nested"),
+    "an array of numbers in JSON": (["inspect", "{zoo}/numbers.json"], "item 1: must be a JSON object"),
+    "an array cut short in JSON": (
+        ["inspect", "{zoo}/short.json"],
+        "item 2: is not valid JSON, or cut short",
+    ),
+    "no Arrow": (["inspect", "{zoo}/bad.arrow"], "cannot be read as Arrow"),
+    "no workbook": (["inspect", "{zoo}/bad.xlsx"], "no workbook"),
+    "packed and cut short": (["inspect", "{zoo}/short.csv.gz"], "cut short"),
+    "packed by its name alone": (["inspect", "{zoo}/plain.csv.zst"], "no .zst file"),
+    "packed twice": (["inspect", "{zoo}/twice.csv.gz"], "packed again"),
+    "two files packed together": (["inspect", "{zoo}/two.zip"], "holds 2 files"),
+    "a packed file of no known ending": (["inspect", "{zoo}/notes.docx.gz"], "'.docx' is no known ending"),
+    "a ragged list without a header": (["inspect", "{zoo}/list.csv"], "--header none"),
+    "no such header": (["inspect", "{zoo}/good.csv", "--header", "non"], "did you mean 'none'"),
+    "a sheet of what is no workbook": (
+        ["inspect", "{zoo}/good.csv", "--sheet-name", "a"],
+        "--sheet-name says nothing about .csv files",
+    ),
     "no Parquet": (["fit", "{zoo}/bad.parquet", "--target", "fruit", *FIT], "cannot be read as Parquet"),
     "no ARFF": (["fit", "{zoo}/bad.arff", "--target", "fruit", *FIT], "bad.arff"),
     "folder without pictures": (["fit", "{zoo}/hollow", *FIT], "holds no picture"),
@@ -393,11 +413,23 @@ def zoo(tmp_path_factory, fitted_tables):
     raw("ragged.csv", "width,fruit\n1,a\n2,b,c\n3,a\n")
     raw("twice.csv", "fruit,fruit\na,b\nb,a\n")
     raw("quote.csv", 'width,fruit\n1,"a\n2,b\n')
-    raw("table.xlsx", b"PK\x03\x04")
+    raw("table.docx", b"PK\x03\x04")
     raw("README", "x")
     raw("broken.jsonl", '{"fruit": "a"}\n{"fruit": \n')
     raw("nested.jsonl", '{"fruit": {"a": 1}}\n')
     raw("bad.parquet", b"PAR1 no more")
+    raw("bad.arrow", b"ARROW1 no more")
+    raw("bad.xlsx", b"PK\x03\x04")
+    raw("numbers.json", "[1, 2]")
+    raw("short.json", '[{"fruit": "a"}, {"fruit"')
+    raw("short.csv.gz", gzip.compress(b"a,b\n1,2\n3,4\n")[:-9])
+    raw("plain.csv.zst", "a,b\n1,2\n")
+    raw("twice.csv.gz", gzip.compress(gzip.compress(b"a,b\n1,2\n")))
+    raw("notes.docx.gz", gzip.compress(b"x"))
+    raw("list.csv", "TRAIN,gone/a.png\nTEST,gone/b.png,red\n")
+    with zipfile.ZipFile(folder / "two.zip", "w") as archive:
+        archive.writestr("a.csv", "a,b\n")
+        archive.writestr("b.csv", "a,b\n")
     raw("bad.arff", "@relation r\n@attribute a number\n")
     raw("hollow/.DS_Store", b"x")
     raw("tables/a.csv", "a,b\n1,2\n")

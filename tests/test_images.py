@@ -204,6 +204,8 @@ def broken(tmp_path):
         "pdf.png": "not a picture",
         "folder.png": "is a folder",
         "missing.png": "no such file",
+        "x" * 300 + ".png": "too long",
+        "a b%20" + "x" * 300 + ".png": "too long",
         " ": "no path",
         "bomb.png": "pixels",
     }

@@ -34,7 +34,7 @@ ORDER = (
 )
 COMING = {"audit", "explain", "compare", "suggest", "export", "serve", "scale"}  # not there yet
 # Within `data` too. (`rows` stands after `inputs`, by which it measures a picture.)
-DATA_ORDER = ("__init__", "table", "dates", "columns", "sources", "inputs", "rows", "batches")
+DATA_ORDER = ("__init__", "numbers", "table", "dates", "columns", "sources", "inputs", "rows", "batches")
 
 SLOW = {"torch", "timm", "torchvision", "scipy"}
 WITHOUT_TORCH = {

@@ -1,5 +1,6 @@
 """Cells into numbers and back, for every kind: the contract's paragraph on kinds, and round trips."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -367,3 +368,73 @@ def test_a_temperature_changes_no_answer():
 def test_probabilities_of_no_rows():
     for target in (ONE, MANY, BINARY):
         assert probabilities(target, np.zeros((0, num_outputs(target)))).shape == (0, len(target.classes))
+
+
+@pytest.mark.parametrize(
+    ("cell", "tags"),
+    [
+        ("['a', 'b']", ("a", "b")),
+        ("['a' 'b']", ("a", "b")),  # as numpy writes an array
+        ("['a'\n 'b']", ("a", "b")),
+        ("('a', 'b,c',)", ("a", "b,c")),
+        ("{'a', \"it's\"}", ("a", "it's")),
+        (r"['it\'s', 'a']", ("it's", "a")),
+        ('["é", "caf\\u00e9"]', ("é", "café")),
+        ('{"choices": ["a", "b;c"]}', ("a", "b;c")),
+        ('{"choices": []}', ()),
+        ('[{"choices": ["a"]}, {"choices": ["b", "a"]}]', ("a", "b")),
+        ('[{"x": 1.5, "rectanglelabels": ["a"]}, {"x": 2, "rectanglelabels": ["b"]}]', ("a", "b")),
+        ("a", ("a",)),
+        ("[a, b]", ("[a, b]",)),  # only a column of such cells has these brackets among its separators
+        ("['a', b]", ("['a', b]",)),
+        ('{"x": 1}', ('{"x": 1}',)),
+        ("[" * 5000, ("[" * 5000,)),
+        ('["a", {"b": 1}]', ("a", "{'b': 1}")),
+    ],
+)
+def test_lists_in_text(cell, tags):
+    assert tags_of(cell, (";", "|")) == tags
+
+
+@given(st.lists(st.text(min_size=1).filter(str.strip), unique=True, max_size=5))
+def test_lists_that_python_and_json_write_are_read_back(tags):
+    printable = [tag for tag in tags if tag.isprintable() and "\\" not in tag]
+    assert tags_of(str(printable), (";",)) == tuple(printable)
+    assert tags_of(json.dumps(tags), (";",)) == tuple(tags)
+
+
+def test_words_that_mean_no_tags():
+    target = Target("t", "multilabel", ("a", "b"), ("t",), none=("(no genres listed)", "No Finding"))
+    cells = from_python({"t": ["a;b", " (no genres listed) ", "No Finding;b", '["No Finding"]', ""]}).cells(
+        "t"
+    )
+    assert encode(target, [cells]).tolist() == [[1, 1], [0, 0], [0, 1], [0, 0], [-1, -1]]
+
+
+def test_a_column_that_says_that_there_is_none():
+    target = Target("t", "multilabel", ("a", "b"), ("none", "a", "b"), none=("none", "other"))
+    table = from_python({"none": [1, 1, 0, None], "a": [None, 1, None, 0], "b": [0, None, None, 1]})
+    y = encode(target, [table.cells(name) for name in target.columns])
+    assert y.tolist() == [[0, 0], [1, 0], [-1, -1], [0, 1]]
+    assert classes_in(target, []) == ("a", "b")
+    with pytest.raises(UserError, match="1 columns and 2 classes"):
+        Target("t", "multilabel", ("a", "b"), ("none", "a"), none=("none",))
+
+
+def test_padded_cells_are_the_classes_without_blanks():
+    target, y = y_of(["ja", "nein "], ["ja", " ja ", "nein"])
+    assert target.classes == ("ja", "nein")
+    assert y == [0, 0, 1]
+    assert unseen_classes(target, [from_python({"y": ["ja ", "Ja"]}).cells("y")]) == ("Ja",)
+
+
+@pytest.mark.parametrize(
+    ("cell", "option"), [("-1.0", "--missing=-1.0"), ("not sure", "'--missing=not sure'")]
+)
+def test_a_third_word_among_flags_is_named_with_its_option(cell, option):
+    target = Target("t", "multilabel", ("a", "b"), ("a", "b"))
+    table = from_python({"a": ["1.0", cell], "b": ["0.0", ""]}, "t.csv")
+    with pytest.raises(
+        UserError, match=rf"t.csv row 2, column 'a': '{cell}' must be 0 or 1 .* with {option}\."
+    ):
+        encode(target, [table.cells(name) for name in ("a", "b")])

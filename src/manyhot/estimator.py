@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from manyhot.classifier import fit
-from manyhot.data.columns import feature_kind
+from manyhot.data.columns import as_input
 from manyhot.data.rows.infer import infer
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError
@@ -157,7 +157,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _inputs(self, table: Table, numbers: bool) -> tuple[Input, ...]:
         if table.pixels is not None:
             return (Input("pixels", "image", table.pixels.shape[1:]),)
-        return tuple(Input(n, "number" if numbers else feature_kind(table, n)) for n in table.names)
+        return tuple(Input(n, "number") if numbers else as_input(table, n) for n in table.names)
 
     @staticmethod
     def _is_table_or_pictures(X: Any) -> bool:

@@ -115,6 +115,14 @@ def inside(root: Path, relative: str) -> Path:
     return path
 
 
+def is_file(path: Path) -> bool:
+    """Tell whether a file is there; where its name is one that no disk takes, it is not."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def sweep(folder: Path, older_seconds: float = 0) -> None:
     """Remove what a killed process left half-written in a folder; of others' only what is older."""
     for path in folder.rglob(f".*{PART}"):

@@ -123,7 +123,7 @@ def refuse_clashes(table: Table, added: Sequence[str], names: Collection[str]) -
         if given in columns or (given != name and given in table.columns):
             raise UserError(f"{table.source}: the column '{given}' is in the way of '{name}'; rename it.")
         columns.append(given)
-    clashing = sorted({*columns, *(["row"] if table.pixels is not None else [])} & {*added})
+    clashing = sorted({*columns, *(["row"] if table.holds_pictures else [])} & {*added})
     if clashing:
         raise UserError(f"{table.source}: the column '{clashing[0]}' is in the way of an answer; rename it.")
 
@@ -139,6 +139,6 @@ def beside(table: Table, added: Mapping[str, Any], names: Collection[str], unrea
     if unreadable:
         added = {**added, "error": [unreadable.get(index) for index in range(len(table))]}
     refuse_clashes(table, [*added], names)
-    columns: dict[str, Any] = {"row": [*map(int, table.rows)]} if table.pixels is not None else {}
+    columns: dict[str, Any] = {"row": [*map(int, table.rows)]} if table.holds_pictures else {}
     columns |= {f"{name}_given" if name in names else name: column for name, column in table.columns.items()}
     return Table({}, table.source, rows=table.rows).with_columns(columns | dict(added))

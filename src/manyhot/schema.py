@@ -50,11 +50,12 @@ class Target:
     kind         one of two classes, one of several, or any number of them
     classes      their names, in the order of the logits; for binary (negative, positive)
     columns      where its cells are: one column, or one 0/1 column per class (multilabel)
-    separators   what stands between the tags of one cell (multilabel, one column)
+    separators   what stands between the tags of one cell, or around them (multilabel, one column)
     numeric      the classes were numbers in a typed source, so 1, 1.0 and True are one class
     label_sets   (multilabel) the sets of tags that a row can have, where the model answers by whole sets, as
                  a label powerset; () where it answers tag by tag
     decision     how its probabilities become an answer
+    none         words that mean no tags, or those of the columns that say so of a row (multilabel)
     """
 
     name: str
@@ -65,6 +66,7 @@ class Target:
     numeric: bool = False
     label_sets: tuple[tuple[str, ...], ...] = ()
     decision: Decision = field(default_factory=Decision)
+    none: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"target '{self.name}'"
@@ -76,10 +78,11 @@ class Target:
             raise UserError(f"{where}: a binary target has 2 classes, got {len(self.classes)}.")
         if not self.columns:
             raise UserError(f"{where}: names no column.")
-        if len(self.columns) > 1 and (self.exclusive or len(self.columns) != len(self.classes)):
+        flags = [column for column in self.columns if column not in self.none]
+        if len(self.columns) > 1 and (self.exclusive or len(flags) != len(self.classes)):
             raise UserError(
                 f"{where}: several columns are for a multilabel target with a class for each, "
-                f"got {len(self.columns)} columns and {len(self.classes)} classes."
+                f"got {len(flags)} columns and {len(self.classes)} classes."
             )
         wanted, thresholds = 1 if self.kind == "binary" else len(self.classes), self.decision.thresholds
         if len(thresholds) not in (0, wanted):
@@ -111,12 +114,44 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Notation:
+    """How people wrote the numbers of a column, as `data.numbers` reads them: 1.234,50 € or (1,234.50).
+
+    decimal    what stands before the fraction
+    thousands  what may stand between groups of digits
+    affix      what stands before or behind each number, such as a currency or %
+    """
+
+    decimal: str = "."
+    thousands: str = ","
+    affix: str = ""
+
+    def __post_init__(self) -> None:
+        if self.decimal not in (".", ",") or self.thousands not in (".", ",", " ", "'"):
+            raise UserError(
+                "notation: decimal must be . or , and thousands one of . , ' and a blank, "
+                f"got '{self.decimal}' and '{self.thousands}'."
+            )
+        if self.decimal == self.thousands:
+            raise UserError(f"notation: decimal and thousands must differ, both are '{self.decimal}'.")
+
+
+@dataclass(frozen=True)
 class Input:
-    """One column that the model reads; `shape` is (H, W, C) for images, () otherwise."""
+    """One column that the model reads.
+
+    name      the column
+    kind      what its cells are
+    shape     (H, W, C) for images, () otherwise
+    notation  how its numbers are written, where not as Python writes them
+    missing   the words that mean an empty cell in this column, beside those of the schema
+    """
 
     name: str
     kind: InputKind
     shape: tuple[int, ...] = ()
+    notation: Notation | None = None
+    missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(InputKind):
@@ -180,6 +215,8 @@ class Schema:
 
 def _read(kind: type[Any], item: object, where: str) -> Any:
     """Read one input or target, of a schema of today or of the first format."""
+    if kind is Input and isinstance(item, dict) and isinstance(item.get("notation"), dict):
+        item = {**item, "notation": Notation(**_checked(Notation, item["notation"], f"{where} notation"))}
     if kind is Target and isinstance(item, dict):
         item = {OLD_NAMES.get(key, key): value for key, value in item.items()}
         flat = {key: item.pop(key) for key in ("objective", "temperature", "thresholds") if key in item}
@@ -252,6 +289,8 @@ def _fits(value: object, annotation: str) -> bool:
             return isinstance(value, str)
         case "Decision":
             return isinstance(value, Decision)
+        case "Notation | None":
+            return value is None or isinstance(value, Notation)
         case "bool":
             return isinstance(value, bool)
         case "int":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -34,6 +35,8 @@ PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?|[Tt]rue|[Ff]alse")  # texts that may
 DIGITS = 15  # characters of a number up to which no two are the same float
 YES = frozenset({"1", "true", "yes", "y", "t", "positive", "pos", "+"})
 NO = frozenset({"0", "false", "no", "n", "f", "negative", "neg", "-"})
+QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+PYTHON_LIST = re.compile(rf"[\[({{]\s*(?:{QUOTED})(?:[\s,]+(?:{QUOTED}))*[\s,]*[\])}}]", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -78,23 +81,47 @@ def tags_of(cell: Cell, separators: Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(cell, tuple):
         return tuple(dict.fromkeys(item for item in cell if item.strip()))
-    text = cell.strip()
-    if text.startswith("[") and text.endswith("]"):
-        try:
-            items = json.loads(text)
-        except ValueError:
-            items = None
-        if isinstance(items, list):
-            return tuple(dict.fromkeys(str(item) for item in items if str(item).strip()))
+    items = list_of(cell)
+    if items is not None:
+        return tuple(dict.fromkeys(item for item in items if item.strip()))
     pattern = "|".join(re.escape(separator) for separator in separators)
-    parts = re.split(pattern, text) if pattern else [text]
+    parts = re.split(pattern, cell.strip()) if pattern else [cell]
     return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def list_of(text: str) -> list[str] | None:
+    """Read a text that is written as a list: of JSON, of Python, or of Label Studio; None where it is none.
+
+    >>> list_of("['a', 'b']"), list_of('{"choices": ["a", "b"]}'), list_of("a, b")
+    (['a', 'b'], ['a', 'b'], None)
+    """
+    text = text.strip()
+    if not text.startswith(("[", "{", "(")):
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        if PYTHON_LIST.fullmatch(text):
+            return [re.sub(r"\\(.)", r"\1", quoted[1:-1]) for quoted in re.findall(QUOTED, text)]
+        return None
+    if isinstance(found, list):
+        each = [(item, _chosen(item)) for item in found]
+        return [tag for item, tags in each for tag in ([str(item)] if tags is None else tags)]
+    return _chosen(found)
+
+
+def _chosen(item: object) -> list[str] | None:
+    """Return the choices, or the labels of a region, of an object that Label Studio wrote."""
+    for key, value in item.items() if isinstance(item, dict) else ():
+        if isinstance(value, list) and (key == "choices" or key.endswith("labels")):
+            return [str(tag) for tag in value]
+    return None
 
 
 def classes_in(target: Target, cells: Sequence[Cells]) -> tuple[str, ...]:
     """Return the classes that a target's cells name, in the order of their first distinct cell."""
     if len(target.columns) > 1:
-        return target.columns
+        return target.classes
     found: dict[str, None] = {}
     for value in cells[0].values:
         found.update(dict.fromkeys(_names(target, value)))
@@ -145,7 +172,7 @@ def encode(target: Target, cells: Sequence[Cells], unknown_class: UnknownClass =
     [1, -1, 0]
     """
     if len(target.columns) > 1:
-        return np.stack([_encode_flags(column) for column in cells], axis=1)
+        return _encode_flags(target, cells)
     (column,) = cells
     index = _index(target, column.typed)
     numbers: list[list[int]] = []
@@ -371,30 +398,45 @@ def value_of(text: str) -> str | float:
 
 def _names(target: Target, cell: Cell) -> tuple[str, ...]:
     """Return the class names in one distinct cell."""
-    if not target.exclusive:
-        return tags_of(cell, target.separators)
-    return (text_of(cell),)
+    if target.exclusive:
+        return (text_of(cell),)
+    if isinstance(cell, str) and cell.strip() in target.none:
+        return ()
+    return tuple(tag for tag in tags_of(cell, target.separators) if tag not in target.none)
 
 
 def _index(target: Target, typed: bool) -> Any:
     """Return a function from a class name to its number, or None for a class that is not there.
 
-    Text is compared as it stands, and '7' is never '007'. Where the cell or the classes come
-    from typed numbers, equal numbers are equal classes, since a missing value alone turns the
-    integers of a data frame into floats.
+    Text is compared as it stands, and '7' is never '007'; blanks around it count where they tell classes
+    apart. Where the cell or the classes come from typed numbers, equal numbers are equal classes, since a
+    missing value alone turns the integers of a data frame into floats.
     """
     exact = {name: number for number, name in enumerate(target.classes)}
-    if not (typed or target.numeric):
-        return exact.get
-    by_number = {number_of(name): number for name, number in exact.items() if PLAIN.fullmatch(name)}
+    trimmed = {name.strip(): number for name, number in exact.items()}
+    trimmed = trimmed if len(trimmed) == len(exact) else {}
+    numeric = typed or target.numeric
+    by_number = {number_of(name): n for name, n in exact.items() if numeric and PLAIN.fullmatch(name)}
 
     def index(name: str) -> int | None:
-        return exact.get(name, by_number.get(number_of(name)) if PLAIN.fullmatch(name) else None)
+        found = exact.get(name, trimmed.get(name.strip()))
+        return (
+            by_number.get(number_of(name)) if found is None and numeric and PLAIN.fullmatch(name) else found
+        )
 
     return index
 
 
-def _encode_flags(column: Cells) -> NDArray[np.int8]:
+def _encode_flags(target: Target, cells: Sequence[Cells]) -> NDArray[np.int8]:
+    """Read a column of 0 and 1 for each class; where one says that there is none, what is unknown is 0."""
+    columns = {name: _encode_flag(column) for name, column in zip(target.columns, cells, strict=True)}
+    y = np.stack([column for name, column in columns.items() if name not in target.none], axis=1)
+    for name in columns.keys() & {*target.none}:
+        y[(columns[name] == 1)[:, None] & (y == UNKNOWN)] = 0
+    return y
+
+
+def _encode_flag(column: Cells) -> NDArray[np.int8]:
     """Read a column of yes and no (0/1, true/false) into 1, 0 and −1."""
     table = np.full(len(column.values) + 1, UNKNOWN, dtype=np.int8)
     for number, value in enumerate(column.values):
@@ -405,5 +447,9 @@ def _encode_flags(column: Cells) -> NDArray[np.int8]:
         elif word in NO or amount == 0:
             table[number] = 0
         else:
-            raise UserError(f"{column.where(number)}: '{value}' must be 0 or 1 (or empty for unknown).")
+            every = shlex.quote(f"--missing={text_of(value).strip()}")
+            raise UserError(
+                f"{column.where(number)}: '{value}' must be 0 or 1 (or empty for unknown). "
+                f"Correct the cell, or read all of its kind as unknown with {every}."
+            )
     return table[column.codes]

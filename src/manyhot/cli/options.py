@@ -32,6 +32,9 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how DATA is read."""
     add = parser.add_argument_group("reading").add_argument
     add("--root", metavar="FOLDER", help="what image paths are relative to (default: the table)")
+    help = "where the names of the columns are: in the first row, or nowhere (default: found out)"
+    add("--header", metavar="first|none", help=help)
+    add("--sheet-name", metavar="NAME", help="the sheet of a workbook (default: the only one that has rows)")
     add("--labels", metavar="FILE", help="a second table with labels, joined on path or row")
     help = "add what each class of COLUMN stands for, from a table: the class, then such as its tags"
     add("--map", metavar="COLUMN=FILE", action="append", default=[], help=help)
@@ -42,7 +45,21 @@ def read_table(args: argparse.Namespace, data: str) -> Table:
     from manyhot.data.sources.read import read
 
     maps = dict(_pair("--map", text, "COLUMN=FILE") for text in args.map)
-    return read(data, root=args.root, labels=args.labels, maps=maps)
+    return read(
+        data,
+        root=args.root,
+        labels=args.labels,
+        maps=maps,
+        header=args.header,
+        sheet=args.sheet_name,
+    )
+
+
+def reading_words(args: argparse.Namespace) -> list[str]:
+    """Return the words with which another command reads the same table."""
+    given = [("--root", args.root), ("--header", args.header), ("--sheet-name", args.sheet_name)]
+    given += [("--labels", args.labels), *(("--map", text) for text in args.map)]
+    return [word for option in given if option[1] for word in option]
 
 
 def add_labelling(parser: argparse.ArgumentParser) -> None:
@@ -51,15 +68,22 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
     add("--target", metavar="NAME", action="append", default=[], help="a label column; repeat it for several")
     help = "a column with any number of tags, or 0/1 columns a, b and c read as one"
     add("--tags", metavar="NAME[=a,b,c]", action="append", default=[], help=help)
-    add("--separator", metavar="S", help="what stands between tags (default: ; or |)")
+    help = "what stands between tags (default: ; or |, with --tags also , # or a blank)"
+    add("--separator", metavar="S", help=help)
+    help = 'words, or 0/1 columns, that mean no tags, such as "(none),No Finding"'
+    add("--none", metavar="WORDS", default="", help=help)
+    add_long(add)
     add_columns(add, "binary, multiclass, multilabel, number, category, date, image or ignore")
+    help = "the mark before a fraction, where 1,234 in cells may be either (default: as the others)"
+    add("--decimal", choices=(".", ","), help=help)
     add("--schema", metavar="FILE", help="all of this from a file that `inspect --write-schema` wrote")
 
 
 def schema_of(args: argparse.Namespace, table: Table) -> Schema:
     """Make the schema of the options of `add_labelling` and of --group, or read it from --schema."""
     if args.schema:
-        clash = [flag for flag in ("target", "tags", "kind", "image", "separator") if getattr(args, flag)]
+        all_of = ("target", "tags", "kind", "image", "separator", "none", "decimal")
+        clash = [flag for flag in all_of if getattr(args, flag)]
         if clash:
             raise UserError(f"--schema says all of what --{clash[0]} says; edit the file, or leave one out.")
         schema = Schema.from_json(files.read_json(Path(args.schema)))
@@ -85,7 +109,27 @@ def schema_of(args: argparse.Namespace, table: Table) -> Schema:
         missing=missing_of(args),
         kinds=kinds_of(args),
         ignore=[args.group] if args.group else [],
+        none=_words(args.none),
+        decimal=args.decimal,
     )
+
+
+def add_long(add: Callable[..., object]) -> None:
+    """Add the option that gathers the rows of one picture."""
+    add("--long", action="store_true", help="DATA has a row for each label; gather those of equal inputs")
+
+
+def labelled(args: argparse.Namespace, table: Table) -> tuple[Table, Schema]:
+    """Return the table, its rows gathered where --long asks for it, and its schema."""
+    schema = schema_of(args, table)
+    if not args.long:
+        return table, schema
+    from manyhot.data.rows.kinds import SEPARATORS
+    from manyhot.data.rows.long import gather
+
+    usual = () if args.schema else SEPARATORS  # a cell has one label, which may have blanks and commas
+    table = gather(table, schema, (args.separator,) if args.separator else usual)
+    return table, schema_of(args, table)
 
 
 def add_columns(add: Callable[..., object], kinds: str) -> None:
@@ -98,7 +142,7 @@ def add_columns(add: Callable[..., object], kinds: str) -> None:
 
 def missing_of(args: argparse.Namespace) -> tuple[str, ...]:
     """Return the words that mean an empty cell."""
-    return tuple(word for word in args.missing.split(",") if word)
+    return _words(args.missing)
 
 
 def kinds_of(args: argparse.Namespace) -> dict[str, str]:
@@ -130,6 +174,10 @@ def _config_file(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{path}: must hold settings by name.")
     return found
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _pair(option: str, text: str, form: str) -> tuple[str, str]:

@@ -219,7 +219,7 @@ def cluster(
     found = Clustering(bundle, table, seen.rows, z, groups, sampled, seen.unreadable, labels, filled, {})
     seen_as = replace(table, columns={name: c for name, c in table.columns.items() if name not in names})
     notes = (*infer.problems(seen_as, seen.schema), *_unreadable_named(found))
-    reads = "table" if not seen.schema.is_image else "paths" if table.pixels is None else "pixels"
+    reads = "table" if not seen.schema.is_image else "pixels" if table.holds_pictures else "paths"
     how = {"source": str(Path(source).absolute()) if source else "", "reads": reads}
     words = _options(table, reads == "paths", image, missing, kinds or {})
     return replace(found, scores=_scores(found) | how | {"options": words}, notes=notes)

@@ -15,7 +15,7 @@ import numpy as np
 
 from manyhot import bundle as bundles
 from manyhot.data.rows.kinds import SEPARATORS
-from manyhot.data.sources.read import READERS
+from manyhot.data.sources.read import is_table
 from manyhot.data.sources.read import read as read_table
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
@@ -73,7 +73,7 @@ def parse(words: Sequence[str], found: Found) -> dict[str, str]:
         clusters, equals, name = word.partition("=")
         if equals:
             pairs += [(cluster.strip(), name.strip()) for cluster in clusters.split("+")]
-        elif Path(word).suffix.lower() in READERS:
+        elif is_table(Path(word)):
             pairs += _lines(word, found.sizes)
         else:
             raise UserError(f"'{word}': must be N=NAME, such as 3=dog or 7+9=bird, or a table of names.")

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from manyhot.data import dates
+from manyhot.data import dates, numbers
+from manyhot.data.numbers import SAMPLE, is_number
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
-from manyhot.schema import InputKind
+from manyhot.schema import Input
 
 SPLIT = "split"
 SPLIT_NAMES = ("train", "val", "test")
@@ -26,10 +29,10 @@ SPLIT_ALIASES = {
     **dict.fromkeys(("testing", "holdout", "held-out"), "test"),
 }
 ROW = "row"
-SAMPLE = 200  # cells looked at before all of them are
 MOSTLY_UNIQUE = 0.5  # share of rows above which a text column is taken for names or free text
 MANY = 50  # distinct texts up to which a column is a category whatever their share
 SLASHED = r"\d{1,2}/\d{1,2}/\d{4}.*"  # dates in which month and day cannot be told apart
+GROUPED = r"[-+]?(0|[1-9]\d{0,2}(\.\d{3})?)"  # plain numbers that may be thousands: 1.234
 INDEX_NAMES = frozenset({"id", "idx", "index", "row_id", "rowid", "sample_id", "unnamed: 0"})
 INDEX_NAME = r"column \d+|__index_level_\d+__"  # without a name in a CSV; of pandas in Parquet
 IMAGE_ENDINGS = (
@@ -45,6 +48,17 @@ def is_image_name(name: str) -> bool:
     (True, False)
     """
     return name.lower().endswith(IMAGE_ENDINGS)
+
+
+def path_forms(name: str) -> tuple[str, ...]:
+    r"""Return what the name of a picture may mean: itself, without blanks around it, on Windows, in a URL.
+
+    >>> path_forms("a.png"), path_forms(r" im\my%20cat.png")
+    (('a.png',), (' im\\my%20cat.png', 'im\\my%20cat.png', 'im/my%20cat.png', 'im/my cat.png'))
+    """
+    trimmed = name.strip()
+    slashed = trimmed.replace("\\", "/")
+    return tuple(dict.fromkeys((name, trimmed, slashed, unquote(slashed))))
 
 
 def split_column(table: Table) -> str | None:
@@ -98,10 +112,13 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def image_columns(table: Table, exclude: Collection[str] = ()) -> list[str]:
-    """Return the columns most of whose first cells end as the names of pictures do."""
+    """Return the columns that hold pictures, or most of whose first cells end as their names do."""
     found = []
     for name, column in table.columns.items():
         if name in exclude or not is_text(column.type):
+            continue
+        if name in table.files:
+            found.append(name)
             continue
         sample = [text for text in column.slice(0, SAMPLE).to_pylist() if text]
         sample = sample or [text for text in column.drop_null().slice(0, SAMPLE).to_pylist() if text]
@@ -110,21 +127,46 @@ def image_columns(table: Table, exclude: Collection[str] = ()) -> list[str]:
     return found
 
 
-def feature_kind(table: Table, name: str, missing: Sequence[str] = ()) -> InputKind:
-    """Return "number" or "date" when every cell that is not empty is one, else "category"."""
+def as_input(table: Table, name: str, missing: Sequence[str] = (), decimal: str | None = None) -> Input:
+    """Return what a column is as a feature: numbers or dates where every filled cell is one, else categories.
+
+    How its numbers are written, and the usual words for no number among them, stand in the Input. `decimal`
+    says which mark comes before a fraction, where cells such as 1,234 leave that open.
+    """
     kind = table.column(name).type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return "number"
+        return Input(name, "number")
     if not is_text(kind):
-        return "category"
+        return Input(name, "category")
     filled = _filled(table, name, missing)
-    if _all_numbers(filled):
-        return "number"
-    return "date" if _all_dates(filled) else "category"
+    found = _read(table, name, filled, decimal)
+    sample = [text for text in filled.slice(0, SAMPLE).to_pylist() if not numbers.is_empty_word(text)]
+    if found is None and (_like_numbers(sample) or _like_dates(sample)):
+        rest, words = numbers.without_empty_words(filled)
+        found = _read(table, name, rest, decimal) if words else None
+        found = found and replace(found, missing=words)
+    return found or Input(name, "category")
 
 
-def feature(table: Table, name: str, missing: Sequence[str] = ()) -> tuple[InputKind | None, str]:
-    """Return what kind of feature a column is and "", or None and why it is no use as one."""
+def _read(table: Table, name: str, texts: pa.ChunkedArray, decimal: str | None) -> Input | None:
+    """Read all texts as numbers or as dates; None where they are neither."""
+    sample = texts.slice(0, SAMPLE).to_pylist()
+    plain = _all_numbers(texts)
+    if plain and not _perhaps_thousands(sample):
+        return Input(name, "number")
+    if _like_numbers(sample):
+        found = numbers.notations(texts, {decimal} if decimal else table.decimals)
+        if len(found) == 1 and (found[0].decimal == "," or not plain):
+            return Input(name, "number", notation=found[0])
+    if plain:
+        return Input(name, "number")
+    return Input(name, "date") if _all_dates(texts) else None
+
+
+def feature(
+    table: Table, name: str, missing: Sequence[str] = (), decimal: str | None = None
+) -> tuple[Input | None, str]:
+    """Return what a column is as a feature and "", or None and why it is no use as one; see `as_input`."""
     column = table.column(name)
     if is_list(column.type):
         return None, "it holds lists"
@@ -136,15 +178,15 @@ def feature(table: Table, name: str, missing: Sequence[str] = ()) -> tuple[Input
         return None, f"all its cells are '{first.as_py()}'"
     if is_index(table, name):
         return None, "it numbers the rows"
-    kind = feature_kind(table, name, missing)
-    distinct = pc.count_distinct(filled).as_py() if kind == "category" else 0
+    found = as_input(table, name, missing, decimal)
+    distinct = pc.count_distinct(filled).as_py() if found.kind == "category" else 0
     if distinct > max(MOSTLY_UNIQUE * len(table), MANY):
-        words = words_among_numbers(table, name, missing)
-        hint = f"; all but {listed(words)} are numbers, see --missing" if words else ""
+        almost = almost_numbers(table, name, missing)
+        hint = f"; {almost}" if almost else ""
         if re.fullmatch(SLASHED, str(first.as_py())):
             hint = "; if these are dates, write them as 2024-01-31"
         return None, f"it has {distinct} different texts in {len(table)} rows{hint}"
-    return kind, ""
+    return found, ""
 
 
 def repeated(table: Table, names: Sequence[str]) -> dict[str, str]:
@@ -190,13 +232,51 @@ def _filled(table: Table, name: str, missing: Sequence[str]) -> pa.ChunkedArray:
     return column
 
 
-def words_among_numbers(table: Table, name: str, missing: Sequence[str] = ()) -> list[str]:
-    """Return the few texts of a column whose other texts are numbers; they may mean an empty cell."""
+def almost_numbers(table: Table, name: str, missing: Sequence[str] = ()) -> str:
+    """Say what keeps a column of texts from being read as numbers: a few words, or two readings; else ""."""
     if not is_text(table.column(name).type):
-        return []
-    texts = pc.unique(_filled(table, name, missing)).slice(0, 10_000).to_pylist()
-    words = [text for text in texts if not is_number(text)]
-    return words if len(texts) > 5 and len(words) <= max(1, len(texts) // 20) else []
+        return ""
+    distinct = pa.chunked_array([pc.unique(_filled(table, name, missing)).slice(0, 10_000)])
+    texts, _ = numbers.without_empty_words(distinct)
+    words = [text for text in texts.to_pylist() if not is_number(text)]
+    if words and not _few(words, len(texts)):
+        if len(numbers.notations(texts)) > 1:
+            return f"'{words[0]}' may be of thousands or have a decimal comma, see --decimal"
+        words = [text for text in words if not any(map(str.isdigit, text))]
+        rest = texts.filter(pc.invert(pc.is_in(texts, value_set=pa.array(words, texts.type))))
+        if not (_few(words, len(texts)) and numbers.notations(rest)):
+            return ""
+    return f"all but {listed(words)} are numbers, see --missing" if words else ""
+
+
+def perhaps_thousands(table: Table, name: str, missing: Sequence[str] = ()) -> str:
+    """Return a cell such as 1.234 where all cells of a column of texts may be thousands as well, else ""."""
+    if not is_text(table.column(name).type):
+        return ""
+    texts = _filled(table, name, missing)
+    sample = texts.slice(0, SAMPLE).to_pylist()
+    if not _perhaps_thousands(sample) or len(numbers.notations(texts, table.decimals)) < 2:
+        return ""
+    return str(next(text.strip() for text in sample if "." in text))
+
+
+def _perhaps_thousands(sample: Sequence[str]) -> bool:
+    """Tell whether three digits stand behind each point of a few plain numbers."""
+    return all(re.fullmatch(GROUPED, text.strip()) for text in sample) and "." in "".join(sample)
+
+
+def _few(words: Sequence[str], texts: int) -> bool:
+    """Tell whether words are few enough among so many texts to mean something else."""
+    return 0 < len(words) <= max(1, texts // 20) and texts > 5
+
+
+def _like_numbers(sample: Sequence[str]) -> bool:
+    """Tell whether a few texts are numbers as Python or people write them, or there is none of them."""
+    return all(map(is_number, sample)) or bool(numbers.possible(sample))
+
+
+def _like_dates(sample: Sequence[str]) -> bool:
+    return all(dates.day(text) is not None for text in sample)
 
 
 def _all_numbers(texts: pa.ChunkedArray) -> bool:
@@ -214,15 +294,6 @@ def _all_numbers(texts: pa.ChunkedArray) -> bool:
 def _all_dates(texts: pa.ChunkedArray) -> bool:
     """Tell whether every text is a date."""
     sample = texts.slice(0, SAMPLE).to_pylist()
-    if not sample or any(dates.day(text) is None for text in sample):
+    if not sample or not _like_dates(sample):
         return False
     return all(dates.day(text) is not None for text in pc.unique(texts).to_pylist())
-
-
-def is_number(text: str) -> bool:
-    """Tell whether a text is a number as Python reads one."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from manyhot.data import numbers
 from manyhot.errors import UserError, listed, suggest
+from manyhot.schema import Notation
 from manyhot.targets import Cell, Cells
 
 PIXELS = "pixels"  # what the pictures are called when the table holds them itself
@@ -31,6 +34,8 @@ class Table:
     source   what messages call it, such as "train.csv"
     root     the folder that image paths are relative to and may not leave
     pixels   uint8 (N, H, W, C) when the pictures are in the table itself
+    files    name of a column → object (N,): the files of its pictures as the table itself holds them
+             (`pyarrow.Buffer`, None where there is none); the column has their names
     targets  the columns that the source itself marks as labels (`label` of a folder)
     notes    what reading left out or found odd, for people
     mapped   the columns from which others were looked up, and which would tell these
@@ -45,6 +50,7 @@ class Table:
     notes: tuple[str, ...] = ()
     mapped: tuple[str, ...] = ()
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    files: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {len(column) for column in self.columns.values()}
@@ -62,6 +68,11 @@ class Table:
     def names(self) -> tuple[str, ...]:
         """The names of the columns, in the order of the source."""
         return tuple(self.columns)
+
+    @property
+    def holds_pictures(self) -> bool:
+        """Whether pictures are in the table itself, as pixels or as files."""
+        return self.pixels is not None or bool(self.files)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column; raise UserError with a suggestion when there is none."""
@@ -92,8 +103,17 @@ class Table:
         typed = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
         return Cells(values, codes, name, self.source, typed, self.rows)
 
-    def numbers(self, name: str, missing: Sequence[str] = ()) -> NDArray[np.float64]:
-        """Return one column as floats, NaN for empty cells.
+    @cached_property
+    def decimals(self) -> frozenset[str]:
+        """The decimal marks that the texts of the columns show, by their first cells."""
+        texts = [column for column in self.columns.values() if pa.types.is_string(column.type)]
+        marks = (numbers.decimal_of(filter(None, c.slice(0, numbers.SAMPLE).to_pylist())) for c in texts)
+        return frozenset(filter(None, marks))
+
+    def numbers(
+        self, name: str, missing: Sequence[str] = (), notation: Notation | None = None
+    ) -> NDArray[np.float64]:
+        """Return one column as floats, NaN for empty cells; `notation` says how its texts are written.
 
         Raises:
             UserError: a cell is not a number; the message names its row.
@@ -103,6 +123,11 @@ class Table:
             column = pc.utf8_trim_whitespace(column)
             blank = pc.is_in(column, value_set=pa.array(["", *missing], column.type))
             column = pc.if_else(blank, pa.scalar(None, column.type), column)
+            if notation is not None:
+                wrong = np.flatnonzero(pc.equal(numbers.matches(column, notation), False).fill_null(False))
+                if len(wrong):
+                    raise self._no_number(name, int(wrong[0]), f" written like {numbers.example(notation)}")
+                column = numbers.as_plain(column, notation)
         try:
             floats = pc.cast(column, pa.float64())
         except pa.ArrowInvalid:
@@ -117,11 +142,16 @@ class Table:
                 try:
                     out[index] = float(text)
                 except ValueError:
-                    raise UserError(
-                        f"{self.source} row {self.rows[index]}, column '{name}': '{text}' is not a number. "
-                        f"Correct the cell, or name the words for an empty cell with --missing '{text}'."
-                    ) from None
+                    raise self._no_number(name, index) from None
         return out
+
+    def _no_number(self, name: str, index: int, how: str = "") -> UserError:
+        text = str(self.columns[name][index].as_py()).strip()
+        option = f"--missing={text}" if text.startswith("-") else f"--missing '{text}'"
+        return UserError(
+            f"{self.source} row {self.rows[index]}, column '{name}': '{text}' is not a number{how}. "
+            f"Correct the cell, or name the words for an empty cell with {option}."
+        )
 
     def take(self, index: NDArray[Any]) -> Table:
         """Return the rows at these positions (integers), or where a mask is True; row numbers stay."""
@@ -131,6 +161,7 @@ class Table:
             columns={name: column.take(pa.array(positions)) for name, column in self.columns.items()},
             pixels=None if self.pixels is None else self.pixels[positions],
             rows=self.rows[positions],
+            files={name: held[positions] for name, held in self.files.items()},
         )
 
     def with_columns(self, columns: Mapping[str, Any]) -> Table:

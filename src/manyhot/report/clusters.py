@@ -220,10 +220,11 @@ def _told_apart(found: Clusters, members: list[NDArray[np.intp]]) -> list[list[d
 def _of_numbers(
     found: Clusters, column: Input, members: list[NDArray[np.intp]]
 ) -> Iterator[dict[str, Any] | None]:
+    missing = (*found.schema.missing, *column.missing)
     if column.kind == "date":
-        values, words = dates.days(found.table.cells(column.name, found.schema.missing)), dates.written
+        values, words = dates.days(found.table.cells(column.name, missing)), dates.written
     else:
-        values, words = found.table.numbers(column.name, found.schema.missing), "{:.4g}".format
+        values, words = found.table.numbers(column.name, missing, column.notation), "{:.4g}".format
     values = np.where(np.isfinite(values), values, np.nan)
     known = values[~np.isnan(values)]
     for own in members:

@@ -12,6 +12,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="MODEL", help="a folder that `fit` wrote")
     add("data", metavar="DATA", help="labelled rows, such as those that `fit` was given")
     options.add_reading(parser)
+    options.add_long(add)
     add("--split", metavar="NAME", help="train, val, test or all (default: test where there is one)")
     help = "what a class counts as that training never saw (default: %(default)s)"
     add("--unknown-class", choices=("wrong", "missing"), default="wrong", help=help)
@@ -19,10 +20,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from manyhot.classifier import load
+    from manyhot.data.rows.long import gather
 
-    judged = load(args.model).judge(
-        options.read_table(args, args.data), args.split, args.unknown_class, progress.of_rows(args.json)
-    )
+    classifier, table = load(args.model), options.read_table(args, args.data)
+    table = gather(table, classifier.schema) if args.long else table
+    judged = classifier.judge(table, args.split, args.unknown_class, progress.of_rows(args.json))
     if args.json:
         show.as_json(judged.scores)
     else:

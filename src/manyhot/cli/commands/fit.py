@@ -52,8 +52,7 @@ def run(args: argparse.Namespace) -> None:
     args.group = settings.get("group")  # --config and --set may name it too
     if not args.resume:
         files.check_out(Path(args.out), args.overwrite)
-    table = options.read_table(args, args.data)
-    schema = options.schema_of(args, table)
+    table, schema = options.labelled(args, options.read_table(args, args.data))
     from manyhot.classifier import fit  # torch is loaded here, after all cheap mistakes are found
     from manyhot.data.rows.describe import describe
 
@@ -92,8 +91,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _say_next(args: argparse.Namespace) -> None:
     """Print the commands that judge and use the model, with the options that read the same table."""
-    given = [("--root", args.root), ("--labels", args.labels), *(("--map", text) for text in args.map)]
-    words = [args.out, args.data, *(word for option in given if option[1] for word in option)]
+    words = [args.out, args.data, *options.reading_words(args)]
     print(f"\nmodel written to {args.out}; look at {args.out}/report.html, then:")
-    print(f"  manyhot evaluate {shlex.join(words)}")
+    print(f"  manyhot evaluate {shlex.join([*words, *(['--long'] if args.long else [])])}")
     print(f"  manyhot predict {shlex.join(words)} --out answers.csv")

@@ -28,8 +28,8 @@ def run(args: argparse.Namespace) -> None:
     table = options.read_table(args, args.data)
     schema = None
     if args.target or args.tags or args.schema or table.targets:
-        schema = options.schema_of(args, table)
-    elif args.write_schema or args.sheet:
+        table, schema = options.labelled(args, table)
+    elif args.write_schema or args.sheet or args.long:
         raise UserError("name what to predict first: --target NAME or --tags NAME.")
     found = describe(table, schema, options.set_apart(args)) if schema else look(table)
     open_pictures(table, found, progress.of_rows(args.json))

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
 
 def resumes(args: argparse.Namespace) -> bool:
     """Tell whether one file is answered into another without ever being held whole, and so goes on."""
-    alone = len(args.inputs) == 1 and not (args.labels or args.map)
+    alone = len(args.inputs) == 1 and not any((args.labels, args.map, args.header, args.sheet_name))
     paths = [Path(args.inputs[0]), Path(args.out or "")]
     return alone and all(path.suffix.lower() == ".parquet" for path in paths) and paths[0].is_file()
 

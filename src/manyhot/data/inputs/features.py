@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from manyhot.data import dates
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
-from manyhot.schema import Schema
+from manyhot.schema import Notation, Schema
 from manyhot.targets import Cells, text_of, value_of
 
 LARGEST = 1e100  # what is larger counts as so large, since squares of it overflow
@@ -33,7 +33,8 @@ class Feature:
 
     Of a date, `part` says which of its parts the number is; see `dates.part`.
 
-    `edges` part the scaled values of a number into pieces of equally many training rows.
+    `edges` part the scaled values of a number into pieces of equally many training rows. `notation` and
+    `missing` are those of its column; see `schema.Input`.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Feature:
     has_missing: bool = False
     edges: tuple[float, ...] = ()
     part: str = ""
+    notation: Notation | None = None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,17 +74,20 @@ class TableInputs:
                 f"{table.source}: lacks {listed(absent)}, which the model was trained with; "
                 f"there are {listed(table.names)}."
             )
-        dated = {feature.name for feature in self.features if feature.part}
-        days = {name: dates.days(table.cells(name, self.missing)) for name in dated}
+        dated = {feature.name: feature.missing for feature in self.features if feature.part}
+        days = {name: dates.days(table.cells(name, (*self.missing, *words))) for name, words in dated.items()}
         x = np.empty((len(table), len(self.features)), dtype=np.float32)
         for column, feature in enumerate(self.features):
+            missing = (*self.missing, *feature.missing)
             if feature.kind == "number":
-                name, part = feature.name, feature.part
-                values = dates.part(days[name], part) if part else table.numbers(name, self.missing)
+                if feature.part:
+                    values = dates.part(days[feature.name], feature.part)
+                else:
+                    values = table.numbers(feature.name, missing, feature.notation)
                 with np.errstate(over="ignore"):  # an infinity is clipped as any extreme value is
                     x[:, column] = _squash((values - feature.center) / feature.scale)
             else:
-                x[:, column] = _codes(feature.classes, table.cells(feature.name, self.missing))
+                x[:, column] = _codes(feature.classes, table.cells(feature.name, missing))
         return x, {}
 
     def to_json(self) -> dict[str, Any]:
@@ -94,10 +100,19 @@ class TableInputs:
         if not data["features"]:
             raise KeyError("features")
         features = (
-            Feature(**{**f, "classes": tuple(f["classes"]), "edges": tuple(f["edges"])})
+            Feature(**{**f, "classes": tuple(f["classes"]), "edges": tuple(f["edges"]), **_written(f)})
             for f in ({key: v for key, v in f.items() if key != "counts"} for f in data["features"])
         )  # the first format said which features count something
         return cls(tuple(features), tuple(data["missing"]))
+
+
+def _written(feature: dict[str, Any]) -> dict[str, Any]:
+    """Read how the cells of a feature are written, of which the first format said nothing."""
+    notation = feature.get("notation")
+    return {
+        "notation": notation and Notation(**notation),
+        "missing": tuple(feature.get("missing", ())),
+    }
 
 
 def table_inputs(schema: Schema, table: Table, rows: NDArray[np.intp]) -> TableInputs:
@@ -105,18 +120,18 @@ def table_inputs(schema: Schema, table: Table, rows: NDArray[np.intp]) -> TableI
     train = table.take(rows)
     features: list[Feature] = []
     for column in schema.inputs:
+        missing = (*schema.missing, *column.missing)
+        number = Feature(column.name, "number", notation=column.notation, missing=column.missing)
         match column.kind:
             case "category":
-                features.append(_category(train, column.name, schema.missing))
+                features.append(replace(_category(train, column.name, missing), missing=column.missing))
             case "date":
-                days = dates.days(train.cells(column.name, schema.missing))
-                parts = [
-                    _number(Feature(column.name, "number", part=p), dates.part(days, p)) for p in dates.PARTS
-                ]
+                days = dates.days(train.cells(column.name, missing))
+                parts = [_number(replace(number, part=p), dates.part(days, p)) for p in dates.PARTS]
                 features += [f for f in parts if f.part == "days" or len(f.edges) > 1]
             case _:
-                values = train.numbers(column.name, schema.missing)
-                features.append(_number(Feature(column.name, "number"), values))
+                values = train.numbers(column.name, missing, column.notation)
+                features.append(_number(number, values))
     return TableInputs(tuple(features), schema.missing)
 
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.data.inputs.images.paths import picture_column, picture_paths, read_file
+from manyhot.data.inputs.images.paths import picture_column, pictures_of, read_file
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.machine import num_cores
@@ -30,19 +30,16 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 def hash_files(table: Table, column: str) -> NDArray[np.uint64]:
     """Hash pictures by the bytes of their files; those that cannot be read by their path."""
-    paths = picture_paths(table, picture_column(table, column))
+    pictures = pictures_of(table, picture_column(table, column))
 
     def one(index: int) -> int:
-        path = paths[index]
         try:
-            if isinstance(path, str):
-                raise UserError(path)
-            return hash_bytes(read_file(path))
+            return hash_bytes(read_file(pictures[index]))
         except UserError:
-            return _hash(f"{path} {table.rows[index]}".encode())
+            return _hash(f"{pictures[index]} {table.rows[index]}".encode())
 
     with ThreadPoolExecutor(num_cores()) as pool:
-        return np.fromiter(pool.map(one, range(len(paths))), np.uint64, len(paths))
+        return np.fromiter(pool.map(one, range(len(pictures))), np.uint64, len(pictures))
 
 
 def hash_bytes(data: bytes) -> int:
@@ -66,8 +63,9 @@ def hash_cells(table: Table, inputs: Sequence[Input], missing: Sequence[str]) ->
 
 def _cells(table: Table, column: Input, missing: Sequence[str]) -> NDArray[np.uint64]:
     """Hash the cells of one column by what they stand for: 7 and 7.0 are equal inputs."""
+    missing = (*missing, *column.missing)
     if column.kind == "number":
-        numbers = table.numbers(column.name, missing) + 0.0  # which makes 0.0 of -0.0
+        numbers = table.numbers(column.name, missing, column.notation) + 0.0  # which makes 0.0 of -0.0
         numbers[np.isnan(numbers)] = np.nan  # of all whose bits are no number, one
         return _mix(numbers.view(np.uint64))
     cells = table.cells(column.name, missing)

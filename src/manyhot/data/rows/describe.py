@@ -14,19 +14,31 @@ import numpy as np
 from manyhot.data import dates
 from manyhot.data.columns import (
     ROW,
+    almost_numbers,
+    as_input,
     feature,
-    feature_kind,
     image_columns,
+    perhaps_thousands,
     repeated,
     split_column,
     split_of,
-    words_among_numbers,
 )
 from manyhot.data.inputs.images.paths import Progress, named
+from manyhot.data.numbers import told
+from manyhot.data.rows.suggest import suggestions, tags_in
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
 from manyhot.schema import Input, Schema, Target
-from manyhot.targets import UNKNOWN, Cells, encode, known, number_of, unseen_classes, with_unseen_classes
+from manyhot.targets import (
+    UNKNOWN,
+    Cells,
+    encode,
+    known,
+    number_of,
+    text_of,
+    unseen_classes,
+    with_unseen_classes,
+)
 
 MANY_NUMBERS = 30  # classes that are all numbers; more look like a quantity
 FEW = 3  # how many of a kind a message names
@@ -46,7 +58,9 @@ def problems(table: Table, schema: Schema, apart: Collection[str] = ()) -> list[
     lines = list(table.notes)
     for target in schema.targets:
         lines += _target_problems(table, schema, target)
-    lines += _contradictions(table, schema)
+    clashes = [*_contradictions(table, schema)]
+    if clashes:
+        lines += [*clashes, "if each row has one of the labels of its picture, gather them with --long"]
     lines += _left_out(table, schema, apart)
     return lines
 
@@ -79,13 +93,18 @@ def look(table: Table) -> dict[str, Any]:
         if name in pictures:
             columns.append(Input(name, "image", measure(table, name)))
         elif name != split_column(table):
-            columns.append(Input(name, feature_kind(table, name)))
+            columns.append(as_input(table, name))
     plain = Schema((), ())
     hint = "no target is named yet; say what to predict with --target NAME or --tags NAME"
     return describe(table, plain) | {
         "inputs": [_describe_input(table, plain, column) for column in columns],
         "unused": [],
-        "problems": [*table.notes, hint],
+        "problems": [
+            *table.notes,
+            *(line for column in columns for line in _written(table, plain, column)),
+            *suggestions(table),
+            hint,
+        ],
     }
 
 
@@ -140,15 +159,16 @@ def _describe_input(table: Table, schema: Schema, column: Input) -> dict[str, An
         if column.name != PIXELS:
             summary["missing"] = int((table.cells(column.name, schema.missing).codes < 0).sum())
         return summary
+    missing = (*schema.missing, *column.missing)
     if column.kind == "number":
-        numbers = table.numbers(column.name, schema.missing)
-        real = numbers[np.isfinite(numbers)]
-        summary["missing"] = int(np.isnan(numbers).sum())
+        values = table.numbers(column.name, missing, column.notation)
+        real = values[np.isfinite(values)]
+        summary["missing"] = int(np.isnan(values).sum())
         summary["distinct"] = len(np.unique(real))
         summary["min"] = float(real.min()) if len(real) else None
         summary["max"] = float(real.max()) if len(real) else None
         return summary
-    cells = table.cells(column.name, schema.missing)
+    cells = table.cells(column.name, missing)
     if column.kind == "date":
         since = dates.days(cells)
         summary["missing"] = int(np.isnan(since).sum())
@@ -198,8 +218,9 @@ def _target_problems(table: Table, schema: Schema, target: Target) -> Iterable[s
     if extra:
         rows = ", ".join(f"'{name}' ({_rows(counts[name])})" for name in extra[:FEW])
         yield f"{where}: {len(extra)} {_classes(extra)} only test rows have: {rows}{_more(extra)}"
+    yield from _as_cells(target, cells)
     for names in spellings(counts):
-        each = ", ".join(f"'{name}' ({_rows(counts[name])})" for name in names)
+        each = ", ".join(f"'{name}' ({_rows(counts[name])})" for name in names[:FEW]) + _more(names)
         yield f"{where}: classes that differ only by case or blanks are kept apart: {each}"
     if len(target.columns) > 1:
         never = [name for name in target.classes if counts[name] == 0]
@@ -210,6 +231,25 @@ def _target_problems(table: Table, schema: Schema, target: Target) -> Iterable[s
         yield f"{where}: {len(single)} {_classes(single)} with one row: {listed(single, FEW)}"
     if len(target.classes) > MANY_NUMBERS and all(number_of(name) is not None for name in target.classes):
         yield f"{where}: its {len(target.classes)} classes are all numbers; is it a quantity, not a label?"
+
+
+def _as_cells(target: Target, cells: list[Cells]) -> Iterable[str]:
+    """Say what the cells of a target are taken for that they might not be."""
+    where = f"target '{target.name}'"
+    if target.exclusive:
+        padded = [text for text in map(text_of, cells[0].values) if text.strip() != text]
+        if padded and not {*padded} & {*target.classes}:
+            yield f"{where}: blanks around classes were removed, as in '{padded[0]}'"
+        yield from tags_in(target.columns[0], cells[0])
+        return
+    if len(cells) == 1:
+        wide = with_unseen_classes(target, unseen_classes(target, cells))
+        none = int((encode(wide, cells) == 0).all(axis=1).sum())
+        if none:
+            yield f"{where}: {none} of {len(cells[0].codes)} rows have no tags"
+    for name in target.columns:
+        if name in target.none:
+            yield f"{where}: where column '{name}' is 1, empty cells of the others are 0"
 
 
 def spellings(names: Iterable[str]) -> list[list[str]]:
@@ -225,12 +265,12 @@ def spellings(names: Iterable[str]) -> list[list[str]]:
 
 
 def _contradictions(table: Table, schema: Schema) -> Iterable[str]:
-    """Name the pictures that stand in the table with more than one class of one target."""
+    """Name the pictures that stand in the table with different labels of one target."""
     pictures = [column.name for column in schema.inputs if column.kind == "image" and column.name != PIXELS]
     for name in pictures:
         paths = table.cells(name)
         for target in schema.targets:
-            if not target.exclusive:
+            if len(target.columns) > 1:
                 continue
             labels = table.cells(target.columns[0], schema.missing)
             both = np.flatnonzero((paths.codes >= 0) & (labels.codes >= 0))
@@ -239,16 +279,24 @@ def _contradictions(table: Table, schema: Schema) -> Iterable[str]:
             clashing = codes[times > 1]
             some = [_clash(table, paths, labels, int(code)) for code in clashing[:FEW]]
             if some:
-                images = "image has" if len(clashing) == 1 else "images have"
+                have = " has" if len(clashing) == 1 else "s have"
+                what = (
+                    f"image{have} more than one class"
+                    if target.exclusive
+                    else f"picture{have} different tags"
+                )
                 told = "; ".join(some) + _more(clashing)
-                yield f"target '{target.name}': {len(clashing)} {images} more than one class: {told}"
+                yield f"target '{target.name}': {len(clashing)} {what}: {told}"
 
 
 def _clash(table: Table, paths: Cells, labels: Cells, code: int) -> str:
     """Say of one picture which rows give it which class."""
     index = np.flatnonzero((paths.codes == code) & (labels.codes >= 0))
     _, first = np.unique(labels.codes[index], return_index=True)
-    given = [f"'{labels.values[labels.codes[i]]}' (row {table.rows[i]})" for i in index[np.sort(first)][:FEW]]
+    given = [
+        f"'{text_of(labels.values[labels.codes[i]])}' (row {table.rows[i]})"
+        for i in index[np.sort(first)][:FEW]
+    ]
     return f"'{paths.values[code]}' is " + " and ".join(given)
 
 
@@ -261,16 +309,37 @@ def _left_out(table: Table, schema: Schema, apart: Collection[str]) -> Iterable[
         yield from _finer(table, schema, [name for name in rest if name not in apart])
         return
     for column in schema.inputs:
-        words = words_among_numbers(table, column.name, schema.missing) if column.kind == "category" else []
-        if words:
-            rest_is = f"all but {listed(words)} are numbers, see --missing"
-            yield f"column '{column.name}' is read as categories: {rest_is}"
+        yield from _written(table, schema, column)
     twins = repeated(table, [*(column.name for column in schema.inputs), *rest])
     for name in rest:
         reason = feature(table, name, schema.missing)[1]
         if not reason and name in twins:
             reason = f"it repeats column '{twins[name]}'"
         yield f"column '{name}' is left out: {reason}" if reason else f"column '{name}' is not used"
+
+
+def _written(table: Table, schema: Schema, column: Input) -> Iterable[str]:
+    """Say how the cells of a column are written, where not as a program writes them."""
+    name = column.name
+    if column.kind == "category":
+        almost = almost_numbers(table, name, schema.missing)
+        if almost:
+            yield f"column '{name}' is read as categories: {almost}"
+        return
+    if column.missing:
+        words = table.cells(name, schema.missing)
+        found = [
+            number for number, word in enumerate(words.values) if text_of(word).strip() in column.missing
+        ]
+        number = int(np.isin(words.codes, found).sum())
+        cells = "1 cell with" if number == 1 else f"{number} cells with"
+        yield f"column '{name}': read as empty: {cells} {listed(column.missing)}"
+    if column.notation is not None:
+        yield f"column '{name}': read as numbers, {told(table.column(name), column.notation)}"
+        return
+    either = perhaps_thousands(table, name, (*schema.missing, *column.missing))
+    if either and column.kind == "number":
+        yield f"column '{name}': '{either}' is read with a decimal point, see --decimal"
 
 
 def _finer(table: Table, schema: Schema, names: Iterable[str]) -> Iterable[str]:

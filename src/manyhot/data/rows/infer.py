@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from manyhot.data.columns import (
     ROW,
+    as_input,
     feature,
-    feature_kind,
     image_columns,
     is_index,
     is_text,
@@ -23,7 +23,7 @@ from manyhot.data.columns import (
     split_of,
 )
 from manyhot.data.rows.describe import describe, look, problems
-from manyhot.data.rows.kinds import Tags, check_separator, target_of
+from manyhot.data.rows.kinds import Tags, check_none, check_separator, target_of
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Input, InputKind, Schema
@@ -45,12 +45,15 @@ def infer(
     missing: Sequence[str] = (),
     kinds: Mapping[str, str] | None = None,
     ignore: Collection[str] = (),
+    none: Sequence[str] = (),
+    decimal: str | None = None,
 ) -> Schema:
     """Read off a table what its inputs and targets are.
 
     `tags` maps a target to the 0/1 columns that are its classes, or to None where one column holds
-    the tags. `kinds` says what a column is where the rules would see something else; `ignore` names
-    columns that are neither target nor feature.
+    the tags; `none` are words that mean no tags, or 0/1 columns that say so. `decimal` is what stands before
+    a fraction, "." or ",", where cells such as 1,234 leave it open. `kinds` says what a column is where the
+    rules would see something else; `ignore` names columns that are neither target nor feature.
 
     Raises:
         UserError: no target is named, a column does not exist, a target has fewer than two classes,
@@ -62,15 +65,20 @@ def infer(
     ('binary', ('no', 'yes'), 'number')
     """
     tags, kinds = dict(tags or {}), dict(kinds or {})
+    if decimal not in (None, ".", ","):
+        raise UserError(f"decimal must be '.' or ',', got '{decimal}'.")
     _check_columns(table, kinds, ignore)
     names = list(dict.fromkeys([*targets, *tags])) or list(table.targets)
     if not names:
         raise UserError(_no_target(table))
     rows = _training_rows(table)
-    made = tuple(target_of(table, name, rows, tags, separator, missing, kinds.get(name)) for name in names)
+    made = tuple(
+        target_of(table, name, rows, tags, separator, none, missing, kinds.get(name)) for name in names
+    )
     check_separator(table, made, separator, missing)
+    check_none(table, made, none, missing)
     used = {column for target in made for column in target.columns}
-    return Schema(_inputs(table, used, image, missing, kinds, ignore), made, tuple(missing))
+    return Schema(_inputs(table, used, image, missing, kinds, ignore, decimal), made, tuple(missing))
 
 
 def unlabelled(
@@ -124,6 +132,7 @@ def _inputs(
     missing: Sequence[str],
     kinds: Mapping[str, str],
     ignore: Collection[str],
+    decimal: str | None = None,
 ) -> tuple[Input, ...]:
     """Return the picture of each row, or else the columns that say something about it."""
     if table.pixels is not None:
@@ -152,13 +161,18 @@ def _inputs(
         return (Input(column, "image", measure(table, column)),)
     taken |= {split_column(table) or ROW, ROW, *({*table.mapped} - {*kinds})}
     said: dict[str, InputKind] = {name: FEATURES[kind] for name, kind in kinds.items() if kind in FEATURES}
-    usable: dict[str, InputKind] = {}
+    usable: dict[str, Input] = {}
     for name in table.names:
-        kind = None if name in taken else said.get(name) or feature(table, name, missing)[0]
-        if kind is not None:
-            usable[name] = kind
+        read = None
+        if name in said:
+            read = as_input(table, name, missing, decimal)
+            read = read if read.kind == said[name] else Input(name, said[name])
+        elif name not in taken:
+            read = feature(table, name, missing, decimal)[0]
+        if read is not None:
+            usable[name] = read
     twins = repeated(table, [name for name in usable if name not in said])
-    features = [Input(name, kind) for name, kind in usable.items() if name not in twins]
+    features = [read for name, read in usable.items() if name not in twins]
     if not features:
         purpose = f"predict {listed(used)} from" if used else "tell rows apart by"
         raise UserError(f"{table.source}: no column is left to {purpose}. {_reasons(table, taken)}")
@@ -187,6 +201,6 @@ def _is_plain_number(table: Table, name: str) -> bool:
     """Tell whether a column holds numbers that nearly all differ, or counts the rows: no label."""
     if is_index(table, name):
         return True
-    if feature_kind(table, name) != "number":
+    if as_input(table, name).kind != "number":
         return False
     return len(table.cells(name).values) > max(20, len(table) // 2)

@@ -1,24 +1,32 @@
 """What kind a target is, and what its classes are: cells come in, a Target leaves.
 
-`infer` calls it. Two classes are binary, tags are multi-label, everything else is multi-class; a
-class is the text of its cell as it stands.
+`infer` calls it. Two classes are binary, tags are multi-label, everything else is multi-class; a class is the
+text of its cell as it stands, without blanks around it where these tell no classes apart.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data.columns import is_list, is_text
 from manyhot.data.table import Table
-from manyhot.errors import UserError, listed
+from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Kind, Target
-from manyhot.targets import YES, Cell, Cells, number_of, tags_of, text_of
+from manyhot.targets import YES, Cell, Cells, list_of, number_of, tags_of, text_of
 
 SEPARATORS = (";", "|")  # these mean tags wherever they stand; comma and blank only where asked for
+SEPARATED = (  # in this order; C# and #1 are no lists
+    (SEPARATORS, re.compile(r"[;|]")),
+    ((",",), re.compile(",")),
+    (("#",), re.compile(r"\S#\S|^#[^\d\s]")),
+    ((" ",), re.compile(" ")),
+)
+BRACKETS = (("[", "]"), ("{", "}"), ("(", ")"), ("<", ">"))
+LIST = re.compile(r"\s*(\[\s*[\"']|\[?\s*\{\s*\")")  # how a list of texts in quotes, or of objects, begins
 POSITIVE = YES - {"+", "pos"}
 
 Tags = Mapping[str, Sequence[str] | None]
@@ -30,6 +38,7 @@ def target_of(
     rows: NDArray[np.bool_] | None,
     tags: Tags,
     separator: str | None,
+    none: Sequence[str],
     missing: Sequence[str],
     override: str | None,
 ) -> Target:
@@ -40,7 +49,7 @@ def target_of(
     """
     flags = tags.get(name)
     if flags is not None:
-        return _flags_target(table, name, flags, rows, missing)
+        return _flags_target(table, name, flags, rows, none, missing)
     cells = _seen(table, name, rows, missing)
     where = f"{table.source}, column '{name}'"
     if not cells.values:
@@ -48,14 +57,17 @@ def target_of(
     asked = name in tags or override == "multilabel"
     kind = override if override in ("binary", "multiclass", "multilabel") else None
     if asked or (kind is None and _has_tags(table, name, cells, separator)):
-        separators = _separators(cells.values, separator, asked)
-        found = {tag for value in cells.values for tag in tags_of(value, separators)}
+        values = [value for value in cells.values if text_of(value).strip() not in none]
+        separators = _separators(values, separator, asked)
+        found = {tag for value in values for tag in tags_of(value, separators)} - {*none}
         if not found:
             raise UserError(f"{where}: no row has a tag. Fill in some cells, or name another target.")
         if len(found) == 1 and len(cells.values) == 1:
             raise UserError(f"{where}: only one class, '{found.pop()}'. Two are needed to tell apart.")
-        return Target(name, "multilabel", in_order(found), (name,), separators, cells.typed)
-    classes = in_order({*map(text_of, cells.values)})
+        return Target(name, "multilabel", in_order(found), (name,), separators, cells.typed, none=tuple(none))
+    texts = {*map(text_of, cells.values)}
+    trimmed = {text.strip() for text in texts}
+    classes = in_order(trimmed if len(trimmed) == len(texts) else texts)
     if len(classes) == 1:
         raise UserError(f"{where}: only one class, '{classes[0]}'. Two are needed to tell apart.")
     if kind == "binary" and len(classes) != 2:
@@ -69,7 +81,12 @@ def target_of(
 
 
 def _flags_target(
-    table: Table, name: str, flags: Sequence[str], rows: NDArray[np.bool_] | None, missing: Sequence[str]
+    table: Table,
+    name: str,
+    flags: Sequence[str],
+    rows: NDArray[np.bool_] | None,
+    none: Sequence[str],
+    missing: Sequence[str],
 ) -> Target:
     """Make one multi-label target of 0/1 columns."""
     if len(flags) < 2:
@@ -82,7 +99,10 @@ def _flags_target(
     if not any(_seen(table, flag, rows, missing).values for flag in flags):
         raise UserError(f"{table.source}, target '{name}': all labels are unknown in {listed(flags)}.")
     typed = not any(is_text(table.column(flag).type) for flag in flags)
-    return Target(name, "multilabel", tuple(flags), tuple(flags), numeric=typed)
+    classes = tuple(flag for flag in flags if flag not in none)
+    if not classes:
+        raise UserError(f"target '{name}': all its columns are named by --none; none is left to be a tag.")
+    return Target(name, "multilabel", classes, tuple(flags), numeric=typed, none=tuple(none))
 
 
 def _seen(table: Table, name: str, rows: NDArray[np.bool_] | None, missing: Sequence[str]) -> Cells:
@@ -103,27 +123,39 @@ def _has_tags(table: Table, name: str, cells: Cells, separator: str | None) -> b
 
 
 def _is_list_text(text: str) -> bool:
-    """Tell whether a cell is `[]` or a JSON list of texts."""
-    text = text.strip()
-    if text == "[]":
-        return True
-    if not (text.startswith('["') and text.endswith('"]')):
-        return False
-    try:
-        return isinstance(json.loads(text), list)
-    except ValueError:
-        return False
+    """Tell whether a cell is `[]` or a list of texts in quotes."""
+    return text.strip() == "[]" or bool(LIST.match(text) and list_of(text) is not None)
 
 
 def _separators(values: Sequence[Cell], separator: str | None, asked: bool) -> tuple[str, ...]:
-    """Choose what stands between tags: as told, else `;` and `|`, else comma, else blank where asked for."""
+    """Choose what stands between tags: as told, else `;` and `|`, else where asked for what they have."""
     if separator:
         return (separator,)
-    texts = [value.strip() for value in values if isinstance(value, str) and not _is_list_text(value)]
-    for marks in (SEPARATORS, (",",), (" ",)) if asked else ():
-        if any(mark in text for mark in marks for text in texts):
-            return marks
-    return SEPARATORS
+    return next(separators_of(values), SEPARATORS) if asked else SEPARATORS
+
+
+def separators_of(values: Sequence[Cell]) -> Iterator[tuple[str, ...]]:
+    """Yield what may stand between the tags of these cells, or around them, the likeliest first.
+
+    >>> [*separators_of(["[sky, sea]", "[sky]"])], [*separators_of(["old town#sea", "sea"])]
+    ([('[', ',', ']')], [('#',), (' ',)])
+    """
+    every = [value.strip() for value in values if isinstance(value, str)]
+    texts = [text for text in every if list_of(text) is None]
+    if not texts or any(text.startswith(("{", "[{")) for text in {*every} - {*texts}):
+        yield SEPARATORS  # beside the objects of Label Studio a single choice stands as it is
+        return
+    for left, right in BRACKETS:
+        if all(text.startswith(left) and text.endswith(right) for text in texts):
+            marks = () if left == "<" else next(_marks([text[1:-1] for text in texts]), ())
+            yield (left, *marks, right)
+            return
+    yield from _marks(texts)
+
+
+def _marks(texts: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield those of the usual separators that a text has."""
+    return (marks for marks, form in SEPARATED if any(form.search(text) for text in texts))
 
 
 def check_separator(
@@ -143,9 +175,33 @@ def check_separator(
     columns = [name for name in tagged or columns if is_text(table.column(name).type)]
     values = [value for name in columns for value in table.cells(name, missing).values]
     if columns and not any(separator in value for value in values):
-        found = [mark for mark in (";", "|", ",", " ") if any(mark in value for value in values)]
+        found = [mark for mark in (";", "|", ",", "#", " ") if any(mark in value for value in values)]
         hint = f"its cells have {listed(found)}" if found else "its cells have one tag each"
         raise UserError(f"the separator '{separator}' never occurs in column {listed(columns)}; {hint}.")
+
+
+def check_none(table: Table, targets: Sequence[Target], none: Sequence[str], missing: Sequence[str]) -> None:
+    """Refuse words for no tags that are none: misspelt, they would silently stay tags.
+
+    Raises:
+        UserError: no target has tags, or a word is no tag, no cell and no 0/1 column of one.
+    """
+    tagged = [target for target in targets if not target.exclusive]
+    if none and not tagged:
+        raise UserError("--none names words that mean no tags, and no target has tags; see --tags.")
+    found: set[str] = set()
+    for target in tagged if none else ():
+        if len(target.columns) > 1:
+            found.update(target.columns)
+            continue
+        for value in table.cells(target.columns[0], missing).values:
+            found.update((text_of(value).strip(), *tags_of(value, target.separators)))
+    for word in none:
+        if word not in found:
+            raise UserError(
+                f"--none: '{word}' is no cell of {listed(target.name for target in tagged)}"
+                f"{suggest(word, found)}. Write it as the cells do."
+            )
 
 
 def in_order(classes: Collection[str]) -> tuple[str, ...]:

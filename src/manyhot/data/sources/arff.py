@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from manyhot.data.columns import is_number
+from manyhot.data.numbers import is_number
+from manyhot.data.sources.dialect import codec_of
 from manyhot.data.sources.text import column_names, encoding_of
 from manyhot.data.table import Table
-from manyhot.errors import UserError, listed, suggest
+from manyhot.errors import UserError, listed, shown, suggest
 
 NUMERIC = ("numeric", "real", "integer")
 TEXTUAL = ("string", "date")
@@ -52,11 +53,10 @@ def read_arff(path: Path, root: Path | None = None) -> Table:
             names the line.
     """
     encoding = encoding_of(path)
-    codec = "utf-8-sig" if encoding.name == "utf-8" else encoding.name
     attributes: list[Attribute] = []
     columns: list[list[str | None]] = []
     data = False
-    with path.open(encoding=codec) as file:
+    with path.open(encoding=codec_of(encoding.name)) as file:
         for number, line in enumerate(file, 1):
             text = line.strip()
             if not text or text.startswith("%"):
@@ -91,10 +91,14 @@ def _attribute(text: str, where: str) -> Attribute:
     if kind.startswith("{") and kind.rstrip().endswith("}"):
         values = tuple(value for value in _values(kind[1:-1], where) if value is not None)
         return Attribute(name, False, values)
+    if kind.startswith("{"):
+        raise UserError(f"{where}: the values of '{shown(name)}' begin with {{ and do not end with }}.")
     word = kind.split()[0].lower()
     if word not in NUMERIC + TEXTUAL:
         known = NUMERIC + TEXTUAL
-        raise UserError(f"{where}: unknown type '{word}'{suggest(word, known)}; known are {listed(known)}.")
+        raise UserError(
+            f"{where}: unknown type '{shown(word)}'{suggest(word, known)}; known are {listed(known)}."
+        )
     return Attribute(name, word in NUMERIC)
 
 
@@ -114,11 +118,11 @@ def _row(text: str, attributes: list[Attribute], where: str) -> Iterable[str | N
         )
     for cell, attribute in zip(row, attributes, strict=True):
         if cell is not None and attribute.numeric and not is_number(cell):
-            raise UserError(f"{where}, attribute '{attribute.name}': '{cell}' is not a number.")
+            raise UserError(f"{where}, attribute '{attribute.name}': '{shown(cell)}' is not a number.")
         if cell is not None and attribute.values and cell not in attribute.values:
             near = suggest(cell, attribute.values)
             raise UserError(
-                f"{where}, attribute '{attribute.name}': '{cell}' is not one of its values{near}."
+                f"{where}, attribute '{attribute.name}': '{shown(cell)}' is not one of its values{near}."
             )
     return row
 

@@ -60,7 +60,9 @@ def _keys(table: Table, labels: Table) -> tuple[str, str]:
     """Name the columns to match by, in the table and in the labels; ("", "row") for row numbers."""
     ours = ["image"] if "image" in table.columns else image_columns(table)
     theirs = ["image"] if "image" in labels.columns else image_columns(labels)
-    if len(ours) == 1 and len(theirs) == 1:
+    # The names of pictures in cells may be made up, or lacking.
+    by_row = bool(table.files) and ROW in labels.columns
+    if len(ours) == 1 and len(theirs) == 1 and not by_row:
         return ours[0], theirs[0]
     if ROW in labels.columns:
         return "", ROW

@@ -1,21 +1,27 @@
-"""JSON lines: the path of a file with one object a line comes in, a Table of typed columns leaves.
+"""JSON: the path of a file with one object a line, or an array of objects, comes in; a Table leaves.
 
-`sources.read` calls it. Lists of plain values are tag lists; a column that mixes types becomes text.
+`sources.read` calls it. What the values become is said in `values`.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import pyarrow as pa
-
+from manyhot.data.columns import is_list
+from manyhot.data.sources.dialect import codec_of
 from manyhot.data.sources.text import Encoding, column_names, encoding_of
+from manyhot.data.sources.values import Gathered
 from manyhot.data.table import Table
-from manyhot.errors import UserError, listed
+from manyhot.errors import UserError, listed, shown
 
-BATCH = 20_000  # rows held as Python objects before they become arrays
+BLOCK = 1 << 16  # characters of an array read at a time
+LONGEST = 1 << 26  # characters after which an item that cannot be read is no longer taken for one cut short
+NO_BLANK = re.compile(r"\S|\Z")
+OBJECT = 'must be a JSON object such as {"image": "a.png"}'
 
 
 def read_jsonl(path: Path, root: Path | None = None) -> Table:
@@ -25,28 +31,116 @@ def read_jsonl(path: Path, root: Path | None = None) -> Table:
         UserError: a line is no JSON object or holds nested objects (the message names the line),
             or the file has no rows.
     """
-    encoding: Encoding = encoding_of(path)
-    codec = "utf-8-sig" if encoding.name == "utf-8" else encoding.name
-    columns: dict[str, list[pa.Array]] = {}
-    batch: list[dict[str, Any]] = []
-    done = 0
-    with path.open(encoding=codec) as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                batch.append(_object(line, f"{path} line {number}"))
-            if len(batch) == BATCH:
-                done = _flush(path, columns, batch, done)
-    done = _flush(path, columns, batch, done)
-    if not done:
+    encoding = encoding_of(path)
+    with path.open(encoding=codec_of(encoding.name)) as file:
+        return _table(path, root, encoding, _lines(file, path))
+
+
+def read_json(path: Path, root: Path | None = None) -> Table:
+    """Read an array of JSON objects, or, where the file does not begin as an array, one object a line.
+
+    Raises:
+        UserError: as `read_jsonl`, or a part of the array is no object (the message names which).
+    """
+    encoding = encoding_of(path)
+    with path.open(encoding=codec_of(encoding.name)) as file:
+        if file.read(BLOCK).lstrip()[:1] == "[":
+            file.seek(0)
+            return _table(path, root, encoding, _items(file, path))
+    try:
+        table = read_jsonl(path, root)
+        if len(table) == 1 and all(is_list(column.type) for column in table.columns.values()):
+            raise UserError(f"{path}: is one object of lists.")
+        return table
+    except UserError as error:
+        raise UserError(
+            f"{error} A .json file holds an array, [{{…}}, {{…}}], or one object a line."
+        ) from None
+
+
+def _table(path: Path, root: Path | None, encoding: Encoding, rows: Iterator[dict[str, Any]]) -> Table:
+    """Gather rows into a table."""
+    gathered = Gathered(path)
+    for row in rows:
+        gathered.add(row)
+    columns = gathered.columns()
+    if not gathered.rows:
         raise UserError(f"{path}: the file has no rows. Write one JSON object a line.")
     names, notes = column_names(path, list(columns))
-    joined = {name: _joined(chunks) for name, chunks in zip(names, columns.values(), strict=True)}
+    named = dict(zip(names, columns.values(), strict=True))
     notes = (*notes, encoding.note) if encoding.note else notes
-    return Table(joined, path.name, path.parent if root is None else root, notes=notes)
+    return Table(named, path.name, path.parent if root is None else root, notes=notes)
+
+
+def _lines(file: IO[str], path: Path) -> Iterator[dict[str, Any]]:
+    """Read one object from each line that is not empty."""
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            yield _object(line, f"{path} line {number}")
+
+
+class _Array:
+    """The items of a JSON array, of which no more than the present one is held as text."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file, self.text, self.at = file, "", 0
+
+    def mark(self) -> str:
+        """Return the next character that is no blank, without passing it; "" at the end of the file."""
+        while True:
+            self.at = NO_BLANK.search(self.text, self.at).start()  # type: ignore[union-attr]
+            if self.at < len(self.text) or not self._more(BLOCK):
+                return self.text[self.at : self.at + 1]
+
+    def item(self) -> Any:
+        """Read the value that begins here; where it cannot be read, try again with more of the file."""
+        size = BLOCK
+        while True:
+            try:
+                value, self.at = DECODER.raw_decode(self.text, self.at)
+                return value
+            except json.JSONDecodeError:
+                size *= 2
+                if size > LONGEST or not self._more(size):
+                    raise
+
+    def _more(self, size: int) -> bool:
+        more = self.file.read(size)
+        self.text, self.at = self.text[self.at :] + more, 0
+        return bool(more)
+
+
+def _items(file: IO[str], path: Path) -> Iterator[dict[str, Any]]:
+    """Read the objects of an array one by one."""
+    array, number, before = _Array(file), 0, "["
+    while array.mark() == before:
+        array.at += 1
+        if number == 0 and array.mark() == "]":
+            break
+        number += 1
+        where = f"{path} item {number}"
+        if array.mark() not in ("{", ""):
+            found = array.text[array.at : array.at + 40]
+            raise UserError(f"{where}: {OBJECT}, got {found}.")
+        try:
+            item = array.item()
+        except json.JSONDecodeError as error:
+            raise UserError(f"{where}: is not valid JSON, or cut short ({error.msg}).") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{where}: cannot be read ({error}). Correct it.") from None
+        yield _checked(item, where)
+        before = ","
+    if array.mark() != "]":
+        raise UserError(
+            f"{path}: after item {number} the array must go on with , or end with ] (is it cut short?)."
+        )
+    array.at += 1
+    if array.mark():
+        raise UserError(f"{path}: something follows the end of the array. Remove it.")
 
 
 def _object(line: str, where: str) -> dict[str, Any]:
-    """Read one line, and check that its values are plain or lists of plain ones."""
+    """Read one line."""
     try:
         item = json.loads(line, object_pairs_hook=_pairs)
     except json.JSONDecodeError as error:
@@ -54,15 +148,18 @@ def _object(line: str, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: cannot be read ({error}). Correct the line.") from None
     if not isinstance(item, dict):
-        raise UserError(
-            f'{where}: must be a JSON object such as {{"image": "a.png"}}, got {line.strip()[:40]}.'
-        )
+        raise UserError(f"{where}: {OBJECT}, got {line.strip()[:40]}.")
+    return _checked(item, where)
+
+
+def _checked(item: dict[str, Any], where: str) -> dict[str, Any]:
+    """Refuse nested values."""
     for key, value in item.items():
         nested = isinstance(value, dict) or (
             isinstance(value, list) and any(isinstance(part, (dict, list)) for part in value)
         )
         if nested:
-            raise UserError(f"{where}: '{key}' holds nested values. Write it as columns of their own.")
+            raise UserError(f"{where}: '{shown(key)}' holds nested values. Write it as columns of their own.")
     return item
 
 
@@ -74,58 +171,4 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _flush(path: Path, columns: dict[str, list[pa.Array]], batch: list[dict[str, Any]], done: int) -> int:
-    """Turn the batch into one array a column, and empty it; return how many rows there are now."""
-    if not batch:
-        return done
-    for key in dict.fromkeys(key for item in batch for key in item):
-        if key not in columns:
-            columns[key] = [pa.nulls(done)] if done else []
-    for key, chunks in columns.items():
-        try:
-            chunks.append(_array([item.get(key) for item in batch]))
-        except UnicodeEncodeError:
-            raise UserError(
-                f"{path}: '{key}' holds half a character (a lone surrogate). Correct it."
-            ) from None
-    done += len(batch)
-    batch.clear()
-    return done
-
-
-def _array(values: list[Any]) -> pa.Array:
-    """Make one array of values: of their type where they share one, else of text."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds == {list}:
-        return pa.array([_tags(value) for value in values], pa.list_(pa.string()))
-    if len(kinds) <= 1 or kinds == {int, float}:
-        try:
-            return pa.array(values, from_pandas=True)
-        except (pa.ArrowInvalid, OverflowError):  # an integer beyond 64 bits, or one that no float holds
-            pass
-    return pa.array([_text(value) for value in values], pa.string())
-
-
-def _tags(value: list[Any] | None) -> list[str] | None:
-    return None if value is None else [_text(part) or "" for part in value if part is not None]
-
-
-def _text(value: object) -> str | None:
-    """Give a value the text that a CSV has for it; a list stays a JSON list, which `tags_of` reads."""
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
-
-
-def _joined(chunks: list[pa.Array]) -> pa.ChunkedArray:
-    """Put the batches of a column together; where their types differ, as numbers or else as text."""
-    kinds = {chunk.type for chunk in chunks if chunk.type != pa.null()}
-    if not kinds:
-        return pa.chunked_array(chunks).cast(pa.string())
-    kind = kinds.pop()
-    if kinds == ({pa.int64(), pa.float64()} - {kind}) and kinds:
-        kind = pa.float64()
-    elif kinds:
-        kind = pa.string()
-        chunks = [pa.array([_text(value) for value in chunk.to_pylist()], kind) for chunk in chunks]
-    return pa.chunked_array([chunk.cast(kind) for chunk in chunks], kind)
+DECODER = json.JSONDecoder(object_pairs_hook=_pairs)

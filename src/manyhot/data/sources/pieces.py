@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manyhot import files
-from manyhot.data.sources.read import from_arrow, open_parquet
+from manyhot.data.sources.arrow import from_arrow, open_parquet
 from manyhot.data.sources.write import write
 from manyhot.data.table import Table
 
@@ -30,7 +30,7 @@ def num_rows(path: Path) -> int:
 def pieces(path: Path, skip: int = 0) -> Iterator[Table]:
     """Read a Parquet file in tables of at most ROWS rows, without the first `skip` of these pieces.
 
-    Rows are numbered through the file. Raises UserError as `read.read_parquet`.
+    Rows are numbered through the file. Raises UserError as `arrow.read_parquet`.
     """
     with open_parquet(path) as file:
         first = 0

@@ -7,22 +7,25 @@ ending, or from what a folder holds; each kind is read by a module of its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from manyhot.data.columns import is_image_name
 from manyhot.data.sources.arff import read_arff
+from manyhot.data.sources.arrow import read_arrow, read_parquet
+from manyhot.data.sources.excel import ENDINGS as WORKBOOKS
+from manyhot.data.sources.excel import read_excel
 from manyhot.data.sources.folder import read_folder
+from manyhot.data.sources.headers import check_header
 from manyhot.data.sources.idx import find_idx, read_idx
 from manyhot.data.sources.join import join
-from manyhot.data.sources.jsonl import read_jsonl
+from manyhot.data.sources.jsonl import read_json, read_jsonl
 from manyhot.data.sources.mapping import add_mapped
-from manyhot.data.sources.text import column_names, read_text
+from manyhot.data.sources.packed import ENDINGS, is_packed, unpacked
+from manyhot.data.sources.text import read_text
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError, listed, suggest
 
@@ -33,12 +36,16 @@ def read(
     root: str | Path | None = None,
     labels: str | Path | None = None,
     maps: Mapping[str, str | Path] | None = None,
+    header: str | None = None,
+    sheet: str | None = None,
 ) -> Table:
     """Read a table, a folder of pictures, or data that are in Python already.
 
     `root` is the folder that image paths are relative to, by default the table's own. `labels` names
     a second table whose columns are joined to this one by the path of the picture or by `row`. `maps`
-    names for a column a table of its classes, whose other columns are looked up by the class.
+    names for a column a table of its classes, whose other columns are looked up by the class. `header` is
+    "first" where the first row of a text or a workbook is names, "none" where it is data, and found out
+    unless it is said; `sheet` names the one of a workbook that is read.
 
     Raises:
         UserError: there is no such file, it is of no known kind, or it cannot be read as what it is.
@@ -49,27 +56,19 @@ def read(
     base = None if root is None else Path(root)
     if base is not None and not base.is_dir():
         raise UserError(f"{base}: no such folder{near(base)}. Correct --root.")
+    check_header(header)
+    said = {name: value for name, value in (("header", header), ("sheet", sheet)) if value is not None}
     if isinstance(source, (str, Path)):
-        table = _read_path(Path(source), base)
+        table = _read_path(Path(source), base, said)
     else:
         table = from_python(source)
         if base is not None:
             table = replace(table, root=base)
     if labels is not None:
-        table = join(table, _read_path(Path(labels), None))
+        table = join(table, _read_path(Path(labels), None, {}))
     for column, path in (maps or {}).items():
-        table = add_mapped(table, column, _read_path(Path(path), None))
+        table = add_mapped(table, column, _read_path(Path(path), None, {}))
     return table
-
-
-def read_parquet(path: Path, root: Path | None = None) -> Table:
-    """Read a Parquet file; columns of nested values are left out and named in the notes.
-
-    Raises:
-        UserError: the file is no Parquet file, has no rows, or has two columns of the same name.
-    """
-    with open_parquet(path) as file:
-        return from_arrow(file.read(), path, root)
 
 
 def read_pictures(paths: Sequence[str], root: str | Path | None = None) -> Table:
@@ -88,75 +87,84 @@ def read_pictures(paths: Sequence[str], root: str | Path | None = None) -> Table
     )
 
 
-@contextmanager
-def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file, of which no more is read than is asked for. Raises UserError as `read_parquet`."""
-    try:
-        stream = pa.OSFile(os.fsencode(path))  # no file of Python's, see `text._as_utf_8`
-        with stream, pq.ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False) as file:
-            if not file.metadata.num_rows:
-                raise UserError(f"{path}: the file has no rows.")
-            yield file
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"{path}: cannot be read as Parquet ({reason}).") from None
-
-
-def from_arrow(data: pa.Table, path: Path, root: Path | None = None) -> Table:
-    """Make a table of what was read from a file; columns of nested values are left out and named."""
-    names, notes = column_names(path, data.column_names)
-    data = data.rename_columns(names)
-    nested = [name for name in names if _is_nested(data[name].type)]
-    columns = from_python(data.drop_columns(nested), path.name).columns
-    if nested:
-        notes = (*notes, f"left out: columns of nested values, {listed(nested)}")
-    return Table(columns, path.name, path.parent if root is None else root, notes=notes)
-
-
-READERS: dict[str, Callable[[Path, Path | None], Table]] = {
+READERS: dict[str, Callable[..., Table]] = {
     ".csv": read_text,
     ".tsv": read_text,
     ".tab": read_text,
     ".txt": read_text,
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
+    ".json": read_json,
     ".parquet": read_parquet,
+    **dict.fromkeys((".arrow", ".feather", ".ipc"), read_arrow),
     ".arff": read_arff,
+    **dict.fromkeys(WORKBOOKS, read_excel),
 }
+TAKEN: dict[Callable[..., Table], tuple[str, ...]] = {read_text: ("header",), read_excel: ("header", "sheet")}
+OPTIONS = {"header": "--header", "sheet": "--sheet-name"}
 
 
-def _read_path(path: Path, root: Path | None) -> Table:
-    """Read a file by its ending, a folder by what it holds."""
+def _read_path(path: Path, root: Path | None, said: Mapping[str, str]) -> Table:
+    """Read a file by its ending, a folder by what it holds; `said` is what its reader is told."""
     try:
         if path.is_dir():
-            return _read_folder(path, root)
+            return _read_folder(path, root, said)
         if not path.exists():
             raise UserError(f"{path}: no such file or folder{near(path)}.")
         if not path.is_file():
             raise UserError(f"{path}: is neither a file nor a folder.")
         if is_image_name(path.name):
             return Table({"image": pa.chunked_array([[path.name]])}, path.name, path.parent)
-        reader = READERS.get(path.suffix.lower())
-        if reader is None:
-            kind = f"'{path.suffix}' is no known ending" if path.suffix else "the file has no ending"
-            known = " ".join(READERS)
-            raise UserError(f"{path}: {kind}. Give a file that ends in {known}, a picture, or a folder.")
-        return reader(path, root)
+        if not is_packed(path):
+            return _reader_of(path, path.name, said)(path, root, **said)
+        with unpacked(path) as inside:
+            reader = _reader_of(path, inside.name, said)
+            try:
+                table = reader(inside, path.parent if root is None else root, **said)
+            except UserError as error:  # nobody knows the file that was read
+                raise UserError(str(error).replace(str(inside), str(path))) from None
+            return replace(table, source=path.name)
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error}).") from None
 
 
-def _read_folder(path: Path, root: Path | None) -> Table:
+def _reader_of(path: Path, name: str, said: Mapping[str, str]) -> Callable[..., Table]:
+    """Return the reader for the ending of a name, if it takes what it is to be told."""
+    ending = Path(name).suffix.lower()
+    if ending not in READERS:
+        kind = f"'{ending}' is no known ending" if ending else "the file has no ending"
+        where = f"{path}: in it, " if path.name != name else f"{path}: "
+        known, packings = " ".join(READERS), " ".join(ENDINGS)
+        raise UserError(
+            f"{where}{kind}. Give a picture, a folder, or a file that ends in {known} (packed: {packings})."
+        )
+    reader = READERS[ending]
+    for option in said:
+        if option not in TAKEN.get(reader, ()):
+            raise UserError(f"{path}: {OPTIONS[option]} says nothing about {ending} files; leave it out.")
+    return reader
+
+
+def is_table(path: Path) -> bool:
+    """Tell by its name whether a file is a table, packed or not.
+
+    >>> is_table(Path("a.csv.gz")), is_table(Path("a.gz")), is_table(Path("a.PARQUET"))
+    (True, False, True)
+    """
+    return Path(path.stem if is_packed(path) else path.name).suffix.lower() in READERS
+
+
+def _read_folder(path: Path, root: Path | None, said: Mapping[str, str]) -> Table:
     """Read IDX files, the table `labels.csv`, or pictures, whichever the folder holds."""
     place = find_idx(path)
     if place is not None:
         return replace(read_idx(place), source=path.resolve().name)
     if (path / "labels.csv").is_file():
-        return read_text(path / "labels.csv", path if root is None else root)
+        return _read_path(path / "labels.csv", path if root is None else root, said)
     try:
         return read_folder(path)
     except UserError as error:
-        tables = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in READERS)
+        tables = sorted(entry.name for entry in path.iterdir() if is_table(entry))
         if tables:
             raise UserError(
                 f"{path}: holds no pictures, but {listed(tables)}. Name one of these files."
@@ -170,10 +178,3 @@ def near(path: Path) -> str:
         return suggest(path.name, [entry.name for entry in path.parent.iterdir()])
     except OSError:
         return ""
-
-
-def _is_nested(kind: pa.DataType) -> bool:
-    """Tell whether cells of this type are neither plain values nor lists of these."""
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return bool(pa.types.is_nested(kind.value_type))
-    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

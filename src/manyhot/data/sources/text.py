@@ -1,33 +1,34 @@
 """Delimited text: the path of a CSV or TSV file comes in, a Table of text columns leaves.
 
 `sources.read` calls it. Every cell stays the text it is (`NA`, `007` and `1e3` too); only an empty cell
-is null. The parsing is pyarrow's; Python looks at the first lines, and at a broken file to name the row.
+is null. The parsing is pyarrow's; Python looks at the first lines, at a broken file to name the row, and at
+rows of differing length.
 """
 
 from __future__ import annotations
 
 import codecs
 import csv
-import io
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from manyhot.data.sources.dialect import DELIMITER_NAMES, ROWS, Dialect, codec_of, dialect_of
+from manyhot.data.sources.headers import DOUBT, SURE, first_row
+from manyhot.data.sources.unnamed import Unnamed, gather, name_columns
 from manyhot.data.sources.write import ESCAPED, restore
 from manyhot.data.table import Table
-from manyhot.errors import UserError, listed
+from manyhot.errors import UserError, listed, shown
 
-DELIMITERS = (",", ";", "\t", "|")
-DELIMITER_NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 CHUNK = 1 << 22  # bytes held at a time while the encoding is checked
-HEAD = 1 << 16  # characters looked at to find the delimiter
 BLOCKS = (1 << 20, 1 << 25, 1 << 30)  # bytes pyarrow parses at a time; a longer row needs the next one
 BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is the beginning of this one
@@ -36,6 +37,10 @@ BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 END = "\x1fend of file\x1f"
+
+
+class RaggedError(UserError):
+    """A row has more or fewer fields than the first one."""
 
 
 @dataclass(frozen=True)
@@ -47,30 +52,72 @@ class Encoding:
     note: str = ""
 
 
-def read_text(path: Path, root: Path | None = None) -> Table:
-    """Read a CSV or TSV file; the delimiter and the encoding are found out.
+def read_text(path: Path, root: Path | None = None, header: str | None = None) -> Table:
+    """Read a CSV or TSV file; the delimiter, the encoding and whether it has a header are found out.
+
+    Without a header, which `header="none"` says too, columns are numbered from 1. Rows may then differ in
+    length where the last field is a list of labels.
 
     Raises:
         UserError: the file is binary or empty or has a header only, columns have the same name,
             or a row has more or fewer fields than the header; the message names the row.
     """
     encoding = encoding_of(path)
-    delimiter = sniff(path, encoding.name)
-    with _rows(path, encoding.name, delimiter) as rows:
-        header = next((row for row in rows if row and row != [END]), None)
-    if header is None:
+    dialect = dialect_of(path, encoding.name)
+    folder = path.parent if root is None else root
+    with _rows(path, dialect) as rows:
+        sample = [*islice((row for row in rows if row and row != [END]), ROWS)]
+    if not sample:
         raise UserError(f"{path}: the file is empty. Give a table with a header line and rows.")
-    raw = _parse(path, encoding, delimiter, len(header))
-    if not encoding.paired:
-        _explain(path, encoding.name, delimiter, len(header))
+    verdict = first_row(sample, folder) if header is None else "data" if header == "none" else "names"
+    notes = [*dialect.notes, *([encoding.note] if encoding.note else [])]
+    if verdict == "data":
+        found = _read_unnamed(path, encoding, dialect, sample)
+        said = [SURE] if header is None else []
+        return Table(
+            found.columns, path.name, folder, targets=found.targets, notes=(*said, *found.notes, *notes)
+        )
+    try:
+        columns, odd = _read_named(path, encoding, dialect, sample[0])
+    except UserError as error:
+        raise (
+            UserError(f"{error} {DOUBT[0].upper()}{DOUBT[1:]}.") if verdict == "unsure" else error
+        ) from None
+    doubts = [DOUBT] if verdict == "unsure" else []
+    return Table(columns, path.name, folder, notes=(*doubts, *odd, *notes))
+
+
+def _read_named(
+    path: Path, encoding: Encoding, dialect: Dialect, header: list[str]
+) -> tuple[dict[str, pa.ChunkedArray], tuple[str, ...]]:
+    """Read the columns of a table that has a header, with notes on their names."""
+    raw = _parse(path, encoding, dialect, len(header))
     first = [str(raw[i][0].as_py() or "") for i in range(raw.num_columns)]
     names, notes = column_names(path, [re.sub(ESCAPED, r"\1", name) for name in first])
     body = raw.slice(1)
     if not body.num_rows:
         raise UserError(f"{path}: there is a header and no row below it.")
-    columns = {name: _restored(column) for name, column in zip(names, body.columns, strict=True)}
-    notes = (*notes, encoding.note) if encoding.note else notes
-    return Table(columns, path.name, path.parent if root is None else root, notes=notes)
+    return {name: _restored(column) for name, column in zip(names, body.columns, strict=True)}, notes
+
+
+def _read_unnamed(path: Path, encoding: Encoding, dialect: Dialect, sample: list[list[str]]) -> Unnamed:
+    """Read the columns of a table without a header; rows of differing length end in a list of labels."""
+    if len({*map(len, sample)}) == 1:
+        try:
+            raw = _parse(path, encoding, dialect, len(sample[0]), named=False)
+            return name_columns([_restored(column) for column in raw.columns])
+        except RaggedError:  # a row beyond the sample is longer or shorter
+            pass
+    with _rows(path, dialect) as rows:
+        every = [row for row in rows if row and row != [END]]
+    _refuse_open_quote(every[-1], f"{path} row {len(every)}")
+    found = gather(every)
+    if found is None:
+        _explain(path, dialect, len(sample[0]), named=False)
+        raise UserError(f"{path}: its rows differ in length, and end in no labels. Correct them.")
+    columns, note = found
+    unnamed = name_columns(columns)
+    return replace(unnamed, notes=(note, *unnamed.notes))
 
 
 def encoding_of(path: Path) -> Encoding:
@@ -100,27 +147,6 @@ def encoding_of(path: Path) -> Encoding:
     raise UserError(f"{path}: is neither UTF-8 nor Windows-1252 (cp1252). Save it as UTF-8.")
 
 
-def sniff(path: Path, encoding: str) -> str:
-    """Return the delimiter that gives the rows at the head of a file the columns of the header."""
-    with path.open(encoding=_codec(encoding), newline="") as file:
-        head = file.read(HEAD)
-        whole = len(head) < HEAD
-    usual = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
-    best, best_score = usual, (0.0, 0, 0)
-    for delimiter in DELIMITERS:
-        rows = [row for row in csv.reader(io.StringIO(head, newline=""), delimiter=delimiter) if row][:200]
-        if not whole and len(rows) > 1:
-            rows.pop()
-        width = len(rows[0]) if rows else 0
-        if width < 2:
-            continue
-        share = sum(len(row) == width for row in rows[1:]) / max(len(rows) - 1, 1)
-        score = (share, int(delimiter == usual), width)
-        if score > best_score:
-            best, best_score = delimiter, score
-    return best
-
-
 def column_names(path: Path, names: list[str]) -> tuple[list[str], tuple[str, ...]]:
     """Check the names of a header; give a column without one a name, and say so.
 
@@ -145,13 +171,18 @@ def column_names(path: Path, names: list[str]) -> tuple[list[str], tuple[str, ..
     return named, tuple(notes)
 
 
-def _parse(path: Path, encoding: Encoding, delimiter: str, width: int) -> pa.Table:
-    """Read all rows as text, the header among them, so that no name or value is interpreted."""
+def _parse(path: Path, encoding: Encoding, dialect: Dialect, width: int, named: bool = True) -> pa.Table:
+    """Read all rows as text, a header among them, so that no name or value is interpreted."""
+    if dialect.delimiter == " ":  # any number of which stands between two fields
+        _explain(path, dialect, width, named)
+        with _rows(path, dialect) as rows:
+            columns = zip(*(row for row in rows if row), strict=True)
+            return pa.table({f"f{i}": pa.array(column, pa.string()) for i, column in enumerate(columns)})
     types = {f"f{number}": pa.string() for number in range(width)}
-    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    parse = pacsv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True)
     convert = pacsv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
     for block in BLOCKS:
-        options = pacsv.ReadOptions(autogenerate_column_names=True, block_size=block)
+        options = pacsv.ReadOptions(autogenerate_column_names=True, block_size=block, skip_rows=dialect.skip)
         try:
             with _as_utf_8(path, encoding.name) as file:
                 raw = pacsv.read_csv(file, read_options=options, parse_options=parse, convert_options=convert)
@@ -161,11 +192,13 @@ def _parse(path: Path, encoding: Encoding, delimiter: str, width: int) -> pa.Tab
                 continue
             if "Empty CSV" in str(error):  # a header without an end of line
                 raise UserError(f"{path}: there is a header and no row below it.") from None
-            _explain(path, encoding.name, delimiter, width)
+            _explain(path, dialect, width, named)
             reason = str(error).splitlines()[0]
-            raise UserError(f"{path}: cannot be read as delimited text ({reason}).") from None
+            raise UserError(f"{path}: cannot be read as delimited text ({shown(reason, 150)}).") from None
     if raw.num_columns != width or any(kind != pa.string() for kind in raw.schema.types):
         raise UserError(f"{path}: the quotes in the header cannot be read. Remove them.")
+    if not encoding.paired:
+        _explain(path, dialect, width, named)
     return raw
 
 
@@ -173,40 +206,54 @@ def _as_utf_8(path: Path, encoding: str) -> pa.NativeFile:
     """Open a text for pyarrow such that its threads call no Python: one that still does so at exit aborts."""
     if encoding == "utf-8":
         return pa.OSFile(os.fsencode(path))
-    return pa.BufferReader(path.read_bytes().decode(_codec(encoding)).encode())
+    return pa.BufferReader(path.read_bytes().decode(codec_of(encoding)).encode())
 
 
-def _explain(path: Path, encoding: str, delimiter: str, width: int) -> None:
-    """Raise a UserError that names the row with a wrong number of fields or an open quote, if any."""
-    number = -1
-    with _rows(path, encoding, delimiter) as rows:
+def _explain(path: Path, dialect: Dialect, width: int, named: bool = True) -> None:
+    """Raise a UserError that names the row with a wrong number of fields or an open quote, if any.
+
+    Raises:
+        RaggedError: it is the number of fields.
+    """
+    number = -1 if named else 0
+    with _rows(path, dialect) as rows:
         for row in rows:
             if not row or row == [END]:
                 continue
             number += 1
             where = f"{path} row {number}" if number else f"{path}, header"
-            if any(END in field for field in row):
-                raise UserError(f"{where}: a quote is opened and never closed. Add or double the quote.")
+            _refuse_open_quote(row, where)
             if len(row) != width:
                 fields = "field" if len(row) == 1 else "fields"
-                raise UserError(
-                    f"{where}: {len(row)} {fields}, the header has {width}. Correct the row; "
-                    f'a field that holds {DELIMITER_NAMES[delimiter]} stands in quotes ("…").'
+                mark = DELIMITER_NAMES.get(dialect.delimiter, f"'{dialect.delimiter}'")
+                raise RaggedError(
+                    f"{where}: {len(row)} {fields}, the {'header' if named else 'first row'} has {width}. "
+                    f'Correct the row; a field that holds {mark} stands in quotes ("…").'
                 )
 
 
+def _refuse_open_quote(row: list[str], where: str) -> None:
+    if any(END in field for field in row):
+        raise UserError(f"{where}: a quote is opened and never closed. Add or double the quote.")
+
+
 @contextmanager
-def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[Iterator[list[str]]]:
+def _rows(path: Path, dialect: Dialect) -> Iterator[Iterator[list[str]]]:
     """Open a file for row-by-row reading; a last row [END] follows unless an open quote swallows it."""
     limit = csv.field_size_limit(1 << 30)
     try:
-        with path.open(encoding=_codec(encoding), newline="") as file:
+        with path.open(encoding=dialect.codec, newline="") as file:
 
             def lines() -> Iterator[str]:
                 yield from file
                 yield END
 
-            yield csv.reader(lines(), delimiter=delimiter)
+            for _ in range(dialect.skip):
+                next(file)
+            if dialect.delimiter == " ":
+                yield (line.split() for line in file)
+            else:
+                yield csv.reader(lines(), delimiter=dialect.delimiter)
     finally:
         csv.field_size_limit(limit)
 
@@ -222,11 +269,6 @@ def _decodes(path: Path, encoding: str) -> bool:
     except UnicodeError:
         return False
     return True
-
-
-def _codec(encoding: str) -> str:
-    """Name the Python codec that also skips a mark at the beginning."""
-    return "utf-8-sig" if encoding == "utf-8" else encoding
 
 
 def _restored(column: pa.ChunkedArray) -> pa.ChunkedArray:

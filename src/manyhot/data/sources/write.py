@@ -24,7 +24,7 @@ ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
 # begin with apostrophes already get one more, so that reading can always take one away.
 FORMULA = r"^('*[=+\-@\t\r])"
 ESCAPED = r"^'('*[=+\-@\t\r])"
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+NUMBER = r"^[+-]?\p{Sc}?[ \d.,'’]*\d[ \d.,'’]*([eE][+-]?\d+)?[ %\p{Sc}]*$"  # as people write them too
 
 
 def write(table: Table, path: Path) -> None:

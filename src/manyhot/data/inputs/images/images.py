@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data.inputs.images.cache import Cache
-from manyhot.data.inputs.images.paths import Progress, Unreadable, picture_column, picture_paths
+from manyhot.data.inputs.images.paths import Progress, Unreadable, picture_column, pictures_of
 from manyhot.data.inputs.images.stream import Pictures
 from manyhot.data.table import Table
 from manyhot.machine import cache_folder, half_of_memory, num_cores
@@ -83,10 +83,10 @@ class ImageInputs:
         """
         from manyhot.data.inputs.images.reading import read_pictures  # loads torch and torchvision
 
-        paths = picture_paths(table, picture_column(table, self.column))
+        pictures = pictures_of(table, picture_column(table, self.column))
         kept = Cache(self.shape, None if cache == 0 else cache_folder(), (cache or 0) * 1e9)
         limit = (memory or half_of_memory()) * 1e9
-        return read_pictures(paths, self.shape, kept, limit, num_cores(), progress, hashes)
+        return read_pictures(pictures, self.shape, kept, limit, num_cores(), progress, hashes)
 
     def standardised(self, x: NDArray[np.uint8] | Pictures, rows: NDArray[np.intp]) -> ImageInputs:
         """Return the inputs with the mean and deviation of these rows of x (of some, where they are many)."""

@@ -12,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from manyhot.data.inputs.images.paths import Progress, Unreadable, picture_column, picture_paths, read_file
+from manyhot.data.columns import is_image_name
+from manyhot.data.inputs.images.paths import Progress, Unreadable, picture_column, pictures_of, read_file
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.machine import num_cores
@@ -66,12 +68,14 @@ def measure(table: Table, column: str) -> tuple[int, int, int]:
         UserError: not one of the sampled pictures can be opened.
     """
     sizes, grey = [], True
-    paths = picture_paths(table, column)
-    step = max(1, len(paths) // SAMPLE)
-    for path in paths[::step]:
+    pictures = pictures_of(table, column)
+    sample = pictures[:: max(1, len(pictures) // SAMPLE)]
+    for picture in sample:
         try:
-            if isinstance(path, Path) and path.is_file():  # a pipe would wait forever
-                with Image.open(path, formats=FORMATS) as image:
+            if isinstance(picture, pa.Buffer) or (isinstance(picture, Path) and picture.is_file()):
+                # of no pipe, which would wait forever; of a file no more than its header
+                opened = pa.BufferReader(picture) if isinstance(picture, pa.Buffer) else picture
+                with Image.open(opened, formats=FORMATS) as image:
                     turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 lie on their side
                     width, height = image.size
                     if isinstance(image, TiffImageFile):  # whose size Pillow has turned already
@@ -81,12 +85,17 @@ def measure(table: Table, column: str) -> tuple[int, int, int]:
         except Exception:
             continue
     if not sizes:
-        reasons = {path for path in paths[::step] if isinstance(path, str)} or {
-            "no such files, or not pictures"
-        }
+        reasons = sorted({picture for picture in sample if isinstance(picture, str)})
+        if column in table.files:
+            where = "they stand in the table itself"
+        else:
+            where = f"they are looked for in {(table.root or Path()).resolve()}. Pass --root FOLDER"
+            if is_image_name(column):
+                where += ", and --header none if the first row is no header"
+            reasons = reasons or ["no such files, or not pictures"]
         raise UserError(
             f"{table.source}: none of the pictures in column '{column}' can be read "
-            f"({'; '.join(sorted(reasons)[:2])}); they are looked for in {table.root}. Pass --root FOLDER."
+            f"({'; '.join(reasons[:2])}); {where}."
         )
     height, width = (int(side) for side in np.median(np.array(sizes), axis=0))
     return height, width, 1 if grey else 3
@@ -97,15 +106,12 @@ def unreadable(table: Table, column: str, progress: Progress | None = None) -> t
 
     Returns those that cannot be read, and how many were opened.
     """
-    paths = picture_paths(table, column)
-    rows = range(0, len(paths), -(-len(paths) // MOST))
+    pictures = pictures_of(table, column)
+    rows = range(0, len(pictures), -(-len(pictures) // MOST))
 
     def reason(row: int) -> str:
-        path = paths[row]
         try:
-            if isinstance(path, str):
-                return path
-            open_image(read_file(path), near=(64, 64))
+            open_image(read_file(pictures[row]), near=(64, 64))
         except UserError as error:
             return str(error)
         return ""
@@ -126,11 +132,9 @@ def picture(table: Table, schema: Schema, index: int, longest: int = 160) -> byt
     if table.pixels is not None:
         image = from_array(table.pixels[index])
     else:
-        (path,) = picture_paths(table.take(np.array([index])), picture_column(table, column.name))
-        if isinstance(path, str):
-            return None
+        (found,) = pictures_of(table.take(np.array([index])), picture_column(table, column.name))
         try:
-            image = open_image(read_file(path), near=(longest, longest))
+            image = open_image(read_file(found), near=(longest, longest))
         except UserError:
             return None
     if max(image.size) <= longest // 2:  # enlarge tiny pictures, keeping their pixels sharp

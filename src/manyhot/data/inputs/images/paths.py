@@ -1,4 +1,4 @@
-"""Where the pictures of a table are: a column of paths enters, paths that may be read and bytes leave.
+"""Where the pictures of a table are: a column enters, paths that may be read or files in memory leave.
 
 `images` and `hashing` call it. No path may leave the table's folder.
 """
@@ -8,14 +8,20 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
+import pyarrow as pa
+
+from manyhot.data.columns import path_forms
 from manyhot.data.table import Table
 from manyhot.errors import UserError
-from manyhot.files import inside
+from manyhot.files import inside, is_file
 
 FOLDER_COLUMN = "image"  # what the paths of a folder of pictures are called
 MAX_BYTES = 1 << 30  # of a file; 100 million pixels of 8 bytes, the most that is decoded, are fewer
 
+# A file, a file that the table holds, or the reason why there is none.
+Picture: TypeAlias = Path | pa.Buffer | str
 Unreadable = dict[int, str]  # position of a row → why its picture could not be read
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
@@ -25,41 +31,59 @@ def picture_column(table: Table, name: str) -> str:
     return name if name in table.columns or FOLDER_COLUMN not in table.columns else FOLDER_COLUMN
 
 
-def picture_paths(table: Table, column: str) -> list[Path | str]:
-    """Return the path of each row's picture, or the reason why there is none.
+def pictures_of(table: Table, column: str) -> list[Picture]:
+    """Return the picture of each row: what the table holds, or else the path that the column names.
 
     Raises:
         UserError: a path leaves the table's folder.
     """
     root = table.root or Path()
     base = root.resolve()
-    out: list[Path | str] = []
+    out: list[Picture] = []
     leaves: dict[Path, bool] = {}  # folders → whether a link on the way leads out of the table's folder
+    held = table.files.get(column)
     for index, name in enumerate(table.column(column).to_pylist()):
+        if held is not None and held[index] is not None:
+            out.append(held[index] if len(held[index]) else "empty")
+            continue
         if name is None or not str(name).strip():
             out.append("no path")
             continue
-        path = Path(base, str(name))
+        name = _meant(base, str(name))
+        path = Path(base, name)
         folder = path.parent
         if folder not in leaves:
             leaves[folder] = not folder.resolve().is_relative_to(base)
-        if leaves[folder] or ".." in path.parts or path.is_symlink():
-            try:
-                path = inside(base, str(name))
-            except UserError as error:
-                raise UserError(f"{table.source} row {table.rows[index]}: {error}") from None
-        out.append(path)
+        try:
+            if leaves[folder] or ".." in path.parts or path.is_symlink():
+                path = inside(base, name)
+            out.append(path)
+        except UserError as error:
+            raise UserError(f"{table.source} row {table.rows[index]}: {error}") from None
+        except OSError as error:  # its name is too long
+            out.append(f"cannot be read ({error.strerror})")
     return out
 
 
-def read_file(path: Path) -> bytes:
+def _meant(base: Path, name: str) -> str:
+    """Return the form of a name that is there; the name itself where it is plain, or none is."""
+    if not (name[:1].isspace() or name[-1:].isspace() or "\\" in name or "%" in name):
+        return name
+    return next((form for form in path_forms(name) if is_file(base / form)), name)
+
+
+def read_file(picture: Picture) -> bytes:
     """Return the bytes of a picture's file.
 
     Raises:
         UserError: there is none, or it is a folder, a pipe, empty, or larger than any picture.
     """
+    if isinstance(picture, str):
+        raise UserError(picture)
+    if isinstance(picture, pa.Buffer):
+        return bytes(picture)
     try:
-        status = path.stat()
+        status = picture.stat()
         if stat.S_ISDIR(status.st_mode):
             raise UserError("is a folder")
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait forever
@@ -68,7 +92,7 @@ def read_file(path: Path) -> bytes:
             raise UserError("empty file")
         if status.st_size > MAX_BYTES:
             raise UserError(f"{status.st_size:,} bytes are more than {MAX_BYTES:,}")
-        return path.read_bytes()
+        return picture.read_bytes()
     except FileNotFoundError:
         raise UserError("no such file") from None
     except OSError as error:

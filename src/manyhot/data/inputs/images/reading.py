@@ -1,4 +1,4 @@
-"""All pictures of a table: paths enter; an array or what stands for one leaves, with what cannot be read.
+"""All pictures of a table: files enter; an array or what stands for one leaves, with what cannot be read.
 
 `ImageInputs` calls `read`. Each file is read once, and decoded where the cache does not have it.
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from manyhot.data.inputs.hashing import hash_bytes
 from manyhot.data.inputs.images.cache import Cache
 from manyhot.data.inputs.images.decode import decode
-from manyhot.data.inputs.images.paths import Progress, Unreadable, read_file
+from manyhot.data.inputs.images.paths import Picture, Progress, Unreadable, read_file
 from manyhot.data.inputs.images.stream import Pictures
 from manyhot.errors import RunError, UserError
 
@@ -38,7 +37,7 @@ class ReadPictures(NamedTuple):
 
 
 def read_pictures(
-    paths: Sequence[Path | str],
+    pictures: Sequence[Picture],
     shape: tuple[int, int, int],
     cache: Cache,
     memory: float,
@@ -49,19 +48,19 @@ def read_pictures(
     """Read pictures, held as an array where they take at most `memory` bytes; add those decoded to the cache.
 
     Args:
-        paths: a file, or the reason why there is none.
+        pictures: a file, or the reason why there is none.
         hashes: of the files, where they are known; what the cache has need not be read then.
 
     Shape:
         x: uint8 (N, H, W, C); the rows of unreadable pictures are zero, or cannot be asked for.
     """
-    files = _Files(paths, shape, cache, hashes)
-    streamed = Pictures(files.again, np.arange(len(paths)), shape)
+    files = _Files(pictures, shape, cache, hashes)
+    streamed = Pictures(files.again, np.arange(len(pictures)), shape)
     x = np.zeros(streamed.shape, np.uint8) if streamed.size <= memory else None
     unreadable: Unreadable = {}
     try:
         with ThreadPoolExecutor(threads) as pool:
-            for rows, results in _ahead(pool, files.some, len(paths), 2 * threads):
+            for rows, results in _ahead(pool, files.some, len(pictures), 2 * threads):
                 for row, (pixels, news) in zip(rows, results, strict=True):
                     if pixels is None:
                         unreadable[row] = news
@@ -71,7 +70,7 @@ def read_pictures(
                     if pixels is not None and news == DECODED:
                         cache.add(int(files.hashes[row]), pixels)
                     if progress is not None:
-                        progress(row + 1, len(paths))
+                        progress(row + 1, len(pictures))
     finally:
         cache.close()  # what a stopped run has decoded is there for the next
     return ReadPictures(streamed if x is None else x, unreadable, files.hashes)
@@ -97,14 +96,14 @@ class _Files:
 
     def __init__(
         self,
-        paths: Sequence[Path | str],
+        pictures: Sequence[Picture],
         shape: tuple[int, int, int],
         cache: Cache,
         hashes: NDArray[np.uint64] | None,
     ) -> None:
-        self.paths, self.size, self.channels, self.cache = paths, shape[:2], shape[2], cache
+        self.pictures, self.size, self.channels, self.cache = pictures, shape[:2], shape[2], cache
         self.known = hashes is not None
-        self.hashes = np.zeros(len(paths), np.uint64) if hashes is None else hashes
+        self.hashes = np.zeros(len(pictures), np.uint64) if hashes is None else hashes
 
     def some(self, rows: range) -> list[First]:
         """Return what `first` gives for each of some rows."""
@@ -112,16 +111,14 @@ class _Files:
 
     def first(self, row: int) -> First:
         """Return the pixels of a row and whether they were DECODED, or None and why there are none."""
-        path = self.paths[row]
+        picture = self.pictures[row]
         try:
-            if isinstance(path, str):
-                raise UserError(path)
-            data = b"" if self.known else read_file(path)
+            data = b"" if self.known and not isinstance(picture, str) else read_file(picture)
             if not self.known:
                 self.hashes[row] = hash_bytes(data)
             pixels = self.cache.get(int(self.hashes[row]))
             if pixels is None:
-                return decode(data or read_file(path), self.size, self.channels), DECODED
+                return decode(data or read_file(picture), self.size, self.channels), DECODED
         except UserError as error:
             return None, str(error)
         return pixels, ""
@@ -132,8 +129,8 @@ class _Files:
         if pixels is not None:
             return pixels
         try:
-            return decode(read_file(Path(self.paths[row])), self.size, self.channels)
+            return decode(read_file(self.pictures[row]), self.size, self.channels)
         except UserError as error:
             raise RunError(
-                f"{self.paths[row]}: could be read when the run began and now cannot ({error})."
+                f"{self.pictures[row]}: could be read when the run began and now cannot ({error})."
             ) from None

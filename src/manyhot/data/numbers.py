@@ -1,0 +1,163 @@
+"""Numbers as people write them: texts come in; how all of them are written, and numbers, leave.
+
+`columns` asks which notation the cells of a column share, the schema keeps it, `Table.numbers` reads by it.
+What Python itself reads as a number has no notation.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from manyhot.schema import Notation
+
+SAMPLE = 200  # cells looked at before all of them are
+EMPTY = ("na", "n/a", "nan", "null", "none", "?", "-", "--", "#n/a")  # in lower case
+BLANKS = " \t\u00a0\u2007\u2009\u202f"  # no-break, figure, thin and narrow ones among them
+MINUS = "\u2212-"  # in a class of a regular expression, where the hyphen stands last
+MARKS = {".": r"\.", ",": ",", " ": f"[{BLANKS}]", "'": "['\u2019]"}
+STYLES = ((".", ","), (".", " "), (".", "'"), (",", "."), (",", " "), (",", "'"))  # decimal, thousands
+CODES = "EUR USD GBP CHF JPY CNY INR SEK NOK DKK PLN CZK HUF RON TRY BRL MXN AUD CAD NZD ZAR SGD HKD KRW ILS"
+SIGNS = ("%", "‰", "US$", "R$", "A$", "C$", "SFr.", "Fr.", "Rs.", "kr.", "Rs", "kr", "Kč", "zł", "Ft")
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text is a number as Python reads one."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_empty_word(text: str) -> bool:
+    """Tell whether a text is a word that other programs write for no number.
+
+    >>> is_empty_word(" N/A "), is_empty_word("unknown")
+    (True, False)
+    """
+    return text.strip().lower() in EMPTY
+
+
+def without_empty_words(texts: pa.ChunkedArray) -> tuple[pa.ChunkedArray, tuple[str, ...]]:
+    """Return the texts without the words that mean an empty cell, and these as they are written."""
+    trimmed = pc.utf8_trim_whitespace(texts)
+    empty = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(EMPTY, texts.type))
+    return texts.filter(pc.invert(empty)), tuple(sorted(pc.unique(trimmed.filter(empty)).to_pylist()))
+
+
+def possible(texts: Sequence[str]) -> list[Notation]:
+    """Return the notations in which each of a few texts is a number.
+
+    >>> [(found.decimal, found.affix) for found in possible(["1.234,50 €", "0,5 €"])]
+    [(',', '€')]
+    """
+    affix = _affix(texts[0]) if texts else ""
+    styles = [Notation(decimal, thousands, affix) for decimal, thousands in STYLES] if texts else []
+    return [style for style in styles if all(re.fullmatch(pattern(style), text) for text in texts)]
+
+
+def notations(texts: pa.ChunkedArray, decimals: Collection[str] = ()) -> list[Notation]:
+    """Return the notation in which every text is a number, or none; two where 1,234 may be either number.
+
+    `decimals` are the marks that the rest of the table shows; a single one decides between two.
+    """
+    found: dict[str, Notation] = {}
+    for style in possible(texts.slice(0, SAMPLE).to_pylist()):
+        if style.decimal not in found and _all_match(texts, style):
+            found[style.decimal] = style
+    every = [style for mark, style in found.items() if len(found) == 1 or {mark} == {*decimals}]
+    if every or not found:
+        return every
+    is_open = pc.any(pc.match_substring_regex(texts, "[.,]")).as_py()
+    return [*found.values()] if is_open else [found["."]]
+
+
+def decimal_of(texts: Iterable[str]) -> str | None:
+    """Return the decimal mark that a few cells show, None where they show none or are no numbers.
+
+    >>> decimal_of(["0,5", "12"]), decimal_of(["1,234"]), decimal_of(["a"])
+    (',', None, None)
+    """
+    found = {style.decimal for style in possible([text for text in texts if any(map(str.isdigit, text))])}
+    return found.pop() if len(found) == 1 else None
+
+
+@lru_cache(maxsize=64)
+def pattern(notation: Notation) -> str:
+    """Return the regular expression, for Python and for Arrow, of a number in some notation."""
+    point, mark, affix = MARKS[notation.decimal], MARKS[notation.thousands], re.escape(notation.affix)
+    groups = f"[1-9][0-9]{{0,2}}(?:{mark}[0-9]{{3}})+"
+    if notation.thousands == ",":
+        groups += f"|[1-9][0-9]?(?:{mark}[0-9]{{2}})+{mark}[0-9]{{3}}"  # lakh and crore
+    number = f"(?:(?:{groups}|[0-9]+)(?:{point}[0-9]+)?|{point}[0-9]+)(?:[eE][-+]?[0-9]+)?"
+    blank = f"[{BLANKS}]*"
+    signed = f"(?:[+{MINUS}]?{blank}{number}|{number}{blank}[{MINUS}]|\\({blank}{number}{blank}\\))"
+    if affix:
+        inside = f"{affix}{blank}{number}|{number}{blank}{affix}"
+        before = f"[+{MINUS}]?{blank}{affix}{blank}{signed}"
+        signed = f"(?:{before}|{signed}{blank}{affix}|\\({blank}(?:{inside}){blank}\\))"
+    return f"{blank}{signed}{blank}"
+
+
+def matches(texts: pa.ChunkedArray, notation: Notation) -> pa.ChunkedArray:
+    """Tell of each text whether it is a number in some notation; null for null."""
+    return pc.match_substring_regex(texts, f"^(?:{pattern(notation)})$")
+
+
+def as_plain(texts: pa.ChunkedArray, notation: Notation) -> pa.ChunkedArray:
+    """Write numbers in some notation as Arrow reads them.
+
+    >>> as_plain(pa.chunked_array([["($1,234.50)", "$ 5-"]]), Notation(".", ",", "$")).to_pylist()
+    ['-1234.50', '-5']
+    """
+    for mark, plain in ((notation.affix, ""), (notation.thousands, ""), (notation.decimal, ".")):
+        texts = pc.replace_substring(texts, mark, plain) if mark not in ("", plain) else texts
+    texts = pc.utf8_trim_whitespace(texts)
+    if pc.any(pc.match_substring_regex(texts, "[^-0-9.eE]|-$")).as_py():  # what follows is slow, and rare
+        texts = pc.replace_substring_regex(texts, f"[{BLANKS}+)\u2019]", "")
+        texts = pc.replace_substring_regex(texts, f"[({MINUS[0]}]", "-")
+        texts = pc.replace_substring_regex(texts, "^(.*)-$", r"-\1")
+    return texts
+
+
+def example(notation: Notation) -> str:
+    """Write a number in some notation.
+
+    >>> example(Notation(",", ".", "€"))
+    '1.234,5 €'
+    """
+    return f"1{notation.thousands}234{notation.decimal}5 {notation.affix}".strip()
+
+
+def told(texts: pa.ChunkedArray, notation: Notation) -> str:
+    """Say in a few words how numbers are written, as far as these texts show it."""
+    thousands = "blank" if notation.thousands == " " else notation.thousands
+    parts = {
+        "decimal comma": (notation.decimal == ",", ","),
+        f"thousands separator {thousands}": (True, f"[0-9]{MARKS[notation.thousands]}[0-9]"),
+        f"{notation.affix} removed": (bool(notation.affix), ""),
+        "parentheses negative": (True, r"\("),
+    }
+    seen = [
+        part
+        for part, (applies, mark) in parts.items()
+        if applies and pc.any(pc.match_substring_regex(texts, mark)).as_py()
+    ]
+    return ", ".join(seen) or "signs and blanks removed"
+
+
+def _all_match(texts: pa.ChunkedArray, notation: Notation) -> bool:
+    chunks = map(pa.chunked_array, ([chunk] for chunk in texts.chunks))
+    return all(pc.all(matches(chunk, notation)).as_py() for chunk in chunks)  # up to the first that is none
+
+
+def _affix(text: str) -> str:
+    """Return the sign of a currency, or %, that a text has."""
+    known = next((sign for sign in (*SIGNS, *CODES.split()) if sign in text), "")
+    return known or next((letter for letter in text if unicodedata.category(letter) == "Sc"), "")

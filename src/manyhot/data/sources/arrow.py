@@ -1,0 +1,96 @@
+"""Parquet and Arrow files: the path of a file comes in, a Table of typed columns leaves.
+
+`sources.read` calls it, `pieces` reads Parquet through it. What Hugging Face's data sets add, pictures in
+cells and names for the numbers of classes, is read by `hugging_face`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manyhot.data.sources.hugging_face import class_names, held_pictures
+from manyhot.data.sources.text import column_names
+from manyhot.data.table import Table, from_python
+from manyhot.errors import UserError, listed
+
+ARROW = b"ARROW1"  # how files begin, and a stream of Arrow's does not
+# What is raised of broken files; the last two where a header promises too much, and where a name is no text.
+BROKEN = (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError)
+
+
+def read_parquet(path: Path, root: Path | None = None) -> Table:
+    """Read a Parquet file; columns of nested values are left out and named in the notes.
+
+    Raises:
+        UserError: the file is no Parquet file, has no rows, or has two columns of the same name.
+    """
+    with open_parquet(path) as file:
+        return from_arrow(file.read(), path, root)
+
+
+def read_arrow(path: Path, root: Path | None = None) -> Table:
+    """Read a file of Arrow's (Feather is one), or a stream of its messages, as `datasets` keeps them.
+
+    Raises:
+        UserError: the file is neither, has no rows, or has two columns of the same name.
+    """
+    with path.open("rb") as file:
+        head = file.read(len(ARROW))
+    try:
+        with pa.OSFile(os.fsencode(path)) as stream:
+            data = (pa.ipc.open_file if head == ARROW else pa.ipc.open_stream)(stream).read_all()
+        data.validate(full=True)  # what a broken file says of its cells is believed by all that reads them
+    except BROKEN as error:
+        raise UserError(f"{path}: cannot be read as Arrow ({_reason(error)}).") from None
+    if not data.num_rows:
+        raise UserError(f"{path}: the file has no rows.")
+    return from_arrow(data, path, root)
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file, of which no more is read than is asked for. Raises UserError as `read_parquet`."""
+    try:
+        stream = pa.OSFile(os.fsencode(path))  # no file of Python's, see `text._as_utf_8`
+        with stream, pq.ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False) as file:
+            if not file.metadata.num_rows:
+                raise UserError(f"{path}: the file has no rows.")
+            yield file
+    except BROKEN as error:
+        raise UserError(f"{path}: cannot be read as Parquet ({_reason(error)}).") from None
+
+
+def from_arrow(data: pa.Table, path: Path, root: Path | None = None) -> Table:
+    """Make a table of what was read from a file; columns of nested values are left out and named."""
+    names, notes = column_names(path, data.column_names)
+    data, said = class_names(data.rename_columns(names).replace_schema_metadata(data.schema.metadata))
+    files = {}
+    for name in names:
+        found = held_pictures(data[name])
+        if found is not None:
+            column, files[name] = found
+            data = data.set_column(data.column_names.index(name), name, column)
+    nested = [name for name in names if _is_nested(data[name].type)]
+    columns = from_python(data.drop_columns(nested), path.name).columns
+    if nested:
+        notes = (*notes, f"left out: columns of nested values, {listed(nested)}")
+    return Table(
+        columns, path.name, path.parent if root is None else root, notes=(*notes, *said), files=files
+    )
+
+
+def _reason(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")[:150]
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    """Tell whether cells of this type are neither plain values nor lists of these."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return bool(pa.types.is_nested(kind.value_type))
+    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

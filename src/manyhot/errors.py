@@ -8,6 +8,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MAX_MESSAGE = 290  # characters; a line of 300 with `manyhot: ` before it
+MAX_LIST, MAX_NAME = 150, 60  # characters of several names in it, and of one
+
 
 class UserError(ValueError):
     """The input or an option is wrong; the message says what, where, what was found, what to do.
@@ -15,9 +18,28 @@ class UserError(ValueError):
     `cli` prints it as one line and exits with status 2.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message, MAX_MESSAGE))
+
 
 class RunError(RuntimeError):
     """A run that began well failed (a loss that is not finite, a full disk); exit status 1."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message, MAX_MESSAGE))
+
+
+def shortened(text: str, limit: int) -> str:
+    """Cut the middle out of a text that is too long: it begins with what is wrong and ends with the remedy.
+
+    >>> shortened("a cell of a thousand letters", 12)
+    'a cell[…]ers'
+    """
+    mark = "[…]"
+    if len(text) <= limit:
+        return text
+    head = (limit - len(mark)) * 3 // 4
+    return text[:head] + mark + text[len(text) - (limit - len(mark) - head) :]
 
 
 def suggest(word: str, options: Iterable[str]) -> str:
@@ -30,15 +52,18 @@ def suggest(word: str, options: Iterable[str]) -> str:
     """
     known = {option.casefold(): option for option in options}
     near = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=0.65)
-    return f" (did you mean '{known[near[0]]}'?)" if near else ""
+    return f" (did you mean '{shortened(known[near[0]], MAX_NAME)}'?)" if near else ""
 
 
 def listed(names: Iterable[str], limit: int = 8) -> str:
-    """Quote and join names for a message, and count those beyond `limit`.
+    """Quote and join names for a message, and count those beyond `limit` or beyond what a message holds.
 
     >>> listed(["a", "b", "c"], limit=2)
     "'a', 'b' and 1 more"
     """
-    quoted = [f"'{name}'" for name in names]
-    rest = len(quoted) - limit
-    return ", ".join(quoted[:limit]) + (f" and {rest} more" if rest > 0 else "")
+    quoted = [f"'{shortened(str(name), MAX_NAME)}'" for name in names]
+    shown = quoted[:limit]
+    while len(", ".join(shown)) > MAX_LIST:
+        shown.pop()
+    rest = len(quoted) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")

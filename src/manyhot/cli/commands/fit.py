@@ -94,6 +94,7 @@ def _say_next(args: argparse.Namespace) -> None:
     """Print the commands that judge and use the model, with the options that read the same table."""
     given = [("--root", args.root), ("--labels", args.labels), *(("--map", text) for text in args.map)]
     words = [args.out, args.data, *(word for option in given if option[1] for word in option)]
-    print(f"\nmodel written to {args.out}; look at {args.out}/report.html, then:")
-    print(f"  manyhot evaluate {shlex.join(words)}")
-    print(f"  manyhot predict {shlex.join(words)} --out answers.csv")
+    show.tell()
+    show.tell(f"model written to {args.out}; look at {args.out}/report.html, then:")
+    show.tell(f"  manyhot evaluate {shlex.join(words)}")
+    show.tell(f"  manyhot predict {shlex.join(words)} --out answers.csv")

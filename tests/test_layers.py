@@ -55,7 +55,8 @@ KIND_IS_ASKED = {
     "model/losses.py": "its loss",
     "model/network.py": "its last layer",
     "model/forest.py": "what leaves become",
-    "train/trees.py": "what trees and regressions learn",
+    "train/examples.py": "which of its numbers scikit-learn learns",
+    "train/trees.py": "what parts rows, and what leaves tell",
     "train/calibrate.py": "which of its decisions are fitted",
     "report/plots.py": "which pictures tell most of it",
 }

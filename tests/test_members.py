@@ -161,7 +161,17 @@ def test_a_view_is_the_picture_moved_by_a_pixel():
     assert torch.equal(moved[4][..., :-1, :], x[..., 1:, :])
 
 
-@pytest.mark.parametrize("views", [0, 6])
+def test_mirrored_pictures_are_moved_to_corners_too():
+    x = torch.arange(16.0).reshape(1, 1, 4, 4)
+    moved = views(x, 6, True)
+    assert torch.equal(moved[0], x)
+    assert torch.equal(moved[2][..., 1:, 1:], x[..., :-1, :-1])
+    assert torch.equal(moved[4][..., :-1, :-1], x[..., 1:, 1:])
+    assert all(torch.equal(other, each.flip(3)) for each, other in zip(moved[::2], moved[1::2], strict=True))
+    assert len(views(x, 2, True)) == 2
+
+
+@pytest.mark.parametrize("views", [0, 7])
 def test_how_many_views_there_can_be(views):
     with pytest.raises(UserError, match="views"):
         manyhot.fit((np.zeros((9, 8, 8), np.uint8), ["a", "b", "c"] * 3), views=views)

@@ -1,4 +1,4 @@
-"""A forest and logistic regression beside the network of a table: as scikit-learn's, and their weights."""
+"""Members beside the network of a table: they answer as scikit-learn's, weighed by what they are worth."""
 
 import json
 from dataclasses import replace
@@ -8,15 +8,16 @@ import pytest
 import torch
 from making import QUICK as PLAIN
 from making import features, label_columns
-from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
 import manyhot
 from manyhot.data.rows import split
 from manyhot.ensemble import CANDIDATES
-from manyhot.model.forest import DOUBT
+from manyhot.model.forest import DOUBT, BoostedTrees
 from manyhot.schema import Target
-from manyhot.targets import probabilities
-from manyhot.train import trees
+from manyhot.targets import marginals, probabilities
+from manyhot.train import logistic, trees
+from manyhot.train.examples import examples
 from manyhot.train.prepare import prepare
 from manyhot.train.select import greedy
 
@@ -43,14 +44,59 @@ def test_a_forest_of_arrays_answers_as_scikit_learns(label_sets):
     columns, train = columns_of(ready), ready.of_part(split.TRAIN)
     found = trees.grow(ready, columns)(torch.from_numpy(columns))
     for target in ready.schema.targets:
-        y = trees._numbers(target, ready.labels(train)[target.name])
+        y = ready.labels(train)[target.name]
         theirs = ExtraTreesClassifier(trees.TREES, n_jobs=1, random_state=ready.config.seed)
-        wanted = theirs.fit(columns[train], y).predict_proba(columns)
+        wanted = theirs.fit(columns[train], y.ravel() if target.exclusive else y).predict_proba(columns)
         if isinstance(wanted, list):
             wanted = np.stack([chances[:, 1] for chances in wanted], axis=1)
         ours = probabilities(target, found[target.name].numpy())
+        if target.structure == "powerset":  # its trees are grown by tags, and their leaves tell sets
+            few = DOUBT / len(target.label_sets) * len(target.label_sets)
+            assert np.abs(marginals(target, ours) - wanted).max() < 1.1 * few
+            continue
         doubt = 2 if target.structure in ("binary", "multilabel") else wanted.shape[1]
-        assert np.abs(ours - (wanted * (1 - DOUBT) + DOUBT / doubt)).max() < 2e-3  # leaves are half precision
+        assert np.abs(ours - (wanted * (1 - DOUBT) + DOUBT / doubt)).max() < 1e-5
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_boosted_trees_of_arrays_answer_as_scikit_learns(folds):
+    ready = prepared(folds=folds)
+    columns, train = columns_of(ready), ready.of_part(split.TRAIN)
+    boosted = trees.boost(ready, columns)
+    assert set(boosted.numbers) == {"ripe", "fruit"}  # not tags
+    found = boosted(torch.from_numpy(columns))
+    for name, width in (("ripe", 1), ("fruit", 3)):
+        logits = found[name].reshape(len(columns), folds, width)
+        for fold in range(folds):
+            rows = train if folds == 1 else train[ready.fold_of(train) != fold]
+            rounds = min(100, trees.BOOSTED // (folds * width))
+            theirs = HistGradientBoostingClassifier(
+                max_iter=rounds,
+                learning_rate=10 / rounds,
+                max_leaf_nodes=15,
+                max_bins=63,
+                early_stopping=False,
+            ).fit(columns[rows], ready.labels(rows)[name].ravel())
+            wanted = theirs.decision_function(columns).reshape(len(columns), width)
+            assert np.abs(logits[:, fold].numpy() - wanted).max() < 1e-4
+
+
+def test_boosted_trees_know_no_class_that_a_fold_lacks():
+    columns = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    config = prepared().config
+    for classes in ([0, 2], [0, 1, 3]):
+        y = np.resize(classes, 60)
+        grown, start = trees._boosted(columns, 4, config, np.arange(60), y)
+        arrays = trees._joined(grown, 1) | {"start": torch.from_numpy(start[None])}
+        target = Target("pet", "multiclass", ("a", "b", "c", "d"), ("pet",))
+        logits = BoostedTrees(target, arrays)(torch.from_numpy(columns))[:, 0].numpy()
+        chances = probabilities(target, logits)
+        absent = [c for c in range(4) if c not in classes]
+        assert chances[:, absent].max() < 0.01
+        wanted = HistGradientBoostingClassifier(
+            max_iter=100, max_leaf_nodes=15, max_bins=63, early_stopping=False
+        ).fit(columns, y)
+        assert np.abs(chances[:, classes] - wanted.predict_proba(columns)).max() < 0.01
 
 
 @pytest.mark.parametrize("folds", [1, 3])
@@ -59,7 +105,7 @@ def test_linear_heads_answer_as_logistic_regression(folds):
 
     ready = prepared(folds=folds)
     columns, train = columns_of(ready), ready.of_part(split.TRAIN)
-    heads = trees.regress(ready, columns)
+    heads = logistic.regress(ready, columns)
     logits = heads(torch.from_numpy(columns))["fruit"].reshape(len(columns), -1, 3)
     for fold in range(folds):
         rows = train if folds == 1 else train[ready.fold_of(train) != fold]
@@ -70,7 +116,7 @@ def test_linear_heads_answer_as_logistic_regression(folds):
 
 def test_unknown_rows_teach_nothing():
     ready = prepared(empty=0.3)
-    for target, ((rows, y),) in trees._taught(ready):
+    for target, ((rows, y),) in examples(ready):
         given = ready.labels(rows)[target.name]
         assert (given != -1).all()
         assert len(rows) == len(y) < len(ready.of_part(split.TRAIN))
@@ -124,13 +170,13 @@ def test_who_answers_is_declared_saved_and_refused(tmp_path):
 
 
 def test_of_many_rows_some_teach(monkeypatch):
-    monkeypatch.setattr(trees, "MOST", 30)
+    monkeypatch.setattr("manyhot.train.examples.MOST", 30)
     ready = prepared()
-    for _, ((rows, y),) in trees._taught(ready):
+    for _, ((rows, y),) in examples(ready):
         assert len(rows) == len(y) == 30
         assert set(rows) <= {*ready.of_part(split.TRAIN)}
 
 
 def test_what_has_not_converged_says_nothing():
     rng = np.random.default_rng(0)
-    trees._fitted(rng.normal(size=(200, 50)).astype(np.float32) * 1e4, rng.integers(0, 5, 200))
+    logistic._fitted(rng.normal(size=(200, 50)).astype(np.float32) * 1e4, rng.integers(0, 5, 200))

@@ -179,7 +179,8 @@ def _of_first_format(
                 members.append((kind, encoder, len(own.get("keys", ()))))
     renamed |= {name: value for name, value in state.items() if name.startswith("stem.")}
     targets = [target.name for target in schema.targets]
-    return Ensemble(equally(members, targets), config.views, config.mirrored), renamed
+    views = min(2, config.views) if config.mirrored else config.views
+    return Ensemble(equally(members, targets), views, config.mirrored), renamed
 
 
 def check(folder: Path) -> dict[str, Any]:

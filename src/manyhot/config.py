@@ -52,7 +52,7 @@ class FitConfig:
     Fractions are of rows, rates are per step, `clip` is the largest norm of the gradient,
     `warmup` is the share of steps in which the rate rises, `monitor` is "loss" or "TARGET/METRIC".
     Labels are smoothed by `label_smoothing`, but by no more than the share of held-out rows that are wrong.
-    Test-time augmentation: a picture is judged in `views` views, whose mean counts: moved by a pixel, a photo
+    Test-time augmentation: a picture is judged in `views` views, whose mean counts: moved by a pixel, or
     mirrored. `random_erasing` and `mixup` are the shares of training pictures a part of which is painted
     over, and which are mixed with another; `first_size` is the side in the first epoch, growing to `size`.
     `mirror` says whether pictures are mirrored too; "auto" finds out whether that keeps their labels (crop

@@ -13,11 +13,11 @@ from typing import Any, Literal, get_args
 
 from manyhot.errors import UserError, listed
 
-MemberKind = Literal["heads", "neighbours", "forest"]
+MemberKind = Literal["heads", "neighbours", "forest", "boosted"]
 # Encoders: the network as trained, what it was before it was tuned, and a table's columns as prepared.
 NETWORK, PRETRAINED, COLUMNS = "network", "pretrained", "columns"
 # What `members` of the settings may name: who may take part.
-CANDIDATES = (NETWORK, PRETRAINED, "neighbours", "forest", "linear")
+CANDIDATES = (NETWORK, PRETRAINED, "neighbours", "forest", "boosted", "linear")
 SOME = 4  # targets whose members a note names
 SEVERAL_ENCODERS = (
     "two networks answer together, the tuned one and the pretrained one with heads of its own, in twice the "
@@ -48,7 +48,7 @@ class Member:
     def name(self) -> str:
         """What people call it."""
         if self.kind != "heads":
-            return self.kind
+            return {"boosted": "boosted trees"}.get(self.kind, self.kind)
         return "logistic regression" if self.encoder == COLUMNS else self.encoder
 
 

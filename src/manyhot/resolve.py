@@ -15,13 +15,14 @@ from manyhot.errors import UserError
 from manyhot.machine import cpu_flags, half_of_memory, num_cores, tenth_of_disk
 from manyhot.schema import Schema
 
-MAX_SETS, ROWS_PER_SET = 256, 4  # where tags are still answered by whole sets
+# Where tags are answered by whole sets: where these are few, and many where it is whole sets that count.
+FEW_SETS, ROWS_PER_SET, MANY_SETS = 256, 4, 1_000
 BY_TAGS = {"class_weight": "none", "tag_loss": "cross_entropy"}  # set otherwise, of tags one by one
 WIDE, SMALL_TABLE = 20, 5_000  # columns from which, and rows up to which, a network learns too much by heart
 WIDE_STEPS = 450  # of such a network: a rate that has come down by then beats one that is stopped on its way
 # By effort: how many members a network has, and for how many rows this is worth its time.
 FOLDED_TABLES = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
-MAX_VIEWS = 5
+MAX_VIEWS = 6  # of pictures that are mirrored; 5 of others
 FROM_NOTHING = ("mlp", "tabm", "linear", "cnn", "resnet9")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
     "resnet50": "of middling size, for a graphics card",
@@ -80,7 +81,8 @@ def resolve(
     for target in chosen.get("target_weights", {}):
         schema.target(target)
     if all(chosen.get(name, plain) == plain for name, plain in BY_TAGS.items()):
-        base = replace(base, label_sets=min(MAX_SETS, rows // ROWS_PER_SET))
+        whole = chosen.get("objective", base.objective) == "exact_match"
+        base = replace(base, label_sets=MANY_SETS if whole else min(FEW_SETS, rows // ROWS_PER_SET))
     config = _by_backbone(replace(base, **chosen), chosen, schema)
     _check(config, schema)
     return config
@@ -173,7 +175,7 @@ def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
         learning_rate=8e-3 if batch == 256 else 4e-3,
         weight_decay=0.02,
         augment="shift",
-        views=MAX_VIEWS,
+        views=5,
         patience={"fast": 5, "balanced": 15, "best": 50}[base.effort],
     )
 

@@ -1,8 +1,9 @@
-"""A forest as arrays of numbers: trees that scikit-learn grew, answered by torch, without a pickle.
+"""Trees as arrays of numbers: scikit-learn grew them, torch answers by them, without a pickle.
 
 `train.trees` grows one, `predictor` asks it.
 
-Shapes: N rows · P columns · M folds · T trees of a fold · J nodes of all trees · W outputs of a target.
+Shapes: N rows · P columns · M folds · T trees of a fold · J nodes of all trees · L different leaves · W
+outputs of a target.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from manyhot.targets import num_outputs
 
 # Of every answer a share is that all are alike: no leaf of a few rows makes a class impossible.
 DOUBT = 0.02
-ARRAYS = ("feature", "threshold", "branches", "value", "roots")
+ARRAYS = ("feature", "threshold", "branches", "leaf", "value", "roots")
 
 
 class Trees(nn.Module):
@@ -30,6 +31,7 @@ class Trees(nn.Module):
     feature: Tensor
     threshold: Tensor
     branches: Tensor
+    leaf: Tensor
     value: Tensor
     roots: Tensor
     onward: Tensor
@@ -39,8 +41,9 @@ class Trees(nn.Module):
 
         Shape:
             feature: int32 (J,), the column a node looks at. threshold: float (J,). branches: int32 (2, J),
-                where it goes on above the threshold, and not above. value: float (J, C), what the rows of a
-                leaf are, as probabilities. roots: int64 (M, T).
+                where it goes on above the threshold, and not above. leaf: int32 (J,), which of the different
+                leaves a node is. value: float (L, C), what the rows of a leaf are, as probabilities.
+                roots: int64 (M, T).
         """
         super().__init__()
         self.structure = target.structure
@@ -50,8 +53,8 @@ class Trees(nn.Module):
         # Where it goes on from a node, not above and above: what one step looks up, side by side.
         self.register_buffer("onward", self.branches.flip(0).T.reshape(-1).long(), persistent=False)
 
-    def forward(self, columns: Tensor) -> Tensor:
-        """Return logits, float (N, M, W), for columns (N, P).
+    def leaves(self, columns: Tensor) -> Tensor:
+        """Return the leaf, int64 (M, T, N) below L, at which each row of columns (N, P) ends in each tree.
 
         All rows go down a tree one after the other, since a processor finds a tree's nodes near each other.
         """
@@ -64,9 +67,14 @@ class Trees(nn.Module):
             seen = cells.index_select(0, first.index_select(0, node) + own)
             above = seen > self.threshold.index_select(0, node)
             node = self.onward.index_select(0, node * 2 + above)
-        leaves = node.reshape(folds, trees, rows)
-        each = [self.value[leaves[fold]].float().mean(0) for fold in range(folds)]
-        chances = torch.stack(each, dim=1)
+        return self.leaf.index_select(0, node).long().reshape(folds, trees, rows)
+
+    def forward(self, columns: Tensor) -> Tensor:
+        """Return logits, float (N, M, W), for columns (N, P)."""
+        ends = self.leaves(columns).permute(2, 0, 1)  # (N, M, T)
+        share = torch.full_like(ends, 1 / ends.shape[2], dtype=columns.dtype)
+        met = share.new_zeros((*ends.shape[:2], len(self.value)))
+        chances = met.scatter_add(2, ends, share) @ self.value.to(columns.dtype)
         match self.structure:
             case "multiclass" | "powerset":
                 return torch.log(chances * (1 - DOUBT) + DOUBT / chances.shape[-1])
@@ -74,6 +82,30 @@ class Trees(nn.Module):
                 return torch.logit(chances * (1 - DOUBT) + DOUBT / 2)
             case _:
                 assert_never(self.structure)
+
+
+class BoostedTrees(Trees):
+    """Trees whose leaves add to a logit, each tree to that of one output, in turn.
+
+    Source: Friedman 2001, "Greedy Function Approximation: A Gradient Boosting Machine".
+    """
+
+    start: Tensor
+
+    def __init__(self, target: Target, arrays: Mapping[str, Tensor]) -> None:
+        """Hold trees.
+
+        Shape:
+            value: float (L, 1), what a leaf adds. start: float (M, W), what it is added to.
+        """
+        super().__init__(target, arrays)
+        self.register_buffer("start", arrays["start"])
+
+    def forward(self, columns: Tensor) -> Tensor:
+        """Return logits, float (N, M, W), for columns (N, P)."""
+        folds, width = self.start.shape
+        added = self.value[self.leaves(columns), 0].reshape(folds, -1, width, columns.shape[0])
+        return (added.sum(1) + self.start.unsqueeze(-1)).permute(2, 0, 1)
 
 
 class Forest(nn.Module):
@@ -96,12 +128,13 @@ class Forest(nn.Module):
 
 
 def of_state(targets: Sequence[Target], state: Mapping[str, Tensor]) -> Forest:
-    """Build a forest from its `state_dict`."""
-    trees = {}
+    """Build a forest, or boosted trees, from the `state_dict`."""
+    trees: dict[str, Trees] = {}
     for number, target in enumerate(targets):
-        arrays = {name: state[key] for name in ARRAYS if (key := f"trees.{number}.{name}") in state}
+        below = f"trees.{number}."
+        arrays = {name.removeprefix(below): state[name] for name in state if name.startswith(below)}
         if arrays:
-            trees[target.name] = Trees(target, arrays)
+            trees[target.name] = BoostedTrees(target, arrays) if "start" in arrays else Trees(target, arrays)
     return Forest(targets, trees)
 
 

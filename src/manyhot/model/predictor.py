@@ -89,21 +89,21 @@ def _by_member(logits: Tensor) -> Tensor:
 
 
 def views(x: Tensor, count: int, mirrored: bool) -> list[Tensor]:
-    """Return pictures as they are and changed, for test-time augmentation: mirrored, or moved by a pixel.
+    """Return pictures as they are and changed, for test-time augmentation: moved by a pixel, mirrored.
 
-    Up to 5 views: as they are, and moved to the left, right, top and bottom.
+    Up to 5 views where they are not mirrored: as they are, and moved to the left, right, top and bottom. Up
+    to 6 where they are: as they are, and moved to two corners, each of them mirrored after it.
 
     Shape:
         x: float (N, C, H, W), or anything where `count` is 1. out: so many of the same.
     """
     if count == 1:
         return [x]
-    if mirrored:
-        return [x, x.flip(3)]
     height, width = x.shape[2:]
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    corners = ((1, 1), (1, 0), (1, 2), (0, 1), (2, 1))[:count]
-    return [padded[:, :, top : top + height, left : left + width] for top, left in corners]
+    places = ((1, 1), (0, 0), (2, 2)) if mirrored else ((1, 1), (1, 0), (1, 2), (0, 1), (2, 1))
+    moved = [padded[:, :, top : top + height, left : left + width] for top, left in places]
+    return [view for each in moved for view in ((each, each.flip(3)) if mirrored else (each,))][:count]
 
 
 def of_network(network: Network, count: int = 1, mirrored: bool = False) -> Predictor:
@@ -158,7 +158,7 @@ def _member(
         case "neighbours":
             values = {target.name: state[f"values{number}"] for number, target in enumerate(targets)}
             return Neighbours(state["keys"], values, float(state["temperature"]))
-        case "forest":
+        case "forest" | "boosted":
             return forest.of_state(targets, state)
         case _:
             assert_never(member.kind)

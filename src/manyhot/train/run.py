@@ -151,8 +151,7 @@ def try_mirrored(training: Training) -> None:
     x = np.require(prepared.x[held], requirements="C")
     judging = (x, prepared.labels(held), prepared.schema.targets, config)
     found = training.world.agree(float(mirror.keeps_labels(network, loader, *judging))) > 0
-    views = min(2, training.config.views) if found else training.config.views  # as they are and mirrored
-    settings = replace(training.config, mirror="yes" if found else "no", views=views)
+    settings = replace(training.config, mirror="yes" if found else "no")
     training.prepared = replace(prepared, config=settings)
 
 

@@ -34,7 +34,7 @@ from manyhot.predict import from_logits
 from manyhot.priors import votes
 from manyhot.schema import Target
 from manyhot.targets import FloatArray, IntArray, known, probabilities
-from manyhot.train import trees
+from manyhot.train import logistic, trees
 from manyhot.train.calibrate import fit_temperature, fit_temperatures
 from manyhot.train.distributed import World
 from manyhot.train.prepared import Prepared
@@ -75,7 +75,7 @@ class Selection:
     @torch.no_grad()
     def best(self) -> Predictor:
         """Return the predictor that answers the held-out rows best."""
-        wanted = {"forest", "linear"} & {*self.prepared.config.candidates}
+        wanted = {"forest", "boosted", "linear"} & {*self.prepared.config.candidates}
         enough = len(self.prepared.held_out()) >= FEWEST and self.prepared.config.class_weight == "none"
         if wanted and enough and not self.prepared.schema.is_image:
             return self._weighed(wanted)
@@ -98,11 +98,13 @@ class Selection:
         columns = inference.run(stem, self.prepared.x)
         encoders = {NETWORK: network.backbone, COLUMNS: columns_of(stem.shape, config.folds)}
         grown: list[tuple[str, MemberKind, Answerer]] = [(NETWORK, "heads", network.heads)]
-        if "forest" in wanted:
-            forest = trees.grow(self.prepared, columns).to(device_of(network))
-            grown += [(COLUMNS, "forest", forest)] if forest.trees else []
+        growers: dict[MemberKind, Any] = {"forest": trees.grow, "boosted": trees.boost}
+        for kind, grow in growers.items():
+            if kind in wanted:
+                forest = grow(self.prepared, columns).to(device_of(network))
+                grown += [(COLUMNS, kind, forest)] if forest.trees else []
         if "linear" in wanted:
-            grown.append((COLUMNS, "heads", trees.regress(self.prepared, columns).to(device_of(network))))
+            grown.append((COLUMNS, "heads", logistic.regress(self.prepared, columns).to(device_of(network))))
 
         names, folds = network.heads.names, self.prepared.fold_of(self.choosing)
 

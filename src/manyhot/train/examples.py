@@ -1,0 +1,57 @@
+"""What members that are no networks learn from: the rows of each fold, as scikit-learn wants them.
+
+`trees` and `logistic` call `examples`.
+
+Shapes: N rows · M folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot.data.rows import split
+from manyhot.schema import Target
+from manyhot.targets import UNKNOWN, IntArray, consistent_sets
+from manyhot.train.prepared import Prepared
+
+FEWEST, MOST = 20, 20_000  # rows that a target is learned from; of more, some drawn at random
+
+
+def examples(prepared: Prepared) -> Iterator[tuple[Target, list[tuple[NDArray[np.intp], IntArray]]]]:
+    """Give each target with the rows of each fold that teach it, and what these are; not where they are few.
+
+    A class is told by its number, a set by its place in the powerset, tags by a column each.
+    """
+    train, folds = prepared.of_part(split.TRAIN), prepared.config.folds
+    fold = prepared.fold_of(train)
+    for target in prepared.schema.targets:
+        y = _numbers(target, prepared.labels(train)[target.name])
+        there = (y != UNKNOWN).reshape(len(y), -1).all(axis=1)
+        parts = [there if fold is None else there & (fold != number) for number in range(folds)]
+        if all(part.sum() >= FEWEST and (y[part] != y[part][0]).any() for part in parts):
+            some = [_some(np.flatnonzero(part), prepared.config.seed) for part in parts]
+            yield target, [(train[rows], y[rows]) for rows in some]
+
+
+def _some(rows: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
+    """Return rows, or so many of them as growing and regressing bear, in order."""
+    return rows if len(rows) <= MOST else np.sort(np.random.default_rng(seed).permutation(rows)[:MOST])
+
+
+def _numbers(target: Target, y: IntArray) -> IntArray:
+    match target.structure:
+        case "multiclass":
+            return y
+        case "binary":
+            return y[:, 0].astype(np.int32)
+        case "powerset":
+            agrees = consistent_sets(target, y)
+            return np.where(agrees.sum(axis=1) == 1, agrees.argmax(axis=1), UNKNOWN).astype(np.int32)
+        case "multilabel":
+            return y.astype(np.int32)
+        case _:
+            assert_never(target.structure)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.bundle import Bundle
-from manyhot.config import FitConfig
+from manyhot.config import APART, FitConfig
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
 from manyhot.data.rows.infer import infer, split_of
@@ -119,10 +119,14 @@ class Classifier:
         return rows
 
     def evaluate(
-        self, data: object, split: str | None = None, unknown_class: str = "wrong"
+        self,
+        data: object,
+        split: str | None = None,
+        unknown_class: str = "wrong",
+        weight: str | None = None,
     ) -> dict[str, Any]:
         """Return the scores on rows whose labels are known, as `manyhot evaluate --json` prints them."""
-        return self.judge(data, split, unknown_class).scores
+        return self.judge(data, split, unknown_class, weight=weight).scores
 
     def judge(
         self,
@@ -130,9 +134,10 @@ class Classifier:
         split: str | None = None,
         unknown_class: str = "wrong",
         progress: Progress | None = None,
+        weight: str | None = None,
     ) -> Judged:
         """Return the scores with the rows and probabilities behind them; see `judge.judge`."""
-        return judge(self.bundle, _table(data), self.seen, split, unknown_class, progress)
+        return judge(self.bundle, _table(data), self.seen, split, unknown_class, progress, weight)
 
     def embed(self, data: object) -> NDArray[np.float32]:
         """Return the features that all heads read; float32 (N, F), NaN where the input cannot be read."""
@@ -232,9 +237,9 @@ def fit(
     """
     table = _table(data)
     if not isinstance(schema, Schema):
-        group = options.get("group")
+        apart = [options[setting] for setting in APART if options.get(setting)]
         names = [schema] if isinstance(schema, str) else schema or ()
-        schema = infer(table, names, ignore=[group] if group else [])
+        schema = infer(table, names, ignore=apart)
     folder = None if out is None else Path(out)
     if folder is not None and resume and bundles.finished(folder):
         return load(folder)

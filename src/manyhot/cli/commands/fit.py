@@ -8,7 +8,7 @@ from pathlib import Path
 
 from manyhot import files
 from manyhot.cli import options, progress, show
-from manyhot.config import CHOICES
+from manyhot.config import APART, CHOICES
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--unknown-class", choices=CHOICES["unknown_class"], help="what a class outside the schema is")
     add("--test", metavar="FRACTION", help="keep rows back for `evaluate`")
     add("--group", metavar="COLUMN", help="rows with an equal cell here stay in one part")
+    add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
     add("--device", choices=CHOICES["device"], help="where to compute (default: auto)")
     add("--seed", metavar="N", help="the same seed gives the same weights (default: 0)")
     add("--config", metavar="FILE", help="settings from a JSON or TOML file, such as a model's config.json")
@@ -49,7 +50,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     settings = options.settings_of(args)
-    args.group = settings.get("group")  # --config and --set may name it too
+    for name in APART:
+        setattr(args, name, settings.get(name))  # --config and --set may name it too
     if not args.resume:
         files.check_out(Path(args.out), args.overwrite)
     table = options.read_table(args, args.data)
@@ -96,5 +98,7 @@ def _say_next(args: argparse.Namespace) -> None:
     words = [args.out, args.data, *(word for option in given if option[1] for word in option)]
     show.tell()
     show.tell(f"model written to {args.out}; look at {args.out}/report.html, then:")
-    show.tell(f"  manyhot evaluate {shlex.join(words)}")
+    show.tell(
+        f"  manyhot evaluate {shlex.join([*words, *(['--weight', args.weight] if args.weight else [])])}"
+    )
     show.tell(f"  manyhot predict {shlex.join(words)} --out answers.csv")

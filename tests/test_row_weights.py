@@ -240,7 +240,7 @@ def test_equal_weights_are_none(tmp_path):
         ([1, "nan"], "row 2, column 'w': a weight must be at least 0, and is empty"),
         ([1, "inf"], "row 2, column 'w': a weight must be at least 0, and is inf"),
         ([1, "much"], "row 2, column 'w': 'much' is not a number"),
-        ([0, 0], "all weights in column 'w' are 0, so that no row counts."),
+        ([0, 0], "all weights in column 'w' are zero, so that no row counts."),
     ],
 )
 def test_weights_that_are_none(capsys, fitted_tables, tmp_path, cells, what):

@@ -107,7 +107,7 @@ def row_weights(table: Table, name: str, missing: Sequence[str] = ()) -> NDArray
             f"and is {found}. Correct the cell; a row of weight 0 is left out."
         )
     if not weight.any():
-        raise UserError(f"{table.source}: all weights in column '{name}' are 0, so that no row counts.")
+        raise UserError(f"{table.source}: all weights in column '{name}' are zero, so that no row counts.")
     return np.asarray(weight / weight[weight > 0].mean(), np.float32)
 
 

@@ -256,6 +256,14 @@ def test_weights_that_are_none(capsys, fitted_tables, tmp_path, cells, what):
         assert what in line
 
 
+def test_a_weight_is_the_name_of_a_column():
+    cells = features(ROWS) | label_columns("binary", ROWS)
+    with pytest.raises(manyhot.UserError, match="weight: must be text"):
+        manyhot.fit(cells, "ripe", weight=np.ones(ROWS))
+    with pytest.raises(manyhot.UserError, match="holds lists, and a row has one weight"):
+        manyhot.fit(cells | {"w": [["a"], ["b"]] * (ROWS // 2)}, "ripe", weight="w")
+
+
 def test_a_weight_is_no_input_and_no_target(capsys, tmp_path):
     cells = features(60) | label_columns("binary", 60) | {"w": [1, 2] * 30}
     path = write_csv(tmp_path / "t.csv", cells)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.bundle import Bundle
-from manyhot.config import APART, FitConfig
+from manyhot.config import APART, FitConfig, parse_options
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
 from manyhot.data.rows.infer import infer, split_of
@@ -235,7 +235,7 @@ def fit(
         UserError: the data or an option cannot be used; nothing has been written.
         RunError: training failed, such as by a loss that is not finite.
     """
-    table = _table(data)
+    options, table = parse_options(options), _table(data)
     if not isinstance(schema, Schema):
         apart = [options[setting] for setting in APART if options.get(setting)]
         names = [schema] if isinstance(schema, str) else schema or ()

@@ -114,7 +114,7 @@ def prepare(
         table, part = table.take(part != split.TEST), part[part != split.TEST]
         if not len(table):
             raise UserError(f"{table.source}: the column 'split' leaves no rows to train on.")
-    weight = _weights(table, schema, str(options.get("weight") or ""))
+    weight = _weights(table, schema, options.get("weight", ""))
     if weight is not None and not weight.all():
         counts = weight > 0
         note = f"{(~counts).sum():,} rows have weight 0 and are left out."

@@ -217,14 +217,16 @@ def test_a_row_of_weight_0_is_as_none(tmp_path, options):
     manyhot.fit(some | {"w": [weight[i] for i in keep]}, schema, out=tmp_path / "b", **settings)
     for name in ("weights.safetensors", "schema.json", "predictor.json", "metrics.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    assert f"{ROWS - len(keep)} rows have weight 0 and are left out." in found.run.notes
+    note = f"left out, since their weight is 0: {ROWS - len(keep)} of {ROWS} rows."
+    assert note in found.run.notes
     scores = found.evaluate(cells | {"w": weight}, split="all", weight="w")
     assert scores == found.evaluate(some | {"w": [weight[i] for i in keep]}, split="all", weight="w")
     assert scores["rows"] == len(keep)
 
 
-def test_equal_weights_are_none(tmp_path):
-    cells = features(ROWS) | label_columns("mixed", ROWS) | {"w": [2.5] * ROWS}
+@pytest.mark.parametrize("weight", [2.5, 1e308, 1e-320])
+def test_equal_weights_are_none(tmp_path, weight):
+    cells = features(ROWS) | label_columns("mixed", ROWS) | {"w": [weight] * ROWS}
     schema = manyhot.infer(manyhot.read(cells), ["ripe", "fruit"], tags={"tags": None}, ignore=["w"])
     for name, more in (("a", {"weight": "w"}), ("b", {})):
         manyhot.fit(cells, schema, out=tmp_path / name, **QUICK, **more)
@@ -273,7 +275,7 @@ def test_a_weight_is_no_input_and_no_target(capsys, tmp_path):
     fit = ["fit", str(path), "--weight", "w", "--out", str(tmp_path / "m")]
     for more in (["--schema", str(schema)], ["--target", "w"]):
         assert main([*fit, *more]) == 2
-        assert "column 'w' cannot be the weight of rows and in the schema too." in capsys.readouterr().err
+        assert "column 'w' is to weigh the rows, but is in the schema too" in capsys.readouterr().err
     assert main([*fit, "--target", "ripe", "--epochs", "1", "--members", "network"]) == 0
     assert "--weight w" in capsys.readouterr().out
     assert "w" not in [item.name for item in manyhot.load(tmp_path / "m").schema.inputs]

@@ -108,6 +108,7 @@ def row_weights(table: Table, name: str, missing: Sequence[str] = ()) -> NDArray
         )
     if not weight.any():
         raise UserError(f"{table.source}: all weights in column '{name}' are zero, so that no row counts.")
+    weight = weight / weight.max()  # so that no sum overflows
     return np.asarray(weight / weight[weight > 0].mean(), np.float32)
 
 

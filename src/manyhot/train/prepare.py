@@ -117,7 +117,7 @@ def prepare(
     weight = _weights(table, schema, options.get("weight", ""))
     if weight is not None and not weight.all():
         counts = weight > 0
-        note = f"{(~counts).sum():,} rows have weight 0 and are left out."
+        note = f"left out, since their weight is 0: {(~counts).sum():,} of {len(table):,} rows."
         table = replace(table.take(counts), notes=(*table.notes, note))
         part, weight = part[counts], weight[counts]
     config = resolve(options, schema, len(table), backbones.find_weights)
@@ -179,7 +179,8 @@ def _weights(table: Table, schema: Schema, name: str) -> NDArray[np.float32] | N
     used = {column.name for column in schema.inputs} | {c for t in schema.targets for c in t.columns}
     if name in used:
         raise UserError(
-            f"{table.source}: column '{name}' cannot be the weight of rows and in the schema too."
+            f"{table.source}: column '{name}' is to weigh the rows, but is in the schema too; "
+            "leave it out there."
         )
     return row_weights(table, name, schema.missing) if name else None
 

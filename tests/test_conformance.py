@@ -46,6 +46,8 @@ MECHANISMS = {  # name → (input, settings)
     "no powerset": ("table", {"label_sets": 0}),
     "forest, linear": ("table", {"members": "network,forest,linear"}),
     "folds of all": ("table", {"members": "network,forest,linear", "folds": 3}),
+    "weights of rows": ("table", {"weight": "w", "members": "network,forest,boosted,linear", "folds": 3}),
+    "weights and mixup": ("pixels", {"weight": "w", "mixup": 0.5}),
     "focal": ("pixels", {"tag_loss": "focal", "augment": "warp", "views": 5}),
     "mixup": ("pixels", {"mixup": 0.5, "random_erasing": 0.5, "augment": "photo"}),
     "resnet9, mirrored": ("pixels", {"backbone": "resnet9", "augment": "move", "mirror": "yes", "views": 2}),
@@ -116,6 +118,8 @@ def go_through(tmp_path, structure, kind_of_input, settings):
     schema = manyhot.infer(table, **infer_options(kind))
     check({t.name: t.kind for t in schema.targets} == KINDS[kind], "the kinds of the targets")
     check(schema.is_image == (kind_of_input != "table"), "what the rows are")
+    if "weight" in settings:
+        table = table.with_columns({"w": [1 + i % 3 for i in range(len(table))]})
 
     fitted = manyhot.fit(table, schema, out=tmp_path / "out", **settings)
     for name in FILES:

@@ -22,6 +22,7 @@ from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.model import losses
 from manyhot.model.network import build
 from manyhot.schema import Target
+from manyhot.targets import WEIGHT
 from manyhot.train import distributed
 from manyhot.train.distributed import World
 
@@ -35,6 +36,7 @@ def loader(rank: int, size: int) -> Loader:
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (50, 8, 8, 1)).astype(np.uint8)
     y = {"kind": rng.integers(-1, 3, 50), "tags": rng.integers(-1, 2, (50, 2))}
+    y[WEIGHT] = rng.random(50).astype(np.float32)
     return Loader(
         x, y, 20, seed=1, changes=Augmentation("photo", random_erasing=0.5, mixup=0.5), share=(rank, size)
     )

@@ -48,7 +48,7 @@ def test_tables(monkeypatch, mechanism):
     schema = manyhot.infer(table, ["ripe", "fruit"], tags={"tags": None})
     settings = {"members": "network"} | TABLES[mechanism]
     if "forest" in mechanism or "all" in mechanism:
-        monkeypatch.setattr(select, "greedy", lambda target, logits, y: [1 / len(logits)] * len(logits))
+        monkeypatch.setattr(select, "greedy", lambda target, logits, *_: [1 / len(logits)] * len(logits))
     bundle = manyhot.fit(table, schema, epochs=1, effort="fast", **settings).bundle
     assert len(bundle.predictor.ensemble.members) == len(settings["members"].split(","))
     check(bundle.predictor, bundle.inputs.transform(table)[0])

@@ -506,6 +506,8 @@ def refused(words, capsys):
     assert found.out == ""
     assert [line for line in lines if line.startswith("manyhot: ")] == lines[-1:]
     assert "Traceback" not in found.err
+    assert len(lines[-1]) <= 300
+    assert "[…]" not in lines[-1], "what is listed there is to be cut by itself"
     return lines
 
 

@@ -1,8 +1,12 @@
 """Files: whole or not there, nothing left over, and no path that leaves its folder."""
 
+import errno
 import json
 import os
+import re
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -61,6 +65,79 @@ def test_a_failing_sync_or_rename_leaves_the_old_file(tmp_path, monkeypatch):
         files.write_text(path, "new")
     assert path.read_text() == "old"
     assert names(tmp_path) == ["x.txt"]
+
+
+def test_what_is_no_text_is_written_by_its_number(tmp_path):
+    files.write_json(tmp_path / "x.json", {"source": os.fsdecode(b"\xff.csv")})
+    assert files.read_json(tmp_path / "x.json") == {"source": "\udcff.csv"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files have no limit there")
+@pytest.mark.parametrize(
+    "write",
+    [
+        "files.write_bytes(path, bytes(9999))",
+        "files.write_tensors(path, {'w': torch.zeros(9999)})",
+        "write(table, path.with_suffix('.parquet'))",
+        "write(table, path.with_suffix('.csv'))",
+    ],
+)
+def test_a_file_that_may_not_grow_fails_as_on_a_full_disk(tmp_path, write):
+    """Whatever writes it: the operating system's own error with the file's name, and nothing left."""
+    code = f"""
+import resource, signal, sys
+from pathlib import Path
+import torch
+from manyhot import files
+from manyhot.data.sources.write import write
+from manyhot.data.table import from_python
+table, path = from_python({{"x": [i * 0.7 for i in range(9999)]}}), Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+try:
+    {write}
+except OSError as error:
+    print(error)
+"""
+    words = [sys.executable, "-c", code, str(tmp_path / "x.txt")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"\[Errno 27\] File too large: '.*/x\.\w+'\n", done.stdout), done.stdout + done.stderr
+    assert names(tmp_path) == []
+
+
+def test_a_folder_is_held_by_one(tmp_path):
+    folder, out = tmp_path / "m" / "checkpoints", tmp_path / "m"
+    with files.held(folder, out):
+        (folder / "old").mkdir()
+        files.empty(folder)
+        assert names(folder) == ["lock"]
+        with pytest.raises(UserError, match="m is being written by another run"), files.held(folder, out):
+            pass
+    with files.held(folder, out):  # it was let go
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="it has locks of its own")
+@pytest.mark.parametrize("known", [True, False])
+def test_disks_that_know_other_locks_or_none(tmp_path, monkeypatch, known):
+    def refuse(*args):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    if not known:
+        monkeypatch.setattr(files.fcntl, "lockf", refuse)
+    code = f"""
+import fcntl
+from pathlib import Path
+from manyhot import files
+def refuse(*args):
+    raise OSError(95, "Operation not supported")
+fcntl.flock = refuse
+with files.held(Path({str(tmp_path)!r}), Path("m")):
+    pass
+"""
+    with files.held(tmp_path, tmp_path):
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ("being written" in other.stderr) == known
 
 
 def test_json(tmp_path):

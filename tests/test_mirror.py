@@ -38,7 +38,7 @@ def test_things_are_mirrored_and_signs_are_not(tmp_path, signs):
     config, ensemble = model.bundle.config, model.bundle.predictor.ensemble
     assert config.mirror == ("no" if signs else "yes")
     assert ensemble.mirrored is not signs
-    assert ensemble.views == config.views == (5 if signs else 2)
+    assert ensemble.views == config.views == 6
     again = manyhot.load(tmp_path / "m")
     assert again.bundle.config == config
     x = torch.from_numpy(pictures(signs)[0])

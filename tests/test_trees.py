@@ -116,7 +116,7 @@ def test_linear_heads_answer_as_logistic_regression(folds):
 
 def test_unknown_rows_teach_nothing():
     ready = prepared(empty=0.3)
-    for target, ((rows, y),) in examples(ready):
+    for target, ((rows, y, _),) in examples(ready):
         given = ready.labels(rows)[target.name]
         assert (given != -1).all()
         assert len(rows) == len(y) < len(ready.of_part(split.TRAIN))
@@ -172,11 +172,11 @@ def test_who_answers_is_declared_saved_and_refused(tmp_path):
 def test_of_many_rows_some_teach(monkeypatch):
     monkeypatch.setattr("manyhot.train.examples.MOST", 30)
     ready = prepared()
-    for _, ((rows, y),) in examples(ready):
+    for _, ((rows, y, _),) in examples(ready):
         assert len(rows) == len(y) == 30
         assert set(rows) <= {*ready.of_part(split.TRAIN)}
 
 
 def test_what_has_not_converged_says_nothing():
     rng = np.random.default_rng(0)
-    logistic._fitted(rng.normal(size=(200, 50)).astype(np.float32) * 1e4, rng.integers(0, 5, 200))
+    logistic._fitted(rng.normal(size=(200, 50)).astype(np.float32) * 1e4, rng.integers(0, 5, 200), None)

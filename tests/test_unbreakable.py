@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import manyhot
-from manyhot import files
+from manyhot import classifier, files
 from manyhot.data.table import from_python
 from manyhot.errors import RunError
 
@@ -91,6 +91,40 @@ def test_killed_at_any_moment_and_resumed(
     assert kills >= moments // 2
 
 
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_second_run_into_the_same_folder_is_refused(tmp_path: Path, options: dict[str, bool]) -> None:
+    out = tmp_path / "model"
+    refused = []
+
+    def second(line: dict) -> None:
+        if not refused and line["kind"] == "epoch":
+            with pytest.raises(manyhot.UserError, match=r"being written|exists already") as found:
+                manyhot.fit(rows(), ["y"], out=out, epochs=3, **SETTINGS, **options)
+            refused.append(str(found.value))
+
+    manyhot.fit(rows(), ["y"], out=out, epochs=3, on_event=second, **SETTINGS)
+    assert ("exists already" in refused[0]) == (not options)
+    manyhot.load(out)
+    assert not (out / "checkpoints").exists()
+    assert "lock" not in [path.name for path in out.iterdir()]
+
+
+def test_runs_that_begin_together_are_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one finds the folder free at first, and taken once it has read its rows."""
+    out = tmp_path / "model"
+    read = classifier.prepare
+
+    def meanwhile(*args: object) -> object:
+        monkeypatch.setattr(classifier, "prepare", read)
+        run(out, epochs=1)
+        return read(*args)
+
+    monkeypatch.setattr(classifier, "prepare", meanwhile)
+    with pytest.raises(manyhot.UserError, match="exists already"):
+        run(out, epochs=2)
+    assert manyhot.load(out).bundle.config.epochs == 1
+
+
 def test_resume_of_a_finished_run_changes_nothing(
     tmp_path: Path, undisturbed: tuple[dict[str, bytes], float]
 ) -> None:
@@ -167,13 +201,13 @@ def test_save_over_a_model_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
     out = tmp_path / "model"
     run(out)
     before = weights(out)
-    classifier = manyhot.load(out)
+    loaded = manyhot.load(out)
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        classifier.save(out, overwrite=True)
+        loaded.save(out, overwrite=True)
     assert weights(out) == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -25,7 +25,7 @@ from manyhot.data.inputs.images.stream import X
 from manyhot.data.table import Table
 from manyhot.ensemble import NETWORK, PRETRAINED, Ensemble, MemberKind, equally
 from manyhot.errors import UserError, suggest
-from manyhot.files import checksum, checksum_of, read_json, write_json, write_text, write_with
+from manyhot.files import checksum, checksum_of, read_json, write_json, write_tensors, write_text
 from manyhot.predict import readable, spread
 from manyhot.schema import Schema
 
@@ -79,8 +79,6 @@ def save(bundle: Bundle, folder: Path, files: Mapping[str, object] | None = None
     Args:
         files: more files to put in it, by name: text as it stands, anything else as JSON.
     """
-    from safetensors.torch import save_file
-
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     write_json(folder / "schema.json", bundle.schema.to_json())
@@ -88,7 +86,7 @@ def save(bundle: Bundle, folder: Path, files: Mapping[str, object] | None = None
     write_json(folder / "inputs.json", bundle.inputs.to_json())
     write_json(folder / "predictor.json", bundle.predictor.ensemble.to_json())
     state = {name: value.detach().cpu().contiguous() for name, value in bundle.predictor.state_dict().items()}
-    write_with(folder / "weights.safetensors", lambda path: save_file(state, path))
+    write_tensors(folder / "weights.safetensors", state)
     for name, content in (files or {}).items():
         if isinstance(content, str):
             write_text(folder / name, content)

@@ -7,7 +7,8 @@ trained stands in `train.run`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.bundle import Bundle
-from manyhot.config import FitConfig
+from manyhot.config import APART, FitConfig, parse_options
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
 from manyhot.data.rows.infer import infer, split_of
@@ -109,19 +110,23 @@ class Classifier:
         if out.exists() and resume:
             return rows
         files.check_out(out, overwrite)
-        parts = pieces.Parts(out, pieces.key_of(source, self.bundle.fingerprint()), resume)
-        for table in pieces.pieces(source, skip=parts.count):
-            parts.add(self.answers(table))
-            if progress is not None:
-                progress(min(parts.count * pieces.ROWS, rows), rows)
-        parts.join()
+        with pieces.parts_of(out, pieces.key_of(source, self.bundle.fingerprint()), resume) as parts:
+            for table in pieces.pieces(source, skip=parts.count):
+                parts.add(self.answers(table))
+                if progress is not None:
+                    progress(min(parts.count * pieces.ROWS, rows), rows)
+            parts.join()
         return rows
 
     def evaluate(
-        self, data: object, split: str | None = None, unknown_class: str = "wrong"
+        self,
+        data: object,
+        split: str | None = None,
+        unknown_class: str = "wrong",
+        weight: str | None = None,
     ) -> dict[str, Any]:
         """Return the scores on rows whose labels are known, as `manyhot evaluate --json` prints them."""
-        return self.judge(data, split, unknown_class).scores
+        return self.judge(data, split, unknown_class, weight=weight).scores
 
     def judge(
         self,
@@ -129,9 +134,10 @@ class Classifier:
         split: str | None = None,
         unknown_class: str = "wrong",
         progress: Progress | None = None,
+        weight: str | None = None,
     ) -> Judged:
         """Return the scores with the rows and probabilities behind them; see `judge.judge`."""
-        return judge(self.bundle, _table(data), self.seen, split, unknown_class, progress)
+        return judge(self.bundle, _table(data), self.seen, split, unknown_class, progress, weight)
 
     def embed(self, data: object) -> NDArray[np.float32]:
         """Return the features that all heads read; float32 (N, F), NaN where the input cannot be read."""
@@ -229,11 +235,11 @@ def fit(
         UserError: the data or an option cannot be used; nothing has been written.
         RunError: training failed, such as by a loss that is not finite.
     """
-    table = _table(data)
+    options, table = parse_options(options), _table(data)
     if not isinstance(schema, Schema):
-        group = options.get("group")
+        apart = [options[setting] for setting in APART if options.get(setting)]
         names = [schema] if isinstance(schema, str) else schema or ()
-        schema = infer(table, names, ignore=[group] if group else [])
+        schema = infer(table, names, ignore=apart)
     folder = None if out is None else Path(out)
     if folder is not None and resume and bundles.finished(folder):
         return load(folder)
@@ -242,6 +248,9 @@ def fit(
         files.check_ours(folder, bundles.MARKS)
     world = distributed.start()
     device = pick(options.get("device", "auto"))
+    if folder is not None and world.leads and (folder / "checkpoints").is_dir():
+        with files.held(folder / "checkpoints", folder):
+            pass  # another run into it is told of here, before all has been read
     prepared = prepare(table, schema, {**options, "device": device.type}, progress)
     use_threads(prepared.config.threads)
     if begin is not None and world.leads:
@@ -249,27 +258,38 @@ def fit(
         begin(prepared.config, estimate(prepared.config, len(prepared.of_part(split.TRAIN)), values))
     network = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
     distributed.share_statistics(network, world)
-    checkpoints = None if folder is None else _checkpoints(folder, prepared, resume, world)
     heard = on_event if on_event is not None and world.leads else lambda line: None
-    state = None if checkpoints is None else checkpoints.load()
-    training = Training(prepared, network, world, heard, folder, checkpoints, state)
-    bundle, left = run(training, table.source)
-    rows = prepared.row_table()
-    classifier = Classifier(bundle, _seen(rows), left, rows)
-    if folder is not None and world.leads:
-        classifier._write(folder)
-        files.clear(folder / "checkpoints")
+    begun = nullcontext() if folder is None else _begun(folder, prepared, resume, overwrite, world)
+    with begun as checkpoints:
+        state = None if checkpoints is None else checkpoints.load()
+        training = Training(prepared, network, world, heard, folder, checkpoints, state)
+        bundle, left = run(training, table.source)
+        rows = prepared.row_table()
+        classifier = Classifier(bundle, _seen(rows), left, rows)
+        if folder is not None and world.leads:
+            classifier._write(folder)
     distributed.finish()
     return classifier
 
 
-def _checkpoints(folder: Path, prepared: Prepared, resume: bool, world: World) -> Checkpoints:
-    """Begin a run in a folder. A model that is being replaced stays until the new one is whole."""
+@contextmanager
+def _begun(
+    folder: Path, prepared: Prepared, resume: bool, overwrite: bool, world: World
+) -> Iterator[Checkpoints]:
+    """Hold a folder for a run, which its checkpoints say is under way until it is done.
+
+    A model that is being replaced stays until the new one is whole.
+    """
+    path = folder / "checkpoints"
     if world.leads:
-        files.sweep(folder) if resume else files.clear(folder / "checkpoints")
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)  # says that a run is under way
-    world.wait()
-    return Checkpoints(folder / "checkpoints", prepared.fingerprint())
+        files.check_out(folder, overwrite or resume)  # another run may have begun while this one was reading
+    with files.held(path, folder) if world.leads else nullcontext():
+        if world.leads:
+            files.sweep(folder) if resume else files.empty(path)
+        world.wait()
+        yield Checkpoints(path, prepared.fingerprint())
+    if world.leads:
+        files.clear(path)
 
 
 def load(folder: str | Path) -> Classifier:

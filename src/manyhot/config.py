@@ -34,6 +34,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda", "mps"),
     "unknown_class": ("error", "missing"),
 }
+APART = ("group", "weight")  # settings that name a column, which is then no input
 RENAMED = {  # settings of the release before
     "heads_first": "linear_probe",
     "mixing": "mixup",
@@ -65,6 +66,8 @@ class FitConfig:
     With `folds` above 1 a network has as many members, each trained without one part of the rows
     (cross-fitting), and no other rows are held out. Tags are answered by whole sets, as a label powerset,
     where training has at most `label_sets` different ones, else tag by tag.
+    Rows with an equal cell in the column `group` stay in one part; each row counts as often as the column
+    `weight` says.
     `members` names who may take part in the answer, with commas between: network, pretrained (what the
     network was before it was tuned), neighbours (training rows that look alike; their features and labels are
     then part of the model).
@@ -106,6 +109,7 @@ class FitConfig:
     folds: int = 1
     test: float = 0.0
     group: str = ""
+    weight: str = ""
     unknown_class: str = "error"
     seed: int = 0
     device: str = "auto"

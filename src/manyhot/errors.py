@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-LINE = 100  # characters of names after which no more of them are listed
+MAX_MESSAGE = 290  # characters; a line of 300 with `manyhot: ` before it
+MAX_LIST, MAX_NAME = 150, 60  # characters of several names in it, and of one
 
 
 class UserError(ValueError):
@@ -17,9 +18,28 @@ class UserError(ValueError):
     `cli` prints it as one line and exits with status 2.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message, MAX_MESSAGE))
+
 
 class RunError(RuntimeError):
     """A run that began well failed (a loss that is not finite, a full disk); exit status 1."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message, MAX_MESSAGE))
+
+
+def shortened(text: str, limit: int = MAX_NAME) -> str:
+    """Cut the middle out of a text that is too long: it begins with what is wrong and ends with the remedy.
+
+    >>> shortened("a cell of a thousand letters", 12)
+    'a cell[…]ers'
+    """
+    mark = "[…]"
+    if len(text) <= limit:
+        return text
+    head = (limit - len(mark)) * 3 // 4
+    return text[:head] + mark + text[len(text) - (limit - len(mark) - head) :]
 
 
 def suggest(word: str, options: Iterable[str]) -> str:
@@ -32,29 +52,18 @@ def suggest(word: str, options: Iterable[str]) -> str:
     """
     known = {option.casefold(): option for option in options}
     near = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=0.65)
-    return f" (did you mean '{shown(known[near[0]])}'?)" if near else ""
+    return f" (did you mean '{shortened(known[near[0]])}'?)" if near else ""
 
 
 def listed(names: Iterable[str], limit: int = 8) -> str:
-    """Quote and join names for a message, and count those beyond `limit`, or beyond what a line holds.
+    """Quote and join names for a message, and count those beyond `limit` or beyond what a message holds.
 
     >>> listed(["a", "b", "c"], limit=2)
     "'a', 'b' and 1 more"
     """
-    every = [*names]
-    quoted: list[str] = []
-    for name in every[:limit]:
-        if sum(map(len, quoted)) > LINE:
-            break
-        quoted.append(f"'{shown(name)}'")
-    rest = len(every) - len(quoted)
-    return ", ".join(quoted) + (f" and {rest} more" if rest else "")
-
-
-def shown(text: str, limit: int = 60) -> str:
-    """Cut a text that a message quotes, so that the message stays one line.
-
-    >>> shown("a" * 100, limit=3)
-    'aaa…'
-    """
-    return text if len(text) <= limit else f"{text[:limit]}…"
+    quoted = [f"'{shortened(str(name))}'" for name in names]
+    shown = quoted[:limit]
+    while len(", ".join(shown)) > MAX_LIST:
+        shown.pop()
+    rest = len(quoted) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")

@@ -7,22 +7,27 @@ Shapes: N rows · D features · C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from inspect import Parameter, Signature, signature
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from manyhot.classifier import fit
+from manyhot.config import APART, FitConfig
 from manyhot.data.columns import as_input
 from manyhot.data.rows.infer import infer
 from manyhot.data.table import Table, from_python
-from manyhot.errors import UserError
+from manyhot.errors import UserError, suggest
 from manyhot.schema import Input, Kind, Schema, Target
 
+SETTINGS = tuple(field.name for field in fields(FitConfig) if field.name != "effort")
 CHECKS: dict[str, Any] = {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
 
 
@@ -32,7 +37,10 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         effort: how long to try, "fast", "balanced" or "best".
         random_state: the seed, a RandomState to draw it from, or None for 0.
-        options: more settings of FitConfig by name, such as {"epochs": 5}.
+        options: settings by name too, such as {"epochs": 5}; they go before those given alone.
+        settings: every other setting of `config.FitConfig` by its name, such as epochs=5, each a parameter
+            for `set_params` and searches; what is None follows from the data. Of a vector y, `class_weight`
+            may say how much the rows of each class count: {class: weight}.
 
     Shape:
         X: (N, D) numbers (NaN for missing), a DataFrame, or pictures (N, H, W[, C]).
@@ -55,25 +63,39 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         effort: str = "balanced",
         random_state: Any = None,
         options: Mapping[str, Any] | None = None,
+        **settings: Any,
     ) -> None:
+        strange = [name for name in settings if name not in SETTINGS]
+        if strange:
+            raise TypeError(f"no setting '{strange[0]}'{suggest(strange[0], SETTINGS)} of ManyhotClassifier")
         self.effort = effort
         self.random_state = random_state
         self.options = options
+        for name in SETTINGS:
+            setattr(self, name, settings.get(name))
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train on rows X and labels y.
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on rows X and labels y, each of which counts as much as `sample_weight` says; (N,).
 
         Raises:
-            ValueError: X or y has a wrong shape, or y has one class only.
+            ValueError: X, y or sample_weight has a wrong shape, or y has one class only.
         """
-        if isinstance(y, Mapping) or hasattr(y, "columns"):
-            table, schema = self._columns(X, y)
-        else:
-            table, schema = self._arrays(X, y)
         state = self.random_state  # a number is the seed itself, a RandomState draws one
         seed = state or 0 if isinstance(state, int | None) else int(check_random_state(state).randint(2**31))
         options: dict[str, Any] = {"effort": self.effort, "seed": seed}
-        self.classifier_ = fit(table, schema, **(options | dict(self.options or {})))
+        options |= {name: value for name in SETTINGS if (value := getattr(self, name)) is not None}
+        options |= self.options or {}
+        apart = [options[name] for name in APART if options.get(name)]
+        in_columns = isinstance(y, Mapping) or hasattr(y, "columns")
+        table, schema = (self._columns if in_columns else self._arrays)(X, y, apart)
+        if isinstance(options.get("class_weight"), Mapping) and self._form == "vector":
+            of_class = compute_sample_weight(options.pop("class_weight"), np.ravel(y))
+            sample_weight = of_class if sample_weight is None else of_class * np.asarray(sample_weight)
+        if sample_weight is not None:
+            if options.get("weight"):
+                raise UserError("rows have weights by 'weight' already; leave one of the two out.")
+            options["weight"], table = _weighed(table, sample_weight)
+        self.classifier_ = fit(table, schema, **options)
         return self
 
     def predict(self, X: Any) -> Any:
@@ -96,11 +118,14 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the share of rows answered right in all targets (accuracy, or exact match)."""
         if self._form == "columns":
             columns = {str(name): values for name, values in y.items()}
-            found = self.classifier_.evaluate(self._table(X).with_columns(columns), split="all")
+            table, weight = self._table(X).with_columns(columns), None
+            if sample_weight is not None:
+                weight, table = _weighed(table, sample_weight)
+            found = self.classifier_.evaluate(table, split="all", weight=weight)
             return float(found["overall"]["exact_match"])
         return float(super().score(X, y, sample_weight))
 
-    def _arrays(self, X: Any, y: Any) -> tuple[Table, Schema]:
+    def _arrays(self, X: Any, y: Any, apart: Sequence[str]) -> tuple[Table, Schema]:
         """Make a table of arrays, checked as scikit-learn checks them."""
         if y is None:
             raise ValueError(
@@ -114,9 +139,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         table = _table_of(X)
         if len(y) != len(table):
             raise ValueError(f"X has {len(table)} rows and y has {len(y)}.")
-        name = "y"
-        while any(column.startswith(name) for column in table.names):
-            name = f"_{name}"
+        name = _unused("y", table)
         tags = type_of_target(y) == "multilabel-indicator"
         self._form = "tags" if tags else "vector"
         self.classes_ = np.arange(y.shape[1]) if tags else unique_labels(y)
@@ -134,9 +157,11 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             kind: Kind = "binary" if len(names) == 2 else "multiclass"
             target = Target(name, kind, names, (name,))
             columns = {name: np.array(names)[np.searchsorted(self.classes_, y)]}
-        return table.with_columns(columns), Schema(self._inputs(table, isinstance(X, np.ndarray)), (target,))
+        return table.with_columns(columns), Schema(
+            self._inputs(table, isinstance(X, np.ndarray), apart), (target,)
+        )
 
-    def _columns(self, X: Any, y: Any) -> tuple[Table, Schema]:
+    def _columns(self, X: Any, y: Any, apart: Sequence[str]) -> tuple[Table, Schema]:
         """Make a table of X and several label columns."""
         self._form = "columns"
         columns = {str(name): values for name, values in y.items()}
@@ -145,7 +170,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if clash:
             raise UserError(f"the column '{clash[0]}' is both in X and in y; rename one.")
         table = table.with_columns(columns)
-        schema = infer(table, list(columns))
+        schema = infer(table, list(columns), ignore=apart)
         self.classes_ = {target.name: np.array(target.classes) for target in schema.targets}
         return table, schema
 
@@ -154,10 +179,11 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X = validate_data(self, X, reset=False, **CHECKS)
         return _table_of(X)
 
-    def _inputs(self, table: Table, numbers: bool) -> tuple[Input, ...]:
+    def _inputs(self, table: Table, numbers: bool, apart: Sequence[str]) -> tuple[Input, ...]:
         if table.pixels is not None:
             return (Input("pixels", "image", table.pixels.shape[1:]),)
-        return tuple(Input(n, "number") if numbers else as_input(table, n) for n in table.names)
+        names = [name for name in table.names if name not in apart]
+        return tuple(Input(name, "number") if numbers else as_input(table, name) for name in names)
 
     @staticmethod
     def _is_table_or_pictures(X: Any) -> bool:
@@ -172,6 +198,32 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.classifier_tags.multi_label = True
         tags.target_tags.multi_output = True
         return tags
+
+
+def _with_settings(init: Callable[..., None]) -> Signature:
+    """Return a signature in which each setting is a parameter of its own, as scikit-learn reads them."""
+    *own, _ = signature(init).parameters.values()
+    return Signature([*own, *(Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in SETTINGS)])
+
+
+ManyhotClassifier.__init__.__doc__ = FitConfig.__doc__
+ManyhotClassifier.__init__.__signature__ = _with_settings(ManyhotClassifier.__init__)  # type: ignore[attr-defined]
+
+
+def _unused(name: str, table: Table) -> str:
+    """Return a name with which no column of a table begins."""
+    while any(column.startswith(name) for column in table.names):
+        name = f"_{name}"
+    return name
+
+
+def _weighed(table: Table, sample_weight: Any) -> tuple[str, Table]:
+    """Add a column with the weights of the rows; return what it is called, and the table."""
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (len(table),):
+        raise ValueError(f"sample_weight must be a number for each of {len(table)} rows, got {weight.shape}.")
+    name = _unused("sample_weight", table)
+    return name, table.with_columns({name: weight})
 
 
 def _table_of(X: Any) -> Table:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: atomic writes, checksums, paths that stay inside.
+"""Files that are either whole or not there: atomic writes, checksums, folders for one run, paths inside.
 
 Everything that writes to disk writes through here.
 """
@@ -8,16 +8,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from manyhot.errors import UserError
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 PART = ".part"  # the ending of a file that is still being written
+LOCK = "lock"  # the file that is locked in a folder that is held
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -30,8 +39,25 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8, atomically."""
-    write_bytes(path, text.encode())
+    """Write text as UTF-8, atomically; what is no character, such as in the name of a file, by its number."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Any]) -> None:
+    """Write tensors as safetensors, atomically."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(dict(tensors), temporary)
+        except SafetensorError as error:  # which a full disk is too
+            found = re.search(r"os error (\d+)", str(error))
+            if found is None:
+                raise
+            raise OSError(int(found[1]), os.strerror(int(found[1]))) from None
+
+    write_with(path, write)
 
 
 def write_json(path: Path, document: object) -> None:
@@ -66,8 +92,10 @@ def write_with(path: Path, write: Callable[[Path], None], sync: bool = True) -> 
         temporary.replace(path)
         if sync:
             _sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, name):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
         raise
 
 
@@ -166,6 +194,50 @@ def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         clear(beside)
         clear(old)
+
+
+@contextmanager
+def held(folder: Path, out: Path) -> Iterator[None]:
+    """Hold a folder for the run that writes `out`; the hold ends with the process, however that ends.
+
+    The folder is made if need be. Where a disk knows no locks at all nothing is held.
+
+    Raises:
+        UserError: another run holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("ab") as file:
+        if not _locked(file.fileno()):
+            raise UserError(
+                f"{out} is being written by another run; wait for its end, or choose another --out."
+            )
+        yield
+
+
+def _locked(handle: int) -> bool:
+    """Lock an open file for this process; False where another has it, or has just removed it."""
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:  # some network disks know only these
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return os.fstat(handle).st_nlink > 0
+
+
+def empty(folder: Path) -> None:
+    """Remove all that is in a folder that this process holds."""
+    for path in folder.iterdir():
+        if path.name != LOCK:
+            clear(path)
 
 
 def check_ours(path: Path, marks: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot import metrics
+from manyhot.data.columns import row_weights
 from manyhot.data.inputs.fitted import row_hashes
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import infer
@@ -23,7 +24,7 @@ from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.predict import Answering, predict
 from manyhot.schema import Schema, Target
-from manyhot.targets import FloatArray, IntArray, encode, unseen_classes, with_unseen_classes
+from manyhot.targets import WEIGHT, FloatArray, Labels, encode, unseen_classes, with_unseen_classes
 
 log = logging.getLogger("manyhot")
 
@@ -36,7 +37,7 @@ class Judged:
                    that did not learn from it
     table          exactly the judged rows, in the order of the arrays
     schema         the targets as judged, with the classes that only these rows have at the end
-    y              target name → what `targets.encode` gives
+    y              as `targets.Labels`
     probabilities  target name → float (N, P) as `targets.decide` takes it, without NaN
     scores         the document of `evaluate --json`: rows, targets, overall
     unreadable     rows left out since their picture could not be read: name → reason
@@ -45,7 +46,7 @@ class Judged:
     split: str
     table: Table
     schema: Schema
-    y: dict[str, IntArray]
+    y: Labels
     probabilities: dict[str, FloatArray]
     scores: dict[str, Any]
     unreadable: Mapping[str, str]
@@ -70,12 +71,14 @@ def judge(
     split: str | None = None,
     unknown_class: str = "wrong",
     progress: Progress | None = None,
+    weight: str | None = None,
 ) -> Judged:
     """Judge a model by the rows of a table.
 
     Args:
         split: the rows to judge: a part's name, or "all". None takes the `test` rows where there
             are such, by the table's own column or as `fit --test` kept them back; else all rows.
+        weight: the column that says how much each row counts; one of weight 0 is left out.
         unknown_class: a class that training never saw counts as "wrong", or its cells as "missing".
 
     Raises:
@@ -88,8 +91,14 @@ def judge(
             f"{table.source}: no rows to judge in split '{name}'; pass --split all or another name."
         )
     hashes = row_hashes(model.schema, table) if hashes is None else hashes[rows]
+    weights = None if weight is None else row_weights(table, weight, model.schema.missing)
+    if weights is not None:
+        counts = weights > 0
+        table, hashes, weights = table.take(counts), hashes[counts], weights[counts]
     _warn_of_seen(hashes, seen)
     schema, y = _labels(model.schema, table, unknown_class)
+    if weights is not None:
+        y[WEIGHT] = weights
     predicted = predict(model, table, progress, hashes)
     keep = np.setdiff1d(np.arange(len(table)), list(predicted.unreadable))
     if len(keep) == 0:
@@ -104,12 +113,14 @@ def judge(
 
 
 def document(
-    targets: tuple[Target, ...], y: Mapping[str, IntArray], probabilities: Mapping[str, FloatArray]
+    targets: tuple[Target, ...], y: Labels, probabilities: Mapping[str, FloatArray]
 ) -> dict[str, Any]:
     """Return the scores of some rows as `evaluate --json` prints them."""
     return {
         "rows": len(next(iter(y.values()))),
-        "targets": {t.name: metrics.scores(t, y[t.name], probabilities[t.name]) for t in targets},
+        "targets": {
+            t.name: metrics.scores(t, y[t.name], probabilities[t.name], y.get(WEIGHT)) for t in targets
+        },
         "overall": metrics.overall(targets, y, probabilities),
     }
 
@@ -142,9 +153,10 @@ def _warn_of_seen(hashes: NDArray[np.uint64], seen: SeenRows) -> None:
         )
 
 
-def _labels(schema: Schema, table: Table, unknown_class: str) -> tuple[Schema, dict[str, IntArray]]:
+def _labels(schema: Schema, table: Table, unknown_class: str) -> tuple[Schema, dict[str, NDArray[Any]]]:
     """Encode the labels; classes that the model does not know are added, so that they count as wrong."""
-    targets, y = [], {}
+    targets: list[Target] = []
+    y: dict[str, NDArray[Any]] = {}
     for target in schema.targets:
         absent = [name for name in target.columns if name not in table.columns]
         if absent:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Target
-from manyhot.targets import UNKNOWN, FloatArray, IntArray, decide, marginals
+from manyhot.targets import UNKNOWN, WEIGHT, FloatArray, IntArray, Labels, Weight, decide, marginals
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -34,7 +34,9 @@ TAGS = (
 LOWER_IS_BETTER = frozenset({"hamming_loss", "log_loss", "ece", "loss"})
 
 
-def scores(target: Target, y: IntArray, probabilities: FloatArray) -> dict[str, float | None]:
+def scores(
+    target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None
+) -> dict[str, float | None]:
     """Score one target, by scikit-learn's definitions; None for what cannot be measured.
 
     `macro_f1` is over the classes that are given or answered (scikit-learn's default) for a
@@ -42,10 +44,11 @@ def scores(target: Target, y: IntArray, probabilities: FloatArray) -> dict[str, 
     whose F1 is 0/0. `auroc` of several classes is one against the rest, over the classes that some
     rows have and some have not. `lrap` counts a row without tags, or with all, as 1. `ece` has 15
     bins of equal width: of the answer's probability, or of each tag's, then averaged over tags.
+    A row of weight 2 counts as two.
 
     Shape:
         y: what `targets.encode` gives. probabilities: float (N, P) in [0, 1], without NaN; the two
-        of a binary target sum to 1.
+        of a binary target sum to 1. weight: float (N,) above 0, or None.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3 (`ece`).
 
@@ -62,15 +65,15 @@ def scores(target: Target, y: IntArray, probabilities: FloatArray) -> dict[str, 
     assert not np.isnan(probabilities).any(), "rows without an answer must be left out before scoring"
     match target.kind:
         case "binary" | "multiclass":
-            return _single_scores(target, y, probabilities)
+            return _single_scores(target, y, probabilities, weight)
         case "multilabel":
-            return _tag_scores(target, y, probabilities)
+            return _tag_scores(target, y, probabilities, weight)
         case _:
             assert_never(target.kind)
 
 
 def overall(
-    targets: Iterable[Target], y: Mapping[str, IntArray], probabilities: Mapping[str, FloatArray]
+    targets: Iterable[Target], y: Labels, probabilities: Mapping[str, FloatArray]
 ) -> dict[str, float | None]:
     """Score all targets at once: rows with every known entry right, and the sum of the log losses.
 
@@ -82,19 +85,19 @@ def overall(
     >>> overall([pet], y, {"pet": np.array([[.5, .5], [.5, .5], [.5, .5]])})
     {'exact_match': 0.5, 'loss': 0.6931471805599453}
     """
-    wrong, known, losses = [], [], []
+    wrong, known, losses, weight = [], [], [], y.get(WEIGHT)
     for target in targets:
         given, chances = y[target.name], probabilities[target.name]
         lines = (len(given), given.size // max(len(given), 1))
         labels, answers = given.reshape(lines), decide(target, chances).reshape(lines)
         wrong.append(((answers != labels) & (labels != UNKNOWN)).any(axis=1))
         known.append((labels != UNKNOWN).any(axis=1))
-        losses.append(_log_loss(target, given, chances))
+        losses.append(_log_loss(target, given, chances, weight))
     if not known:
         return {"exact_match": None, "loss": None}
-    right = ~np.any(wrong, axis=0)[np.any(known, axis=0)]
+    right, rows = ~np.any(wrong, axis=0), np.any(known, axis=0)
     measured = [loss for loss in losses if loss is not None]
-    return {"exact_match": _share(right), "loss": sum(measured) if measured else None}
+    return {"exact_match": _share(right, rows, weight), "loss": sum(measured) if measured else None}
 
 
 def row_losses(target: Target, y: IntArray, probabilities: FloatArray) -> Floats:
@@ -124,21 +127,24 @@ def row_losses(target: Target, y: IntArray, probabilities: FloatArray) -> Floats
             assert_never(target.kind)
 
 
-def crossed(y: IntArray, labels: IntArray, classes: int, clusters: int) -> NDArray[np.int64]:
+def crossed(
+    y: IntArray, labels: IntArray, classes: int, clusters: int, weight: Weight = None
+) -> NDArray[Any]:
     """Count the rows of each cluster (line) by their known class (column); int64 (clusters, classes).
 
     Answers serve as clusters too: of them `confusion` is made.
     """
     known = y != UNKNOWN
     pairs = labels[known].astype(np.int64) * classes + y[known]
-    return np.bincount(pairs, minlength=clusters * classes).reshape(clusters, classes)
+    each = None if weight is None else weight[known]
+    return np.bincount(pairs, each, minlength=clusters * classes).reshape(clusters, classes)
 
 
-def confusion(target: Target, y: IntArray, probabilities: FloatArray) -> NDArray[np.int64]:
+def confusion(target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None) -> NDArray[Any]:
     """Count the rows of each given class (line) by the class answered (column).
 
     Shape:
-        y, probabilities: as `scores`, of a single-class target. out: int64 (C, C).
+        y, probabilities: as `scores`, of a single-class target. out: int64 (C, C), of weights float.
 
     >>> pet = Target("pet", "multiclass", ("cat", "dog"), ("pet",))
     >>> confusion(pet, np.array([0, 1, 1]), np.array([[.9, .1], [.6, .4], [.2, .8]])).tolist()
@@ -146,7 +152,7 @@ def confusion(target: Target, y: IntArray, probabilities: FloatArray) -> NDArray
     """
     assert target.exclusive, "tags have no confusion matrix; see per_class"
     given, answers = _numbers(y), _numbers(decide(target, probabilities))
-    return crossed(given, answers, len(target.classes), len(target.classes)).T
+    return crossed(given, answers, len(target.classes), len(target.classes), weight).T
 
 
 def per_class(target: Target, y: IntArray, probabilities: FloatArray) -> list[dict[str, Any]]:
@@ -213,53 +219,63 @@ def higher_is_better(metric: str) -> bool:
     return metric not in LOWER_IS_BETTER
 
 
-def _single_scores(target: Target, y: IntArray, probabilities: FloatArray) -> dict[str, float | None]:
+def _single_scores(
+    target: Target, y: IntArray, probabilities: FloatArray, weight: Weight
+) -> dict[str, float | None]:
     keep = _numbers(y) != UNKNOWN
     if not keep.any():
         return dict.fromkeys(SINGLE)
-    y, probabilities = y[keep], probabilities[keep]
+    y, probabilities, weight = y[keep], probabilities[keep], None if weight is None else weight[keep]
     given = _numbers(y)
-    counts = confusion(target, y, probabilities)
+    counts = confusion(target, y, probabilities, weight)
     right, support, answered = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
     confidence, hit = _confidence(target, y, probabilities)
     if target.kind == "binary":
-        areas = _auroc(probabilities[:, 1:].T, (given == 1)[None])
+        areas = _auroc(probabilities[:, 1:].T, (given == 1)[None], weight)
     else:
-        areas = _auroc(probabilities.T, given == np.arange(len(target.classes))[:, None])
+        areas = _auroc(probabilities.T, given == np.arange(len(target.classes))[:, None], weight)
+    gap = confidence - hit if weight is None else (confidence - hit) * weight
     return {
-        "accuracy": _share(hit),
+        "accuracy": float(np.average(hit, weights=weight)),
         "balanced_accuracy": _mean(_ratio(right, support)),
         "macro_f1": _mean(_ratio(2 * right, support + answered)),
         "auroc": _mean(areas),
-        "log_loss": _log_loss(target, y, probabilities),
-        "ece": float(np.abs(np.bincount(_bins(confidence), confidence - hit, BINS)).sum() / len(given)),
+        "log_loss": _log_loss(target, y, probabilities, weight),
+        "ece": float(np.abs(np.bincount(_bins(confidence), gap, BINS)).sum() / counts.sum()),
     }
 
 
-def _tag_scores(target: Target, y: IntArray, probabilities: FloatArray) -> dict[str, float | None]:
+def _tag_scores(
+    target: Target, y: IntArray, probabilities: FloatArray, weight: Weight
+) -> dict[str, float | None]:
     rows = (y != UNKNOWN).any(axis=1)
     if not rows.any():
         return dict.fromkeys(TAGS)
     if not rows.all():
-        y, probabilities = y[rows], probabilities[rows]
+        y, probabilities, weight = y[rows], probabilities[rows], None if weight is None else weight[rows]
     given, answered, known = _as_tags(target, y, decide(target, probabilities))
     probabilities = marginals(target, probabilities)
     answered &= known
     wrong = given != answered
-    both, total = (given & answered).sum(axis=0), given.sum(axis=0) + answered.sum(axis=0)
-    entries = known.sum(axis=0)
-    f1 = np.where(entries == 0, np.nan, 2 * both / np.maximum(total, 1))
+    both, total = _counted(given & answered, weight), _counted(given, weight) + _counted(answered, weight)
+    entries, losses = _counted(known, weight), _tag_losses(y, probabilities)
+    f1 = np.where(entries == 0, np.nan, 2 * both / np.where(total > 0, total, 1))
     lrap = _average_precision(probabilities, given, known)
     return {
-        "exact_match": _share(~wrong.any(axis=1)),
-        "hamming_loss": float(wrong.sum() / entries.sum()),
-        "micro_f1": float(2 * both.sum() / max(total.sum(), 1)),
+        "exact_match": float(np.average(~wrong.any(axis=1), weights=weight)),
+        "hamming_loss": float(_counted(wrong, weight).sum() / entries.sum()),
+        "micro_f1": float(2 * both.sum() / (total.sum() or 1)),
         "macro_f1": _mean(f1),
-        "mean_average_precision": _mean(_average_precision(probabilities.T, given.T, known.T)),
-        "lrap": float(np.where(np.isnan(lrap), 1.0, lrap).mean()),
-        "log_loss": float(_tag_losses(y, probabilities).sum() / entries.sum()),
-        "ece": _mean(_tag_ece(given, known, probabilities)),
+        "mean_average_precision": _mean(_average_precision(probabilities.T, given.T, known.T, weight)),
+        "lrap": float(np.average(np.where(np.isnan(lrap), 1.0, lrap), weights=weight)),
+        "log_loss": float((losses if weight is None else losses * weight[:, None]).sum() / entries.sum()),
+        "ece": _mean(_tag_ece(given, known, probabilities, weight)),
     }
+
+
+def _counted(entries: Bools, weight: Weight) -> NDArray[Any]:
+    """Count the entries (N, C) of each column, each as much as its row counts; (C,)."""
+    return entries.sum(axis=0) if weight is None else weight.astype(np.float64) @ entries
 
 
 def _numbers(y: IntArray) -> IntArray:
@@ -293,13 +309,13 @@ def _bins(confidence: FloatArray) -> NDArray[np.intp]:
     return np.minimum(confidence * BINS, BINS - 1).astype(np.intp)
 
 
-def _tag_ece(given: Bools, known: Bools, probabilities: FloatArray) -> Floats:
+def _tag_ece(given: Bools, known: Bools, probabilities: FloatArray, weight: Weight) -> Floats:
     """Return the calibration error of each tag, NaN where no entry is known; float64 (C,)."""
     size = given.shape[1]
-    gap = (probabilities - given) * known
+    gap = (probabilities - given) * (known if weight is None else known * weight[:, None])
     cells = _bins(probabilities) + np.arange(size) * BINS
     sums = np.bincount(cells.ravel(), gap.ravel(), size * BINS).reshape(size, BINS)
-    return _ratio(np.abs(sums).sum(axis=1), known.sum(axis=0))
+    return _ratio(np.abs(sums).sum(axis=1), _counted(known, weight))
 
 
 def _tag_losses(y: IntArray, probabilities: FloatArray) -> Floats:
@@ -309,20 +325,28 @@ def _tag_losses(y: IntArray, probabilities: FloatArray) -> Floats:
     return np.where(y == UNKNOWN, 0.0, -np.log(np.clip(chances, EPS, 1 - EPS)))
 
 
-def _log_loss(target: Target, y: IntArray, probabilities: FloatArray) -> float | None:
+def _log_loss(target: Target, y: IntArray, probabilities: FloatArray, weight: Weight) -> float | None:
+    known = y != UNKNOWN
+    if not known.any():
+        return None
     if target.exclusive:
-        return _mean(row_losses(target, y, probabilities))
-    known = int((y != UNKNOWN).sum())
-    return float(_tag_losses(y, marginals(target, probabilities)).sum() / known) if known else None
+        rows = known.reshape(-1)
+        losses = row_losses(target, y, probabilities)[rows]
+        return float(np.average(losses, weights=None if weight is None else weight[rows]))
+    losses = _tag_losses(y, marginals(target, probabilities))
+    losses = losses if weight is None else losses * weight[:, None]
+    return float(losses.sum() / _counted(known, weight).sum())
 
 
-def _cuts(scores: FloatArray, positive: Bools, known: Bools | None) -> tuple[Any, Any, Any, Any]:
+def _cuts(
+    scores: FloatArray, positive: Bools, known: Bools | None, weight: Weight = None
+) -> tuple[Any, Any, Any, Any]:
     """Rank each line by falling score and cut it after each distinct score, as scikit-learn does.
 
     Unknown entries rank last and are no positives, so that they change no cut before them.
 
     Shape:
-        scores, positive, known: (R, n), n ≥ 1.
+        scores, positive, known: (R, n), n ≥ 1. weight: (n,), how much each entry of every line counts.
         out: for all cuts of all lines in a row, the positives and the entries up to each cut and
         those gained since the cut before; and the index at which each line's cuts begin, (R,).
     """
@@ -334,16 +358,23 @@ def _cuts(scores: FloatArray, positive: Bools, known: Bools | None) -> tuple[Any
     keys = (bits << 1) | positive
     if known is not None:
         keys[~known] = -2
-    keys.sort(axis=1)
-    keys = keys[:, ::-1]
+    if weight is None:
+        keys.sort(axis=1)
+        keys = keys[:, ::-1]
+    else:
+        order = np.argsort(keys, axis=1)[:, ::-1]
+        keys, each = np.take_along_axis(keys, order, axis=1), weight.astype(np.float64)[order]
     hit, level = keys & 1, keys >> 1
     last = np.ones(keys.shape, dtype=np.bool_)
     np.not_equal(level[:, 1:], level[:, :-1], out=last[:, :-1])
     at = np.flatnonzero(last)
-    found = hit.cumsum(axis=1, dtype=np.int32).ravel()[at]
     starts = np.arange(len(keys)) * keys.shape[1]
     begins = np.searchsorted(at, starts)
-    entries = at + 1 - np.repeat(starts, np.diff(begins, append=len(at)))
+    if weight is None:
+        found = hit.cumsum(axis=1, dtype=np.int32).ravel()[at]
+        entries = at + 1 - np.repeat(starts, np.diff(begins, append=len(at)))
+    else:
+        found, entries = ((hit * each).cumsum(axis=1).ravel()[at], each.cumsum(axis=1).ravel()[at])
     return found, entries, _gained(found, begins), begins
 
 
@@ -354,29 +385,29 @@ def _gained(found: Any, begins: Any) -> Any:
     return gained
 
 
-def _average_precision(scores: FloatArray, positive: Bools, known: Bools) -> Floats:
+def _average_precision(scores: FloatArray, positive: Bools, known: Bools, weight: Weight = None) -> Floats:
     """Return the average precision of each line, NaN without positives; of a row's tags it is LRAP.
 
     Shape:
-        scores, positive, known: (R, n). out: float64 (R,).
+        scores, positive, known: (R, n). weight: (n,). out: float64 (R,).
     """
     out = np.full(len(positive), np.nan)
     # A few lines at a time, so that the steps of one sort find their numbers in the cache.
     step = max(1, 65_536 // max(positive.shape[1], 1))
     for at in range(0, len(positive) if positive.size else 0, step):
         part = slice(at, at + step)
-        found, entries, gained, begins = _cuts(scores[part], positive[part], known[part])
-        out[part] = _ratio(np.add.reduceat(gained * (found / entries), begins), positive[part].sum(axis=1))
+        found, entries, gained, begins = _cuts(scores[part], positive[part], known[part], weight)
+        total = _counted(positive[part].T, weight)
+        out[part] = _ratio(np.add.reduceat(gained * (found / entries), begins), total)
     return out
 
 
-def _auroc(scores: FloatArray, positive: Bools) -> Floats:
+def _auroc(scores: FloatArray, positive: Bools, weight: Weight) -> Floats:
     """Return the area under the ROC curve of each line, NaN where all or none are positive; (R,)."""
-    found, entries, gained, begins = _cuts(scores, positive, None)
+    found, entries, gained, begins = _cuts(scores, positive, None, weight)
     others = _gained(entries - found, begins)
     area = np.add.reduceat(others * (found - gained / 2), begins)
-    total = positive.sum(axis=1)
-    return _ratio(area, total * (positive.shape[1] - total))
+    return _ratio(area, _counted(positive.T, weight) * _counted(~positive.T, weight))
 
 
 def _ratio(part: Any, whole: Any) -> Floats:
@@ -392,8 +423,9 @@ def _mean(values: Floats) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def _share(values: Bools) -> float | None:
-    return float(values.mean()) if len(values) else None
+def _share(values: Bools, rows: Bools, weight: Weight) -> float | None:
+    each = None if weight is None else weight[rows]
+    return float(np.average(values[rows], weights=each)) if rows.any() else None
 
 
 def _number(value: Any) -> float | None:

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.schema import Target
-from manyhot.targets import IntArray, consistent_sets, dense, known
+from manyhot.targets import IntArray, Weight, consistent_sets, dense, known
 
 
-def class_weights(target: Target, y: IntArray) -> NDArray[np.float32]:
+def class_weights(target: Target, y: IntArray, weight: Weight = None) -> NDArray[np.float32]:
     """Return weights that make all classes count alike, from the known cells.
 
     A class that has no rows has weight 1; the mean weight of a row is 1.
@@ -24,25 +24,26 @@ def class_weights(target: Target, y: IntArray) -> NDArray[np.float32]:
     Shape:
         y: as `targets.encode` gives it. out: as `loss` takes it.
     """
-    yes, known = _counts(target, y)
+    yes, known = _counts(target, y, weight)
     match target.kind:
         case "multiclass":
-            share = yes.sum() / (np.maximum(yes, 1) * max((yes > 0).sum(), 1))
+            share = yes.sum() / (np.where(yes > 0, yes, 1) * max((yes > 0).sum(), 1))
             return np.where(yes > 0, share, 1).astype(np.float32)
         case "binary" | "multilabel":
             counts = np.stack([known - yes, yes])
-            return np.where(counts > 0, known / (2 * np.maximum(counts, 1)), 1).astype(np.float32)
+            return np.where(counts > 0, known / (2 * np.where(counts > 0, counts, 1)), 1).astype(np.float32)
         case _:
             assert_never(target.kind)
 
 
-def _counts(target: Target, y: IntArray) -> tuple[NDArray[Any], NDArray[Any]]:
+def _counts(target: Target, y: IntArray, weight: Weight) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return of each column of `targets.dense` how many cells say yes, and how many are known; both (C,)."""
     table = dense(target, y)
-    return np.nansum(table, axis=0), (~np.isnan(table)).sum(axis=0)
+    each = np.ones(len(y)) if weight is None else weight.astype(np.float64)
+    return (each @ np.nan_to_num(table)).astype(table.dtype), each @ ~np.isnan(table)
 
 
-def log_odds(target: Target, y: IntArray) -> NDArray[np.float32]:
+def log_odds(target: Target, y: IntArray, weight: Weight = None) -> NDArray[np.float32]:
     """Return the logits that answer any row with how often the known cells say so, each seen once more.
 
     Shape:
@@ -52,7 +53,7 @@ def log_odds(target: Target, y: IntArray) -> NDArray[np.float32]:
     >>> np.exp(log_odds(tags, np.array([[1, 0], [1, -1], [1, 0]]))).round(2)
     array([4.  , 0.33], dtype=float32)
     """
-    yes, known = _counts(target, y)
+    yes, known = _counts(target, y, weight)
     match target.kind:
         case "multiclass":
             odds = np.log(yes + 1) - np.log(yes + 1).mean()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, assert_never
@@ -27,10 +27,13 @@ from manyhot.schema import Kind, Target
 
 IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.floating[Any]]
+Labels = Mapping[str, NDArray[Any]]  # by target what `encode` gives, and by WEIGHT how much each row counts
+Weight = NDArray[Any] | None  # how much each row counts, float (N,); None: all alike
 Cell = str | tuple[str, ...]
 UnknownClass = Literal["error", "missing"]
 
 UNKNOWN = -1
+WEIGHT = "\0weight"  # stands beside targets where rows do not all count alike; no column is called so
 PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?|[Tt]rue|[Ff]alse")  # texts that may stand for a typed value
 DIGITS = 15  # characters of a number up to which no two are the same float
 YES = frozenset({"1", "true", "yes", "y", "t", "positive", "pos", "+"})

@@ -6,6 +6,7 @@ alone prints or exits: 0 done, 1 a run failed, 2 a user's mistake, 130 or 143 in
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import shlex
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from manyhot.cli import show
+from manyhot.cli import show, streams
 from manyhot.cli.commands import module_of
 from manyhot.cli.parser import build_parser
 from manyhot.errors import RunError, UserError
@@ -27,7 +28,15 @@ class Terminated(BaseException):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    args = build_parser().parse_args(words)
+    streams.ready()
+    try:
+        return _run(build_parser().parse_args(words), words)
+    finally:
+        streams.let_go()
+
+
+def _run(args: argparse.Namespace, words: Sequence[str]) -> int:
+    """Do what a command says; a failure becomes a line and a status."""
     command = module_of(args.command)
     # Where other programs want the processor too, threads that wait for each other in circles take ten times
     # as long as those that sleep; torch reads it when it is imported.
@@ -42,7 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except BrokenPipeError:  # `manyhot … | head`; nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UserError as error:
         return _failed(error, 2, args.debug)
@@ -51,11 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, Terminated) as stop:
         status = 130 if isinstance(stop, KeyboardInterrupt) else 143
         goes_on = getattr(command, "resumes", lambda args: "resume" in args)
+        show.say()
         if goes_on(args):
             again = [word for word in words if word not in ("--resume", "--overwrite")]
-            print(f"\nstopped; go on with: manyhot {shlex.join([*again, '--resume'])}", file=sys.stderr)
+            show.say(f"stopped; go on with: manyhot {shlex.join([*again, '--resume'])}")
         else:
-            print("\nstopped", file=sys.stderr)
+            show.say("stopped")
         return status
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -68,6 +77,5 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def _failed(error: BaseException, status: int, debug: bool) -> int:
     if debug:
         raise error
-    text = " ".join(str(error).split()) or type(error).__name__
-    print(f"manyhot: {text}", file=sys.stderr)
+    show.say(f"manyhot: {' '.join(str(error).split()) or type(error).__name__}")
     return status

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyhot import files
-from manyhot.config import FitConfig, parse_options
+from manyhot.config import APART, FitConfig, parse_options
 from manyhot.errors import UserError
 from manyhot.schema import Schema
 
@@ -80,7 +80,7 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
 
 
 def schema_of(args: argparse.Namespace, table: Table) -> Schema:
-    """Make the schema of the options of `add_labelling` and of --group, or read it from --schema."""
+    """Make the schema of what `add_labelling`, --group and --weight say, or read it from --schema."""
     if args.schema:
         all_of = ("target", "tags", "kind", "image", "separator", "none", "decimal")
         clash = [flag for flag in all_of if getattr(args, flag)]
@@ -98,8 +98,6 @@ def schema_of(args: argparse.Namespace, table: Table) -> Schema:
         if text in table.columns:  # a column may have '=' in its name
             name, equals = text, ""
         tags[name] = tuple(part.strip() for part in columns.split(",") if part.strip()) if equals else None
-    if args.group:
-        table.column(args.group)
     return infer(
         table,
         args.target,
@@ -108,7 +106,7 @@ def schema_of(args: argparse.Namespace, table: Table) -> Schema:
         separator=args.separator,
         missing=missing_of(args),
         kinds=kinds_of(args),
-        ignore=[args.group] if args.group else [],
+        ignore=_apart(args),
         none=_words(args.none),
         decimal=args.decimal,
     )
@@ -152,7 +150,12 @@ def kinds_of(args: argparse.Namespace) -> dict[str, str]:
 
 def set_apart(args: argparse.Namespace) -> set[str]:
     """Name the columns that the options keep from being used."""
-    return {name for name, kind in kinds_of(args).items() if kind == "ignore"} | {args.group or ""}
+    return {name for name, kind in kinds_of(args).items() if kind == "ignore"} | {*_apart(args)}
+
+
+def _apart(args: argparse.Namespace) -> list[str]:
+    """Name the columns of the options that say what a row is to others, and are no inputs."""
+    return [name for setting in APART if (name := getattr(args, setting))]
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import NoReturn
 
 from manyhot import __version__
 from manyhot.cli.commands import COMMANDS, module_of
-from manyhot.errors import suggest
+from manyhot.cli.show import say
+from manyhot.errors import MAX_MESSAGE, shortened, suggest
 
 EPILOG = "Start with `manyhot demo`, or with `manyhot inspect DATA` on a table of your own."
 
@@ -23,13 +24,13 @@ class Parser(argparse.ArgumentParser):
         """Print one line on standard error and exit with status 2."""
         program = self.prog
         if message.startswith("unrecognized arguments: "):
-            word = message.split(": ", 1)[1].split()[0]
+            word = message.split(": ", 1)[1].partition(" ")[0]
             message = f"unknown option {word}{suggest(word.split('=')[0], self._words())}"
             program = " ".join(["manyhot", *[word for word in sys.argv[1:] if word in self._choices()][:1]])
         elif "invalid choice: " in message:
             given = message.split("invalid choice: ", 1)[1].split(" (", 1)[0].strip("'\"")
             message = message.replace("argument ", "", 1) + suggest(given, self._choices())
-        print(f"manyhot: {message}. See `{program} --help`.", file=sys.stderr)
+        say(f"manyhot: {shortened(f'{message}. See `{program} --help`.', MAX_MESSAGE)}")
         sys.exit(2)
 
     def _words(self) -> list[str]:

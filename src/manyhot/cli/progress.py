@@ -70,12 +70,14 @@ class Training:
         match = f"exact match {number(held['exact_match'])}"
         best = " *" if line["best"] else ""
         self.bar.update(self.task, completed=line["epoch"], news=match)
-        self.bar.console.print(
+        text = (
             f"epoch {line['epoch']}/{self.epochs}  loss {line['loss']:.4f}  "
-            f"held-out loss {number(held['loss'])}  {match}  {line['seconds']:.1f} s{best}",
-            highlight=False,
-            soft_wrap=True,
+            f"held-out loss {number(held['loss'])}  {match}  {line['seconds']:.1f} s{best}"
         )
+        if self.live:
+            self.bar.console.print(text, highlight=False, soft_wrap=True)
+        else:
+            say(text)
 
     def _report(self, text: str, done: int, rows: int) -> None:
         """Print a line for each tenth of many rows, where no bar is shown."""
@@ -99,8 +101,7 @@ def of_rows(quiet: bool = False, verb: str = "read") -> Callable[[int, int], Non
         step = 100 if live else max(10_000, rows // 10)
         if not quiet and (done - last >= step or (live and done == rows)):
             last = done
-            start, end = ("\r", "\n" if done == rows else "") if live else ("", "\n")
-            print(f"{start}{verb} {done:,} of {rows:,}", end=end, file=sys.stderr, flush=True)
+            say(f"{verb} {done:,} of {rows:,}", end="\r" if live and done != rows else "\n")
 
     return on_rows
 
@@ -115,6 +116,6 @@ def of_steps(quiet: bool = False) -> Callable[[str, int, int], None]:
         line = f"{what}: {done:,}" + (f" of {total:,}" if total else "") if live else what
         if not quiet and line != last:
             last = line
-            print(line, end="\r" if live and done != total else "\n", file=sys.stderr, flush=True)
+            say(line, end="\r" if live and done != total else "\n")
 
     return on_step

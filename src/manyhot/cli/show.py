@@ -1,17 +1,20 @@
 """What people see: lines, JSON documents, tables of a description and of scores.
 
-The modules of `commands` call it. Results go to standard output, everything on the way to standard error.
-Rich draws the tables and is loaded for them only.
+The modules of `commands` call it; all that is printed goes out here. Results go to standard output,
+everything on the way to standard error. Rich draws the tables and is loaded for them only.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import logging
-import shutil
+import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,12 +23,35 @@ if TYPE_CHECKING:
 MAX_CLASSES = 12
 MAX_INPUTS = 30
 MAX_NOTES = 10
-WIDTH = 120  # characters
+WIDTH = 120  # characters of a line where there is no terminal
+# Characters that steer a terminal, turn the direction of a text or hide in it; not the joiners, of which many
+# scripts make their words.
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
-def say(text: str = "") -> None:
-    """Print a line on standard error."""
-    print(text, file=sys.stderr)
+def visible(text: str) -> str:
+    """Write what would steer a terminal, or hide in it, as Python writes it.
+
+    >>> print(visible("\x1b[31mred"))
+    \\x1b[31mred
+    """
+    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def tell(text: str = "") -> None:
+    """Print a line on standard output."""
+    print(visible(text))
+
+
+def say(text: str = "", end: str = "\n") -> None:
+    """Print a line on standard error, or with another `end` one that the next line of a terminal replaces."""
+    line = visible(text)
+    if end == "\r":
+        line = line[: (_columns(sys.stderr) or WIDTH) - 1]
+    _on_the_way(line + end)
 
 
 def notes(lines: Sequence[str]) -> None:
@@ -40,7 +66,7 @@ def log_to_stderr() -> None:
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             prefix = "warning: " if record.levelno >= logging.WARNING else ""
-            print(f"{prefix}{record.getMessage()}", file=sys.stderr)
+            say(f"{prefix}{record.getMessage()}")
 
     log = logging.getLogger("manyhot")
     log.handlers = [Lines()]
@@ -50,20 +76,60 @@ def log_to_stderr() -> None:
 
 def as_json(content: object) -> None:
     """Print one JSON document on standard output; infinite cells of a table are text in it."""
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
     try:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(content, indent=2, ensure_ascii=plain, allow_nan=False)
     except ValueError:
-        text = json.dumps(json.loads(json.dumps(content), parse_constant=str), indent=2, ensure_ascii=False)
-    print(text)
+        content = json.loads(json.dumps(content), parse_constant=str)
+        text = json.dumps(content, indent=2, ensure_ascii=plain)
+    lines = text.split("\n")  # which are JSON's own: those of the content are written as \\n
+    print("\n".join(UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], line) for line in lines))
 
 
-def console(stderr: bool = False) -> Console:
-    """Return a console, never so narrow that the scores of a target do not fit; a pipe gets plain text."""
+@contextmanager
+def console(stderr: bool = False) -> Iterator[Console]:
+    """Give a console whose text goes out at the end: as wide as the terminal; a pipe gets long lines."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = max(WIDTH, shutil.get_terminal_size().columns) if stream.isatty() else WIDTH
-    return Console(stderr=stderr, highlight=False, width=width, soft_wrap=True)
+    columns = _columns(stream)
+    drawn = io.StringIO()
+    yield Console(
+        file=drawn,
+        highlight=False,
+        force_terminal=columns is not None or None,  # a pipe may be said to take colours
+        width=columns or WIDTH,
+        soft_wrap=columns is None,
+    )
+    if stderr:
+        _on_the_way(drawn.getvalue())
+    else:
+        print(drawn.getvalue(), end="")
+
+
+def _on_the_way(text: str) -> None:
+    """Write to standard error, where nobody may be listening any more: that stops no run."""
+    with suppress(OSError):
+        print(text, end="", file=sys.stderr, flush=True)
+
+
+def _columns(stream: TextIO) -> int | None:
+    """Return how many characters a line of the terminal has; None where a stream is none."""
+    if not stream.isatty():
+        return None
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    with suppress(OSError):
+        return os.get_terminal_size(stream.fileno()).columns or WIDTH
+    return WIDTH
+
+
+def escape(text: str) -> str:
+    """Return text that a console shows as it stands, visibly."""
+    from rich.markup import escape
+
+    return escape(visible(text))
 
 
 def grid(*headers: str) -> Grid:
@@ -75,51 +141,64 @@ def grid(*headers: str) -> Grid:
 
 def description(found: Mapping[str, Any], stderr: bool = False) -> None:
     """Show how a table was read, as `inspect` gives it."""
-    from rich.markup import escape
-
-    out = console(stderr)
     splits = ", ".join(f"{count:,} {name}" for name, count in (found.get("splits") or {}).items())
     rows = f"{found['rows']:,} rows" + (f" ({splits})" if splits else "")
-    out.print(f"[bold]{escape(found['source'])}[/]: {rows}")
     inputs = grid("input" if found["targets"] else "column", "kind", "values")
     for item in found["inputs"][:MAX_INPUTS]:
         inputs.add_row(escape(item["name"]), item["kind"], escape(_values(item)))
-    out.print(inputs)
-    if len(found["inputs"]) > MAX_INPUTS:
-        out.print(f"… and {len(found['inputs']) - MAX_INPUTS} more inputs")
     targets = grid("target", "kind", "known", "unknown", "classes")
     for item in found["targets"]:
         known, unknown = f"{item['known']:,}", f"{item['unknown']:,}"
         targets.add_row(escape(item["name"]), item["kind"], known, unknown, escape(counts(item["classes"])))
-    if found["targets"]:
-        out.print()
-        out.print(targets)
     problems = " ".join(found["problems"])
     unused = [name for name in found["unused"] if f"'{name}'" not in problems]
-    if unused:
-        out.print(f"\nnot used: {escape(', '.join(unused[:20]))}")
-    for problem in found["problems"]:
-        out.print(f"[yellow]note:[/] {escape(problem)}")
+    with console(stderr) as out:
+        out.print(f"[bold]{escape(found['source'])}[/]: {rows}")
+        out.print(inputs)
+        if len(found["inputs"]) > MAX_INPUTS:
+            out.print(f"… and {len(found['inputs']) - MAX_INPUTS} more inputs")
+        if found["targets"]:
+            out.print()
+            out.print(targets)
+        if unused:
+            out.print(f"\nnot used: {escape(', '.join(unused[:20]))}")
+        for problem in found["problems"]:
+            out.print(f"[yellow]note:[/] {escape(problem)}")
 
 
 def scores(found: Mapping[str, Any], heading: str) -> None:
-    """Show the scores of `evaluate` as a table per kind of metric."""
-    from rich.markup import escape
-
-    out = console()
-    out.print(f"[bold]{escape(heading)}[/]: {found['rows']:,} rows")
+    """Show the scores of `evaluate` as a table per kind of metric; several where a terminal is narrow."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, values in found["targets"].items():
         groups.setdefault(tuple(values), []).append(name)
-    for metrics, names in groups.items():
-        table = grid("target")
-        for metric in metrics:
-            table.add_column(metric.replace("mean_average_precision", "mAP"), justify="right")
-        for name in names:
-            table.add_row(escape(name), *(number(found["targets"][name][metric]) for metric in metrics))
-        out.print(table)
     overall = ", ".join(f"{name} {number(value)}" for name, value in found["overall"].items())
-    out.print(f"overall: {overall}")
+    with console() as out:
+        out.print(f"[bold]{escape(heading)}[/]: {found['rows']:,} rows")
+        for every, names in groups.items():
+            taken = min(max(map(len, ("target", *names))), out.width // 2)
+            for metrics in _beside(every, out.width - taken) if out.is_terminal else [every]:
+                table = grid("target")
+                for metric in metrics:
+                    table.add_column(_head(metric), justify="right")
+                for name in names:
+                    table.add_row(escape(name), *(number(found["targets"][name][m]) for m in metrics))
+                out.print(table)
+        out.print(f"overall: {overall}")
+
+
+def _beside(metrics: Sequence[str], width: int) -> Iterator[Sequence[str]]:
+    """Give as many metrics at a time as have room beside each other."""
+    part: list[str] = []
+    for metric in metrics:
+        if part and sum(len(_head(name)) + 2 for name in (*part, metric)) > width:
+            yield part
+            part = []
+        part.append(metric)
+    yield part
+
+
+def _head(metric: str) -> str:
+    return metric.replace("mean_average_precision", "mAP").rjust(len("0.0000"))
 
 
 def number(value: float | None) -> str:

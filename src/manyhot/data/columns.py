@@ -101,6 +101,31 @@ def split_of(table: Table) -> NDArray[np.object_] | None:
     return words[cells.codes]
 
 
+def row_weights(table: Table, name: str, missing: Sequence[str] = ()) -> NDArray[np.float32]:
+    """Return how much each row counts, as a column says: on average 1, and 0 for rows that count nothing.
+
+    Shape:
+        out: float32 (N,).
+
+    Raises:
+        UserError: there is no such column, or a cell is no number, empty, or below 0; or all are 0.
+    """
+    if is_list(table.column(name).type):
+        raise UserError(f"{table.source}: column '{name}' holds lists, and a row has one weight.")
+    weight = table.numbers(name, missing)
+    wrong = np.flatnonzero(~(weight >= 0) | np.isinf(weight))
+    if len(wrong):
+        found = "empty" if np.isnan(weight[wrong[0]]) else f"{weight[wrong[0]]:g}"
+        raise UserError(
+            f"{table.source} row {table.rows[wrong[0]]}, column '{name}': a weight must be at least 0, "
+            f"and is {found}. Correct the cell; a row of weight 0 is left out."
+        )
+    if not weight.any():
+        raise UserError(f"{table.source}: all weights in column '{name}' are zero, so that no row counts.")
+    weight = weight / weight.max()  # so that no sum overflows
+    return np.asarray(weight / weight[weight > 0].mean(), np.float32)
+
+
 def is_text(kind: pa.DataType) -> bool:
     """Tell whether cells of this type are texts."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

@@ -11,6 +11,7 @@ Shapes: N rows · M members · C classes · K sets · W outputs (1 for binary, K
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import assert_never
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyhot.schema import Target
-from manyhot.targets import UNKNOWN, set_table
+from manyhot.targets import UNKNOWN, WEIGHT, set_table
 
 TINY = 1e-12  # keeps a loss of nothing known from being 0/0
 
@@ -53,20 +54,20 @@ def _summed(
     y: Tensor,
     smoothing: float,
     weight: Tensor | None,
-    lam: Tensor | None = None,
+    counts: Tensor | None = None,
     tag_loss: str = "cross_entropy",
 ) -> tuple[Tensor, Tensor]:
     """Return the summed loss of the known entries and their summed weight, both ().
 
-    `lam` (N,) is how much each row counts.
+    `counts` (N,) is how much each row counts.
     """
     if logits.ndim == 3:  # the members of each fold have labels of their own
         y = y.repeat_interleave(logits.shape[1] // y.shape[1], dim=1)
-        lam = None if lam is None else lam.repeat_interleave(logits.shape[1])
+        counts = None if counts is None else counts.repeat_interleave(logits.shape[1])
         logits, y = logits.flatten(0, 1), y.flatten(0, 1)
     every, amount = _each(target, logits, y, smoothing, weight, tag_loss)
-    if lam is not None:
-        amount = amount * lam.reshape(-1, *[1] * (amount.ndim - 1))
+    if counts is not None:
+        amount = amount * counts.reshape(-1, *[1] * (amount.ndim - 1))
     return (every * amount).sum(), amount.sum()
 
 
@@ -150,23 +151,25 @@ def total(
     """Return the weighted sum of the targets' losses, and each target's own.
 
     Args:
+        y: as `targets.Labels`.
         mixed: labels as y of the pictures that are mixed into the rows, and what share (N,) of each row is
             of y; each label counts by its share, and an unknown one counts nothing.
         tag_loss: what of the cross-entropy of tags counts: all of it, or less of the easy ones.
         add_up: makes the weight of the known entries here that of the whole batch, where other
             processes have the rest of it; what is returned is then this share of the mean.
     """
-    lam = None if mixed is None else mixed[1]
-    pairs = []
+    halves = [(y, y.get(WEIGHT))]
+    if mixed is not None:
+        both = ((y, mixed[1]), (mixed[0], 1 - mixed[1]))
+        halves = [(labels, share * labels.get(WEIGHT, 1.0)) for labels, share in both]
+    summed, known = [], []
     for t in targets:
         settings = (smoothing, (weights or {}).get(t.name))
-        pair = _summed(t, logits[t.name], y[t.name], *settings, lam, tag_loss)
-        if mixed is not None:
-            of_other = _summed(t, logits[t.name], mixed[0][t.name], *settings, 1 - mixed[1], tag_loss)
-            pair = (pair[0] + of_other[0], pair[1] + of_other[1])
-        pairs.append(pair)
-    amounts = add_up(torch.stack([amount.float() for _, amount in pairs])).clamp(min=TINY)
-    each = {t.name: pairs[i][0] / amounts[i] for i, t in enumerate(targets)}
+        pairs = [_summed(t, logits[t.name], of[t.name], *settings, counts, tag_loss) for of, counts in halves]
+        summed.append(reduce(torch.add, [loss for loss, _ in pairs]))
+        known.append(reduce(torch.add, [amount.float() for _, amount in pairs]))
+    amounts = add_up(torch.stack(known)).clamp(min=TINY)
+    each = {t.name: summed[i] / amounts[i] for i, t in enumerate(targets)}
     shares = target_weights or {}
     weighted = [value * shares.get(name, 1.0) for name, value in each.items()]
     return torch.stack(weighted).sum(), each

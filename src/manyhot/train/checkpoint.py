@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from manyhot.errors import UserError
-from manyhot.files import checksum, read_json, write_json, write_with
+from manyhot.files import checksum, read_json, write_json, write_tensors
 
 log = logging.getLogger("manyhot")
 KINDS = ("network", "optimizer", "best", "pretrained")  # the tensors of a state
@@ -63,8 +62,7 @@ class Checkpoints:
         name = f"{state.progress['step']:09d}"
         tensors = {f"{kind}/{k}": v for kind in KINDS for k, v in getattr(state, kind).items()}
         data = self.folder / f"{name}.safetensors"
-        contiguous = {key: value.detach().contiguous().clone() for key, value in tensors.items()}
-        write_with(data, lambda path: save_file(contiguous, path))
+        write_tensors(data, {key: value.detach().contiguous().clone() for key, value in tensors.items()})
         document = {"run": self.run, "sha256": checksum(data), "progress": state.progress}
         write_json(self.folder / f"{name}.json", {"self": _digest(document), **document})
         for old in sorted(self.folder.glob("*.json"))[:-KEEP]:

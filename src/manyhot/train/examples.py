@@ -15,26 +15,31 @@ from numpy.typing import NDArray
 
 from manyhot.data.rows import split
 from manyhot.schema import Target
-from manyhot.targets import UNKNOWN, IntArray, consistent_sets
+from manyhot.targets import UNKNOWN, WEIGHT, IntArray, Weight, consistent_sets
 from manyhot.train.prepared import Prepared
 
 FEWEST, MOST = 20, 20_000  # rows that a target is learned from; of more, some drawn at random
 
 
-def examples(prepared: Prepared) -> Iterator[tuple[Target, list[tuple[NDArray[np.intp], IntArray]]]]:
-    """Give each target with the rows of each fold that teach it, and what these are; not where they are few.
+Part = tuple[NDArray[np.intp], IntArray, Weight]  # rows, what these are, how much each counts
+
+
+def examples(prepared: Prepared) -> Iterator[tuple[Target, list[Part]]]:
+    """Give each target with the rows of each fold that teach it; not where they are few.
 
     A class is told by its number, a set by its place in the powerset, tags by a column each.
     """
     train, folds = prepared.of_part(split.TRAIN), prepared.config.folds
     fold = prepared.fold_of(train)
+    labels = prepared.labels(train)
+    weight = labels.get(WEIGHT)
     for target in prepared.schema.targets:
-        y = _numbers(target, prepared.labels(train)[target.name])
+        y = _numbers(target, labels[target.name])
         there = (y != UNKNOWN).reshape(len(y), -1).all(axis=1)
         parts = [there if fold is None else there & (fold != number) for number in range(folds)]
         if all(part.sum() >= FEWEST and (y[part] != y[part][0]).any() for part in parts):
             some = [_some(np.flatnonzero(part), prepared.config.seed) for part in parts]
-            yield target, [(train[rows], y[rows]) for rows in some]
+            yield target, [(train[rows], y[rows], None if weight is None else weight[rows]) for rows in some]
 
 
 def _some(rows: NDArray[np.intp], seed: int) -> NDArray[np.intp]:

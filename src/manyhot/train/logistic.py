@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.network import Heads, PowersetHead, build_heads
 from manyhot.schema import Target
-from manyhot.targets import IntArray, num_outputs, set_table
+from manyhot.targets import IntArray, Weight, num_outputs, set_table
 from manyhot.train.examples import examples
 from manyhot.train.prepared import Prepared
 
@@ -37,37 +37,39 @@ def regress(prepared: Prepared, columns: Columns) -> Heads:
         layer = layers[target.name]
         width = num_outputs(target)
         if isinstance(layer, PowersetHead) and width > MOST_SETS:
-            own = torch.from_numpy(np.stack([_together(target, y) for _, y in parts]))
+            own = torch.from_numpy(np.stack([_together(target, y, counts) for _, y, counts in parts]))
             layer.sets.get_parameter("bias").copy_(own if folds > 1 else own[0])
             layer, width = layer.tags, len(target.classes)
-            parts = [(rows, set_table(target)[y]) for rows, y in parts]
+            parts = [(rows, set_table(target)[y], counts) for rows, y, counts in parts]
         elif isinstance(layer, PowersetHead):
             layer = layer.sets
-        weights, biases = zip(*(_line(width, columns[rows], y) for rows, y in parts), strict=True)
+        weights, biases = zip(
+            *(_line(width, columns[rows], y, counts) for rows, y, counts in parts), strict=True
+        )
         weight, bias = torch.from_numpy(np.stack(weights)), torch.from_numpy(np.stack(biases))
         layer.get_parameter("weight").copy_(weight if folds > 1 else weight[0].T)
         layer.get_parameter("bias").copy_(bias if folds > 1 else bias[0])
     return heads
 
 
-def _together(target: Target, y: IntArray) -> Columns:
+def _together(target: Target, y: IntArray, counts: Weight) -> Columns:
     """Return how much more often each set is met than its tags alone would say, as log odds (K,)."""
     table = set_table(target)
-    met = np.bincount(y, minlength=len(table)) + 0.5
-    yes = table[y].sum(axis=0) + 0.5
-    return np.asarray(np.log(met) - table @ np.log(yes / (len(y) - yes + 1)), np.float32)
+    met = np.bincount(y, counts, minlength=len(table))
+    yes = met @ table + 0.5
+    return np.asarray(np.log(met + 0.5) - table @ np.log(yes / (met.sum() - yes + 1)), np.float32)
 
 
-def _line(width: int, x: Columns, y: IntArray) -> tuple[Columns, Columns]:
+def _line(width: int, x: Columns, y: IntArray, counts: Weight) -> tuple[Columns, Columns]:
     """Return the weights (P, W) and biases (W,) of logistic regression."""
     weight, bias = np.zeros((x.shape[1], width), np.float32), np.full(width, NEVER, np.float32)
     if y.ndim == 2:
         for tag in range(width):
-            weight[:, [tag]], bias[[tag]] = _yes_or_no(x, y[:, tag])
+            weight[:, [tag]], bias[[tag]] = _yes_or_no(x, y[:, tag], counts)
         return weight, bias
     if width == 1:
-        return _yes_or_no(x, y)
-    model = _fitted(x, y)
+        return _yes_or_no(x, y, counts)
+    model = _fitted(x, y, counts)
     if len(model.classes_) == 2:
         bias[model.classes_] = 0.0
         weight[:, model.classes_[1]], bias[model.classes_[1]] = model.coef_[0], model.intercept_[0]
@@ -76,20 +78,21 @@ def _line(width: int, x: Columns, y: IntArray) -> tuple[Columns, Columns]:
     return weight, bias
 
 
-def _yes_or_no(x: Columns, y: IntArray) -> tuple[Columns, Columns]:
+def _yes_or_no(x: Columns, y: IntArray, counts: Weight) -> tuple[Columns, Columns]:
     """Return the weights (P, 1) and bias (1,) of one question; of one answer alone, how sure it is."""
     if len(np.unique(y)) < 2:
-        odds = np.log((y.sum() + 1) / (len(y) - y.sum() + 1))
+        no, yes = np.bincount(y, counts, minlength=2) + 1
+        odds = np.log(yes / no)
         return np.zeros((x.shape[1], 1), np.float32), np.array([odds], np.float32)
-    model = _fitted(x, y)
+    model = _fitted(x, y, counts)
     return model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
 
 
-def _fitted(x: Columns, y: IntArray) -> Any:
+def _fitted(x: Columns, y: IntArray, counts: Weight) -> Any:
     """Return scikit-learn's logistic regression; one that has not converged is weighed like others."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=1.0, max_iter=300).fit(x, y)
+        return LogisticRegression(C=1.0, max_iter=300).fit(x, y, counts)

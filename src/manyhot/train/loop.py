@@ -24,6 +24,7 @@ from manyhot.model.device import autocast
 from manyhot.model.network import Network, snapshot
 from manyhot.priors import class_weights
 from manyhot.schema import Target
+from manyhot.targets import WEIGHT
 from manyhot.train.checkpoint import Checkpoints, State
 from manyhot.train.distributed import World
 from manyhot.train.validation import Validation, monitored, within_two_standard_errors
@@ -165,10 +166,15 @@ def _class_weights(loader: Loader, targets: tuple[Target, ...], config: FitConfi
     """Weigh rare classes up, where it is asked for."""
     if config.class_weight == "none":
         return {}
-    y = {t.name: loader.y[t.name].cpu().numpy() for t in targets}
-    if max(config.folds, config.tabm_members) > 1:  # of what all members know
-        y = {name: values.reshape(-1, *values.shape[2:]) for name, values in y.items()}
-    return {t.name: torch.from_numpy(class_weights(t, y[t.name])).to(loader.device) for t in targets}
+    y = {name: values.cpu().numpy() for name, values in loader.y.items()}
+    found = {}
+    for t in targets:
+        labels, weight = y[t.name], y.get(WEIGHT)
+        if max(config.folds, config.tabm_members) > 1:  # of what all members know
+            weight = None if weight is None else weight.repeat(labels.shape[1])
+            labels = labels.reshape(-1, *labels.shape[2:])
+        found[t.name] = torch.from_numpy(class_weights(t, labels, weight)).to(loader.device)
+    return found
 
 
 def _check_finite(loss: Tensor, batch: Batch, step: int, loader: Loader) -> None:

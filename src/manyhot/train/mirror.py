@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from manyhot.config import FitConfig
 from manyhot.data.batches.loader import Loader
 from manyhot.model.network import Network
 from manyhot.schema import Target
-from manyhot.targets import IntArray
+from manyhot.targets import Labels
 from manyhot.train.loop import train
 from manyhot.train.validation import Validation
 
@@ -50,7 +49,7 @@ def keeps_labels(
     network: Network,
     loader: Loader,
     x: NDArray[np.uint8],
-    y: Mapping[str, IntArray],
+    y: Labels,
     targets: tuple[Target, ...],
     config: FitConfig,
 ) -> bool:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from manyhot import metrics
 from manyhot.config import FitConfig
+from manyhot.data.columns import row_weights
 from manyhot.data.inputs import fitted
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.images import ImageInputs
@@ -29,7 +30,7 @@ from manyhot.model import backbones
 from manyhot.predict import answer_columns, refuse_clashes
 from manyhot.resolve import resolve
 from manyhot.schema import Schema, Target
-from manyhot.targets import UNKNOWN, IntArray, UnknownClass, consistent_sets, encode, known, sets_in
+from manyhot.targets import UNKNOWN, WEIGHT, IntArray, UnknownClass, consistent_sets, encode, known, sets_in
 from manyhot.train.prepared import Prepared, Rows
 
 MAX_PARTLY_KNOWN = 0.5  # share of the rows, for tags to be answered by whole sets
@@ -113,6 +114,12 @@ def prepare(
         table, part = table.take(part != split.TEST), part[part != split.TEST]
         if not len(table):
             raise UserError(f"{table.source}: the column 'split' leaves no rows to train on.")
+    weight = _weights(table, schema, options.get("weight", ""))
+    if weight is not None and not weight.all():
+        counts = weight > 0
+        note = f"left out, since their weight is 0: {(~counts).sum():,} of {len(table):,} rows."
+        table = replace(table.take(counts), notes=(*table.notes, note))
+        part, weight = part[counts], weight[counts]
     config = resolve(options, schema, len(table), backbones.find_weights)
     _check_monitor(schema, config)
     if given is not None and config.test:
@@ -121,6 +128,8 @@ def prepare(
         )
     schema = replace(schema, targets=tuple(t.deciding(objective=config.objective) for t in schema.targets))
     y = labels(table, schema, config.unknown_class)
+    if weight is not None:
+        y[WEIGHT] = weight
     opened = open_rows(table, schema, config, progress)
     rows = Rows(table, opened.x, y, opened.hashes, part).take(opened.kept)
     if (rows.part == split.VAL).any():
@@ -165,6 +174,17 @@ def _check_schema(table: Table, schema: Schema) -> None:
     refuse_clashes(table, answer_columns(schema), [target.name for target in schema.targets])
 
 
+def _weights(table: Table, schema: Schema, name: str) -> NDArray[np.float32] | None:
+    """Return how much each row counts, where a column says so, which is neither an input nor a target."""
+    used = {column.name for column in schema.inputs} | {c for t in schema.targets for c in t.columns}
+    if name in used:
+        raise UserError(
+            f"{table.source}: column '{name}' is to weigh the rows, but is in the schema too; "
+            "leave it out there."
+        )
+    return row_weights(table, name, schema.missing) if name else None
+
+
 def _check_monitor(schema: Schema, config: FitConfig) -> None:
     """Refuse a score that the monitored target does not have."""
     name, metric = config.monitored
@@ -176,7 +196,7 @@ def _check_monitor(schema: Schema, config: FitConfig) -> None:
         )
 
 
-def labels(table: Table, schema: Schema, unknown_class: str) -> dict[str, IntArray]:
+def labels(table: Table, schema: Schema, unknown_class: str) -> dict[str, NDArray[Any]]:
     """Encode every target of a table; see `targets.encode`."""
     policy: UnknownClass = "missing" if unknown_class == "missing" else "error"
     return {

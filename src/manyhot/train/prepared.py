@@ -22,7 +22,7 @@ from manyhot.data.inputs.images.stream import X
 from manyhot.data.rows import split
 from manyhot.data.table import Table
 from manyhot.schema import Schema
-from manyhot.targets import UNKNOWN, IntArray
+from manyhot.targets import UNKNOWN, Labels
 
 MIN_HALVED = 1_000  # validation rows from which on some choose the epoch and others calibrate
 MAX_CHOOSING = 5_000  # rows of a network with folds that choose the epoch
@@ -33,7 +33,7 @@ class Rows:
     """The rows of a run, in the same order in all arrays.
 
     x       what the inputs give, or the pictures that they are still to be fitted on; None before that
-    y       target name → what `targets.encode` gives
+    y       the labels, and how much each row counts
     hashes  uint64 (N,): tells rows apart when they come again
     part    int8 (N,): the split.PARTS number of each row
     fold    int8 (N,): the fold whose member does not learn from it; None without folds
@@ -41,7 +41,7 @@ class Rows:
 
     table: Table
     x: X | None
-    y: Mapping[str, IntArray]
+    y: Labels
     hashes: NDArray[np.uint64]
     part: NDArray[np.int8]
     fold: NDArray[np.int8] | None = None
@@ -91,7 +91,7 @@ class Prepared:
         """Return the positions of the rows of one part."""
         return np.flatnonzero(self.rows.part == part)
 
-    def labels(self, rows: NDArray[np.intp]) -> dict[str, IntArray]:
+    def labels(self, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
         """Return the labels of some rows."""
         return {name: values[rows] for name, values in self.rows.y.items()}
 
@@ -99,19 +99,20 @@ class Prepared:
         """Return the fold of some rows."""
         return None if self.rows.fold is None else self.rows.fold[rows]
 
-    def training_labels(self, rows: NDArray[np.intp]) -> dict[str, IntArray]:
+    def training_labels(self, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
         """Return the labels that some rows teach: those of each fold, after N, where a network has members.
 
         A member knows nothing of the rows of its own fold.
         """
         y = self.labels(rows)
-        if self.rows.fold is None:
-            return {name: v[:, None] for name, v in y.items()} if self.config.tabm_members > 1 else y
-        own = self.rows.fold[rows, None] == np.arange(self.config.folds)
-        return {
-            name: np.where(own.reshape(own.shape + (1,) * (v.ndim - 1)), UNKNOWN, v[:, None])
-            for name, v in y.items()
-        }
+        if self.rows.fold is None and self.config.tabm_members == 1:
+            return y
+        for name in (target.name for target in self.schema.targets):
+            y[name] = y[name][:, None]
+            if self.rows.fold is not None:
+                own = self.rows.fold[rows, None] == np.arange(self.config.folds)
+                y[name] = np.where(own.reshape(own.shape + (1,) * (y[name].ndim - 2)), UNKNOWN, y[name])
+        return y
 
     def held_out(self) -> NDArray[np.intp]:
         """Return the positions of the rows that judge: all training rows where there are folds."""

@@ -31,6 +31,7 @@ from manyhot.model.predictor import Predictor
 from manyhot.predict import from_logits
 from manyhot.priors import log_odds
 from manyhot.resolve import of_heads
+from manyhot.targets import WEIGHT
 from manyhot.train import mirror
 from manyhot.train.batch_norm import recalibrate
 from manyhot.train.calibrate import calibrate
@@ -131,7 +132,7 @@ def begin_at_priors(training: Training) -> None:
     y = prepared.labels(prepared.of_part(split.TRAIN))
     for target, layer in zip(prepared.schema.targets, heads, strict=True):
         last = layer.tags if isinstance(layer, PowersetHead) else layer
-        last.get_parameter("bias").copy_(torch.from_numpy(log_odds(target, y[target.name])))
+        last.get_parameter("bias").copy_(torch.from_numpy(log_odds(target, y[target.name], y.get(WEIGHT))))
 
 
 def try_mirrored(training: Training) -> None:
@@ -271,7 +272,10 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     every = inference.logits(predictor, prepared.x[held])
     raw = out_of_fold(every, prepared.fold_of(held), prepared.config.folds, members)
     y, part = prepared.labels(held), np.isin(held, calibrating)
-    targets = tuple(calibrate(t, raw[t.name][part], y[t.name][part]) for t in prepared.schema.targets)
+    fitting = {name: values[part] for name, values in y.items()}
+    targets = tuple(
+        calibrate(t, raw[t.name][part], fitting[t.name], fitting.get(WEIGHT)) for t in prepared.schema.targets
+    )
     schema = replace(prepared.schema, targets=targets)
     probabilities = from_logits(targets, raw)
     name = "val" if prepared.rows.fold is None else "folds"

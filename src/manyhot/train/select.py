@@ -33,7 +33,7 @@ from manyhot.model.predictor import Answerer, Predictor, columns_of
 from manyhot.predict import from_logits
 from manyhot.priors import votes
 from manyhot.schema import Target
-from manyhot.targets import FloatArray, IntArray, known, probabilities
+from manyhot.targets import WEIGHT, FloatArray, IntArray, Weight, known, probabilities
 from manyhot.train import logistic, trees
 from manyhot.train.calibrate import fit_temperature, fit_temperatures
 from manyhot.train.distributed import World
@@ -122,7 +122,7 @@ class Selection:
             for pair in alone
         ]
         weights = {
-            t.name: greedy(t, [logits[t.name] for logits in raw], self.y[t.name])
+            t.name: greedy(t, [logits[t.name] for logits in raw], self.y[t.name], self.y.get(WEIGHT))
             for t in self.prepared.schema.targets
         }
         chosen = [
@@ -185,7 +185,8 @@ class Selection:
         rows = self.prepared.of_part(split.TRAIN)
         keys, y = F.normalize(self._on_device(encoder, rows)), self.prepared.labels(rows)
         targets = self.prepared.schema.targets
-        values = {t.name: torch.from_numpy(np.stack(votes(t, y[t.name]))) for t in targets}
+        counts = np.float32(1) if WEIGHT not in y else y[WEIGHT][:, None]
+        values = {t.name: torch.from_numpy(np.stack(votes(t, y[t.name])) * counts) for t in targets}
         fold = self.prepared.fold_of(rows)
         if fold is not None:
             return FoldedNeighbours(keys, values, torch.from_numpy(fold)).to(keys.device)
@@ -206,7 +207,9 @@ class Selection:
         return found
 
 
-def greedy(target: Target, logits: Sequence[NDArray[np.float32]], y: IntArray) -> list[float]:
+def greedy(
+    target: Target, logits: Sequence[NDArray[np.float32]], y: IntArray, weight: Weight = None
+) -> list[float]:
     """Return what each member's logits are multiplied by, so that rows none of them learned are likeliest.
 
     Each is first brought to a temperature of its own. Then, in each round, the member joins with which the
@@ -220,12 +223,14 @@ def greedy(target: Target, logits: Sequence[NDArray[np.float32]], y: IntArray) -
     if there.sum() < FEWEST:
         return [1.0] + [0.0] * (len(logits) - 1)
     y, own = y[there], [values[there] if values.ndim == 3 else values[there][:, None] for values in logits]
-    warm = [fit_temperature(target, values, y).decision.temperature for values in own]
+    weight = None if weight is None else weight[there]
+    warm = [fit_temperature(target, values, y, weight).decision.temperature for values in own]
     scaled = [values / np.float32(temperature) for values, temperature in zip(own, warm, strict=True)]
     plain = target.deciding(temperature=1.0)
 
     def loss(values: FloatArray) -> float:
-        return float(np.nanmean(metrics.row_losses(plain, y, probabilities(plain, values))))
+        losses = metrics.row_losses(plain, y, probabilities(plain, values))
+        return float(np.average(losses, weights=weight))
 
     picked, total = np.zeros(len(own)), np.zeros((1, 1, 1), np.float32)
     for number in range(1, ROUNDS + 1):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from manyhot.config import FitConfig
 from manyhot.model.forest import BoostedTrees, Forest, Trees
 from manyhot.schema import Target
-from manyhot.targets import IntArray, num_outputs, set_table
+from manyhot.targets import IntArray, Weight, num_outputs, set_table
 from manyhot.train.examples import examples
 from manyhot.train.prepared import Prepared
 
@@ -60,11 +60,11 @@ def grow(prepared: Prepared, columns: Columns) -> Forest:
     trees = {}
     for target, parts in examples(prepared):
         grown: list[Tree] = []
-        for rows, y in parts:
+        for rows, y, weight in parts:
             forest = ExtraTreesClassifier(count, n_jobs=config.threads, random_state=config.seed)
             parted_by, shares = _leaves(target, y)
-            forest.fit(columns[rows], parted_by)
-            grown += [_tree(tree.tree_, columns[rows], shares) for tree in forest.estimators_]
+            forest.fit(columns[rows], parted_by, weight)
+            grown += [_tree(tree.tree_, columns[rows], shares, weight) for tree in forest.estimators_]
         trees[target.name] = Trees(target, _joined(grown, len(parts)))
     return Forest(prepared.schema.targets, trees)
 
@@ -105,7 +105,12 @@ def boost(prepared: Prepared, columns: Columns) -> Forest:
 
 
 def _boosted(
-    columns: Columns, width: int, config: FitConfig, rows: NDArray[np.intp], y: IntArray
+    columns: Columns,
+    width: int,
+    config: FitConfig,
+    rows: NDArray[np.intp],
+    y: IntArray,
+    weight: Weight = None,
 ) -> tuple[list[Tree], Columns]:
     """Return the trees of one fold, round by round, one for each output, and what they add to, float (W,)."""
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -118,7 +123,7 @@ def _boosted(
         max_bins=BINS,
         early_stopping=False,
         random_state=config.seed,
-    ).fit(columns[rows], y)
+    ).fit(columns[rows], y, weight)
     start, outputs = np.full(width, NEVER, np.float32), list(model.classes_)
     if len(outputs) == 2:  # one tree a round, which says how much likelier the second is
         start[outputs[0] if width > 1 else 0] = 0.0
@@ -133,15 +138,16 @@ def _boosted(
     return grown, start
 
 
-def _tree(tree: Any, x: Columns, shares: Columns) -> Tree:
+def _tree(tree: Any, x: Columns, shares: Columns, weight: Weight) -> Tree:
     """Return one of scikit-learn's trees; a leaf says what the rows (x, shares) are that end there."""
     own, leaf = np.arange(tree.node_count), tree.children_left < 0
     left, right = (np.where(leaf, own, side) for side in (tree.children_left, tree.children_right))
-    ends, of_row, rows = np.unique(tree.apply(x), return_inverse=True, return_counts=True)
+    ends, of_row = np.unique(tree.apply(x), return_inverse=True)
+    amounts = np.bincount(of_row, weight)
     says = np.zeros((len(ends), shares.shape[1]), np.float32)
-    np.add.at(says, of_row, shares)
+    np.add.at(says, of_row, shares if weight is None else shares * weight[:, None])
     feature = np.where(leaf, 0, tree.feature)
-    return Tree(feature, tree.threshold, np.stack([right, left]), ends, says / rows[:, None])
+    return Tree(feature, tree.threshold, np.stack([right, left]), ends, says / amounts[:, None])
 
 
 def _boosted_tree(nodes: NDArray[Any]) -> Tree:

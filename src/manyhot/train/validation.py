@@ -24,19 +24,19 @@ from manyhot.model.inference import logits
 from manyhot.model.network import Network, snapshot
 from manyhot.predict import from_logits
 from manyhot.schema import Target
-from manyhot.targets import IntArray
+from manyhot.targets import WEIGHT, Labels
 from manyhot.train.calibrate import fit_temperatures
 
 
 @dataclass(frozen=True)
 class Validation:
-    """The held-out rows by which the best epoch is chosen.
+    """The held-out rows by which the best epoch is chosen, y as `targets.Labels`.
 
     With `fold` they are training rows, each judged by the member that does not learn from it.
     """
 
     x: X
-    y: Mapping[str, IntArray]
+    y: Labels
     fold: NDArray[np.int8] | None = None
     folds: int = 1
 
@@ -56,7 +56,7 @@ class Validation:
         return document(targets, self.y, probabilities)
 
     def losses(self, network: Network, targets: tuple[Target, ...], config: FitConfig) -> NDArray[np.float64]:
-        """Return the loss of each row, calibrated, 0 if nothing is known."""
+        """Return the loss of each row as much as it counts, calibrated, 0 if nothing is known."""
         raw = self.logits(network)
         targets = fit_temperatures(targets, raw, self.y)
         probabilities = from_logits(targets, raw)
@@ -64,6 +64,7 @@ class Validation:
         for t in targets:
             each = metrics.row_losses(t, self.y[t.name], probabilities[t.name])
             every += config.target_weights.get(t.name, 1.0) * np.nan_to_num(each)
+        every *= self.y.get(WEIGHT, 1.0)
         return every
 
     def logits(self, network: Network) -> Mapping[str, NDArray[np.float32]]:

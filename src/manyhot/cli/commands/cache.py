@@ -20,4 +20,5 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         show.as_json(found)
     else:
-        print(f"{found['folder']}: {found['pictures']:,} decoded pictures, {found['bytes'] / 1e6:,.1f} MB")
+        size = f"{found['bytes'] / 1e6:,.1f} MB"
+        show.tell(f"{found['folder']}: {found['pictures']:,} decoded pictures, {size}")

@@ -71,13 +71,16 @@ def run(args: argparse.Namespace) -> None:
         return
     show.notes(found.notes)
     _show(found.scores, args.data)
-    print(f"\nwritten to {args.out}; look at {args.out}/clusters.html, then name what you see there:")
-    print(f"  manyhot name {shlex.join([args.out])} 0=NAME 1=NAME")
+    show.tell()
+    show.tell(f"written to {args.out}; look at {args.out}/clusters.html, then name what you see there:")
+    show.tell(f"  manyhot name {shlex.join([args.out])} 0=NAME 1=NAME")
     if args.spread:
         spread = Path(args.out, "spread.csv")
         model = Path(f"{Path(args.out)}-model")
         words = fit_words(found.scores, spread, args.target, model, ignored=[f"{args.target}_spread"])
-        print(f"\nthe spread labels are in {spread}; train on them with:\n  manyhot {shlex.join(words)}")
+        show.tell()
+        show.tell(f"the spread labels are in {spread}; train on them with:")
+        show.tell(f"  manyhot {shlex.join(words)}")
 
 
 def _clusters(text: str) -> int | None:
@@ -91,22 +94,20 @@ def _clusters(text: str) -> int | None:
 
 def _show(scores: Mapping[str, Any], source: str) -> None:
     """Show what was found: how many groups, how large, how well parted, how like the known labels."""
-    from rich.markup import escape
-
-    out = show.console()
     sizes = scores["sizes"]
-    out.print(
-        f"[bold]{escape(source)}[/]: {scores['rows']:,} rows in {len(sizes)} clusters, "
-        f"silhouette {show.number(scores['silhouette'])}"
-    )
-    out.print(f"so many: {scores['why']}")
-    out.print("sizes: " + show.counts(sizes))
-    left_out = [f"{word} {scores[word]:,}" for word in ("outliers", "unreadable") if scores[word]]
-    if left_out:
-        out.print(f"{', '.join(left_out)}: their cluster is empty")
-    for name, each in scores["targets"].items():
-        values = ", ".join(f"{key} {show.number(value)}" for key, value in each.items())
-        out.print(f"beside '{escape(name)}': {values}")
-    if "spread" in scores:
-        given = scores["spread"]
-        out.print(f"{given['rows']:,} rows were given a known label of '{escape(given['target'])}'")
+    with show.console() as out:
+        out.print(
+            f"[bold]{show.escape(source)}[/]: {scores['rows']:,} rows in {len(sizes)} clusters, "
+            f"silhouette {show.number(scores['silhouette'])}"
+        )
+        out.print(f"so many: {scores['why']}")
+        out.print("sizes: " + show.counts(sizes))
+        left_out = [f"{word} {scores[word]:,}" for word in ("outliers", "unreadable") if scores[word]]
+        if left_out:
+            out.print(f"{', '.join(left_out)}: their cluster is empty")
+        for name, each in scores["targets"].items():
+            values = ", ".join(f"{key} {show.number(value)}" for key, value in each.items())
+            out.print(f"beside '{show.escape(name)}': {values}")
+        if "spread" in scores:
+            given = scores["spread"]
+            out.print(f"{given['rows']:,} rows were given a known label of '{show.escape(given['target'])}'")

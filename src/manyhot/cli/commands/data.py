@@ -39,5 +39,5 @@ def run(args: argparse.Namespace) -> None:
         document = {"name": args.name, "out": str(found.path), "rows": rows, "columns": columns, "fit": line}
         show.as_json(document)
     else:
-        print(f"{found.path}: {rows:,} rows with {', '.join(columns)}; train on them with:")
-        print(f"  {line}")
+        show.tell(f"{found.path}: {rows:,} rows with {', '.join(columns)}; train on them with:")
+        show.tell(f"  {line}")

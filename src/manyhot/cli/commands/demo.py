@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> None:
         ["predict", model, str(few), "--out", str(out / "answers.csv")],
     ]
     for words in commands:
-        show.say(f"\n$ manyhot {shlex.join(words)}")
+        show.say()
+        show.say(f"$ manyhot {shlex.join(words)}")
         # With --json one document at the end is all that standard output gets.
         if main([*words, "--json"] if args.json and words[0] != "evaluate" else words) != 0:
             raise RunError(f"the demo stopped at: manyhot {shlex.join(words)}")
@@ -58,7 +59,10 @@ def run(args: argparse.Namespace) -> None:
         for row in csv.DictReader(file):
             given = {name: row[f"{name}_given"] or "unknown" for name in ("digit", "even", "strokes")}
             answers = ", ".join(f"{name} {row[name]} (given: {label})" for name, label in given.items())
-            print(f"  {row['image']}: {answers}")
-    print(f"\nLook at {out}/sheet.png and {out}/report.html. These commands did it, and do the same")
-    print("with a table of your own:\n")
-    print(*(f"  {line}" for line in lines), sep="\n")
+            show.tell(f"  {row['image']}: {answers}")
+    show.tell()
+    show.tell(f"Look at {out}/sheet.png and {out}/report.html. These commands did it, and do the same")
+    show.tell("with a table of your own:")
+    show.tell()
+    for line in lines:
+        show.tell(f"  {line}")

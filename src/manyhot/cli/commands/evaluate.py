@@ -16,6 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--split", metavar="NAME", help="train, val, test or all (default: test where there is one)")
     help = "what a class counts as that training never saw (default: %(default)s)"
     add("--unknown-class", choices=("wrong", "missing"), default="wrong", help=help)
+    add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -24,8 +25,10 @@ def run(args: argparse.Namespace) -> None:
 
     classifier, table = load(args.model), options.read_table(args, args.data)
     table = gather(table, classifier.schema) if args.long else table
-    judged = classifier.judge(table, args.split, args.unknown_class, progress.of_rows(args.json))
+    reading = progress.of_rows(args.json)
+    judged = classifier.judge(table, args.split, args.unknown_class, reading, args.weight)
     if args.json:
         show.as_json(judged.scores)
     else:
-        show.scores(judged.scores, f"{args.data}, split {judged.split}")
+        weighed = f", by the weights in '{args.weight}'" if args.weight else ""
+        show.scores(judged.scores, f"{args.data}, split {judged.split}{weighed}")

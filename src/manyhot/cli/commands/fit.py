@@ -8,7 +8,7 @@ from pathlib import Path
 
 from manyhot import files
 from manyhot.cli import options, progress, show
-from manyhot.config import CHOICES
+from manyhot.config import APART, CHOICES
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--unknown-class", choices=CHOICES["unknown_class"], help="what a class outside the schema is")
     add("--test", metavar="FRACTION", help="keep rows back for `evaluate`")
     add("--group", metavar="COLUMN", help="rows with an equal cell here stay in one part")
+    add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
     add("--device", choices=CHOICES["device"], help="where to compute (default: auto)")
     add("--seed", metavar="N", help="the same seed gives the same weights (default: 0)")
     add("--config", metavar="FILE", help="settings from a JSON or TOML file, such as a model's config.json")
@@ -49,7 +50,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     settings = options.settings_of(args)
-    args.group = settings.get("group")  # --config and --set may name it too
+    for name in APART:
+        setattr(args, name, settings.get(name))  # --config and --set may name it too
     if not args.resume:
         files.check_out(Path(args.out), args.overwrite)
     table, schema = options.labelled(args, options.read_table(args, args.data))
@@ -92,6 +94,9 @@ def run(args: argparse.Namespace) -> None:
 def _say_next(args: argparse.Namespace) -> None:
     """Print the commands that judge and use the model, with the options that read the same table."""
     words = [args.out, args.data, *options.reading_words(args)]
-    print(f"\nmodel written to {args.out}; look at {args.out}/report.html, then:")
-    print(f"  manyhot evaluate {shlex.join([*words, *(['--long'] if args.long else [])])}")
-    print(f"  manyhot predict {shlex.join(words)} --out answers.csv")
+    judging = [*words, *(["--long"] if args.long else [])]
+    judging += ["--weight", args.weight] if args.weight else []
+    show.tell()
+    show.tell(f"model written to {args.out}; look at {args.out}/report.html, then:")
+    show.tell(f"  manyhot evaluate {shlex.join(judging)}")
+    show.tell(f"  manyhot predict {shlex.join(words)} --out answers.csv")

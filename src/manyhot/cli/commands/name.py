@@ -47,14 +47,14 @@ def run(args: argparse.Namespace) -> None:
     then = "train on them with:" if line else "give two different names at least, then train on them"
     show.say(f"wrote {out}: {rows:,} of {len(named):,} rows have a name; {then}")
     if line:
-        print(f"  {line}")
+        show.tell(f"  {line}")
 
 
 def _ask(sizes: Mapping[str, int], given: Mapping[str, str]) -> dict[str, str]:
     """Ask on the terminal for the name of each cluster that has none; an empty line leaves it unknown."""
     found = {}
     for cluster in [name for name in sizes if name not in given]:
-        print(f"cluster {cluster} ({sizes[cluster]:,} rows): ", end="", file=sys.stderr, flush=True)
+        show.say(f"cluster {cluster} ({sizes[cluster]:,} rows): ", end="")
         line = sys.stdin.readline()
         if not line:
             break

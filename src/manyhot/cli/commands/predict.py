@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -61,6 +62,11 @@ def run(args: argparse.Namespace) -> None:
         columns = {name: column.to_pylist() for name, column in answers.columns.items()}
         lines = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         show.as_json({"rows": lines})
+    elif sys.stdout.isatty():
+        drawn = io.BytesIO()
+        write_to(answers, drawn)
+        for line in drawn.getvalue().decode().rstrip("\n").split("\n"):
+            show.tell(line)
     else:
         write_to(answers, sys.stdout.buffer)
 

@@ -24,7 +24,7 @@ MIRRORING = ("crop", "photo")  # changes that mirror by themselves
 
 
 class Batch(NamedTuple):
-    """Some rows: x as the inputs give it, y by target as `targets.encode` gives it.
+    """Some rows: x as the inputs give it, y as `targets.Labels`.
 
     Where pictures are mixed, each has a second one's labels too: a share `lam` (B,) of it is of y, the
     rest is of `y2`.
@@ -70,8 +70,7 @@ class Loader:
         self.count = len(self.at)
         self.numbers = np.arange(1, self.count + 1) if numbers is None else numbers
         self.x = Ahead(x[self.at], self._fetched) if isinstance(x, Pictures) else _tensor(x, device)
-        # int64 for class numbers is what torch's cross-entropy takes
-        self.y = {name: torch.from_numpy(v.astype(np.int64)).to(device) for name, v in y.items()}
+        self.y = {name: _tensor(_as_torch_takes(v), device) for name, v in y.items()}
         self.batch_size = min(batch_size, self.count)
         self.seed, self.changes, self.device, self.epochs = seed, changes, device, epochs
         self._orders: dict[int, NDArray[np.int64]] = {}
@@ -141,6 +140,11 @@ def in_order(x: X, batch_size: int, device: torch.device | str = "cpu") -> Itera
     """Give all rows from first to last, some at a time, for prediction."""
     for first in range(0, len(x), batch_size):
         yield _tensor(x[first : first + batch_size], device)
+
+
+def _as_torch_takes(y: NDArray[Any]) -> NDArray[Any]:
+    """Return class numbers as int64, for torch's cross-entropy; weights of rows are none."""
+    return y.astype(np.int64) if np.issubdtype(y.dtype, np.integer) else y
 
 
 def _tensor(x: X, device: torch.device | str) -> Tensor:

@@ -20,7 +20,7 @@ from manyhot.data.numbers import is_number
 from manyhot.data.sources.dialect import codec_of
 from manyhot.data.sources.text import column_names, encoding_of
 from manyhot.data.table import Table
-from manyhot.errors import UserError, listed, shown, suggest
+from manyhot.errors import UserError, listed, shortened, suggest
 
 NUMERIC = ("numeric", "real", "integer")
 TEXTUAL = ("string", "date")
@@ -92,12 +92,12 @@ def _attribute(text: str, where: str) -> Attribute:
         values = tuple(value for value in _values(kind[1:-1], where) if value is not None)
         return Attribute(name, False, values)
     if kind.startswith("{"):
-        raise UserError(f"{where}: the values of '{shown(name)}' begin with {{ and do not end with }}.")
+        raise UserError(f"{where}: the values of '{shortened(name)}' begin with {{ and do not end with }}.")
     word = kind.split()[0].lower()
     if word not in NUMERIC + TEXTUAL:
         known = NUMERIC + TEXTUAL
         raise UserError(
-            f"{where}: unknown type '{shown(word)}'{suggest(word, known)}; known are {listed(known)}."
+            f"{where}: unknown type '{shortened(word)}'{suggest(word, known)}; known are {listed(known)}."
         )
     return Attribute(name, word in NUMERIC)
 
@@ -118,11 +118,11 @@ def _row(text: str, attributes: list[Attribute], where: str) -> Iterable[str | N
         )
     for cell, attribute in zip(row, attributes, strict=True):
         if cell is not None and attribute.numeric and not is_number(cell):
-            raise UserError(f"{where}, attribute '{attribute.name}': '{shown(cell)}' is not a number.")
+            raise UserError(f"{where}, attribute '{attribute.name}': '{shortened(cell)}' is not a number.")
         if cell is not None and attribute.values and cell not in attribute.values:
             near = suggest(cell, attribute.values)
             raise UserError(
-                f"{where}, attribute '{attribute.name}': '{shown(cell)}' is not one of its values{near}."
+                f"{where}, attribute '{attribute.name}': '{shortened(cell)}' is not one of its values{near}."
             )
     return row
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from manyhot.data.columns import is_image_name
 from manyhot.data.sources.headers import names_rows
-from manyhot.errors import shown
+from manyhot.errors import shortened
 
 DELIMITERS = (",", ";", "\t", "|")
 DELIMITER_NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar", " ": "a blank"}
@@ -63,7 +63,7 @@ def dialect_of(path: Path, encoding: str) -> Dialect:
         if last == width and not names_rows(rows):
             comments.pop()  # it has the names
         if comments and width > 1:
-            first = shown(lines[comments[0]].lstrip("# "))
+            first = shortened(lines[comments[0]].lstrip("# "))
             what = f"{len(comments)} lines" if len(comments) > 1 else "a line"
             note = f"left out: {what} of comments before the table ('{first}')"
             return Dialect(encoding, delimiter, comments[-1] + 1, (note,))

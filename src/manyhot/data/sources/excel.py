@@ -22,7 +22,7 @@ from manyhot.data.sources.unnamed import name_columns
 from manyhot.data.sources.values import Gathered
 from manyhot.data.sources.xlsx import look_through, notes_on
 from manyhot.data.table import Table
-from manyhot.errors import UserError, listed, shown, suggest
+from manyhot.errors import UserError, listed, shortened, suggest
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
@@ -82,7 +82,7 @@ def _opened(path: Path) -> Iterator[CalamineWorkbook]:
         with CalamineWorkbook.from_path(str(path)) as book:
             yield book
     except CalamineError as error:
-        raise UserError(f"{path}: cannot be read as a workbook ({shown(str(error), 150)}).") from None
+        raise UserError(f"{path}: cannot be read as a workbook ({shortened(str(error), 150)}).") from None
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # the reader is written in Rust, and gave up
             raise
@@ -140,7 +140,7 @@ def _titles(rows: Sequence[Row]) -> list[str]:
     for row in rows[:-1]:
         if len(row) < 2 or row[0] is None or any(cell is not None for cell in row[1:]):
             break
-        notes.append(f"left out: a title above the table ('{shown(str(row[0]))}')")
+        notes.append(f"left out: a title above the table ('{shortened(str(row[0]))}')")
     return notes
 
 

@@ -16,7 +16,7 @@ from manyhot.data.sources.dialect import codec_of
 from manyhot.data.sources.text import Encoding, column_names, encoding_of
 from manyhot.data.sources.values import Gathered
 from manyhot.data.table import Table
-from manyhot.errors import UserError, listed, shown
+from manyhot.errors import UserError, listed, shortened
 
 BLOCK = 1 << 16  # characters of an array read at a time
 LONGEST = 1 << 26  # characters after which an item that cannot be read is no longer taken for one cut short
@@ -159,7 +159,9 @@ def _checked(item: dict[str, Any], where: str) -> dict[str, Any]:
             isinstance(value, list) and any(isinstance(part, (dict, list)) for part in value)
         )
         if nested:
-            raise UserError(f"{where}: '{shown(key)}' holds nested values. Write it as columns of their own.")
+            raise UserError(
+                f"{where}: '{shortened(key)}' holds nested values. Write it as columns of their own."
+            )
     return item
 
 

@@ -22,7 +22,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from manyhot.data.sources.folder import is_litter
-from manyhot.errors import UserError, listed, shown
+from manyhot.errors import UserError, listed, shortened
 
 ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".zip")
 STARTS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")  # of what is packed; a workbook is a .zip
@@ -68,7 +68,9 @@ def unpacked(path: Path) -> Iterator[Path]:
                 packed, name = _opened(path, opened)
                 inside = Path(folder, name)
                 if is_packed(inside):
-                    raise UserError(f"{path}: holds '{shown(name)}', which is packed again. Unpack it once.")
+                    raise UserError(
+                        f"{path}: holds '{shortened(name)}', which is packed again. Unpack it once."
+                    )
                 with inside.open("wb") as out:
                     _copy(packed, out, path, limit(path, Path(folder)))
         except BROKEN as error:

@@ -7,6 +7,7 @@ rows are grouped, and a run that was stopped goes on after its last finished pie
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,23 +42,29 @@ def pieces(path: Path, skip: int = 0) -> Iterator[Table]:
             first += len(batch)
 
 
+@contextmanager
+def parts_of(out: Path, key: object, resume: bool) -> Iterator[Parts]:
+    """Hold the folder of the finished pieces of an output, which goes once they are joined.
+
+    Raises:
+        UserError: the folder is there and holds something else, or another run writes to it.
+    """
+    folder = out.with_name(f"{out.name}.parts")
+    files.check_ours(folder, (KEY, files.LOCK))
+    with files.held(folder, out):
+        yield Parts(out, folder, key, resume)
+    files.clear(folder)
+
+
 class Parts:
     """The finished pieces of an output, in a folder beside it."""
 
-    def __init__(self, out: Path, key: object, resume: bool) -> None:
-        """Find the pieces that a stopped run left; without `resume`, or from another run (`key`), they go.
-
-        Raises:
-            UserError: the folder is there and holds something else.
-        """
-        self.out, self.folder = out, out.with_name(f"{out.name}.parts")
-        files.check_ours(self.folder, (KEY,))
-        same = (self.folder / KEY).is_file() and files.read_json(self.folder / KEY) == key
-        if self.folder.exists() and not (resume and same):
-            files.clear(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        files.sweep(self.folder)
-        files.write_json(self.folder / KEY, key)
+    def __init__(self, out: Path, folder: Path, key: object, resume: bool) -> None:
+        """Find the pieces that a stopped run left; without `resume`, or from another run (`key`), they go."""
+        self.out, self.folder = out, folder
+        same = (folder / KEY).is_file() and files.read_json(folder / KEY) == key
+        files.sweep(folder) if resume and same else files.empty(folder)
+        files.write_json(folder / KEY, key)
         self.count = 0
         while self._path(self.count).is_file():
             self.count += 1
@@ -68,7 +75,7 @@ class Parts:
         self.count += 1
 
     def join(self) -> None:
-        """Make the output of all pieces, whole or not at all, and remove them."""
+        """Make the output of all pieces, whole or not at all."""
 
         def fill(temporary: Path) -> None:
             first = pq.read_schema(self._path(0))
@@ -77,7 +84,6 @@ class Parts:
                     writer.write_table(pq.read_table(self._path(number)).cast(first))
 
         files.write_with(self.out, fill)
-        files.clear(self.folder)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"

@@ -26,7 +26,7 @@ from manyhot.data.sources.headers import DOUBT, SURE, first_row
 from manyhot.data.sources.unnamed import Unnamed, gather, name_columns
 from manyhot.data.sources.write import ESCAPED, restore
 from manyhot.data.table import Table
-from manyhot.errors import UserError, listed, shown
+from manyhot.errors import UserError, listed, shortened
 
 CHUNK = 1 << 22  # bytes held at a time while the encoding is checked
 BLOCKS = (1 << 20, 1 << 25, 1 << 30)  # bytes pyarrow parses at a time; a longer row needs the next one
@@ -194,7 +194,7 @@ def _parse(path: Path, encoding: Encoding, dialect: Dialect, width: int, named: 
                 raise UserError(f"{path}: there is a header and no row below it.") from None
             _explain(path, dialect, width, named)
             reason = str(error).splitlines()[0]
-            raise UserError(f"{path}: cannot be read as delimited text ({shown(reason, 150)}).") from None
+            raise UserError(f"{path}: cannot be read as delimited text ({shortened(reason, 150)}).") from None
     if raw.num_columns != width or any(kind != pa.string() for kind in raw.schema.types):
         raise UserError(f"{path}: the quotes in the header cannot be read. Remove them.")
     if not encoding.paired:

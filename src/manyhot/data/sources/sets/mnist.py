@@ -91,7 +91,8 @@ def get_idx(name: str, folder: Path, progress: StepProgress) -> Table:
         for file, path, md5 in zip(FILES, there, source.packed, strict=True)
         if path is None
     ]
-    by_hand = f"Put {listed(file for file, _ in missing)} into {place} by hand."
+    names = listed((file for file, _ in missing), 2)
+    by_hand = f"Put {names if len(missing) < len(FILES) else 'all four files'} into {place} by hand."
     for file, md5 in missing:
         fetch(source.address + file, place / file, md5, by_hand, progress)
     table = read_idx(place)

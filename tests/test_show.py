@@ -1,0 +1,150 @@
+"""What people see: nothing that steers their terminal, and tables as wide as it is."""
+
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from making import ROW_OPTIONS, features, write_csv, write_table
+
+import manyhot
+from manyhot.cli import main, show
+from manyhot.errors import UserError
+
+NASTY = "a\x1b[31mb\x07c\rd\u202ee\x9bf\u2066g\nh\ud7fb\u200bi\x7f[bold]j"
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.fixture
+def seen(capsys):
+    """Run a command; its status and all that people see."""
+
+    def command(*words):
+        try:
+            status = main([str(word) for word in words])
+        except SystemExit as stop:
+            status = stop.code
+        found = capsys.readouterr()
+        return status, found.out + found.err
+
+    return command
+
+
+def is_plain(text):
+    return not show.UNSEEN.search(text.replace("\n", ""))
+
+
+def test_what_steers_a_terminal_is_written_out():
+    assert show.visible(NASTY) == (
+        "a\\x1b[31mb\\x07c\\rd\\u202ee\\x9bf\\u2066g\\nh\ud7fb\\u200bi\\x7f[bold]j"
+    )
+    persian, family = "می‌خواهم", "\U0001f468‍\U0001f467"  # of joiners are their words and pictures made
+    assert show.visible(f"é 茶 {persian} {family} \\ 'x'") == f"é 茶 {persian} {family} \\ 'x'"
+
+
+def test_names_and_classes_reach_no_terminal_as_they_are(seen, tmp_path):
+    columns = {
+        **{f"{NASTY}{name}": cells for name, cells in features(60).items()},
+        f"{NASTY}y": [f"{NASTY}{i % 3}" for i in range(60)],
+        "k": [f"{NASTY}{i}" for i in range(60)],
+    }
+    table, model = write_csv(tmp_path / "t\x1b[31m.csv", columns), tmp_path / "m\x1b[31m"
+    label = f"{NASTY}y"
+    fit = ["fit", table, "--target", label, "--kind", f"{NASTY}x=number", *ROW_OPTIONS]
+    for words, status in [
+        (["inspect", table], 0),
+        (["inspect", table, "--target", label], 0),
+        (["inspect", table, "--target", label, "--json"], 0),
+        ([*fit, "--out", model], 2),
+        ([*fit[:4], *fit[6:], "--out", model], 0),
+        (["evaluate", model, table], 0),
+        (["evaluate", model, write_csv(tmp_path / "u.csv", {**columns, label: [f"{NASTY}!"] * 60})], 0),
+        (["tune", model, table, "--objective", "macro_f1", "--split", "all"], 0),
+        (["predict", model, write_csv(tmp_path / "v.csv", {"x": [1, 2]})], 2),
+        (["predict", model, tmp_path / "t\x1b[32m.csv"], 2),
+        (["cluster", table, "--clusters", "2", "--target", label, "--out", tmp_path / "c\x1b[31m"], 0),
+        (["inspect", table, f"--{NASTY}"], 2),
+        (["fit", table, "--effort", NASTY, "--out", model], 2),
+        (["fit", table, "--set", f"{NASTY}=1", "--out", model], 2),
+    ]:
+        found, text = seen(*words)
+        assert found == status, text
+        assert is_plain(text), words
+    (target,) = json.loads(seen("inspect", table, "--target", label, "--json")[1])["targets"]
+    assert [*target["classes"]] == [f"{NASTY}{i}" for i in range(3)]  # JSON's own escapes
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Run a command on a terminal of some columns; the lines that it shows, without colours."""
+
+    def command(columns, *words):
+        terminal = Terminal()
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert main([str(word) for word in words]) == 0
+        return [line.rstrip() for line in ANSI.sub("", terminal.getvalue()).split("\n")]
+
+    return command
+
+
+@pytest.mark.parametrize("columns", [30, 40, 80, 200])
+def test_tables_are_as_wide_as_the_terminal(drawn, fitted_tables, tmp_path, columns):
+    table, model = fitted_tables / "table.csv", fitted_tables / "model"
+    long = write_table(tmp_path, "mixed", 60, extra={"name " * 20: [f"{i} " * 9 for i in range(60)]})
+    for words in (["inspect", long], ["inspect", long, "--target", "fruit", "--target", "ripe"]):
+        lines = drawn(columns, *words)
+        assert max(map(len, lines)) <= columns
+        assert columns < 200 or max(map(len, lines)) > show.WIDTH
+    lines = drawn(columns, "evaluate", model, table)
+    assert max(map(len, lines[1:])) <= columns  # the first is the warning, a line of its own
+    text = "\n".join(lines)
+    for name, scores in manyhot.load(model).evaluate(table)["targets"].items():
+        shown = " ".join(line for line in lines if line.startswith(name))
+        assert all(show.number(value) in shown for value in scores.values())
+    assert text.count("balanced_accuracy") == 1
+
+
+def test_a_line_that_changes_fits_into_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    show.say("read 1,000 of 1,000,000 pictures", end="\r")
+    assert sys.stderr.getvalue() == "read 1,000 of 1,000\r"
+
+
+def test_a_pipe_gets_long_lines_whatever_columns_say(seen, fitted_tables, monkeypatch):
+    words = ["evaluate", fitted_tables / "model", fitted_tables / "table.csv"]
+    before = seen(*words)
+    monkeypatch.setenv("COLUMNS", "40")
+    assert seen(*words) == before
+
+
+def test_answers_on_a_terminal_are_plain_too(drawn, model, tmp_path):
+    table = write_csv(tmp_path / "t.csv", {**features(3), "note": ["\x1b[31m", "b", "c"]})
+    assert any("\\x1b[31m" in line for line in drawn(80, "predict", model, table))
+
+
+def test_a_message_is_short_however_long_what_was_found():
+    error = UserError(f"{'x' * 10_000}: is wrong; pass --right.")
+    assert len(f"manyhot: {error}") <= 300
+    assert str(error).endswith(": is wrong; pass --right.")
+
+
+def test_what_is_printed_goes_through_one_door():
+    files = Path(show.__file__).parent.rglob("*.py")
+    printing = [
+        path.name
+        for path in files
+        if re.search(r"(?<![.\w])print\(|std(out|err)\.write", path.read_text("utf-8"))
+    ]
+    assert sorted(printing) == ["document.py", "show.py"]

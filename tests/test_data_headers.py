@@ -269,9 +269,13 @@ def test_pictures_that_are_elsewhere_ask_for_the_folder_and_the_header(folder, c
 def test_the_options_are_checked(tmp_path, capsys):
     for options, words in (
         (["--header", "non"], "must be first or none (did you mean 'none'?)"),
-        (["--sheet-name", "a"], "--sheet-name says nothing about .csv files"),
+        (["--sheet-name", "a"], "t.csv: --sheet-name (of workbooks) says nothing about it"),
     ):
         assert main(["inspect", str(put(tmp_path, "t.csv", "a,b\n1,2\n")), *options]) == 2
         assert words in capsys.readouterr().err
     assert main(["inspect", str(put(tmp_path, "t.jsonl", '{"a":1}\n')), "--header", "none"]) == 2
-    assert "--header says nothing about .jsonl files" in capsys.readouterr().err
+    assert "t.jsonl: --header (of text and workbooks) says nothing" in capsys.readouterr().err
+    assert main(["inspect", str(tmp_path), "--header", "none"]) == 2
+    assert "says nothing about it" in capsys.readouterr().err
+    with pytest.raises(UserError, match="says nothing about it"):
+        read({"a": [1, 2]}, header="none")

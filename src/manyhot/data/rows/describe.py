@@ -100,7 +100,7 @@ def _flags(table: Table) -> list[str]:
     """Name the columns that hold both 0 and 1 and nothing else."""
 
     def holds(name: str) -> bool:
-        sample = table.columns[name].slice(0, SAMPLE).unique().drop_null().to_pylist()
+        sample = table.columns[name].slice(0, SAMPLE).drop_null().to_pylist()
         few = all(str(cell).strip() in FLAGS for cell in sample)
         return few and {str(value).strip() for value in table.cells(name).values} == FLAGS
 

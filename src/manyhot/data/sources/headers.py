@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from manyhot.data.columns import SPLIT_ALIASES, SPLIT_NAMES, is_image_name, is_number, path_forms
+from manyhot.data.columns import SPLIT_ALIASES, SPLIT_NAMES, is_image_name, is_number, picture_there
 from manyhot.errors import UserError, suggest
 
 Verdict = Literal["names", "unsure", "data"]
@@ -36,7 +36,7 @@ def first_row(rows: Sequence[Sequence[str]], root: Path) -> Verdict:
     for cell, column in zip(first, below, strict=False):
         if is_image_name(cell) and all(map(is_image_name, column)):
             names = [cell, *column[: LOOKED - 1]]
-            there = sum(_is_there(root, name) for name in names)
+            there = sum(picture_there(root, name) is not None for name in names)
             return "data" if 2 * there > len(names) else "unsure"
     pairs = [*zip(first, below, strict=False)]
     numbers = [cell for cell, column in pairs if _number(cell) and all(map(_number, column))]
@@ -76,7 +76,3 @@ def _number(cell: str) -> bool:
 def _counts(names: Sequence[str]) -> bool:
     """Tell whether names count from 0 or 1, as pandas calls columns without names."""
     return len(names) > 2 and [*names] in ([str(n + first) for n in range(len(names))] for first in (0, 1))
-
-
-def _is_there(root: Path, name: str) -> bool:
-    return any((root / form).is_file() for form in path_forms(name))

@@ -114,9 +114,9 @@ def _look_at(text: bytes, part: Part) -> None:
     part.columns.update({letters for letters, _ in cells})
     rows = [int(row[:18]) for row in {row for _, row in cells}]
     part.rows = (min([part.rows[0], *rows]), max([part.rows[1], *rows]))
-    formulas = FORMULA.findall(text)
-    part.formulas += len(formulas)
-    part.first = part.first or formulas[0].decode() if formulas else part.first
+    if formulas := FORMULA.findall(text) if b"<f" in text else []:
+        part.formulas += len(formulas)
+        part.first = part.first or formulas[0].decode()
     part.errors += len(ERROR.findall(text))
 
 

@@ -277,6 +277,11 @@ def test_a_bomb_is_refused(book, monkeypatch):
     assert "would become" in refused(changed(book([["a"], [1]]), lambda sheet: sheet + " " * (1 << 22)))
 
 
+def test_a_cell_without_an_end_is_refused(book):
+    path = changed(book([["a"], [1]]), lambda sheet: sheet + "<c " + "\n" * (5 << 20) + 'r="XFD1048576"/>')
+    assert "a cell has no end" in refused(path)
+
+
 @pytest.mark.parametrize("prefix", ["", "x:"])
 def test_a_cell_far_away_does_not_cost_the_memory_of_all_between(book, prefix):
     """Of the reader it would end the process."""

@@ -1,5 +1,6 @@
 """Tables as tools write them: without a header, with lines above it, with labels as many as a row has."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from PIL import Image
 
 from manyhot.cli import main
 from manyhot.data.columns import split_of
+from manyhot.data.inputs.images.paths import pictures_of, read_file
+from manyhot.data.rows.describe import look
 from manyhot.data.rows.infer import infer
 from manyhot.data.sources import dialect, headers
 from manyhot.data.sources.read import read
-from manyhot.data.sources.unnamed import FLAGS
 from manyhot.errors import UserError
 
 ROWS = 12
@@ -182,7 +184,6 @@ def test_flags_must_all_be_flags_and_as_many(folder):
         first, second = text.split("\n")
         table = read(put(folder, "t.txt", f"im/p0.png\t{first}\nim/p1.png\t{second}\n"))
         assert cells(table)["column 2"] == [first, second]
-    assert FLAGS
 
 
 # Lines before the header, and a delimiter that is said
@@ -269,9 +270,48 @@ def test_pictures_that_are_elsewhere_ask_for_the_folder_and_the_header(folder, c
 def test_the_options_are_checked(tmp_path, capsys):
     for options, words in (
         (["--header", "non"], "must be first or none (did you mean 'none'?)"),
-        (["--sheet-name", "a"], "--sheet-name says nothing about .csv files"),
+        (["--sheet-name", "a"], "t.csv: --sheet-name (of workbooks) says nothing about it"),
     ):
         assert main(["inspect", str(put(tmp_path, "t.csv", "a,b\n1,2\n")), *options]) == 2
         assert words in capsys.readouterr().err
     assert main(["inspect", str(put(tmp_path, "t.jsonl", '{"a":1}\n')), "--header", "none"]) == 2
-    assert "--header says nothing about .jsonl files" in capsys.readouterr().err
+    assert "t.jsonl: --header (of text and workbooks) says nothing" in capsys.readouterr().err
+    assert main(["inspect", str(tmp_path), "--header", "none"]) == 2
+    assert "says nothing about it" in capsys.readouterr().err
+    with pytest.raises(UserError, match="says nothing about it"):
+        read({"a": [1, 2]}, header="none")
+
+
+def test_columns_of_0_and_1_beside_pictures_are_suggested_as_tags(folder):
+    def form(i):
+        return f'{{"image": "{NAMES[i]}", "a b": {i % 2}, "c": {i // 2 % 2}, "none": 0, "l": ["x"]}}'
+
+    table = read(put(folder, "t.jsonl", lines(form)))
+    assert (
+        "columns 'a b', 'c' hold 0 and 1: --tags 'NAME=a b,c' reads them as tags" in look(table)["problems"]
+    )
+    assert not any("hold 0 and 1" in line for line in look(read({"a": [0, 1], "b": [1, 0]}))["problems"])
+
+
+def test_names_of_windows_and_of_urls_are_found_and_none_leads_out(folder):
+    (folder / "im" / "my cat.png").write_bytes((folder / "im" / "p0.png").read_bytes())
+    (folder.parent / "out.png").write_bytes(b"x")
+    names = [
+        "im\\p1.png",
+        " im/p2.png ",
+        "im/my%20cat.png",
+        "im%5Cp0.png",
+        f"{folder.resolve()}/im/p3.png",
+        "a" * 999 + "%",
+        "a\0.png",
+    ]
+    found = pictures_of(read({"image": names}, root=folder), "image")
+    there = ["p1.png", "p2.png", "my cat.png"]
+    assert [path.name for path in found[:3]] == there
+    assert [path.is_file() for path in found[:5]] == [True, True, True, False, True]
+    for picture, reason in zip(found[3:], ("no such file", None, "cannot be read", "no path"), strict=True):
+        with pytest.raises(UserError, match=reason) if reason else contextlib.nullcontext():
+            read_file(picture)
+    for name in ("..\\out.png", "%2e%2e/out.png", " ../out.png", "..%2Fout.png"):
+        with pytest.raises(UserError, match="leaves the folder"):
+            pictures_of(read({"image": [name]}, root=folder), "image")

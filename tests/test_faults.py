@@ -69,7 +69,7 @@ FAULTS = {
     "no such header": (["inspect", "{zoo}/good.csv", "--header", "non"], "did you mean 'none'"),
     "a sheet of what is no workbook": (
         ["inspect", "{zoo}/good.csv", "--sheet-name", "a"],
-        "--sheet-name says nothing about .csv files",
+        "--sheet-name (of workbooks) says nothing about it",
     ),
     "no Parquet": (["fit", "{zoo}/bad.parquet", "--target", "fruit", *FIT], "cannot be read as Parquet"),
     "no ARFF": (["fit", "{zoo}/bad.arff", "--target", "fruit", *FIT], "bad.arff"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
@@ -19,6 +20,7 @@ from manyhot.data import dates, numbers
 from manyhot.data.numbers import SAMPLE, is_number
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
+from manyhot.files import is_file
 from manyhot.schema import Input
 
 SPLIT = "split"
@@ -50,15 +52,17 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(IMAGE_ENDINGS)
 
 
-def path_forms(name: str) -> tuple[str, ...]:
-    r"""Return what the name of a picture may mean: itself, without blanks around it, on Windows, in a URL.
+def picture_there(folder: Path, name: str) -> str | None:
+    r"""Return the form of a picture's name that is there: itself, without blanks around it, as Windows or a
+    URL would mean it; None where none is.
 
-    >>> path_forms("a.png"), path_forms(r" im\my%20cat.png")
-    (('a.png',), (' im\\my%20cat.png', 'im\\my%20cat.png', 'im/my%20cat.png', 'im/my cat.png'))
+    >>> picture_there(Path("/nowhere"), r"im\my%20cat.png") is None
+    True
     """
     trimmed = name.strip()
     slashed = trimmed.replace("\\", "/")
-    return tuple(dict.fromkeys((name, trimmed, slashed, unquote(slashed))))
+    forms = (name, trimmed, slashed, unquote(slashed))
+    return next((form for form in forms if is_file(folder / form)), None)
 
 
 def split_column(table: Table) -> str | None:

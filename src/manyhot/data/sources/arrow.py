@@ -46,11 +46,11 @@ def read_arrow(path: Path, root: Path | None = None) -> Table:
         with pa.OSFile(os.fsencode(path)) as stream:
             data = (pa.ipc.open_file if head == ARROW else pa.ipc.open_stream)(stream).read_all()
         data.validate(full=True)  # what a broken file says of its cells is believed by all that reads them
+        if not data.num_rows:
+            raise UserError(f"{path}: the file has no rows.")
+        return from_arrow(data, path, root)
     except BROKEN as error:
         raise UserError(f"{path}: cannot be read as Arrow ({_reason(error)}).") from None
-    if not data.num_rows:
-        raise UserError(f"{path}: the file has no rows.")
-    return from_arrow(data, path, root)
 
 
 @contextmanager

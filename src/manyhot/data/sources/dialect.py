@@ -19,7 +19,8 @@ DELIMITERS = (",", ";", "\t", "|")
 DELIMITER_NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar", " ": "a blank"}
 HEAD = 1 << 16  # characters looked at
 ROWS = 200  # of them
-SAID = re.compile(r'"?sep=(.|\\t)"?', re.IGNORECASE)  # the line with which Excel is told the delimiter
+# The line with which Excel is told the delimiter: any sign of ASCII but the quote.
+SAID = re.compile(r'"?sep=([\t!#-/:-@\[-`{-~]|\\t)"?', re.IGNORECASE)
 LINE_END = re.compile(r"\r\n|\r|\n")
 
 

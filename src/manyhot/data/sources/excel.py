@@ -116,7 +116,9 @@ def _sheet(path: Path, book: CalamineWorkbook, wanted: str | None) -> tuple[str,
 
 def _rows(sheet: CalamineSheet) -> Iterator[Row]:
     """Read the rows of a sheet that hold anything; merged cells have the value of the first one."""
-    left = sheet.start[1] if sheet.start else 0
+    if not sheet.start:  # it is empty
+        return
+    left = sheet.start[1]
     # Row → the columns in which cells are merged, and to which row.
     begins: dict[int, list[tuple[int, int]]] = {}
     for first, last in sheet.merged_cell_ranges or ():

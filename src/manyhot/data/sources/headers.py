@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from manyhot.data.columns import SPLIT_ALIASES, SPLIT_NAMES, is_image_name, path_forms
+from manyhot.data.columns import SPLIT_ALIASES, SPLIT_NAMES, is_image_name, picture_there
 from manyhot.data.numbers import is_number
 from manyhot.errors import UserError, suggest
-from manyhot.files import is_file
 
 Verdict = Literal["names", "unsure", "data"]
 CHOICES = ("first", "none")  # where names are: in the first row, nowhere
@@ -38,7 +37,7 @@ def first_row(rows: Sequence[Sequence[str]], root: Path) -> Verdict:
     for cell, column in zip(first, below, strict=False):
         if is_image_name(cell) and all(map(is_image_name, column)):
             names = [cell, *column[: LOOKED - 1]]
-            there = sum(_is_there(root, name) for name in names)
+            there = sum(picture_there(root, name) is not None for name in names)
             return "data" if 2 * there > len(names) else "unsure"
     pairs = [*zip(first, below, strict=False)]
     numbers = [cell for cell, column in pairs if _number(cell) and all(map(_number, column))]
@@ -78,7 +77,3 @@ def _number(cell: str) -> bool:
 def _counts(names: Sequence[str]) -> bool:
     """Tell whether names count from 0 or 1, as pandas calls columns without names."""
     return len(names) > 2 and [*names] in ([str(n + first) for n in range(len(names))] for first in (0, 1))
-
-
-def _is_there(root: Path, name: str) -> bool:
-    return any(is_file(root / form) for form in path_forms(name))

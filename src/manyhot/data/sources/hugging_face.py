@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from manyhot.data.columns import is_image_name, is_list
+from manyhot.data.columns import is_image_name, is_list, is_text
 from manyhot.data.numbers import SAMPLE
 
 KEY = b"huggingface"
@@ -37,8 +37,10 @@ def held_pictures(column: pa.ChunkedArray) -> Held | None:
     """
     kind = column.type
     if pa.types.is_struct(kind):
-        fields = {kind.field(i).name for i in range(kind.num_fields)}
-        if fields != {"bytes", "path"} or not _is_binary(kind.field("bytes").type):
+        fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
+        if fields.keys() != {"bytes", "path"} or not _is_binary(fields["bytes"]):
+            return None
+        if not (is_text(fields["path"]) or pa.types.is_null(fields["path"])):
             return None
         data, paths = pc.struct_field(column, "bytes"), pc.struct_field(column, "path").cast(pa.string())
     elif _is_binary(kind):

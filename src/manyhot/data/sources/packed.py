@@ -25,7 +25,8 @@ from manyhot.data.sources.folder import is_litter
 from manyhot.errors import UserError, listed, shortened
 
 ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".zip")
-STARTS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")  # of what is packed; a workbook is a .zip
+# How packed files begin, without .zip, which workbooks are.
+STARTS = (b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", *(b"BZh%d1AY&SY" % n for n in range(1, 10)))
 BLOCK = 1 << 20  # bytes held at a time
 SMALL = 1 << 30  # bytes that any file may become
 TIMES = 100  # beyond which a file may not grow, where it becomes no small one; tables of text grow by 3 to 50
@@ -37,6 +38,7 @@ BROKEN = (
     zipfile.BadZipFile,
     NotImplementedError,
     RuntimeError,
+    pa.ArrowException,
 )
 
 
@@ -105,7 +107,9 @@ def _member(path: Path, opened: ExitStack) -> tuple[Any, str]:
         raise UserError(f"{path}: {what}; one is read. Unpack it, and name the file.")
     ((member, name),) = found.items()
     if member.flag_bits & 1:
-        raise UserError(f"{path}: '{name}' is encrypted. Unpack it with its password, and name the file.")
+        raise UserError(
+            f"{path}: '{shortened(name)}' is encrypted. Unpack it with its password, and name the file."
+        )
     return opened.enter_context(archive.open(member)), name
 
 

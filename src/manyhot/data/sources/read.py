@@ -7,7 +7,7 @@ ending, or from what a folder holds; each kind is read by a module of its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +61,7 @@ def read(
     if isinstance(source, (str, Path)):
         table = _read_path(Path(source), base, said)
     else:
+        _refuse_said("table", said)
         table = from_python(source)
         if base is not None:
             table = replace(table, root=base)
@@ -101,7 +102,7 @@ READERS: dict[str, Callable[..., Table]] = {
     **dict.fromkeys(WORKBOOKS, read_excel),
 }
 TAKEN: dict[Callable[..., Table], tuple[str, ...]] = {read_text: ("header",), read_excel: ("header", "sheet")}
-OPTIONS = {"header": "--header", "sheet": "--sheet-name"}
+OPTIONS = {"header": "--header (of text and workbooks)", "sheet": "--sheet-name (of workbooks)"}
 
 
 def _read_path(path: Path, root: Path | None, said: Mapping[str, str]) -> Table:
@@ -139,10 +140,14 @@ def _reader_of(path: Path, name: str, said: Mapping[str, str]) -> Callable[..., 
             f"{where}{kind}. Give a picture, a folder, or a file that ends in {known} (packed: {packings})."
         )
     reader = READERS[ending]
-    for option in said:
-        if option not in TAKEN.get(reader, ()):
-            raise UserError(f"{path}: {OPTIONS[option]} says nothing about {ending} files; leave it out.")
+    _refuse_said(str(path), [option for option in said if option not in TAKEN.get(reader, ())])
     return reader
+
+
+def _refuse_said(what: str, said: Iterable[str]) -> None:
+    """Refuse options that say nothing about what is read."""
+    for option in said:
+        raise UserError(f"{what}: {OPTIONS[option]} says nothing about it. Leave it out.")
 
 
 def is_table(path: Path) -> bool:
@@ -157,6 +162,8 @@ def is_table(path: Path) -> bool:
 def _read_folder(path: Path, root: Path | None, said: Mapping[str, str]) -> Table:
     """Read IDX files, the table `labels.csv`, or pictures, whichever the folder holds."""
     place = find_idx(path)
+    if place is not None or not (path / "labels.csv").is_file():
+        _refuse_said(str(path), said)
     if place is not None:
         return replace(read_idx(place), source=path.resolve().name)
     if (path / "labels.csv").is_file():

@@ -21,11 +21,12 @@ from manyhot.machine import half_of_memory
 
 OLD = b"\xd0\xcf\x11\xe0"  # how .xls begins, and a workbook that has a password
 CELL_BYTES = 32  # of the reader, for each cell
-LONGEST = 1 << 14  # bytes of the XML of a cell that is looked for; a formula has half of it at most
+LONGEST = 2 * BLOCK  # bytes of the XML of a cell; its formula has 2^13 characters at most
 CELL = re.compile(rb"<(?:\w+:)?c\s[^<>]*?\br=[\"']([A-Z]+)([0-9]+)[\"']")
 FORMULA = re.compile(
     rb'<c\s[^<>]*?\br="([A-Z]+[0-9]+)"[^<>]*><f\b[^<>]*?(?:/>|>[^<]*</f>)(?:<v\s*/>|<v></v>)?</c>'
 )
+BEGUN = re.compile(rb"<(?:\w+:)?c\s")
 ERROR = re.compile(rb'<c\s[^<>]*?\bt="e"')
 SHEETS = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}sheet"
 ID = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
@@ -33,9 +34,10 @@ ID = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
 @dataclass
 class Part:
-    """What one part of the archive has: the cells of formulas without a value, errors, and its extent."""
+    """What a part has: cells of formulas without a value and the first of them, errors, and its extent."""
 
-    formulas: list[str] = field(default_factory=list)
+    formulas: int = 0
+    first: str = ""
     errors: int = 0
     columns: set[bytes] = field(default_factory=set)
     rows: tuple[int, int] = (1 << 62, 0)
@@ -82,7 +84,7 @@ def notes_on(path: Path, sheet: str, parts: Mapping[str, Part]) -> list[str]:
     notes = []
     if part.formulas:
         notes.append(
-            f"formulas without a value ({len(part.formulas)} cells, such as {part.formulas[0]}) are empty: "
+            f"formulas without a value ({part.formulas} cells, such as {part.first}) are empty: "
             "open the file in a spreadsheet and save it"
         )
     if part.errors:
@@ -95,10 +97,14 @@ def _look(file: IO[bytes]) -> Part:
     part, text = Part(), b""
     while block := file.read(BLOCK):
         text += block
-        cut = text.rfind(b"</c>") + len(b"</c>")
-        cut = cut if cut >= len(b"</c>") else max(0, len(text) - LONGEST)
+        ends = text.rfind(b"</c>")
+        cut = ends + len(b"</c>") if ends >= 0 else max(text.rfind(b"<"), 0)
         _look_at(text[:cut], part)
         text = text[cut:]
+        if len(text) > LONGEST:
+            if BEGUN.match(text):
+                raise zipfile.BadZipFile("a cell has no end")
+            text = b""
     _look_at(text, part)
     return part
 
@@ -108,7 +114,9 @@ def _look_at(text: bytes, part: Part) -> None:
     part.columns.update({letters for letters, _ in cells})
     rows = [int(row[:18]) for row in {row for _, row in cells}]
     part.rows = (min([part.rows[0], *rows]), max([part.rows[1], *rows]))
-    part.formulas += [cell.decode() for cell in FORMULA.findall(text)]
+    if formulas := FORMULA.findall(text) if b"<f" in text else []:
+        part.formulas += len(formulas)
+        part.first = part.first or formulas[0].decode()
     part.errors += len(ERROR.findall(text))
 
 

@@ -12,16 +12,15 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
-from manyhot.data.columns import path_forms
+from manyhot.data.columns import picture_there
 from manyhot.data.table import Table
 from manyhot.errors import UserError
-from manyhot.files import inside, is_file
+from manyhot.files import inside
 
 FOLDER_COLUMN = "image"  # what the paths of a folder of pictures are called
 MAX_BYTES = 1 << 30  # of a file; 100 million pixels of 8 bytes, the most that is decoded, are fewer
 
-# A file, a file that the table holds, or the reason why there is none.
-Picture: TypeAlias = Path | pa.Buffer | str
+Picture: TypeAlias = Path | pa.Buffer | str  # a file, one that the table holds, or why there is none
 Unreadable = dict[int, str]  # position of a row → why its picture could not be read
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
@@ -46,7 +45,7 @@ def pictures_of(table: Table, column: str) -> list[Picture]:
         if held is not None and held[index] is not None:
             out.append(held[index] if len(held[index]) else "empty")
             continue
-        if name is None or not str(name).strip():
+        if name is None or not str(name).strip() or "\0" in str(name):
             out.append("no path")
             continue
         name = _meant(base, str(name))
@@ -67,9 +66,8 @@ def pictures_of(table: Table, column: str) -> list[Picture]:
 
 def _meant(base: Path, name: str) -> str:
     """Return the form of a name that is there; the name itself where it is plain, or none is."""
-    if not (name[:1].isspace() or name[-1:].isspace() or "\\" in name or "%" in name):
-        return name
-    return next((form for form in path_forms(name) if is_file(base / form)), name)
+    plain = not (name[:1].isspace() or name[-1:].isspace() or "\\" in name or "%" in name)
+    return name if plain else picture_there(base, name) or name
 
 
 def read_file(picture: Picture) -> bytes:

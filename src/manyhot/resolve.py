@@ -67,8 +67,7 @@ def resolve(
         if not small:
             base = _for_photos(base, rows, chosen, schema)
         elif chosen.get("backbone", backbone) == "resnet9":
-            side = chosen.get("size", 0) or min(height, width)
-            base = _for_small_photos(base, rows, side, schema)
+            base = _for_small_photos(base, rows, schema)
         else:
             base = _for_small_images(base, rows)
         base = replace(base, size=0 if small else base.size)
@@ -185,7 +184,7 @@ def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
     )
 
 
-def _for_small_photos(base: FitConfig, rows: int, side: int, schema: Schema) -> FitConfig:
+def _for_small_photos(base: FitConfig, rows: int, schema: Schema) -> FitConfig:
     """Colour pictures up to 64 pixels, which show things rather than signs: a small residual network.
 
     The rate always comes all the way down, since that is where most of what it knows comes from.
@@ -203,8 +202,7 @@ def _for_small_photos(base: FitConfig, rows: int, side: int, schema: Schema) -> 
         label_smoothing=0.1 if all(target.exclusive for target in schema.targets) else 0.0,
         augment="move",
         mirror="auto",
-        mixup=0.5 if base.effort == "best" else 0.0,
-        first_size=side * 3 // 4,
+        mixup={"fast": 0.0, "balanced": 0.3, "best": 0.5}[base.effort],
         views=MAX_VIEWS,
     )
 

@@ -11,7 +11,6 @@ from PIL import Image
 from manyhot.cli import main
 from manyhot.data.columns import split_of
 from manyhot.data.inputs.images.paths import pictures_of, read_file
-from manyhot.data.rows.describe import look
 from manyhot.data.rows.infer import infer
 from manyhot.data.sources import dialect, headers
 from manyhot.data.sources.read import read
@@ -280,17 +279,6 @@ def test_the_options_are_checked(tmp_path, capsys):
     assert "says nothing about it" in capsys.readouterr().err
     with pytest.raises(UserError, match="says nothing about it"):
         read({"a": [1, 2]}, header="none")
-
-
-def test_columns_of_0_and_1_beside_pictures_are_suggested_as_tags(folder):
-    def form(i):
-        return f'{{"image": "{NAMES[i]}", "a b": {i % 2}, "c": {i // 2 % 2}, "none": 0, "l": ["x"]}}'
-
-    table = read(put(folder, "t.jsonl", lines(form)))
-    assert (
-        "columns 'a b', 'c' hold 0 and 1: --tags 'NAME=a b,c' reads them as tags" in look(table)["problems"]
-    )
-    assert not any("hold 0 and 1" in line for line in look(read({"a": [0, 1], "b": [1, 0]}))["problems"])
 
 
 def test_names_of_windows_and_of_urls_are_found_and_none_leads_out(folder):

@@ -43,10 +43,9 @@ def test_colour_is_learned_by_it_and_grey_as_before():
     colour, grey = resolve({}, schema(), 10_000), resolve({}, schema(channels=1), 10_000)
     assert (colour.backbone, colour.augment, colour.mirror, colour.patience) == ("resnet9", "move", "auto", 0)
     assert (grey.backbone, grey.augment, grey.mirror, grey.patience) == ("cnn", "shift", "no", 15)
-    assert (colour.first_size, grey.first_size) == (24, 0)
+    assert (colour.mixup, grey.mixup) == (0.3, 0.0)
     by_name = resolve({"backbone": "cnn"}, schema(), 10_000)
     assert (by_name.augment, by_name.mirror, by_name.first_size) == ("shift", "no", 0)
-    assert resolve({}, schema(48), 10_000).first_size == 36
     assert resolve({}, schema(target=TAGS), 10_000).label_smoothing == 0 < colour.label_smoothing
 
 

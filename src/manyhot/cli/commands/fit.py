@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     help = "leave the backbone as it is, train the heads alone"
     add("--freeze", action="store_true", default=None, help=help)
     help = (
-        "who may answer: network, with commas pretrained, neighbours, forest, boosted, linear (default: all that help)"
+        "who may answer: network, with commas pretrained, neighbours, forest, boosted, linear (default: all)"
     )
     add("--members", metavar="NAMES", help=help)
     add("--size", metavar="PIXELS", help="the side that pictures are brought to")

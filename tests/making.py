@@ -129,3 +129,13 @@ def changed(names, file):
     listed = (HERE / file).read_text(encoding="utf-8").splitlines()
     gone, new = Counter(listed) - Counter(names), Counter(names) - Counter(listed)
     return [f"gone: {name}" for name in gone] + [f"new, to be listed in {file}: {name}" for name in new]
+
+
+def status_of(*words):
+    """Run a command of manyhot in this process; its exit status, also where argparse leaves."""
+    from manyhot.cli import main
+
+    try:
+        return main([str(word) for word in words])
+    except SystemExit as stop:
+        return stop.code

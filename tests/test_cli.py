@@ -19,6 +19,7 @@ from making import (
     flags_of,
     label_columns,
     pixels,
+    status_of,
     write_csv,
     write_pictures,
     write_table,
@@ -36,10 +37,7 @@ def run(capfdbinary):
     """Run a command in this process: (status, standard output, standard error)."""
 
     def command(*words):
-        try:
-            status = main([str(word) for word in words])
-        except SystemExit as stop:
-            status = stop.code
+        status = status_of(*words)
         found = capfdbinary.readouterr()
         return status, found.out.decode(), found.err.decode()
 

@@ -21,12 +21,12 @@ from urllib.response import addinfourl
 
 import numpy as np
 import pytest
-from making import write_csv
+from making import status_of, write_csv
 from PIL import Image
 from scipy.io import savemat
 
 import manyhot
-from manyhot.cli import document, main
+from manyhot.cli import document
 from manyhot.cli.commands.data import DATASETS
 from manyhot.cli.parser import build_parser
 from manyhot.data.sources.datasets import OPTIONS, prepare
@@ -44,10 +44,7 @@ def run(capsys):
 
     def command(*words):
         capsys.readouterr()
-        try:
-            status = main(["data", *map(str, words)])
-        except SystemExit as stop:
-            status = stop.code
+        status = status_of("data", *words)
         return status, *capsys.readouterr()
 
     return command

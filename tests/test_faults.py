@@ -10,7 +10,17 @@ import shutil
 import zipfile
 
 import pytest
-from making import QUICK, cells, changed, features, label_columns, pixels, write_csv, write_pictures
+from making import (
+    QUICK,
+    cells,
+    changed,
+    features,
+    label_columns,
+    pixels,
+    status_of,
+    write_csv,
+    write_pictures,
+)
 from PIL import Image
 
 import manyhot
@@ -496,10 +506,7 @@ def contents(folder):
 
 def refused(words, capsys):
     """Run a command that must be refused; return its message."""
-    try:
-        status = main(words)
-    except SystemExit as stop:  # argparse leaves this way
-        status = stop.code
+    status = status_of(*words)
     found = capsys.readouterr()
     lines = found.err.strip("\n").split("\n")
     assert status == 2, found.err

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from making import ROW_OPTIONS, features, write_csv, write_table
+from making import ROW_OPTIONS, features, status_of, write_csv, write_table
 
 import manyhot
 from manyhot.cli import main, show
@@ -22,10 +22,7 @@ def seen(capsys):
     """Run a command; its status and all that people see."""
 
     def command(*words):
-        try:
-            status = main([str(word) for word in words])
-        except SystemExit as stop:
-            status = stop.code
+        status = status_of(*words)
         found = capsys.readouterr()
         return status, found.out + found.err
 

@@ -157,9 +157,8 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             kind: Kind = "binary" if len(names) == 2 else "multiclass"
             target = Target(name, kind, names, (name,))
             columns = {name: np.array(names)[np.searchsorted(self.classes_, y)]}
-        return table.with_columns(columns), Schema(
-            self._inputs(table, isinstance(X, np.ndarray), apart), (target,)
-        )
+        inputs = self._inputs(table, isinstance(X, np.ndarray), apart)
+        return table.with_columns(columns), Schema(inputs, (target,))
 
     def _columns(self, X: Any, y: Any, apart: Sequence[str]) -> tuple[Table, Schema]:
         """Make a table of X and several label columns."""

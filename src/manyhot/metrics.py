@@ -19,7 +19,18 @@ from numpy.typing import NDArray
 
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Target
-from manyhot.targets import UNKNOWN, WEIGHT, FloatArray, IntArray, Labels, Weight, decide, marginals
+from manyhot.targets import (
+    UNKNOWN,
+    WEIGHT,
+    FloatArray,
+    IntArray,
+    Labels,
+    Weight,
+    decide,
+    marginals,
+    weighed,
+    weight_of,
+)
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -136,8 +147,9 @@ def crossed(
     """
     known = y != UNKNOWN
     pairs = labels[known].astype(np.int64) * classes + y[known]
-    each = None if weight is None else weight[known]
-    return np.bincount(pairs, each, minlength=clusters * classes).reshape(clusters, classes)
+    return np.bincount(pairs, weight_of(weight, known), minlength=clusters * classes).reshape(
+        clusters, classes
+    )
 
 
 def confusion(target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None) -> NDArray[Any]:
@@ -225,7 +237,7 @@ def _single_scores(
     keep = _numbers(y) != UNKNOWN
     if not keep.any():
         return dict.fromkeys(SINGLE)
-    y, probabilities, weight = y[keep], probabilities[keep], None if weight is None else weight[keep]
+    y, probabilities, weight = y[keep], probabilities[keep], weight_of(weight, keep)
     given = _numbers(y)
     counts = confusion(target, y, probabilities, weight)
     right, support, answered = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
@@ -234,7 +246,7 @@ def _single_scores(
         areas = _auroc(probabilities[:, 1:].T, (given == 1)[None], weight)
     else:
         areas = _auroc(probabilities.T, given == np.arange(len(target.classes))[:, None], weight)
-    gap = confidence - hit if weight is None else (confidence - hit) * weight
+    gap = weighed(confidence - hit, weight)
     return {
         "accuracy": float(np.average(hit, weights=weight)),
         "balanced_accuracy": _mean(_ratio(right, support)),
@@ -252,7 +264,7 @@ def _tag_scores(
     if not rows.any():
         return dict.fromkeys(TAGS)
     if not rows.all():
-        y, probabilities, weight = y[rows], probabilities[rows], None if weight is None else weight[rows]
+        y, probabilities, weight = y[rows], probabilities[rows], weight_of(weight, rows)
     given, answered, known = _as_tags(target, y, decide(target, probabilities))
     probabilities = marginals(target, probabilities)
     answered &= known
@@ -268,7 +280,7 @@ def _tag_scores(
         "macro_f1": _mean(f1),
         "mean_average_precision": _mean(_average_precision(probabilities.T, given.T, known.T, weight)),
         "lrap": float(np.average(np.where(np.isnan(lrap), 1.0, lrap), weights=weight)),
-        "log_loss": float((losses if weight is None else losses * weight[:, None]).sum() / entries.sum()),
+        "log_loss": float(weighed(losses, weight).sum() / entries.sum()),
         "ece": _mean(_tag_ece(given, known, probabilities, weight)),
     }
 
@@ -312,7 +324,7 @@ def _bins(confidence: FloatArray) -> NDArray[np.intp]:
 def _tag_ece(given: Bools, known: Bools, probabilities: FloatArray, weight: Weight) -> Floats:
     """Return the calibration error of each tag, NaN where no entry is known; float64 (C,)."""
     size = given.shape[1]
-    gap = (probabilities - given) * (known if weight is None else known * weight[:, None])
+    gap = weighed((probabilities - given) * known, weight)
     cells = _bins(probabilities) + np.arange(size) * BINS
     sums = np.bincount(cells.ravel(), gap.ravel(), size * BINS).reshape(size, BINS)
     return _ratio(np.abs(sums).sum(axis=1), _counted(known, weight))
@@ -332,10 +344,9 @@ def _log_loss(target: Target, y: IntArray, probabilities: FloatArray, weight: We
     if target.exclusive:
         rows = known.reshape(-1)
         losses = row_losses(target, y, probabilities)[rows]
-        return float(np.average(losses, weights=None if weight is None else weight[rows]))
+        return float(np.average(losses, weights=weight_of(weight, rows)))
     losses = _tag_losses(y, marginals(target, probabilities))
-    losses = losses if weight is None else losses * weight[:, None]
-    return float(losses.sum() / _counted(known, weight).sum())
+    return float(weighed(losses, weight).sum() / _counted(known, weight).sum())
 
 
 def _cuts(
@@ -424,8 +435,7 @@ def _mean(values: Floats) -> float | None:
 
 
 def _share(values: Bools, rows: Bools, weight: Weight) -> float | None:
-    each = None if weight is None else weight[rows]
-    return float(np.average(values[rows], weights=each)) if rows.any() else None
+    return float(np.average(values[rows], weights=weight_of(weight, rows))) if rows.any() else None
 
 
 def _number(value: Any) -> float | None:

@@ -232,6 +232,16 @@ def known(y: IntArray) -> NDArray[np.bool_]:
     return there if y.ndim == 1 else np.asarray(there.any(axis=1))
 
 
+def weight_of(weight: Weight, rows: NDArray[Any]) -> Weight:
+    """Return how much some rows count, by positions or bool (N,)."""
+    return None if weight is None else weight[rows]
+
+
+def weighed(values: NDArray[Any], weight: Weight) -> NDArray[Any]:
+    """Return values (N,) or (N, C), each multiplied by how much its row counts."""
+    return values if weight is None else values * weight.reshape(-1, *(1,) * (values.ndim - 1))
+
+
 def sets_in(target: Target, y: IntArray) -> tuple[tuple[str, ...], ...]:
     """Return the different sets of tags among the rows that are known whole, in a fixed order.
 
@@ -423,9 +433,9 @@ def _index(target: Target, typed: bool) -> Any:
 
     def index(name: str) -> int | None:
         found = exact.get(name, trimmed.get(name.strip()))
-        return (
-            by_number.get(number_of(name)) if found is None and numeric and PLAIN.fullmatch(name) else found
-        )
+        if found is None and numeric and PLAIN.fullmatch(name):
+            return by_number.get(number_of(name))
+        return found
 
     return index
 

@@ -18,7 +18,18 @@ from scipy.optimize import minimize_scalar
 
 from manyhot import metrics
 from manyhot.schema import Target, check_objective
-from manyhot.targets import WEIGHT, FloatArray, IntArray, Labels, Weight, known, marginals, probabilities
+from manyhot.targets import (
+    WEIGHT,
+    FloatArray,
+    IntArray,
+    Labels,
+    Weight,
+    known,
+    marginals,
+    probabilities,
+    weighed,
+    weight_of,
+)
 
 Measure = Callable[[IntArray, IntArray, FloatArray], float]  # answers, labels, weights → what is to be high
 SPREAD = 0.3  # deviation of the logarithm of temperatures, before a row is seen: most are from 0.7 to 1.4
@@ -46,12 +57,12 @@ def fit_temperature(
     if rows.sum() < MIN_ROWS:
         return target
     scores = np.asarray(logits[rows], dtype=np.float64)
-    counts = 1.0 if weight is None else weight[rows]
+    counted = weight_of(weight, rows)
 
     def negative_log_likelihood(log_temperature: float) -> float:
         warmer = target.deciding(temperature=float(np.exp(log_temperature)))
         losses = metrics.row_losses(target, y[rows], probabilities(warmer, scores))
-        return float((losses * counts).sum() + (log_temperature / SPREAD) ** 2 / 2)
+        return float(weighed(losses, counted).sum() + (log_temperature / SPREAD) ** 2 / 2)
 
     # A prior keeps a few held-out rows without a single error from asking for certainty.
     found = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.25), np.log(8)), method="bounded")

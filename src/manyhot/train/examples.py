@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from manyhot.data.rows import split
 from manyhot.schema import Target
-from manyhot.targets import UNKNOWN, WEIGHT, IntArray, Weight, consistent_sets
+from manyhot.targets import UNKNOWN, WEIGHT, IntArray, Weight, consistent_sets, weight_of
 from manyhot.train.prepared import Prepared
 
+NEVER = -8.0  # the logit of a class that no row has
 FEWEST, MOST = 20, 20_000  # rows that a target is learned from; of more, some drawn at random
 
 
@@ -39,7 +40,7 @@ def examples(prepared: Prepared) -> Iterator[tuple[Target, list[Part]]]:
         parts = [there if fold is None else there & (fold != number) for number in range(folds)]
         if all(part.sum() >= FEWEST and (y[part] != y[part][0]).any() for part in parts):
             some = [_some(np.flatnonzero(part), prepared.config.seed) for part in parts]
-            yield target, [(train[rows], y[rows], None if weight is None else weight[rows]) for rows in some]
+            yield target, [(train[rows], y[rows], weight_of(weight, rows)) for rows in some]
 
 
 def _some(rows: NDArray[np.intp], seed: int) -> NDArray[np.intp]:

@@ -57,9 +57,8 @@ def _unscale(heads: Heads, mean: NDArray[np.float32], deviation: NDArray[np.floa
     """Let heads that read (features − mean) / deviation, both (F,), read features: the answers stay."""
     for layer in heads.modules():
         if isinstance(layer, (nn.Linear, MemberLinear)):
-            by_feature = (
-                layer.weight.T if isinstance(layer, nn.Linear) else layer.weight
-            )  # (F, W) or (M, F, W)
+            # (F, W), of members (M, F, W)
+            by_feature = layer.weight.T if isinstance(layer, nn.Linear) else layer.weight
             by_feature /= torch.from_numpy(deviation).to(by_feature)[:, None]
             layer.bias.sub_(torch.from_numpy(mean).to(by_feature) @ by_feature)
 

@@ -18,11 +18,10 @@ from manyhot.model.backbones.base import Backbone
 from manyhot.model.network import Heads, PowersetHead, build_heads
 from manyhot.schema import Target
 from manyhot.targets import IntArray, Weight, num_outputs, set_table
-from manyhot.train.examples import examples
+from manyhot.train.examples import NEVER, examples
 from manyhot.train.prepared import Prepared
 
 Columns = NDArray[np.float32]
-NEVER = -8.0  # the logit of a class that no row has
 MOST_SETS = 64  # that are told apart one by one; of more, the tags, since that takes minutes
 
 

@@ -107,10 +107,10 @@ class Prepared:
         y = self.labels(rows)
         if self.rows.fold is None and self.config.tabm_members == 1:
             return y
-        for name in (target.name for target in self.schema.targets):
-            y[name] = y[name][:, None]
-            if self.rows.fold is not None:
-                own = self.rows.fold[rows, None] == np.arange(self.config.folds)
+        y |= {target.name: y[target.name][:, None] for target in self.schema.targets}
+        if self.rows.fold is not None:
+            own = self.rows.fold[rows, None] == np.arange(self.config.folds)
+            for name in (target.name for target in self.schema.targets):
                 y[name] = np.where(own.reshape(own.shape + (1,) * (y[name].ndim - 2)), UNKNOWN, y[name])
         return y
 

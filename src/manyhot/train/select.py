@@ -33,7 +33,7 @@ from manyhot.model.predictor import Answerer, Predictor, columns_of
 from manyhot.predict import from_logits
 from manyhot.priors import votes
 from manyhot.schema import Target
-from manyhot.targets import WEIGHT, FloatArray, IntArray, Weight, known, probabilities
+from manyhot.targets import WEIGHT, FloatArray, IntArray, Weight, known, probabilities, weight_of
 from manyhot.train import logistic, trees
 from manyhot.train.calibrate import fit_temperature, fit_temperatures
 from manyhot.train.distributed import World
@@ -223,7 +223,7 @@ def greedy(
     if there.sum() < FEWEST:
         return [1.0] + [0.0] * (len(logits) - 1)
     y, own = y[there], [values[there] if values.ndim == 3 else values[there][:, None] for values in logits]
-    weight = None if weight is None else weight[there]
+    weight = weight_of(weight, there)
     warm = [fit_temperature(target, values, y, weight).decision.temperature for values in own]
     scaled = [values / np.float32(temperature) for values, temperature in zip(own, warm, strict=True)]
     plain = target.deciding(temperature=1.0)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from manyhot.config import FitConfig
 from manyhot.model.forest import BoostedTrees, Forest, Trees
 from manyhot.schema import Target
-from manyhot.targets import IntArray, Weight, num_outputs, set_table
-from manyhot.train.examples import examples
+from manyhot.targets import IntArray, Weight, num_outputs, set_table, weighed
+from manyhot.train.examples import NEVER, examples
 from manyhot.train.prepared import Prepared
 
 Columns = NDArray[np.float32]
@@ -30,7 +30,6 @@ BOOSTED, ROUNDS = 3_000, (20, 100)
 STEPS = 10.0  # the sum of the learning rates of all rounds
 LEAVES, BINS = 15, 63  # half and a quarter of scikit-learn's defaults: as good on the suite, in half the time
 MOST_CLASSES = 30  # that trees are boosted for
-NEVER = -8.0  # the logit of a class that no row has
 
 
 class Tree(NamedTuple):
@@ -62,9 +61,9 @@ def grow(prepared: Prepared, columns: Columns) -> Forest:
         grown: list[Tree] = []
         for rows, y, weight in parts:
             forest = ExtraTreesClassifier(count, n_jobs=config.threads, random_state=config.seed)
-            parted_by, shares = _leaves(target, y)
-            forest.fit(columns[rows], parted_by, weight)
-            grown += [_tree(tree.tree_, columns[rows], shares, weight) for tree in forest.estimators_]
+            x, (parted_by, shares) = columns[rows], _leaves(target, y)
+            forest.fit(x, parted_by, weight)
+            grown += [_tree(tree.tree_, x, shares, weight) for tree in forest.estimators_]
         trees[target.name] = Trees(target, _joined(grown, len(parts)))
     return Forest(prepared.schema.targets, trees)
 
@@ -145,7 +144,7 @@ def _tree(tree: Any, x: Columns, shares: Columns, weight: Weight) -> Tree:
     ends, of_row = np.unique(tree.apply(x), return_inverse=True)
     amounts = np.bincount(of_row, weight)
     says = np.zeros((len(ends), shares.shape[1]), np.float32)
-    np.add.at(says, of_row, shares if weight is None else shares * weight[:, None])
+    np.add.at(says, of_row, weighed(shares, weight))
     feature = np.where(leaf, 0, tree.feature)
     return Tree(feature, tree.threshold, np.stack([right, left]), ends, says / amounts[:, None])
 

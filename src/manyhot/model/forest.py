@@ -19,6 +19,7 @@ from manyhot.targets import num_outputs
 
 # Of every answer a share is that all are alike: no leaf of a few rows makes a class impossible.
 DOUBT = 0.02
+PLACES = 1 << 15  # in how many trees, times rows, is looked at once
 ARRAYS = ("feature", "threshold", "branches", "leaf", "value", "roots")
 
 
@@ -56,18 +57,28 @@ class Trees(nn.Module):
     def leaves(self, columns: Tensor) -> Tensor:
         """Return the leaf, int64 (M, T, N) below L, at which each row of columns (N, P) ends in each tree.
 
-        All rows go down a tree one after the other, since a processor finds a tree's nodes near each other.
+        All rows go down a tree one after the other, since a processor finds a tree's nodes near each other;
+        and so few trees at a time that its cache holds where they are.
         """
-        rows, (folds, trees) = columns.shape[0], self.roots.shape
+        rows = columns.shape[0]
         cells = columns.T.reshape(-1)  # (P · N)
-        own = torch.arange(rows, device=columns.device).repeat(folds * trees)
-        node = self.roots.reshape(-1, 1).expand(-1, rows).reshape(-1)
         first = self.feature.long() * rows
+        own = torch.arange(rows, device=columns.device)
+        found = [
+            self._descend(roots, cells, first, own)
+            for roots in self.roots.reshape(-1).split(max(1, PLACES // max(1, rows)))
+        ]
+        return torch.cat(found).long().reshape(*self.roots.shape, rows)
+
+    def _descend(self, roots: Tensor, cells: Tensor, first: Tensor, own: Tensor) -> Tensor:
+        """Return the leaf of each row in some trees, one tree after the other; int32 (trees · N)."""
+        own = own.repeat(len(roots))
+        node = roots.unsqueeze(1).expand(-1, len(own) // len(roots)).reshape(-1)
         for _ in range(self.depth):
             seen = cells.index_select(0, first.index_select(0, node) + own)
             above = seen > self.threshold.index_select(0, node)
             node = self.onward.index_select(0, node * 2 + above)
-        return self.leaf.index_select(0, node).long().reshape(folds, trees, rows)
+        return self.leaf.index_select(0, node)
 
     def forward(self, columns: Tensor) -> Tensor:
         """Return logits, float (N, M, W), for columns (N, P)."""

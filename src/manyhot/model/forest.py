@@ -66,7 +66,7 @@ class Trees(nn.Module):
         own = torch.arange(rows, device=columns.device)
         found = [
             self._descend(roots, cells, first, own)
-            for roots in self.roots.reshape(-1).split(max(1, PLACES // max(1, rows)))
+            for roots in torch.split(self.roots.reshape(-1), max(1, PLACES // max(1, rows)))
         ]
         return torch.cat(found).long().reshape(*self.roots.shape, rows)
 

@@ -2,7 +2,7 @@
 
 python benchmarks/answering.py [ROWS] [COLUMNS]
 
-Both are learned from 4,000 rows of three classes and answer a Parquet file of ROWS (default: 100,000) ×
+Both are learned from 1,000 rows of three classes and answer a Parquet file of ROWS (default: 100,000) ×
 COLUMNS (50) numbers with `manyhot predict`, three times in turn: the ratio of the medians of the seconds,
 start and reading included, and the most memory of each; then of the committee on four times the rows.
 """
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from parquet import measured
 from race import machine, scratch
 
-LEARNED, REPEATS = 4_000, 3
+LEARNED, REPEATS = 1_000, 3
 
 
 def write(path: Path, rows: int, columns: int, labels: bool = False) -> None:

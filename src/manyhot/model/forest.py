@@ -36,6 +36,8 @@ class Trees(nn.Module):
     value: Tensor
     roots: Tensor
     onward: Tensor
+    ordered: Tensor
+    place: Tensor
 
     def __init__(self, target: Target, arrays: Mapping[str, Tensor]) -> None:
         """Hold trees.
@@ -50,7 +52,12 @@ class Trees(nn.Module):
         self.structure = target.structure
         for name in ARRAYS:
             self.register_buffer(name, arrays[name])
-        self.depth = _depth(self.branches, self.roots)
+        depths = _depths(self.branches, self.roots)
+        order = depths.argsort(stable=True)
+        self.depths: list[int] = depths[order].tolist()
+        # The roots from the lowest tree to the highest, and where each stands among them.
+        self.register_buffer("ordered", self.roots.reshape(-1)[order], persistent=False)
+        self.register_buffer("place", order.argsort(), persistent=False)
         # Where it goes on from a node, not above and above: what one step looks up, side by side.
         self.register_buffer("onward", self.branches.flip(0).T.reshape(-1).long(), persistent=False)
 
@@ -58,27 +65,22 @@ class Trees(nn.Module):
         """Return the leaf, int64 (M, T, N) below L, at which each row of columns (N, P) ends in each tree.
 
         All rows go down a tree one after the other, since a processor finds a tree's nodes near each other;
-        and so few trees at a time that its cache holds where they are.
+        and so few trees at a time, alike in depth, that its cache holds where they are.
         """
-        rows = columns.shape[0]
+        rows, trees = columns.shape[0], len(self.depths)
         cells = columns.T.reshape(-1)  # (P · N)
         first = self.feature.long() * rows
-        own = torch.arange(rows, device=columns.device)
-        found = [
-            self._descend(roots, cells, first, own)
-            for roots in torch.split(self.roots.reshape(-1), max(1, PLACES // max(1, rows)))
-        ]
-        return torch.cat(found).long().reshape(*self.roots.shape, rows)
-
-    def _descend(self, roots: Tensor, cells: Tensor, first: Tensor, own: Tensor) -> Tensor:
-        """Return the leaf of each row in some trees, one tree after the other; int32 (trees · N)."""
-        own = own.repeat(len(roots))
-        node = roots.unsqueeze(1).expand(-1, len(own) // len(roots)).reshape(-1)
-        for _ in range(self.depth):
-            seen = cells.index_select(0, first.index_select(0, node) + own)
-            above = seen > self.threshold.index_select(0, node)
-            node = self.onward.index_select(0, node * 2 + above)
-        return self.leaf.index_select(0, node)
+        some, found = max(1, PLACES // max(1, rows)), []
+        for start in range(0, trees, some):
+            end = min(start + some, trees)
+            own = torch.arange(rows, device=columns.device).repeat(end - start)
+            node = self.ordered[start:end].unsqueeze(1).expand(-1, rows).reshape(-1)
+            for _ in range(self.depths[end - 1]):
+                seen = cells.index_select(0, first.index_select(0, node) + own)
+                above = seen > self.threshold.index_select(0, node)
+                node = self.onward.index_select(0, node * 2 + above)
+            found.append(self.leaf.index_select(0, node).reshape(end - start, rows))
+        return torch.cat(found).index_select(0, self.place).long().reshape(*self.roots.shape, rows)
 
     def forward(self, columns: Tensor) -> Tensor:
         """Return logits, float (N, M, W), for columns (N, P)."""
@@ -149,12 +151,13 @@ def of_state(targets: Sequence[Target], state: Mapping[str, Tensor]) -> Forest:
     return Forest(targets, trees)
 
 
-def _depth(branches: Tensor, roots: Tensor) -> int:
-    """Return how many steps it takes from the roots to the last leaf."""
-    branches, nodes, depth = branches.long(), roots.reshape(-1), 0
-    while True:
-        below = torch.unique(branches[:, nodes])
-        below = below[(branches[:, below] != below).any(0)]  # leaves lead nowhere
-        if len(below) == 0:
-            return depth + 1
-        nodes, depth = below, depth + 1
+def _depths(branches: Tensor, roots: Tensor) -> Tensor:
+    """Return how many steps it takes from each root to the last of its leaves; int64 (M · T)."""
+    node = roots.reshape(-1)
+    tree, depths = torch.arange(len(node)), torch.zeros(len(node), dtype=torch.int64)
+    while len(node):
+        below = branches[:, node].long()  # (2, nodes)
+        inner = below != node  # leaves lead to themselves
+        node, tree = below[inner], tree.expand_as(below)[inner]
+        depths[tree] += 1
+    return depths

@@ -7,8 +7,9 @@ Shapes: N rows · M folds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import assert_never
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from manyhot.schema import Target
 from manyhot.targets import UNKNOWN, WEIGHT, IntArray, Weight, consistent_sets, weight_of
 from manyhot.train.prepared import Prepared
 
+T = TypeVar("T")
 NEVER = -8.0  # the logit of a class that no row has
 FEWEST, MOST = 20, 20_000  # rows that a target is learned from; of more, some drawn at random
 
@@ -41,6 +43,14 @@ def examples(prepared: Prepared) -> Iterator[tuple[Target, list[Part]]]:
         if all(part.sum() >= FEWEST and (y[part] != y[part][0]).any() for part in parts):
             some = [_some(np.flatnonzero(part), prepared.config.seed) for part in parts]
             yield target, [(train[rows], y[rows], weight_of(weight, rows)) for rows in some]
+
+
+def of_each_fold(learn: Callable[..., T], parts: Sequence[Part], threads: int) -> list[T]:
+    """Learn from the rows of each fold, the folds side by side: more threads for one would slow it down."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(learn, *zip(*parts, strict=True)))
 
 
 def _some(rows: NDArray[np.intp], seed: int) -> NDArray[np.intp]:

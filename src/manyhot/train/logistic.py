@@ -8,6 +8,7 @@ Shapes: N rows · P prepared columns · M folds · W outputs of a target · K se
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from manyhot.model.backbones.base import Backbone
 from manyhot.model.network import Heads, PowersetHead, build_heads
 from manyhot.schema import Target
 from manyhot.targets import IntArray, Weight, num_outputs, set_table
-from manyhot.train.examples import NEVER, examples
+from manyhot.train.examples import NEVER, examples, of_each_fold
 from manyhot.train.prepared import Prepared
 
 Columns = NDArray[np.float32]
@@ -27,6 +28,8 @@ MOST_SETS = 64  # that are told apart one by one; of more, the tags, since that 
 
 def regress(prepared: Prepared, columns: Columns) -> Heads:
     """Fit logistic regression for each target, as linear heads on the columns."""
+    from sklearn.exceptions import ConvergenceWarning
+
     targets, folds = prepared.schema.targets, prepared.config.folds
     heads = build_heads(targets, Backbone(torch.nn.Identity(), columns.shape[1], folds))
     layers: dict[str, Any] = dict(zip(heads.names, heads, strict=True))
@@ -42,9 +45,10 @@ def regress(prepared: Prepared, columns: Columns) -> Heads:
             parts = [(rows, set_table(target)[y], counts) for rows, y, counts in parts]
         elif isinstance(layer, PowersetHead):
             layer = layer.sets
-        weights, biases = zip(
-            *(_line(width, columns[rows], y, counts) for rows, y, counts in parts), strict=True
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # one that did not is weighed like others
+            lines = of_each_fold(partial(_line, columns, width), parts, prepared.config.threads)
+        weights, biases = zip(*lines, strict=True)
         weight, bias = torch.from_numpy(np.stack(weights)), torch.from_numpy(np.stack(biases))
         layer.get_parameter("weight").copy_(weight if folds > 1 else weight[0].T)
         layer.get_parameter("bias").copy_(bias if folds > 1 else bias[0])
@@ -59,8 +63,11 @@ def _together(target: Target, y: IntArray, counts: Weight) -> Columns:
     return np.asarray(np.log(met + 0.5) - table @ np.log(yes / (met.sum() - yes + 1)), np.float32)
 
 
-def _line(width: int, x: Columns, y: IntArray, counts: Weight) -> tuple[Columns, Columns]:
+def _line(
+    columns: Columns, width: int, rows: NDArray[np.intp], y: IntArray, counts: Weight
+) -> tuple[Columns, Columns]:
     """Return the weights (P, W) and biases (W,) of logistic regression."""
+    x = columns[rows]
     weight, bias = np.zeros((x.shape[1], width), np.float32), np.full(width, NEVER, np.float32)
     if y.ndim == 2:
         for tag in range(width):
@@ -88,10 +95,7 @@ def _yes_or_no(x: Columns, y: IntArray, counts: Weight) -> tuple[Columns, Column
 
 
 def _fitted(x: Columns, y: IntArray, counts: Weight) -> Any:
-    """Return scikit-learn's logistic regression; one that has not converged is weighed like others."""
-    from sklearn.exceptions import ConvergenceWarning
+    """Return scikit-learn's logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=1.0, max_iter=300).fit(x, y, counts)
+    return LogisticRegression(C=1.0, max_iter=300).fit(x, y, counts)

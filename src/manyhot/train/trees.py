@@ -8,7 +8,6 @@ Shapes: N rows · P prepared columns · M folds · L leaves · W outputs of a ta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, assert_never
 
@@ -20,7 +19,7 @@ from manyhot.config import FitConfig
 from manyhot.model.forest import BoostedTrees, Forest, Trees
 from manyhot.schema import Target
 from manyhot.targets import IntArray, Weight, num_outputs, set_table, weighed
-from manyhot.train.examples import NEVER, examples
+from manyhot.train.examples import NEVER, examples, of_each_fold
 from manyhot.train.prepared import Prepared
 
 Columns = NDArray[np.float32]
@@ -88,18 +87,15 @@ def _leaves(target: Target, y: IntArray) -> tuple[IntArray, Columns]:
 
 def boost(prepared: Prepared, columns: Columns) -> Forest:
     """Boost trees for each target of one answer a row; for tags and their sets that takes too long."""
-    from threadpoolctl import threadpool_limits
-
     config = prepared.config
     trees: dict[str, Trees] = {}
-    with threadpool_limits(1), ThreadPoolExecutor(config.threads) as pool:  # more threads a tree slow it down
-        for target, parts in examples(prepared):
-            if not target.exclusive or target.outcomes > MOST_CLASSES:
-                continue
-            of_fold = partial(_boosted, columns, num_outputs(target), config)
-            grown, starts = zip(*pool.map(of_fold, *zip(*parts, strict=True)), strict=True)
-            arrays = _joined([tree for fold in grown for tree in fold], len(parts))
-            trees[target.name] = BoostedTrees(target, {**arrays, "start": torch.from_numpy(np.stack(starts))})
+    for target, parts in examples(prepared):
+        if not target.exclusive or target.outcomes > MOST_CLASSES:
+            continue
+        of_fold = partial(_boosted, columns, num_outputs(target), config)
+        grown, starts = zip(*of_each_fold(of_fold, parts, config.threads), strict=True)
+        arrays = _joined([tree for fold in grown for tree in fold], len(parts))
+        trees[target.name] = BoostedTrees(target, {**arrays, "start": torch.from_numpy(np.stack(starts))})
     return Forest(prepared.schema.targets, trees)
 
 

@@ -81,6 +81,9 @@ def test_binary(seed, ties, threshold):
             "auroc": sk.roc_auc_score(y, p[:, 1]),
             "log_loss": sk.log_loss(y, p),
             "ece": ece(p[np.arange(len(y)), answers], answers == y),
+            "precision": sk.precision_score(y, answers),
+            "recall": sk.recall_score(y, answers),
+            "f1": sk.f1_score(y, answers),
         }
     )
 

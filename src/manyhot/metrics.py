@@ -161,7 +161,7 @@ def interval(right: Bools, weight: Weight = None) -> list[float] | None:
     rows = len(right) if weight is None else weight.sum(dtype=float) ** 2 / (weight.astype(float) ** 2).sum()
     middle = (share + Z95**2 / (2 * rows)) / (1 + Z95**2 / rows)
     half = Z95 / (1 + Z95**2 / rows) * np.sqrt(share * (1 - share) / rows + (Z95 / (2 * rows)) ** 2)
-    return [max(0.0, float(middle - half)), min(1.0, float(middle + half))]
+    return [max(0.0, float(middle - half)), 1.0 if share == 1 else float(middle + half)]
 
 
 def intervals(

@@ -48,13 +48,14 @@ def draw(out: Console, found: Mapping[str, Any], heading: str, every_class: bool
     With what `Judged.details` adds, intervals follow, and of each target its classes and those taken for each
     other.
     """
-    groups: dict[tuple[str, ...], list[str]] = {}
+    groups: dict[str, dict[str, Mapping[str, Any]]] = {}  # by the first of their metrics
     for name, values in found["targets"].items():
-        groups.setdefault(tuple(values), []).append(name)
+        groups.setdefault(next(iter(values)), {})[name] = values
     out.print(f"[bold]{escape(heading)}[/]: {found['rows']:,} rows")
-    for metrics, names in groups.items():
-        scores = [found["targets"][name] for name in names]
-        _table(out, "target", names, {m: [number(each[m]) for each in scores] for m in metrics})
+    for targets in groups.values():
+        longest: Mapping[str, Any] = max(targets.values(), key=len)  # a binary target has a few more
+        columns = {m: [number(v[m]) if m in v else "" for v in targets.values()] for m in longest}
+        _table(out, "target", list(targets), columns)
     out.print(f"overall: {', '.join(f'{name} {number(value)}' for name, value in found['overall'].items())}")
     if "intervals" not in found:
         return
@@ -72,11 +73,16 @@ def draw(out: Console, found: Mapping[str, Any], heading: str, every_class: bool
 
 
 def draw_tuning(out: Console, found: Mapping[str, Any]) -> None:
-    """Show what `Tuning.details` says: precision, recall and F1 before and after, of each target and tag."""
+    """Show what `Tuning.details` says: how right each target was before and is now, and each tag."""
     names = list(found["targets"])
     states = [(each["before"], each["after"]) for each in found["targets"].values()]
     kinds = ("precision", "recall", "f1")
-    _table(out, "target", names, {kind: [_change(*pair, kind) for pair in states] for kind in kinds})
+    columns = {kind: [_change(*pair, kind) for pair in states] for kind in kinds}
+    for right in ("accuracy", "exact_match"):  # of a single class, of tags
+        scores = [(before["scores"], after["scores"]) for before, after in states]
+        if any(right in after for _, after in scores):
+            columns[right] = [_change(*pair, right) if right in pair[1] else "" for pair in scores]
+    _table(out, "target", names, columns)
     for name, (before, after) in zip(names, states, strict=True):
         if "classes" not in after:
             continue

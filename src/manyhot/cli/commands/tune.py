@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
         return
     show.say(f"{args.model} now aims at {args.objective}; its probabilities are as before")
     weighed = f", by the weights in '{args.weight}'" if args.weight else ""
-    show.say(f"fitted on {rows_of(found)}{weighed}; `evaluate` other rows to see what it is worth")
+    show.say(f"fitted on {rows_of(found)}{weighed}, which flatter it; `evaluate` judges it by others")
     for name, each in found["targets"].items():
         for line in _sentences(classifier.schema.target(name), args.objective, each):
             show.say(f"  {line}")
@@ -62,7 +62,7 @@ def _sentences(target: Target, objective: str, found: Mapping[str, Any]) -> Iter
     elif len(set(cuts)) < 2:
         yield f"{target.name}: a tag is answered from a probability of {(cuts or [0.5])[0]:.3f} on"
     else:
-        yield f"{target.name}: a tag is answered from a probability on that is its own, its threshold"
+        yield f"{target.name}: each tag is answered from a probability of its own on, its threshold"
     name, level = check_objective(objective)
     each = {target.classes[1]: after} if target.exclusive else after["classes"]
     short = {key: values[name] for key, values in each.items() if level and values[name] is not None}

@@ -328,6 +328,11 @@ def test_a_tuned_model_is_written_with_its_report(tmp_path):
     assert (
         folder / "metrics.json"
     ).read_bytes() == kept  # of the rows that fit held out, which these are not
+    most = {name: cells[: len(cells) * 3 // 4] for name, cells in columns.items()}
+    some = manyhot.load(folder).tune(most, "macro_f1")
+    assert (some.tuning.after.split, some.tuning.own) == (tuned.tuning.after.split, False)
+    lighter = manyhot.load(folder).tune({**columns, "w": [0, 1] * 100}, "macro_f1", weight="w")
+    assert not lighter.tuning.own
     fitted.tune(columns, "recall=1").save(tmp_path / "again")
     assert json.loads((tmp_path / "again" / "metrics.json").read_text()) == tuned.tuning.after.scores
 

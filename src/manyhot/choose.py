@@ -127,7 +127,7 @@ def choose(schema: Schema, table: Table, seen: SeenRows, split: str | None = Non
 
 
 def held_out(schema: Schema, table: Table, seen: SeenRows) -> tuple[Chosen, bool]:
-    """Return the rows of a table that may fit a model's thresholds, and whether `fit` held them out.
+    """Return the rows of a table that may fit a model's thresholds, and whether `fit` held out just these.
 
     Of the table that a model was fitted on these are its validation rows, by the column `split` or as `fit`
     cut them, and with folds all rows that train, each answered out of fold. Of another table they are those
@@ -139,14 +139,14 @@ def held_out(schema: Schema, table: Table, seen: SeenRows) -> tuple[Chosen, bool
     given = infer.split_of(table)
     if given is not None and (given == "val").any():
         chosen = choose(schema, table, seen, "val")
-        return chosen, bool((chosen.parts == "val").all())
+        return chosen, len(chosen.parts) == (chosen.parts == "val").sum() == (seen.parts == "val").sum()
     every = _known_again(schema, table, seen)
     for name, mine, there in (
         ("val", every.parts == "val", (seen.parts == "val").sum()),
-        (FOLDS, every.folded, (seen.fold >= 0).sum()),
+        (FOLDS, every.folded, ((seen.parts == "train") & (seen.fold >= 0)).sum()),
     ):
         if there and mine.sum() >= there / 2:  # it is the table, or most of it
-            return every.take(mine, name), True
+            return every.take(mine, name), bool(mine.sum() == there)
     free = np.isin(every.parts, ("", "val"))
     if given is not None:
         free &= given != "test"

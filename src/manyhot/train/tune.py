@@ -30,7 +30,7 @@ class Tuning:
 
     schema   the targets with their new thresholds
     targets  the names of those that were tuned
-    own      whether these rows are those that `fit` held out
+    own      whether these rows are all that `fit` held out
     """
 
     schema: Schema
@@ -84,6 +84,7 @@ def tune(
         chosen, own = held_out(model.schema, table, seen)
     else:
         chosen, own = choose(model.schema, table, seen, split), False
+    rows = len(chosen.table)
     chosen = weighed_by(chosen, weight, model.schema.missing)
     _warn_of(chosen)
     before = judge_rows(model, chosen, "missing", progress)
@@ -106,7 +107,8 @@ def tune(
     ]
     names = tuple(target.name for target in fitted if target.name in aimed)
     after = before.decided_by(fitted)
-    return Tuning(replace(model.schema, targets=tuple(fitted)), before, after, names, own)
+    whole = own and len(before.table) == rows
+    return Tuning(replace(model.schema, targets=tuple(fitted)), before, after, names, whole)
 
 
 def _state(judged: Judged, name: str) -> dict[str, Any]:

@@ -341,3 +341,10 @@ def test_a_split_column_and_a_test_fraction_are_refused_together():
     data = {"a": list(range(60)), "y": ["u", "v"] * 30, "split": ["train"] * 40 + ["test"] * 20}
     with pytest.raises(manyhot.UserError, match="leave --test out"):
         manyhot.fit(data, "y", test=0.2)
+
+
+def test_a_test_row_that_equals_a_training_row_is_left_alone():
+    columns = tagged(split=parts(("train", "train", "test")), x=[(i // 3) / 30 for i in range(ROWS)])
+    fitted = manyhot.fit(columns, ["t"], folds=3, **QUICK)
+    split, rows = tuned_on(fitted, columns)
+    assert (split, rows) == ("folds", [row for row in range(1, ROWS + 1) if row % 3])

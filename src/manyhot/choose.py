@@ -120,9 +120,7 @@ def choose(schema: Schema, table: Table, seen: SeenRows, split: str | None = Non
         return _known_again(schema, table.take(mine), seen).take(np.ones(mine.sum(), bool), name)
     every = _known_again(schema, table, seen)
     if split == "all" or (split is None and not {"train", "test"} <= {*every.parts}):
-        return every.take(
-            np.ones(len(table), bool)
-        )  # which may be another table than fit cut its test rows from
+        return every.take(np.ones(len(table), bool))  # perhaps not the table that fit cut its test rows from
     return every.take(every.folded if name == FOLDS else every.parts == name, name)
 
 
@@ -141,15 +139,14 @@ def held_out(schema: Schema, table: Table, seen: SeenRows) -> tuple[Chosen, bool
         chosen = choose(schema, table, seen, "val")
         return chosen, len(chosen.parts) == (chosen.parts == "val").sum() == (seen.parts == "val").sum()
     every = _known_again(schema, table, seen)
+    no_test = np.ones(len(table), bool) if given is None else np.asarray(given != "test")
     for name, mine, there in (
-        ("val", every.parts == "val", (seen.parts == "val").sum()),
-        (FOLDS, every.folded, ((seen.parts == "train") & (seen.fold >= 0)).sum()),
+        ("val", no_test & (every.parts == "val"), (seen.parts == "val").sum()),
+        (FOLDS, no_test & every.folded, ((seen.parts == "train") & (seen.fold >= 0)).sum()),
     ):
         if there and mine.sum() >= there / 2:  # it is the table, or most of it
             return every.take(mine, name), bool(mine.sum() == there)
-    free = np.isin(every.parts, ("", "val"))
-    if given is not None:
-        free &= given != "test"
+    free = no_test & np.isin(every.parts, ("", "val"))
     if not free.any():
         raise UserError(
             f"{table.source}: all of its rows train the model or are kept back to test it; give other "

@@ -320,6 +320,18 @@ FAULTS = {
         ["tune", "{zoo}/unfit", "{zoo}/good.csv", "--objective", "best"],
         "objective must be",
     ),
+    "tune of several classes": (
+        ["tune", "{zoo}/unfit", "{zoo}/good.csv", "--objective", "recall=0.9", "--target", "fruit"],
+        "the likeliest one, so that it has no threshold",
+    ),
+    "mistakes of no known ending": (
+        ["evaluate", "{model}", "{zoo}/good.csv", "--mistakes", "{zoo}/wrong.txt"],
+        "--mistakes",
+    ),
+    "mistakes that exist": (
+        ["evaluate", "{model}", "{zoo}/good.csv", "--mistakes", "{zoo}/good.csv"],
+        "choose another --mistakes",
+    ),
     # clusters
     "one cluster": (["cluster", "{zoo}/good.csv", "--clusters", "1", *GROUP], "from 2 on, or auto"),
     "half a cluster": (["cluster", "{zoo}/good.csv", "--clusters", "2.5", *GROUP], "from 2 on, or auto"),

@@ -29,7 +29,7 @@ ORDER = (
         "resolve",
         "files",
     ),
-    *("data", "predict", "judge", "model", "bundle", "train", "report", "classifier", "estimator"),
+    *("data", "predict", "choose", "judge", "model", "bundle", "train", "report", "classifier", "estimator"),
     *("clustering", "audit", "explain", "compare", "suggest", "export", "serve", "scale", "cli", "__main__"),
 )
 COMING = {"audit", "explain", "compare", "suggest", "export", "serve", "scale"}  # not there yet
@@ -40,6 +40,7 @@ SLOW = {"torch", "timm", "torchvision", "scipy"}
 WITHOUT_TORCH = {
     "serve",
     "predict",
+    "choose",
     "judge",
     "ensemble",
     "priors",

@@ -14,10 +14,10 @@ from manyhot.model.dropout import Dropout
 from manyhot.model.members import MemberLinear, linear
 from manyhot.model.network import Network, build
 from manyhot.model.predictor import views
+from manyhot.predict import out_of_fold
 from manyhot.schema import Target
 from manyhot.targets import UNKNOWN
 from manyhot.train.prepare import prepare
-from manyhot.train.validation import out_of_fold
 
 PET = Target("pet", "multiclass", ("cat", "dog", "cow"), ("pet",))
 INPUTS = TableInputs((Feature("x0", "number"), Feature("x1", "number")))

@@ -81,6 +81,9 @@ def test_binary(seed, ties, threshold):
             "auroc": sk.roc_auc_score(y, p[:, 1]),
             "log_loss": sk.log_loss(y, p),
             "ece": ece(p[np.arange(len(y)), answers], answers == y),
+            "precision": sk.precision_score(y, answers),
+            "recall": sk.recall_score(y, answers),
+            "f1": sk.f1_score(y, answers),
         }
     )
 
@@ -156,7 +159,7 @@ def test_nothing_to_measure_is_none():
     for target, (y, p) in unknown.items():
         for rows in (0, 2):
             got = metrics.scores(target, y[:rows], p[:rows])
-            assert set(got) == set(metrics.SINGLE if target.exclusive else metrics.TAGS)
+            assert set(got) == set(metrics.names(target))
             assert set(got.values()) == {None}
             whole = metrics.overall([target], {target.name: y[:rows]}, {target.name: p[:rows]})
             assert whole == {"exact_match": None, "loss": None}
@@ -296,3 +299,65 @@ def test_fast(kind):
         seconds.append(time.perf_counter() - start)
     print(min(seconds))
     assert min(seconds) < 0.5  # about 0.05 on an idle core; machines that are busy are slower
+
+
+def test_confused_pairs():
+    names = tuple(map(str, range(70)))
+    target = Target("m", "multiclass", names, ("m",))
+    pairs = metrics.confused(target, np.array([3, 3, 3, 5, -1], np.int32), np.eye(70)[[4, 4, 3, 6, 1]])
+    assert [(pair["given"], pair["answered"], pair["rows"]) for pair in pairs] == [
+        ("3", "4", 2),
+        ("5", "6", 1),
+    ]
+    assert pairs[0]["share"] == pytest.approx(2 / 3)
+    tags = Target("t", "multilabel", ("a", "b", "c"), ("t",))
+    y = np.array([[1, 0, 0], [1, 0, -1], [1, 1, 0]])
+    pairs = metrics.confused(tags, y, np.array([[0.1, 0.9, 0.1], [0.1, 0.1, 0.9], [0.1, 0.9, 0.9]]))
+    assert [(pair["given"], pair["answered"], pair["rows"]) for pair in pairs] == [
+        ("a", "b", 1),
+        ("a", "c", 1),
+    ]
+    assert metrics.confused(Target("t", "multilabel", (), ("t",)), np.zeros((2, 0)), np.zeros((2, 0))) == []
+
+
+def test_precision_recall_and_f1_by_weights_are_scikit_learns():
+    rng = np.random.default_rng(4)
+    weight = rng.random(80).astype(np.float32) + 0.1
+    y, p = rng.integers(0, 2, (80, 1)), rng.random((80, 1))
+    p, answers = np.hstack([1 - p, p]), (p >= 0.5).astype(int)
+    wanted = sk.precision_recall_fscore_support(y, answers, average="binary", sample_weight=weight)[:3]
+    names = ("precision", "recall", "f1")
+    for got in (metrics.scores(BINARY, y, p, weight), metrics.of_yes(BINARY, y, p, weight)):
+        assert [got[name] for name in names] == pytest.approx(wanted)
+    last = metrics.per_class(BINARY, y, p, weight)[1]
+    assert [last[name] for name in names] == pytest.approx(wanted)
+    area = sk.average_precision_score(y, p[:, 1], sample_weight=weight)
+    assert last["average_precision"] == pytest.approx(area)
+    assert last["support"] == y.sum()
+    y, p = rng.integers(0, 2, (80, 6)), rng.random((80, 6))
+    wanted = sk.precision_recall_fscore_support(y, p >= 0.5, average="micro", sample_weight=weight)[:3]
+    assert [metrics.of_yes(TAGS, y, p, weight)[name] for name in names] == pytest.approx(wanted)
+
+
+def test_nothing_answered_yes_has_no_precision():
+    found = metrics.scores(BINARY, np.array([[1], [0]]), np.array([[0.9, 0.1], [0.8, 0.2]]))
+    assert (found["precision"], found["recall"], found["f1"]) == (None, 0.0, 0.0)
+
+
+def test_intervals_are_wilsons_over_known_rows():
+    # By hand: of 0 in 10 the interval begins at 0 and ends at z² / (10 + z²).
+    assert metrics.interval(np.zeros(10, bool)) == pytest.approx([0, 3.8415 / 13.8415], abs=1e-5)
+    assert metrics.interval(np.zeros(0, bool)) is None
+    right = np.array([True] * 30 + [False] * 10)
+    alone, equal = metrics.interval(right), metrics.interval(right, np.full(40, 7.0))
+    assert alone == pytest.approx(equal)
+    uneven = metrics.interval(right, np.where(np.arange(40) % 2, 1.9, 0.1))
+    assert uneven[1] - uneven[0] > 1.2 * (alone[1] - alone[0])  # as of about half as many rows
+    y = np.array([[1], [1], [0], [-1]])
+    found = metrics.intervals(BINARY, y, np.array([[0.2, 0.8], [0.9, 0.1], [0.3, 0.7], [0.1, 0.9]]))
+    for name, hits in (("accuracy", [1, 0, 0]), ("precision", [1, 0]), ("recall", [1, 0])):
+        assert found[name] == metrics.interval(np.array(hits, bool))
+    tags = metrics.intervals(
+        TAGS, np.array([[1, 0, 0, 0, 0, -1]]), np.array([[0.9, 0.1, 0.1, 0.1, 0.1, 0.9]])
+    )
+    assert tags == {"exact_match": metrics.interval(np.array([True]))}

@@ -58,7 +58,10 @@ def test_names_and_classes_reach_no_terminal_as_they_are(seen, tmp_path):
         ([*fit[:4], *fit[6:], "--out", model], 0),
         (["evaluate", model, table], 0),
         (["evaluate", model, write_csv(tmp_path / "u.csv", {**columns, label: [f"{NASTY}!"] * 60})], 0),
-        (["tune", model, table, "--objective", "macro_f1", "--split", "all"], 0),
+        (
+            ["tune", model, table, "--objective", "macro_f1", "--split", "all"],
+            2,
+        ),  # a target of several classes
         (["predict", model, write_csv(tmp_path / "v.csv", {"x": [1, 2]})], 2),
         (["predict", model, tmp_path / "t\x1b[32m.csv"], 2),
         (["cluster", table, "--clusters", "2", "--target", label, "--out", tmp_path / "c\x1b[31m"], 0),

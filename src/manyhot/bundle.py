@@ -26,7 +26,7 @@ from manyhot.data.table import Table
 from manyhot.ensemble import NETWORK, PRETRAINED, Ensemble, MemberKind, equally
 from manyhot.errors import UserError, suggest
 from manyhot.files import checksum, checksum_of, read_json, write_json, write_tensors, write_text
-from manyhot.predict import readable, spread
+from manyhot.predict import out_of_fold, readable, spread
 from manyhot.schema import Schema
 
 if TYPE_CHECKING:
@@ -50,11 +50,15 @@ class Bundle:
     inputs: Inputs
     predictor: Predictor
 
-    def logits(self, x: X) -> dict[str, NDArray[np.float32]]:
-        """Return the logits for x as the inputs give it; float32 (N, W), or (N, M, W) of members."""
+    def logits(self, x: X, fold: NDArray[np.int8] | None = None) -> Mapping[str, NDArray[np.float32]]:
+        """Return the logits for x as the inputs give it; float32 (N, W), or (N, M, W) of members.
+
+        With `fold` (N,) they are of the members that did not learn from each row.
+        """
         from manyhot.model import inference
 
-        return inference.logits(self.predictor, x)
+        members: Any = self.predictor.encoders[NETWORK].members
+        return out_of_fold(inference.logits(self.predictor, x), fold, self.config.folds, members)
 
     def embed(self, table: Table) -> NDArray[np.float32]:
         """Return the features that the network's heads read; float32 (N, F), NaN in unreadable rows."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,39 +19,44 @@ from numpy.typing import NDArray
 from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.bundle import Bundle
+from manyhot.choose import SeenRows
 from manyhot.config import APART, FitConfig, parse_options
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
-from manyhot.data.rows.infer import infer, split_of
+from manyhot.data.rows.infer import infer
 from manyhot.data.sources import pieces
 from manyhot.data.sources.read import read
 from manyhot.data.sources.write import write
 from manyhot.data.table import Table
 from manyhot.errors import UserError
-from manyhot.judge import Judged, SeenRows, judge
+from manyhot.judge import Judged, judge
 from manyhot.model.device import pick, use_threads
 from manyhot.model.network import build
 from manyhot.resolve import estimate
 from manyhot.schema import Schema
 from manyhot.targets import FloatArray, IntArray, decide, decode, marginals
 from manyhot.train import distributed
-from manyhot.train.calibrate import fit_thresholds
 from manyhot.train.checkpoint import Checkpoints
 from manyhot.train.distributed import World
 from manyhot.train.loop import OnEvent
 from manyhot.train.prepare import prepare
 from manyhot.train.prepared import Prepared
 from manyhot.train.run import Run, Training, run
+from manyhot.train.tune import Tuning, tune
+
+if TYPE_CHECKING:
+    from manyhot.report.scores import Scores
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained classifier for every target of a schema."""
+    """A trained classifier for every target of a schema; `tuning` is what `tune` did to it."""
 
     bundle: Bundle
     seen: SeenRows
     run: Run | None = None
     rows: Table = field(default_factory=lambda: Table({}))
+    tuning: Tuning | None = None
 
     @property
     def schema(self) -> Schema:
@@ -124,9 +129,14 @@ class Classifier:
         split: str | None = None,
         unknown_class: str = "wrong",
         weight: str | None = None,
-    ) -> dict[str, Any]:
-        """Return the scores on rows whose labels are known, as `manyhot evaluate --json` prints them."""
-        return self.judge(data, split, unknown_class, weight=weight).scores
+    ) -> Scores:
+        """Return the scores on rows whose labels are known: the document of `manyhot evaluate --json`.
+
+        Printed, it is the table of `manyhot evaluate`.
+        """
+        from manyhot.report.scores import Scores
+
+        return Scores(self.judge(data, split, unknown_class, weight=weight))
 
     def judge(
         self,
@@ -154,28 +164,51 @@ class Classifier:
         Path(folder).absolute().parent.mkdir(parents=True, exist_ok=True)
         files.replace_folder(Path(folder), self._write)
 
-    def tune(self, data: object, objective: str, split: str | None = None) -> Classifier:
+    def tune(
+        self,
+        data: object,
+        objective: str,
+        split: str | None = None,
+        *,
+        weight: str | None = None,
+        targets: Sequence[str] = (),
+        progress: Progress | None = None,
+    ) -> Classifier:
         """Return the classifier with its thresholds fitted anew to an objective, on labelled rows.
 
-        Without `split`, the `val` rows of the table serve where it has such, else all rows.
+        `tuning` of what is returned tells what these rows show before and after; see `train.tune.tune`.
         """
-        table = _table(data)
-        given = split_of(table)
-        part = split or ("val" if given is not None and (given == "val").any() else "all")
-        judged = self.judge(table, part, "missing")
-        targets = tuple(
-            fit_thresholds(
-                target.deciding(objective=objective), judged.probabilities[target.name], judged.y[target.name]
-            )
-            for target in self.schema.targets
-        )
+        options = (objective, split, weight, targets, progress)
+        tuning = tune(self.bundle, _table(data), self.seen, *options)
         return replace(
-            self, bundle=replace(self.bundle, schema=replace(self.schema, targets=targets)), run=None
+            self,
+            bundle=replace(self.bundle, schema=tuning.schema),
+            run=replace(self.run, judged=tuning.after) if self.run is not None and tuning.own else None,
+            tuning=tuning,
         )
 
     def update(self, folder: str | Path) -> None:
-        """Write the model over the one in `folder`, leaving its history and its report."""
-        bundles.replace_schema(self.schema, Path(folder))
+        """Write the model over the one in `folder`, leaving its history.
+
+        After `tune` its report is written anew; where that used the rows that `fit` held out, the model card,
+        their scores and their answers too.
+        """
+        folder = Path(folder)
+        bundles.replace_schema(self.schema, folder)
+        if self.tuning is None:
+            return
+        from manyhot.report.card import batch_of, model_card, report_of
+
+        judged, page, history = self.tuning.after, folder / "report.html", folder / "history.jsonl"
+        lines = files.read_json_lines(history) if history.is_file() else []
+        batch = batch_of(page.read_text(encoding="utf-8")) if page.is_file() else None
+        counts = {name: int((self.seen.parts == name).sum()) for name in split.PARTS}
+        source, notes = judged.table.source, self.bundle.predictor.ensemble.notes
+        files.write_text(page, report_of(self.bundle, judged, source, lines, counts, notes, batch=batch))
+        if self.tuning.own:
+            files.write_text(folder / "README.md", model_card(self.bundle, judged, source, counts))
+            files.write_json(folder / "metrics.json", judged.scores)
+            write(_answers_of(judged), folder / "validation.parquet")
 
     def _write(self, folder: Path) -> None:
         from manyhot.report.card import model_card, report_of  # drawing needs time, so only when asked for
@@ -198,9 +231,7 @@ class Classifier:
             }
         folder.mkdir(parents=True, exist_ok=True)
         if self.run is not None:
-            judged = self.run.judged
-            found = predict.Predicted(judged.probabilities, {})
-            write(predict.answers(judged.schema, judged.table, found), folder / "validation.parquet")
+            write(_answers_of(self.run.judged), folder / "validation.parquet")
         write(self.rows, folder / "split.csv")
         bundles.save(self.bundle, folder, extra)
 
@@ -306,15 +337,24 @@ def load(folder: str | Path) -> Classifier:
 
 
 def _seen(rows: Table) -> SeenRows:
-    if "hash" not in rows.columns:
-        return SeenRows(np.zeros(0, np.uint64), np.zeros(0, object))
+    count = len(rows) if "hash" in rows.columns else 0
+    numbers = {"row": np.full(count, -1.0), "fold": np.full(count, -1.0)}
+    if not count:
+        return SeenRows()
     try:
         hashes = np.array([int(value, 16) for value in rows.column("hash").to_pylist()], np.uint64)
     except (ValueError, TypeError, OverflowError) as error:
         raise UserError(
             f"{rows.source}: not the rows of a model ({error}); delete it or train again."
         ) from None
-    return SeenRows(hashes, np.array(rows.column("split").to_pylist(), object))
+    numbers |= {name: np.nan_to_num(rows.numbers(name), nan=-1) for name in numbers if name in rows.columns}
+    parts = np.array(rows.column("split").to_pylist(), object)
+    return SeenRows(hashes, parts, numbers["row"].astype(np.int64), numbers["fold"].astype(np.int8))
+
+
+def _answers_of(judged: Judged) -> Table:
+    """Return the judged rows with their answers, as `predict` writes them."""
+    return predict.answers(judged.schema, judged.table, predict.Predicted(judged.probabilities, {}))
 
 
 def _table(data: object) -> Table:

@@ -163,7 +163,7 @@ def may_write(path: Path) -> bool:
     return os.access(path, os.W_OK) and bool(path.stat().st_mode & 0o222)
 
 
-def check_out(path: Path, overwrite: bool) -> None:
+def check_out(path: Path, overwrite: bool, option: str = "--out") -> None:
     """Refuse an output that exists already, or that could not be written.
 
     Raises:
@@ -171,14 +171,14 @@ def check_out(path: Path, overwrite: bool) -> None:
             and cannot be made.
     """
     if path.exists() and not overwrite:
-        raise UserError(f"{path} exists already; pass --overwrite to replace it, or choose another --out.")
+        raise UserError(f"{path} exists already; pass --overwrite to replace it, or choose another {option}.")
     for parent in path.absolute().parents:
         if parent.is_dir():
             if not os.access(parent, os.W_OK):
-                raise UserError(f"{parent} cannot be written to; choose another --out.")
+                raise UserError(f"{parent} cannot be written to; choose another {option}.")
             return
         if parent.exists():
-            raise UserError(f"{parent} is a file, so {path} cannot be made; choose another --out.")
+            raise UserError(f"{parent} is a file, so {path} cannot be made; choose another {option}.")
 
 
 def replace_folder(path: Path, write: Callable[[Path], None]) -> None:

@@ -1,6 +1,6 @@
-"""Judging a model by rows whose labels are known: which rows, what they say, how right it is.
+"""Judging a model by rows whose labels are known: what they say, how right it is, where it is wrong.
 
-`classifier.evaluate` calls `judge` with a table; `report` shows what it gives.
+`classifier.evaluate` calls `judge` with a table, whose rows `choose` picks; `report` shows what it gives.
 
 Shapes: N rows · C classes · P probabilities of a row.
 """
@@ -8,7 +8,7 @@ Shapes: N rows · C classes · P probabilities of a row.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,15 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot import metrics
-from manyhot.data.columns import row_weights
-from manyhot.data.inputs.fitted import row_hashes
+from manyhot.choose import FOLDS, Chosen, SeenRows, choose, weighed_by
 from manyhot.data.inputs.images.paths import Progress
-from manyhot.data.rows import infer
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
-from manyhot.predict import Answering, predict
+from manyhot.predict import Answering, beside, predict
 from manyhot.schema import Schema, Target
-from manyhot.targets import WEIGHT, FloatArray, Labels, encode, unseen_classes, with_unseen_classes
+from manyhot.targets import (
+    UNKNOWN,
+    WEIGHT,
+    FloatArray,
+    IntArray,
+    Labels,
+    decide,
+    decode,
+    encode,
+    marginals,
+    unseen_classes,
+    weight_of,
+    with_unseen_classes,
+)
 
 log = logging.getLogger("manyhot")
 
@@ -51,17 +62,62 @@ class Judged:
     scores: dict[str, Any]
     unreadable: Mapping[str, str]
 
+    def decided_by(self, targets: Sequence[Target]) -> Judged:
+        """Return the same rows judged with other thresholds."""
+        schema = replace(self.schema, targets=tuple(targets))
+        scores = document(schema.targets, self.y, self.probabilities)
+        return replace(self, schema=schema, scores=scores)
 
-@dataclass(frozen=True)
-class SeenRows:
-    """The rows that a fit used: their hashes (uint64) and the part that each was in."""
+    def details(self) -> dict[str, Any]:
+        """Return the scores with what stands behind them, as `evaluate --json` prints them.
 
-    hashes: NDArray[np.uint64]
-    parts: NDArray[np.object_]
+        Beside `scores`: the `split`; how many rows are `known` of each target; the 95 % `intervals` of scores
+        that are shares of rows; the scores of each of `classes`; and which classes are `confused`.
+        """
+        weight = self.y.get(WEIGHT)
+        wrong, known = metrics.wrong_rows(self.schema.targets, self.y, self.probabilities)
+        whole = metrics.any_of(known)
+        found: dict[str, Any] = {"known": {}, "intervals": {"targets": {}}, "classes": {}, "confused": {}}
+        for number, target in enumerate(self.schema.targets):
+            rows = (target, self.y[target.name], self.probabilities[target.name])
+            found["known"][target.name] = int(known[:, number].sum())
+            found["intervals"]["targets"][target.name] = metrics.intervals(*rows, weight)
+            found["classes"][target.name] = metrics.per_class(*rows, weight)
+            found["confused"][target.name] = metrics.confused(*rows)
+        right = ~metrics.any_of(wrong)[whole]
+        found["intervals"]["overall"] = {"exact_match": metrics.interval(right, weight_of(weight, whole))}
+        return {**self.scores, "split": self.split, **found}
 
-    def of(self, *parts: str) -> NDArray[np.uint64]:
-        """Return the hashes of the rows of these parts."""
-        return self.hashes[np.isin(self.parts, parts)]
+    def mistakes(self) -> Table:
+        """Return the rows that are answered wrongly in some target, the worst first.
+
+        Beside the columns of the table, in which NAME becomes NAME_given, stand for each target the answer,
+        NAME, and NAME.probability: where that is wrong, its probability, or that of the surest wrong tag.
+        """
+        targets = self.schema.targets
+        wrong, _ = metrics.wrong_rows(targets, self.y, self.probabilities)
+        losses = [metrics.row_losses(t, self.y[t.name], self.probabilities[t.name]) for t in targets]
+        rows = np.flatnonzero(wrong.any(axis=1))
+        rows = rows[np.argsort(-np.nansum(losses, axis=0)[rows], kind="stable")]
+        added: dict[str, Any] = {}
+        for target, is_wrong in zip(targets, wrong[rows].T, strict=True):
+            y, chances = self.y[target.name][rows], self.probabilities[target.name][rows]
+            answers = decide(target, chances)
+            if target.name not in self.table.columns:
+                added[f"{target.name}_given"] = decode(target, y)
+            added[target.name] = decode(target, answers)
+            sure = _surest_wrong(target, y, answers, chances).astype(np.float64).round(6)
+            added[f"{target.name}.probability"] = np.where(is_wrong, sure, np.nan)
+        return beside(self.table.take(rows), added, {target.name for target in targets}, {})
+
+
+def _surest_wrong(target: Target, y: IntArray, answers: IntArray, chances: FloatArray) -> FloatArray:
+    """Return the probability of each row's answer, of tags of the surest of the wrong ones; (N,)."""
+    each = marginals(target, chances)
+    if target.exclusive:
+        return np.take_along_axis(each, answers.reshape(-1, 1).astype(np.intp), axis=1)[:, 0]
+    sure = np.where(answers == 1, each, 1 - each)
+    return np.asarray(np.where((answers != y) & (y != UNKNOWN), sure, 0).max(axis=1, initial=0))
 
 
 def judge(
@@ -76,7 +132,8 @@ def judge(
     """Judge a model by the rows of a table.
 
     Args:
-        split: the rows to judge: a part's name, or "all". None takes the `test` rows where there
+        split: the rows to judge: a part's name, "all", or "folds": the rows that trained a model of folds,
+            each judged by the members that did not learn from it. None takes the `test` rows where there
             are such, by the table's own column or as `fit --test` kept them back; else all rows.
         weight: the column that says how much each row counts; one of weight 0 is left out.
         unknown_class: a class that training never saw counts as "wrong", or its cells as "missing".
@@ -84,22 +141,20 @@ def judge(
     Raises:
         UserError: no row is left to judge, or a column is missing.
     """
-    name, rows, hashes = _chosen(model.schema, table, seen, split)
-    table = table.take(rows)
-    if len(table) == 0:
-        raise UserError(
-            f"{table.source}: no rows to judge in split '{name}'; pass --split all or another name."
-        )
-    hashes = row_hashes(model.schema, table) if hashes is None else hashes[rows]
-    weights = None if weight is None else row_weights(table, weight, model.schema.missing)
-    if weights is not None:
-        counts = weights > 0
-        table, hashes, weights = table.take(counts), hashes[counts], weights[counts]
-    _warn_of_seen(hashes, seen)
+    chosen = weighed_by(choose(model.schema, table, seen, split), weight, model.schema.missing)
+    _warn_of_seen(chosen)
+    return judge_rows(model, chosen, unknown_class, progress)
+
+
+def judge_rows(
+    model: Answering, chosen: Chosen, unknown_class: str = "wrong", progress: Progress | None = None
+) -> Judged:
+    """Judge a model by rows that are chosen already; see `judge`."""
+    table = chosen.table
     schema, y = _labels(model.schema, table, unknown_class)
-    if weights is not None:
-        y[WEIGHT] = weights
-    predicted = predict(model, table, progress, hashes)
+    if chosen.weights is not None:
+        y[WEIGHT] = chosen.weights
+    predicted = predict(model, table, progress, chosen.hashes, chosen.fold if chosen.split == FOLDS else None)
     keep = np.setdiff1d(np.arange(len(table)), list(predicted.unreadable))
     if len(keep) == 0:
         raise UserError(f"{table.source}: not one of {len(table)} pictures can be read.")
@@ -109,7 +164,7 @@ def judge(
     y = {key: values[keep] for key, values in y.items()}
     probabilities = {t.name: _padded(predicted.probabilities[t.name][keep], t) for t in schema.targets}
     scores = document(schema.targets, y, probabilities)
-    return Judged(name, table.take(keep), schema, y, probabilities, scores, bad)
+    return Judged(chosen.split, table.take(keep), schema, y, probabilities, scores, bad)
 
 
 def document(
@@ -125,31 +180,13 @@ def document(
     }
 
 
-def _chosen(
-    schema: Schema, table: Table, seen: SeenRows, split: str | None
-) -> tuple[str, NDArray[np.bool_], NDArray[np.uint64] | None]:
-    """Return the name of the split to judge, a mask of its rows, and the hashes of all rows if taken."""
-    everything = np.ones(len(table), dtype=bool)
-    if split == "all":
-        return "all", everything, None
-    given = infer.split_of(table)
-    if given is not None:
-        return split or "test", np.asarray(given == (split or "test")), None
-    kept_back = seen.of(split or "test")
-    if split is None and len(kept_back) == 0:
-        return "all", everything, None
-    hashes = row_hashes(schema, table)
-    mine = np.isin(hashes, kept_back)
-    if split is None and not (mine.any() and np.isin(hashes, seen.of("train")).any()):
-        return "all", everything, hashes  # another table than the one that fit cut its test rows from
-    return split or "test", mine, hashes
-
-
-def _warn_of_seen(hashes: NDArray[np.uint64], seen: SeenRows) -> None:
-    again = int(np.isin(hashes, seen.of("train", "val")).sum())
+def _warn_of_seen(chosen: Chosen) -> None:
+    again = 0 if chosen.split == FOLDS else int(np.isin(chosen.parts, ("train", "val")).sum())
     if again:
         log.warning(
-            "%d of these %d rows were seen in training; the scores flatter the model.", again, len(hashes)
+            "%d of these %d rows were seen in training; the scores flatter the model.",
+            again,
+            len(chosen.table),
         )
 
 

@@ -11,7 +11,7 @@ R rankings of n entries.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
 import numpy as np
@@ -38,11 +38,26 @@ Bools = NDArray[np.bool_]
 BINS = 15  # of confidence, for `ece`, as in Guo et al. 2017, section 2
 EPS = float(np.finfo(np.float64).eps)  # where scikit-learn's log_loss clips float64
 SINGLE = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "log_loss", "ece")
+OF_YES = ("precision", "recall", "f1")  # of the second class of a binary target
 TAGS = (
     *("exact_match", "hamming_loss", "micro_f1", "macro_f1"),
     *("mean_average_precision", "lrap", "log_loss", "ece"),
 )
+Z95 = 1.959964  # standard deviations of a normal distribution to either side that hold 95 % of it
 LOWER_IS_BETTER = frozenset({"hamming_loss", "log_loss", "ece", "loss"})
+
+
+def names(target: Target) -> tuple[str, ...]:
+    """Name the scores that a target has."""
+    match target.kind:
+        case "binary":
+            return (*SINGLE, *OF_YES)
+        case "multiclass":
+            return SINGLE
+        case "multilabel":
+            return TAGS
+        case _:
+            assert_never(target.kind)
 
 
 def scores(
@@ -55,6 +70,7 @@ def scores(
     whose F1 is 0/0. `auroc` of several classes is one against the rest, over the classes that some
     rows have and some have not. `lrap` counts a row without tags, or with all, as 1. `ece` has 15
     bins of equal width: of the answer's probability, or of each tag's, then averaged over tags.
+    `precision`, `recall` and `f1` are of the second class of a binary target, None for 0/0.
     A row of weight 2 counts as two.
 
     Shape:
@@ -96,19 +112,68 @@ def overall(
     >>> overall([pet], y, {"pet": np.array([[.5, .5], [.5, .5], [.5, .5]])})
     {'exact_match': 0.5, 'loss': 0.6931471805599453}
     """
-    wrong, known, losses, weight = [], [], [], y.get(WEIGHT)
+    targets, weight = tuple(targets), y.get(WEIGHT)
+    if not targets:
+        return {"exact_match": None, "loss": None}
+    wrong, known = map(any_of, wrong_rows(targets, y, probabilities))
+    losses = (_log_loss(t, y[t.name], probabilities[t.name], weight) for t in targets)
+    measured = [loss for loss in losses if loss is not None]
+    right = _share(~wrong, known, weight)
+    return {"exact_match": right, "loss": sum(measured) if measured else None}
+
+
+def wrong_rows(
+    targets: Sequence[Target], y: Labels, probabilities: Mapping[str, FloatArray]
+) -> tuple[Bools, Bools]:
+    """Tell of which rows a known label is answered wrongly, and of which any is known; bool (N, targets)."""
+    wrong, known = [], []
     for target in targets:
-        given, chances = y[target.name], probabilities[target.name]
+        given = y[target.name]
         lines = (len(given), given.size // max(len(given), 1))
-        labels, answers = given.reshape(lines), decide(target, chances).reshape(lines)
+        labels = given.reshape(lines)
+        answers = decide(target, probabilities[target.name]).reshape(lines)
         wrong.append(((answers != labels) & (labels != UNKNOWN)).any(axis=1))
         known.append((labels != UNKNOWN).any(axis=1))
-        losses.append(_log_loss(target, given, chances, weight))
-    if not known:
-        return {"exact_match": None, "loss": None}
-    right, rows = ~np.any(wrong, axis=0), np.any(known, axis=0)
-    measured = [loss for loss in losses if loss is not None]
-    return {"exact_match": _share(right, rows, weight), "loss": sum(measured) if measured else None}
+    return np.stack(wrong, axis=1), np.stack(known, axis=1)
+
+
+def any_of(entries: Bools) -> Bools:
+    """Tell which rows of bool (N, C) have an entry that is true; bool (N,)."""
+    return np.asarray(entries.any(axis=1))
+
+
+def interval(right: Bools, weight: Weight = None) -> list[float] | None:
+    """Return the ends of the 95 % interval of a share of rows; None where there is no row.
+
+    Rows that count unequally say as much as (Σw)² / Σw² equal ones.
+
+    Shape:
+        right: bool (N,). weight: float (N,) above 0, or None.
+
+    Source: Wilson 1927, "Probable inference"; Kish 1965, "Survey Sampling" (the effective number of rows).
+
+    >>> [round(end, 4) for end in interval(np.array([True] * 8 + [False] * 2))]
+    [0.4902, 0.9433]
+    """
+    if not len(right):
+        return None
+    share = np.average(right, weights=weight)
+    rows = len(right) if weight is None else weight.sum(dtype=float) ** 2 / (weight.astype(float) ** 2).sum()
+    middle = (share + Z95**2 / (2 * rows)) / (1 + Z95**2 / rows)
+    half = Z95 / (1 + Z95**2 / rows) * np.sqrt(share * (1 - share) / rows + (Z95 / (2 * rows)) ** 2)
+    return [max(0.0, float(middle - half)), 1.0 if share == 1 else float(middle + half)]
+
+
+def intervals(
+    target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None
+) -> dict[str, list[float] | None]:
+    """Return the intervals of the scores that are shares of rows, by the names of these."""
+    given, answered, known = _as_tags(target, y, decide(target, probabilities))
+    rows, right = any_of(known), ~any_of((given != answered) & known)
+    among = {"accuracy" if target.exclusive else "exact_match": rows}
+    if target.kind == "binary":
+        among |= {"precision": rows & answered[:, 1], "recall": given[:, 1]}
+    return {name: interval(right[part], weight_of(weight, part)) for name, part in among.items()}
 
 
 def row_losses(target: Target, y: IntArray, probabilities: FloatArray) -> Floats:
@@ -167,8 +232,41 @@ def confusion(target: Target, y: IntArray, probabilities: FloatArray, weight: We
     return crossed(given, answers, len(target.classes), len(target.classes), weight).T
 
 
-def per_class(target: Target, y: IntArray, probabilities: FloatArray) -> list[dict[str, Any]]:
+def confused(
+    target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None, most: int = 30
+) -> list[dict[str, Any]]:
+    """List the pairs of classes most often taken for each other: of tags, one missed and another answered.
+
+    `share` is of the rows that are given the first. A row that misses two tags and is answered three others
+    is in six pairs.
+
+    >>> pet = Target("pet", "multiclass", ("cat", "dog"), ("pet",))
+    >>> confused(pet, np.array([0, 1, 1]), np.array([[.9, .1], [.6, .4], [.2, .8]]))
+    [{'given': 'dog', 'answered': 'cat', 'rows': 1, 'share': 0.5}]
+    """
+    given, answered, known = _as_tags(target, y, decide(target, probabilities))
+    missed, extra = given & ~answered, answered & known & ~given
+    counts = missed.T.astype(np.float32) @ extra.astype(np.float32)
+    worst = np.argsort(-counts, axis=None, kind="stable")[:most]
+    support = given.sum(axis=0)
+    return [
+        {
+            "given": target.classes[i],
+            "answered": target.classes[j],
+            "rows": int(counts[i, j]),
+            "share": float(counts[i, j] / support[i]),
+        }
+        for i, j in zip(*np.unravel_index(worst, counts.shape), strict=True)
+        if counts[i, j]
+    ]
+
+
+def per_class(
+    target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None
+) -> list[dict[str, Any]]:
     """Score each class (one against the rest) or tag; None where a number has nothing to measure.
+
+    `support` and `predicted` count rows, the others go by the weights of these.
 
     >>> pet = Target("pet", "multiclass", ("cat", "dog"), ("pet",))
     >>> per_class(pet, np.array([0, 0]), np.array([[.9, .1], [.4, .6]]))[0]["recall"]
@@ -179,13 +277,10 @@ def per_class(target: Target, y: IntArray, probabilities: FloatArray) -> list[di
     assert not np.isnan(probabilities).any(), "rows without an answer must be left out before scoring"
     given, answered, known = _as_tags(target, y, decide(target, probabilities))
     probabilities = marginals(target, probabilities)
-    support, predicted = given.sum(axis=0), (answered & known).sum(axis=0)
-    both = (given & answered).sum(axis=0)
-    columns = {
-        "precision": _ratio(both, predicted),
-        "recall": _ratio(both, support),
-        "f1": _ratio(2 * both, support + predicted),
-        "average_precision": _average_precision(probabilities.T, given.T, known.T),
+    answered &= known
+    support, predicted = given.sum(axis=0), answered.sum(axis=0)
+    columns = _of_yes(given, answered, weight) | {
+        "average_precision": _average_precision(probabilities.T, given.T, known.T, weight)
     }
     return [
         {"name": name, "support": int(support[c]), "predicted": int(predicted[c])}
@@ -223,10 +318,10 @@ def higher_is_better(metric: str) -> bool:
     >>> higher_is_better("accuracy"), higher_is_better("loss")
     (True, False)
     """
-    names = {*SINGLE, *TAGS, "loss", "average_precision", "precision", "recall", "f1"}
-    if metric not in names:
+    every = {*SINGLE, *OF_YES, *TAGS, "loss", "average_precision"}
+    if metric not in every:
         raise UserError(
-            f"no metric '{metric}'{suggest(metric, names)}; there are {listed(sorted(names), 20)}."
+            f"no metric '{metric}'{suggest(metric, every)}; there are {listed(sorted(every), 20)}."
         )
     return metric not in LOWER_IS_BETTER
 
@@ -236,7 +331,7 @@ def _single_scores(
 ) -> dict[str, float | None]:
     keep = _numbers(y) != UNKNOWN
     if not keep.any():
-        return dict.fromkeys(SINGLE)
+        return dict.fromkeys(names(target))
     y, probabilities, weight = y[keep], probabilities[keep], weight_of(weight, keep)
     given = _numbers(y)
     counts = confusion(target, y, probabilities, weight)
@@ -247,7 +342,7 @@ def _single_scores(
     else:
         areas = _auroc(probabilities.T, given == np.arange(len(target.classes))[:, None], weight)
     gap = weighed(confidence - hit, weight)
-    return {
+    found: dict[str, float | None] = {
         "accuracy": float(np.average(hit, weights=weight)),
         "balanced_accuracy": _mean(_ratio(right, support)),
         "macro_f1": _mean(_ratio(2 * right, support + answered)),
@@ -255,6 +350,7 @@ def _single_scores(
         "log_loss": _log_loss(target, y, probabilities, weight),
         "ece": float(np.abs(np.bincount(_bins(confidence), gap, BINS)).sum() / counts.sum()),
     }
+    return found | of_yes(target, y, probabilities, weight) if target.kind == "binary" else found
 
 
 def _tag_scores(
@@ -288,6 +384,31 @@ def _tag_scores(
 def _counted(entries: Bools, weight: Weight) -> NDArray[Any]:
     """Count the entries (N, C) of each column, each as much as its row counts; (C,)."""
     return entries.sum(axis=0) if weight is None else weight.astype(np.float64) @ entries
+
+
+def _of_yes(given: Bools, answered: Bools, weight: Weight) -> dict[str, Floats]:
+    """Return precision, recall and F1 of each column, NaN for 0/0; answers to what is unknown are False."""
+    both, there, yes = (_counted(part, weight) for part in (given & answered, given, answered))
+    found = (_ratio(both, yes), _ratio(both, there), _ratio(2 * both, there + yes))
+    return dict(zip(OF_YES, found, strict=True))
+
+
+def of_yes(
+    target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None
+) -> dict[str, float | None]:
+    """Return precision, recall and F1 of a binary target's second class, or of all tags together (micro).
+
+    >>> pet = Target("t", "multilabel", ("a", "b"), ("t",))
+    >>> of_yes(pet, np.array([[1, 0], [1, -1]]), np.array([[.9, .8], [.2, .9]]))
+    {'precision': 0.5, 'recall': 0.5, 'f1': 0.5}
+    """
+    given, answered, known = _as_tags(target, y, decide(target, probabilities))
+    columns = slice(1 if target.exclusive else 0, None)
+    given, answered = given[:, columns], (answered & known)[:, columns]
+    counts = np.ones(len(given)) if weight is None else weight
+    every = np.repeat(counts, given.shape[1])
+    found = _of_yes(given.reshape(-1, 1), answered.reshape(-1, 1), every)
+    return {name: _number(value[0]) for name, value in found.items()}
 
 
 def _numbers(y: IntArray) -> IntArray:

@@ -37,8 +37,8 @@ class Answering(Protocol):
         """What turns a table into x."""
         ...
 
-    def logits(self, x: X) -> Mapping[str, NDArray[np.float32]]:
-        """Return the logits for x by target; float32 (N, W), or (N, M, W)."""
+    def logits(self, x: X, fold: NDArray[np.int8] | None = None) -> Mapping[str, NDArray[np.float32]]:
+        """Return the logits for x by target, out of `fold` (N,) if given; float32 (N, W), or (N, M, W)."""
         ...
 
 
@@ -55,14 +55,18 @@ def predict(
     table: Table,
     progress: Progress | None = None,
     hashes: NDArray[np.uint64] | None = None,
+    fold: NDArray[np.int8] | None = None,
 ) -> Predicted:
     """Return the probabilities of every row of a table; `hashes` are its `row_hashes`, where they are known.
+
+    With `fold` (N,) each row is answered by the members that did not learn from it.
 
     Raises:
         UserError: a column that the model needs is missing or of the wrong type.
     """
     x, unreadable = model.inputs.transform(table, progress, hashes)
-    found = from_logits(model.schema.targets, model.logits(readable(x, unreadable)))
+    fold = None if fold is None else np.delete(fold, list(unreadable))
+    found = from_logits(model.schema.targets, model.logits(readable(x, unreadable), fold))
     return Predicted({name: spread(values, unreadable) for name, values in found.items()}, unreadable)
 
 
@@ -71,6 +75,23 @@ def from_logits(
 ) -> dict[str, NDArray[np.float32]]:
     """Return the probabilities that logits stand for; float32 (N, P) by target."""
     return {t.name: np.asarray(probabilities(t, logits[t.name]), np.float32) for t in targets}
+
+
+def out_of_fold(
+    raw: Mapping[str, NDArray[np.float32]], fold: NDArray[np.int8] | None, folds: int, members: int
+) -> Mapping[str, NDArray[np.float32]]:
+    """Return for each row the logits of the members that were trained without it, where there are folds.
+
+    `members` are those of all folds, of one fold after the other.
+    """
+    if fold is None:
+        return raw
+    rows = np.arange(len(fold))
+    found = {}
+    for name, values in raw.items():
+        by_fold = values.reshape(len(rows), -1, folds, members // folds, values.shape[-1])
+        found[name] = by_fold[rows, :, fold].reshape(len(rows), -1, values.shape[-1])
+    return found
 
 
 def readable(x: X, unreadable: Unreadable) -> X:

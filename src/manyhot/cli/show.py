@@ -10,35 +10,22 @@ import io
 import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from manyhot.report.text import UNSEEN, grid, visible
+from manyhot.report.text import escape as escape  # which commands take from here
+from manyhot.report.text import number as number
+
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table as Grid
 
 MAX_CLASSES = 12
 MAX_INPUTS = 30
 MAX_NOTES = 10
 WIDTH = 120  # characters of a line where there is no terminal
-# Characters that steer a terminal, turn the direction of a text or hide in it; not the joiners, of which many
-# scripts make their words.
-UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
-)
-
-
-def visible(text: str) -> str:
-    """Write what would steer a terminal, or hide in it, as Python writes it.
-
-    >>> print(visible("\x1b[31mred"))
-    \\x1b[31mred
-    """
-    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def tell(text: str = "") -> None:
@@ -125,20 +112,6 @@ def _columns(stream: TextIO) -> int | None:
     return WIDTH
 
 
-def escape(text: str) -> str:
-    """Return text that a console shows as it stands, visibly."""
-    from rich.markup import escape
-
-    return escape(visible(text))
-
-
-def grid(*headers: str) -> Grid:
-    """Return a table without lines, to be filled."""
-    from rich.table import Table as Grid
-
-    return Grid(*headers, box=None, pad_edge=False, header_style="dim")
-
-
 def description(found: Mapping[str, Any], stderr: bool = False) -> None:
     """Show how a table was read, as `inspect` gives it."""
     splits = ", ".join(f"{count:,} {name}" for name, count in (found.get("splits") or {}).items())
@@ -166,44 +139,20 @@ def description(found: Mapping[str, Any], stderr: bool = False) -> None:
             out.print(f"[yellow]note:[/] {escape(problem)}")
 
 
-def scores(found: Mapping[str, Any], heading: str) -> None:
-    """Show the scores of `evaluate` as a table per kind of metric; several where a terminal is narrow."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for name, values in found["targets"].items():
-        groups.setdefault(tuple(values), []).append(name)
-    overall = ", ".join(f"{name} {number(value)}" for name, value in found["overall"].items())
+def scores(found: Mapping[str, Any], heading: str, every_class: bool = False) -> None:
+    """Show the scores of `evaluate`."""
+    from manyhot.report.scores import draw
+
     with console() as out:
-        out.print(f"[bold]{escape(heading)}[/]: {found['rows']:,} rows")
-        for every, names in groups.items():
-            taken = min(max(map(len, ("target", *names))), out.width // 2)
-            for metrics in _beside(every, out.width - taken) if out.is_terminal else [every]:
-                table = grid("target")
-                for metric in metrics:
-                    table.add_column(_head(metric), justify="right")
-                for name in names:
-                    table.add_row(escape(name), *(number(found["targets"][name][m]) for m in metrics))
-                out.print(table)
-        out.print(f"overall: {overall}")
+        draw(out, found, heading, every_class)
 
 
-def _beside(metrics: Sequence[str], width: int) -> Iterator[Sequence[str]]:
-    """Give as many metrics at a time as have room beside each other."""
-    part: list[str] = []
-    for metric in metrics:
-        if part and sum(len(_head(name)) + 2 for name in (*part, metric)) > width:
-            yield part
-            part = []
-        part.append(metric)
-    yield part
+def tuning(found: Mapping[str, Any]) -> None:
+    """Show what `tune` changed."""
+    from manyhot.report.scores import draw_tuning
 
-
-def _head(metric: str) -> str:
-    return metric.replace("mean_average_precision", "mAP").rjust(len("0.0000"))
-
-
-def number(value: float | None) -> str:
-    """Write a score with four decimals."""
-    return "n/a" if value is None else f"{value:.4f}"
+    with console() as out:
+        draw_tuning(out, found)
 
 
 def counts(found: Mapping[str, int]) -> str:

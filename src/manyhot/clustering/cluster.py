@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.bundle import Bundle
+from manyhot.choose import SeenRows
 from manyhot.classifier import Classifier
 from manyhot.clustering import embed, learn, space
 from manyhot.clustering.answer import answering
@@ -36,7 +37,6 @@ from manyhot.data.sources.read import read
 from manyhot.data.sources.write import write
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
-from manyhot.judge import SeenRows
 from manyhot.model import inference
 from manyhot.targets import UNKNOWN, IntArray, text_of
 
@@ -81,7 +81,7 @@ class Clustering:
     @property
     def classifier(self) -> Classifier:
         """What answers for new rows: `predict`, `embed`, `evaluate`."""
-        return Classifier(self.bundle, SeenRows(np.zeros(0, np.uint64), np.zeros(0, object)))
+        return Classifier(self.bundle, SeenRows())
 
     @property
     def labels(self) -> IntArray:

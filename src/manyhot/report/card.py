@@ -6,6 +6,8 @@ for other rows.
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -28,8 +30,9 @@ def report_of(
     counts: Mapping[str, int] | None = None,
     notes: Sequence[str] = (),
     preview: BatchPreview | None = None,
+    batch: bytes | None = None,
 ) -> str:
-    """Return the page about a model judged by some rows, as HTML."""
+    """Return the page about a model judged by some rows, as HTML; `batch` is a PNG of a training batch."""
     images = bundle.schema.is_image
     return render(
         Report(
@@ -42,10 +45,16 @@ def report_of(
             rows=counts or {judged.split: len(judged.table), "unreadable": len(judged.unreadable)},
             history=history,
             judged=judged,
-            batch=None if preview is None else batch_sheet(preview),
+            batch=batch if preview is None else batch_sheet(preview),
             picture=(lambda row: picture(judged.table, bundle.schema, row)) if images else None,
         )
     )
+
+
+def batch_of(page: str) -> bytes | None:
+    """Return the picture of a training batch that a page has, for another page about the same model."""
+    found = re.search(r'<img class="sheet" src="data:image/png;base64,([^"]+)"', page)
+    return None if found is None else base64.b64decode(found[1])
 
 
 def model_card(bundle: Bundle, judged: Judged, source: str, counts: Mapping[str, int]) -> str:

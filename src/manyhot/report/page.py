@@ -17,7 +17,7 @@ from manyhot import metrics
 from manyhot.judge import Judged
 from manyhot.report import curves, mistakes, plots
 from manyhot.schema import Schema, Target
-from manyhot.targets import UNKNOWN, IntArray
+from manyhot.targets import UNKNOWN, WEIGHT, IntArray
 
 BARS = 40  # classes whose counts are shown
 CLASS_ORDER = 20  # classes up to which a table keeps their order; beyond, the hardest come first
@@ -28,6 +28,9 @@ WORDS = {  # metric → (what people read, what it is)
     "auroc": ("AUROC", "chance that a row of a class is ranked above one that is not; 0.5 is guessing"),
     "log_loss": ("Log loss", "surprise at the truth; 0 is sure and right"),
     "ece": ("Calibration error", "how far the probabilities are from how often they come true"),
+    "precision": ("Precision", "share of the answers “yes” that are right"),
+    "recall": ("Recall", "share of the rows that are “yes” which are answered so"),
+    "f1": ("F1", "the harmonic mean of precision and recall"),
     "exact_match": ("Exact match", "share of rows with every known tag right"),
     "hamming_loss": ("Hamming loss", "share of single tags answered wrong"),
     "micro_f1": ("Micro F1", "F1 over all single tags together"),
@@ -116,7 +119,8 @@ def _target(report: Report, number: int, target: Target) -> dict[str, Any]:
     y, chances = judged.y[target.name], judged.probabilities[target.name]
     assert chances.shape[1] == target.outcomes, "the schema must be the judged one"
     scores = judged.scores.get("targets", {}).get(target.name, {})
-    classes = metrics.per_class(target, y, chances)
+    classes = metrics.per_class(target, y, chances, judged.y.get(WEIGHT))
+    hidden = target.exclusive and len(target.classes) > plots.DRAWN  # the matrix that would show the pairs
     hardest_first = len(classes) > CLASS_ORDER
     if hardest_first:
         classes = sorted(classes, key=lambda row: (row["f1"] is None, row["f1"]))
@@ -136,7 +140,7 @@ def _target(report: Report, number: int, target: Target) -> dict[str, Any]:
         "classes": classes,
         "hardest_first": hardest_first,
         "figures": plots.judged(target, y, chances),
-        "pairs": plots.confused(target, y, chances),
+        "pairs": metrics.confused(target, y, chances) if hidden else [],
         "worst": mistakes.worst(target, report.schema, judged, report.picture),
     }
 

@@ -20,7 +20,6 @@ from manyhot.targets import UNKNOWN, FloatArray, IntArray, marginals
 
 NUMBERED = 20  # classes up to which the cells of a confusion matrix hold their numbers
 DRAWN = 60  # classes up to which it is drawn at all
-PAIRS = 30  # of classes that are taken for each other, listed where it is not drawn
 TAGS = 40  # of a picture of tags that go together
 CURVES = 12  # tags with a precision-recall curve
 POINTS = 150  # of such a curve
@@ -46,26 +45,6 @@ def judged(target: Target, y: IntArray, probabilities: FloatArray) -> list[Figur
         case _:
             assert_never(target.kind)
     return [figure for figure in figures if figure is not None]
-
-
-def confused(target: Target, y: IntArray, probabilities: FloatArray) -> list[dict[str, Any]]:
-    """List the pairs of classes most often taken for each other, where they are too many to draw."""
-    if not target.exclusive or len(target.classes) <= DRAWN:
-        return []
-    counts = metrics.confusion(target, y, probabilities)
-    support = counts.sum(axis=1)
-    np.fill_diagonal(counts, 0)
-    worst = np.argsort(-counts, axis=None, kind="stable")[:PAIRS]
-    return [
-        {
-            "given": target.classes[i],
-            "answer": target.classes[j],
-            "count": int(counts[i, j]),
-            "share": counts[i, j] / support[i],
-        }
-        for i, j in zip(*np.unravel_index(worst, counts.shape), strict=True)
-        if counts[i, j]
-    ]
 
 
 def reliability(target: Target, y: IntArray, probabilities: FloatArray) -> Figure | None:

@@ -76,6 +76,17 @@ def fit_temperatures(
     return tuple(fit_temperature(t, logits[t.name], y[t.name], y.get(WEIGHT)) for t in targets)
 
 
+def has_thresholds(target: Target) -> bool:
+    """Tell whether an objective changes how a target answers; of several classes the likeliest is it."""
+    match target.structure:
+        case "multiclass":
+            return False
+        case "binary" | "multilabel" | "powerset":
+            return True
+        case _:
+            assert_never(target.structure)
+
+
 def fit_thresholds(target: Target, chances: FloatArray, y: IntArray, weight: Weight = None) -> Target:
     """Return the target with thresholds that serve its objective on these rows.
 

@@ -188,7 +188,7 @@ def _weights(table: Table, schema: Schema, name: str) -> NDArray[np.float32] | N
 def _check_monitor(schema: Schema, config: FitConfig) -> None:
     """Refuse a score that the monitored target does not have."""
     name, metric = config.monitored
-    scores = metrics.SINGLE if name and schema.target(name).exclusive else metrics.TAGS
+    scores = metrics.names(schema.target(name)) if name else ()
     if name and metric not in scores:
         raise UserError(
             f"monitor: target '{name}' has no score '{metric}'{suggest(metric, scores)}; "

@@ -28,7 +28,7 @@ from manyhot.judge import Judged, document
 from manyhot.model import inference
 from manyhot.model.network import Network, PowersetHead, build
 from manyhot.model.predictor import Predictor
-from manyhot.predict import from_logits
+from manyhot.predict import from_logits, out_of_fold
 from manyhot.priors import log_odds
 from manyhot.resolve import of_heads
 from manyhot.targets import WEIGHT
@@ -42,7 +42,7 @@ from manyhot.train.loop import LoopState, OnEvent, train
 from manyhot.train.prepared import Prepared
 from manyhot.train.preview import BatchPreview, preview
 from manyhot.train.select import Selection
-from manyhot.train.validation import Validation, out_of_fold
+from manyhot.train.validation import Validation
 
 Stage = Callable[["Training"], None]
 

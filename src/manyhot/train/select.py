@@ -30,7 +30,7 @@ from manyhot.model.inference import device_of, features
 from manyhot.model.neighbours import FoldedNeighbours, Neighbours
 from manyhot.model.network import Heads, Network
 from manyhot.model.predictor import Answerer, Predictor, columns_of
-from manyhot.predict import from_logits
+from manyhot.predict import from_logits, out_of_fold
 from manyhot.priors import votes
 from manyhot.schema import Target
 from manyhot.targets import WEIGHT, FloatArray, IntArray, Weight, known, probabilities, weight_of
@@ -38,7 +38,7 @@ from manyhot.train import logistic, trees
 from manyhot.train.calibrate import fit_temperature, fit_temperatures
 from manyhot.train.distributed import World
 from manyhot.train.prepared import Prepared
-from manyhot.train.validation import monitored, out_of_fold
+from manyhot.train.validation import monitored
 
 Features = NDArray[np.float32]
 Members = tuple[tuple[str, Answerer], ...]  # the encoder whose features each reads, and it

@@ -22,7 +22,7 @@ from manyhot.errors import RunError
 from manyhot.judge import document
 from manyhot.model.inference import logits
 from manyhot.model.network import Network, snapshot
-from manyhot.predict import from_logits
+from manyhot.predict import from_logits, out_of_fold
 from manyhot.schema import Target
 from manyhot.targets import WEIGHT, Labels
 from manyhot.train.calibrate import fit_temperatures
@@ -73,23 +73,6 @@ class Validation:
         Several views would take as long as a good part of the epoch, and hardly change which one is best.
         """
         return out_of_fold(logits(network, self.x), self.fold, self.folds, network.backbone.members)
-
-
-def out_of_fold(
-    raw: Mapping[str, NDArray[np.float32]], fold: NDArray[np.int8] | None, folds: int, members: int
-) -> Mapping[str, NDArray[np.float32]]:
-    """Return for each row the logits of the members that were trained without it, where there are folds.
-
-    `members` are those of all folds, of one fold after the other.
-    """
-    if fold is None:
-        return raw
-    rows = np.arange(len(fold))
-    found = {}
-    for name, values in raw.items():
-        by_fold = values.reshape(len(rows), -1, folds, members // folds, values.shape[-1])
-        found[name] = by_fold[rows, :, fold].reshape(len(rows), -1, values.shape[-1])
-    return found
 
 
 def monitored(scores: Mapping[str, Any], config: FitConfig, otherwise: float) -> float:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
+from manyhot import files
 from manyhot.cli import options, progress, show
 
 
@@ -13,22 +16,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("data", metavar="DATA", help="labelled rows, such as those that `fit` was given")
     options.add_reading(parser)
     options.add_long(add)
-    add("--split", metavar="NAME", help="train, val, test or all (default: test where there is one)")
+    help = "train, val, test, all, or folds: training rows out of fold (default: test where there is one)"
+    add("--split", metavar="NAME", help=help)
     help = "what a class counts as that training never saw (default: %(default)s)"
     add("--unknown-class", choices=("wrong", "missing"), default="wrong", help=help)
     add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
+    add("--by", choices=("class",), help="show every class, where a target has many")
+    help = "write the rows answered wrongly, the worst first (.csv, .tsv, .jsonl or .parquet)"
+    add("--mistakes", metavar="FILE", help=help)
+    add("--overwrite", action="store_true", help="replace --mistakes where it exists")
 
 
 def run(args: argparse.Namespace) -> None:
     from manyhot.classifier import load
     from manyhot.data.rows.long import gather
+    from manyhot.data.sources.write import check_ending, write
 
+    if args.mistakes:
+        check_ending(Path(args.mistakes), "--mistakes")
+        files.check_out(Path(args.mistakes), args.overwrite, "--mistakes")
     classifier, table = load(args.model), options.read_table(args, args.data)
     table = gather(table, classifier.schema) if args.long else table
     reading = progress.of_rows(args.json)
     judged = classifier.judge(table, args.split, args.unknown_class, reading, args.weight)
+    found: dict[str, Any] = judged.details()
+    if args.mistakes:
+        wrong = judged.mistakes()
+        write(wrong, Path(args.mistakes))
+        found["mistakes"] = {"rows": len(wrong), "out": args.mistakes}
     if args.json:
-        show.as_json(judged.scores)
-    else:
-        weighed = f", by the weights in '{args.weight}'" if args.weight else ""
-        show.scores(judged.scores, f"{args.data}, split {judged.split}{weighed}")
+        show.as_json(found)
+        return
+    weighed = f", by the weights in '{args.weight}'" if args.weight else ""
+    show.scores(found, f"{args.data}, split {judged.split}{weighed}", args.by == "class")
+    if args.mistakes:
+        show.say(f"wrote {len(wrong):,} rows answered wrongly to {args.mistakes}")

@@ -3,32 +3,70 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from manyhot.cli import options, show
+from manyhot.cli import options, progress, show
+from manyhot.errors import listed
+from manyhot.schema import Target, check_objective
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="a folder that `fit` wrote")
-    add("data", metavar="DATA", help="labelled rows that training did not see")
+    add("data", metavar="DATA", help="labelled rows: those that `fit` was given, or others")
     add("--objective", metavar="AIM", required=True, help="as for fit")
+    help = "a target to tune; repeat it for several (default: all that have thresholds)"
+    add("--target", metavar="NAME", action="append", default=[], help=help)
     options.add_reading(parser)
-    add("--split", metavar="NAME", help="train, val, test or all (default: val where there is one)")
+    help = "train, val, test, folds or all (default: the rows that `fit` held out, or of other DATA all)"
+    add("--split", metavar="NAME", help=help)
+    add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
 
 
 def run(args: argparse.Namespace) -> None:
     from manyhot.classifier import load
+    from manyhot.report.scores import rows_of
 
-    classifier = load(args.model).tune(options.read_table(args, args.data), args.objective, args.split)
+    table, reading = options.read_table(args, args.data), progress.of_rows(args.json)
+    classifier = load(args.model).tune(
+        table, args.objective, args.split, weight=args.weight, targets=args.target, progress=reading
+    )
     classifier.update(args.model)
-    found = {t.name: list(t.decision.thresholds) for t in classifier.schema.targets}
+    assert classifier.tuning is not None, "tune says what it did"
+    found = classifier.tuning.details()
     if args.json:
-        show.as_json({"objective": args.objective, "thresholds": found})
+        cuts = {name: each["after"]["thresholds"] for name, each in found["targets"].items()}
+        show.as_json({"objective": args.objective, "thresholds": cuts, **found})
         return
     show.say(f"{args.model} now aims at {args.objective}; its probabilities are as before")
-    for target in classifier.schema.targets:
-        thresholds = target.decision.thresholds
-        if thresholds and not (target.exclusive and len(target.classes) > 2):
-            pairs = zip(target.classes[-len(thresholds) :], thresholds, strict=True)
-            cuts = ", ".join(f"{name} {cut:.3f}" for name, cut in pairs)
-            show.say(f"  {target.name}: yes from {cuts}")
+    weighed = f", by the weights in '{args.weight}'" if args.weight else ""
+    show.say(f"fitted on {rows_of(found)}{weighed}, which flatter it; `evaluate` judges it by others")
+    for name, each in found["targets"].items():
+        for line in _sentences(classifier.schema.target(name), args.objective, each):
+            show.say(f"  {line}")
+    show.tuning(found)
+
+
+def _sentences(target: Target, objective: str, found: Mapping[str, Any]) -> Iterator[str]:
+    """Say how a target is decided now, and where an objective cannot be reached."""
+    before, after = found["before"], found["after"]
+    cuts = after["thresholds"]
+    if target.exclusive:
+        was = (before["thresholds"] or [0.5])[0]
+        now = (cuts or [0.5])[0]
+        yes = target.classes[1]
+        yield f"{target.name}: the answer is '{yes}' from a probability of {now:.3f} on (before: {was:.3f})"
+    elif not cuts and objective == "exact_match":
+        yield f"{target.name}: the likeliest set of tags is the answer"
+    elif len(set(cuts)) < 2:
+        yield f"{target.name}: a tag is answered from a probability of {(cuts or [0.5])[0]:.3f} on"
+    else:
+        yield f"{target.name}: each tag is answered from a probability of its own on, its threshold"
+    name, level = check_objective(objective)
+    each = {target.classes[1]: after} if target.exclusive else after["classes"]
+    short = {key: values[name] for key, values in each.items() if level and values[name] is not None}
+    short = {key: value for key, value in short.items() if value < (level or 0)}
+    if short:
+        most = ", the most is {:.3f}".format(*short.values()) if len(short) == 1 else ""
+        yield f"{target.name}: {listed(short)} cannot reach a {name} of {level:g} on these rows{most}"

@@ -42,10 +42,10 @@ def write(table: Table, path: Path) -> None:
     write_with(path, fill)
 
 
-def check_ending(path: Path) -> None:
+def check_ending(path: Path, option: str = "--out") -> None:
     """Refuse a name that says no known format, before any work is done."""
     if path.suffix.lower() not in ENDINGS:
-        raise UserError(f"--out {path}: must end in one of {listed(ENDINGS)}.")
+        raise UserError(f"{option} {path}: must end in one of {listed(ENDINGS)}.")
 
 
 def write_to(table: Table, file: IO[bytes], ending: str = ".csv") -> None:

@@ -164,7 +164,7 @@ def test_the_target_is_asked_for_with_the_likely_columns_first():
 def test_features_and_what_is_left_out():
     n = 120
     data = table(
-        y=["a", "b"] * 60,
+        y=[*"aabbb"] * 24,
         number=[str(i / 7) for i in range(n)],
         words=["1e3", "+5", "inf", "-.5"] * 30,
         colour=["r", "g", "1"] * 40,
@@ -201,7 +201,7 @@ def test_features_and_what_is_left_out():
 def test_words_among_numbers_are_named():
     n = 120
     data = table(
-        y=["a", "b"] * 60, x=["low", *map(str, range(1, n))], z=[*map(str, range(10)), "so", "5"] * 10
+        y=[*"aabbb"] * 24, x=["low", *map(str, range(1, n))], z=[*map(str, range(10)), "so", "5"] * 10
     )
     read_as, left_out = problems(data, infer(data, ["y"]))
     assert read_as == "column 'z' is read as categories: all but 'so' are numbers, see --missing"

@@ -21,7 +21,7 @@ from manyhot import files, predict
 from manyhot.bundle import Bundle
 from manyhot.config import APART, FitConfig, parse_options
 from manyhot.data.inputs.images.paths import Progress
-from manyhot.data.rows import split
+from manyhot.data.rows import conflicts, split
 from manyhot.data.rows.infer import infer, split_of
 from manyhot.data.sources import pieces
 from manyhot.data.sources.read import read
@@ -194,6 +194,7 @@ class Classifier:
                     self.run.counts,
                     self.run.notes,
                     self.run.preview,
+                    self.run.conflicts,
                 ),
             }
         folder.mkdir(parents=True, exist_ok=True)
@@ -201,6 +202,11 @@ class Classifier:
             judged = self.run.judged
             found = predict.Predicted(judged.probabilities, {})
             write(predict.answers(judged.schema, judged.table, found), folder / "validation.parquet")
+            clashing, _ = self.run.conflicts
+            if clashing:
+                write(conflicts.as_table(clashing), folder / conflicts.FILE)
+            else:  # of the model that this one replaces
+                files.clear(folder / conflicts.FILE)
         write(self.rows, folder / "split.csv")
         bundles.save(self.bundle, folder, extra)
 

@@ -97,6 +97,8 @@ def judge(
         table, hashes, weights = table.take(counts), hashes[counts], weights[counts]
     _warn_of_seen(hashes, seen)
     schema, y = _labels(model.schema, table, unknown_class)
+    for line in infer.contradictions(table, model.schema):
+        log.warning("%s", line)
     if weights is not None:
         y[WEIGHT] = weights
     predicted = predict(model, table, progress, hashes)

@@ -123,7 +123,7 @@ def _check_columns(table: Table, kinds: Mapping[str, str], ignore: Collection[st
 
 
 def _check_bins(bins: Mapping[str, int], names: Collection[str]) -> None:
-    """Refuse to part what is no target, or is read in another way, and a wrong number of ranges."""
+    """Refuse to part what is no target or is read in another way, and a number of ranges that cannot be."""
     for name, number in bins.items():
         if name not in names:
             raise UserError(

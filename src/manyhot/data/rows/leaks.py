@@ -55,8 +55,9 @@ def follows(codes: IntArray, y: IntArray, ordered: bool = False) -> bool:
     if 2 * rows < (y >= 0).sum() or not rows:
         return False
     size = int(y.max()) + 1
-    pairs = np.unique(codes[both].astype(np.int64) * size + y[both])
-    values, counts = len(np.unique(pairs // size)), np.bincount(y[both])
+    pairs = np.sort(codes[both].astype(np.int64) * size + y[both])  # np.unique takes far longer
+    pairs = pairs[np.append(True, np.diff(pairs) > 0)]
+    values, counts = 1 + np.count_nonzero(np.diff(pairs // size)), np.bincount(y[both])
     classes = int((counts > 0).sum())
     if len(pairs) > values or classes < 2:
         return False
@@ -65,7 +66,7 @@ def follows(codes: IntArray, y: IntArray, ordered: bool = False) -> bool:
     ways = values * math.log(classes) if values * ROWS_PER_VALUE <= rows else math.inf
     if ordered and 1 + np.count_nonzero(np.diff(pairs % size)) == classes:
         ways = min(ways, math.log(math.comb(values - 1, classes - 1)) + math.lgamma(classes + 1))
-    return ways - deals < math.log(BY_CHANCE)
+    return bool(ways - deals < math.log(BY_CHANCE))
 
 
 def telling_alone(table: Table, schema: Schema, target: Target, y: IntArray) -> list[tuple[str, float]]:

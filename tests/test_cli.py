@@ -94,6 +94,24 @@ def test_the_whole_way(done, tmp_path, image):
     assert {"fruit", "fruit_given", "fruit.apple", "tags"} <= set(rows[0])
 
 
+def test_a_quantity_in_ranges_the_whole_way(done, tmp_path):
+    cells = features(60)
+    cells |= {"price": [f"{width * 100:.1f}" for width in cells["width"]]}
+    table, model = write_csv(tmp_path / "t.csv", cells), tmp_path / "m"
+    found = done(
+        "fit", table, "--target", "price", "--bins", "price=3", "--out", model, *ROW_OPTIONS, "--json"
+    )
+    assert found["validation"]["targets"]["price"]["accuracy"] is not None
+    (target,) = manyhot.load(model).schema.targets
+    assert (target.kind, len(target.classes), len(target.edges)) == ("multiclass", 3, 2)
+    new = {name: [*values[:2], None] for name, values in features(2).items()} | {"price": ["1e9", "-7", ""]}
+    new = write_csv(tmp_path / "new.csv", new)
+    assert done("evaluate", model, new, "--json")["rows"] == 3
+    rows = done("predict", model, new, "--json")["rows"]
+    assert {row["price"] for row in rows} <= {*target.classes}
+    assert [row["price_given"] for row in rows] == ["1e9", "-7", None]
+
+
 def test_predict_pictures_by_name_and_by_folder(done, fitted_pictures, tmp_path, monkeypatch):
     model = fitted_pictures / "model"
     write_pictures(tmp_path / "a", 4)

@@ -158,13 +158,149 @@ def test_the_target_is_asked_for_with_the_likely_columns_first():
     assert infer(marked).targets[0].name == "label"
 
 
+# Quantities
+
+
+def cycle(values, rows):
+    return [values[row % len(values)] for row in range(rows)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "quantity"),
+    [
+        (cycle([str(n / 2) for n in range(40)], 400), True),  # fractions, ten rows each
+        (cycle([n / 2 for n in range(40)], 400), True),
+        ([f"{n * 37 % 101}" for n in range(60)], True),  # hardly one comes again
+        (cycle(["NA", *(str(n * 7) for n in range(60))], 240), True),
+        ([f"{n / 10:g}" for n in range(12)], True),  # few, but each once
+        (cycle([str(n) for n in range(100)], 200), False),  # ids of classes
+        (cycle([n + 1 for n in range(100)], 200), False),
+        (cycle([f"{n:03d}" for n in range(50)], 60), False),
+        (cycle([str(n * 7) for n in range(60)], 300), False),
+        (cycle([f"{n / 2:g}" for n in range(2, 11)], 90), False),  # stars
+        (cycle([str(n * n) for n in range(30)], 40), False),
+        (cycle([f"v{n / 2}" for n in range(40)], 80), False),
+        (cycle(["nan", "inf"], 40), False),
+    ],
+)
+def test_a_quantity_is_refused_as_a_class_with_two_ways_on(cells, quantity):
+    if not quantity:
+        assert target_of(cells).kind in ("binary", "multiclass")
+        return
+    data = table(y=cells, x=list(range(len(cells))))
+    message = refused(data, ["y"])
+    assert "looks like a quantity" in message
+    assert "--bins y=5" in message
+    assert "--kind y=multiclass" in message
+    assert len(infer(data, ["y"], kinds={"y": "multiclass"}).targets[0].classes) > 9
+
+
+def test_bins_part_a_quantity_where_quantiles_are():
+    cells = ["18", "18.0", "2.5", "30", None, "22.5", "18", "99", "23", "40"]
+    target = target_of(cells, bins={"y": 3})
+    assert (target.kind, target.classes, target.edges) == (
+        "multiclass",
+        ("below 22.5", "22.5 to 30", "30 or more"),
+        (22.5, 30.0),
+    )
+    both = target_of(cells, bins={"y": 2})
+    assert (both.kind, both.classes) == ("binary", ("below 22.5", "22.5 or more"))
+    new = table(y=["-5", "22.4999", "22.5", "30.0", "inf", None]).cells("y")
+    assert decode(target, encode(target, [new])) == [
+        *("below 22.5", "below 22.5", "22.5 to 30", "30 or more", "30 or more", "")
+    ]
+
+
+@given(
+    st.lists(st.integers(-30, 30) | st.floats(-5, 5).map(lambda x: round(x, 2)), min_size=2, max_size=60),
+    st.integers(2, 8),
+)
+def test_every_number_has_its_range_and_every_range_a_number(numbers, bins):
+    data = table(y=[str(number) for number in numbers], x=list(range(len(numbers))))
+    if len({*map(float, numbers)}) < bins:
+        assert "bins" in refused(data, ["y"], bins={"y": bins}) or len({*map(float, numbers)}) == 1
+        return
+    try:
+        target = infer(data, ["y"], bins={"y": bins}).targets[0]
+    except UserError as error:  # fewer, and as many as are told do
+        fewer = int(str(error).rpartition("y=")[2].rstrip("."))
+        target = infer(data, ["y"], bins={"y": fewer}).targets[0]
+        assert 2 <= fewer < bins
+    y = encode(target, [data.cells("y")]).reshape(-1)
+    assert {*y.tolist()} == {*range(len(target.classes))}
+    order = np.argsort([float(number) for number in numbers], kind="stable")
+    assert (np.diff(y[order]) >= 0).all()
+
+
+def test_bins_come_from_rows_that_are_not_test():
+    data = table(y=[1, 2, 3, 4, 100, 200], x=list(range(6)), split=["train"] * 4 + ["test"] * 2)
+    target = infer(data, ["y"], bins={"y": 2}).targets[0]
+    assert target.edges == (3.0,)
+    assert Schema.from_json(json.loads(json.dumps(infer(data, ["y"], bins={"y": 2}).to_json()))).targets == (
+        target,
+    )
+
+
+def test_bins_that_cannot_be_are_refused():
+    data = table(
+        y=["1", "2", "2", "4"], word=["a", "b", "a", "b"], same=["1", "1", "1", None], x=[1, 2, 3, 4]
+    )
+    assert "use --bins y=3" in refused(data, ["y"], bins={"y": 4})
+    assert "'a' is none" in refused(data, ["word"], bins={"word": 2})
+    assert "only one number" in refused(data, ["same"], bins={"same": 2})
+    for number in (1, 0, 1001, 2.5, True, "3"):
+        assert "from 2 to 1000" in refused(data, ["y"], bins={"y": number})
+    assert "'x' is no target" in refused(data, ["y"], bins={"x": 2})
+    assert "is read otherwise" in refused(data, ["y"], bins={"y": 2}, kinds={"y": "multiclass"})
+
+
+# Words for unknown
+
+
+def words(n=30, **columns):
+    labels = [("yes", "no", "NA")[row % 3] for row in range(n)]
+    return table(**{"y": labels, "x": [str(row * 7 % n) for row in range(n)], **columns})
+
+
+def test_a_word_for_unknown_that_numbers_share_is_unknown_in_the_target():
+    data = words(z=["NA" if row == 4 else f"{row}.5" for row in range(30)])
+    schema = infer(data, ["y"])
+    assert schema.targets[0].classes == ("no", "yes")
+    assert schema.missing == ("NA",)
+    assert "target 'y': 10 cells with 'NA' read as unknown, as in 'z'" in problems(data, schema)
+    kept = infer(data, ["y"], kinds={"y": "multiclass"})
+    assert kept.targets[0].classes == ("NA", "no", "yes")
+
+
+def test_a_word_for_unknown_that_stands_alone_is_asked_about():
+    schema = infer(words(), ["y"])
+    assert schema.targets[0].classes == ("NA", "no", "yes")
+    asked = "target 'y': 'NA' is taken for a class; if it means an unknown label: --missing NA"
+    assert asked in problems(words(), schema)
+    told = infer(words(), ["y"], missing=["NA"])
+    assert "target 'y': 10 cells with 'NA' read as unknown" in problems(words(), told)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["NA", "yes"], ["-", "+", "o"], ["nano", "nanny", "none of them"], ["naïve", "?!", "x"]],
+    ids=["one other class", "signs", "longer words", "marks"],
+)
+def test_other_words_in_a_target_are_not(labels):
+    data = words(y=cycle(labels, 30), z=["-" if row == 4 else f"{row}" for row in range(30)])
+    schema = infer(data, ["y"])
+    assert {*schema.targets[0].classes} == {*labels}
+    assert schema.missing == ()
+    assert not any("unknown" in line for line in problems(data, schema))
+
+
 # Features
 
 
 def test_features_and_what_is_left_out():
     n = 120
     data = table(
-        y=["a", "b"] * 60,
+        y=[*"aabbb"] * 24,
         number=[str(i / 7) for i in range(n)],
         words=["1e3", "+5", "inf", "-.5"] * 30,
         colour=["r", "g", "1"] * 40,
@@ -201,7 +337,7 @@ def test_features_and_what_is_left_out():
 def test_words_among_numbers_are_named():
     n = 120
     data = table(
-        y=["a", "b"] * 60, x=["low", *map(str, range(1, n))], z=[*map(str, range(10)), "so", "5"] * 10
+        y=[*"aabbb"] * 24, x=["low", *map(str, range(1, n))], z=[*map(str, range(10)), "so", "5"] * 10
     )
     read_as, left_out = problems(data, infer(data, ["y"]))
     assert read_as == "column 'z' is read as categories: all but 'so' are numbers, see --missing"

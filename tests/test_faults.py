@@ -100,6 +100,24 @@ FAULTS = {
     "one 0/1 column": (["fit", "{zoo}/good.csv", "--tags", "t=f1", *FIT], "two columns or more"),
     "0/1 column twice": (["fit", "{zoo}/good.csv", "--tags", "t=f1,f1", *FIT], "named twice"),
     "neither 0 nor 1": (["fit", "{zoo}/flags.csv", "--tags", "t=f1,f2", *FIT], "row 3, column 'f2': '7'"),
+    "a quantity": (["fit", "{zoo}/good.csv", "--target", "width", *FIT], "looks like a quantity"),
+    "ranges of words": (["inspect", "{zoo}/good.csv", "--target", "fruit", "--bins", "fruit=3"], "is none"),
+    "ranges without a number": (
+        ["inspect", "{zoo}/good.csv", "--target", "width", "--bins", "width"],
+        "must be NAME=N",
+    ),
+    "ranges of no target": (
+        ["fit", "{zoo}/good.csv", "--target", "fruit", "--bins", "width=3", *FIT],
+        "'width' is no target",
+    ),
+    "more ranges than numbers": (
+        ["inspect", "{zoo}/good.csv", "--target", "width", "--bins", "width=900"],
+        f"use --bins width={ROWS}",
+    ),
+    "ranges and a schema": (
+        ["fit", "{zoo}/good.csv", "--schema", "{zoo}/schema.json", "--bins", "width=3", *FIT],
+        "--bins",
+    ),
     "one class only": (["fit", "{zoo}/oneclass.csv", "--target", "fruit", *FIT], "only one class, 'apple'"),
     "one tag only": (["fit", "{zoo}/oneclass.csv", "--tags", "fruit", *FIT], "only one class"),
     "all labels unknown": (["fit", "{zoo}/unknown.csv", "--target", "fruit", *FIT], "all labels are unknown"),

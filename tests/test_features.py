@@ -11,6 +11,7 @@ from making import QUICK, features, label_columns
 import manyhot
 from manyhot.data.inputs.features import MAX_CATEGORIES, PIECES, TableInputs, table_inputs
 from manyhot.data.inputs.fitted import from_json, row_hashes
+from manyhot.data.rows.infer import infer
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError
 from manyhot.model.stems import TableStem
@@ -184,3 +185,20 @@ def test_a_category_is_the_same_however_its_number_is_written():
     whole, text = table([1.0] * 2, np.array([7.0, 8.0])), table([1.0] * 2, ["7", "8.00"])
     assert inputs.transform(whole)[0][:, 1].tolist() == inputs.transform(text)[0][:, 1].tolist() == [1, 3]
     assert (row_hashes(SCHEMA, whole) == row_hashes(SCHEMA, text)).all()
+
+
+def test_where_one_usual_word_means_empty_the_others_do_too():
+    days = ["2024-01-31", "2024-02-29", "2024-05-01", "2024-07-01"] * 4
+    data = from_python(
+        {"x": [*map(str, range(15)), "NA"], "day": [*days[:15], "n/a"], "y": ["a", "b"] * 8}, "t.csv"
+    )
+    inputs = table_inputs(infer(data, ["y"]), data, np.arange(16))
+    words = ["n/a", "NULL", "?", "None", "-"]
+    x, _ = inputs.transform(from_python({"x": words, "day": words}, "new.csv"))
+    assert np.isnan(x).all()
+    with pytest.raises(UserError, match="'soon' is not a number"):
+        inputs.transform(from_python({"x": ["soon"], "day": ["NA"]}, "new.csv"))
+    plain = data.take(np.arange(15))
+    inputs = table_inputs(infer(plain, ["y"]), plain, np.arange(15))
+    with pytest.raises(UserError, match="'n/a' is not a number"):
+        inputs.transform(from_python({"x": ["n/a"], "day": ["2024-01-31"]}, "new.csv"))

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -174,6 +175,26 @@ def test_everything_right():
     html = render(report((target,), judged=right))
     check(html)
     assert "No judged row was answered wrongly." in html
+
+
+def test_a_score_too_good_shows_how_much_columns_tell_alone():
+    target = Target("one", "multiclass", ("a", "b"), ("m",))
+    y = np.arange(40, dtype=np.int32) % 2
+    p = np.eye(2)[y]
+    table = from_python({"same": [*"ab"] * 20, "other": [*"uuvv"] * 10}, "t.csv")
+    inputs = (Input("same", "category"), Input("other", "category"))
+    scores = {"rows": 40, "targets": {"one": {"accuracy": 1.0}}, "overall": {}}
+    judged = Judged("val", table, Schema(inputs, (target,)), {"one": y}, {"one": p}, scores, {})
+
+    def page(scores):
+        given = replace(judged, scores=scores)
+        return render(Report("t", "today", "0", judged.schema, {}, (), {"val": 40}, (), given))
+
+    shown = page(scores)
+    card = shown[shown.index("Too good to be true") :].split("</section>")[0]
+    assert card.index("same <small>100.0 %") < card.index("other <small>")
+    assert "Too good" not in page(scores | {"targets": {"one": {"accuracy": 0.998}}})
+    assert "Too good" not in page(scores | {"targets": {"one": {"accuracy": None}}})
 
 
 @pytest.mark.parametrize("size", [25, 80])

@@ -22,7 +22,7 @@ from manyhot.bundle import Bundle
 from manyhot.choose import SeenRows
 from manyhot.config import APART, FitConfig, parse_options
 from manyhot.data.inputs.images.paths import Progress
-from manyhot.data.rows import split
+from manyhot.data.rows import conflicts, split
 from manyhot.data.rows.infer import infer
 from manyhot.data.sources import pieces
 from manyhot.data.sources.read import read
@@ -227,11 +227,17 @@ class Classifier:
                     self.run.counts,
                     self.run.notes,
                     self.run.preview,
+                    conflicts=self.run.conflicts,
                 ),
             }
         folder.mkdir(parents=True, exist_ok=True)
         if self.run is not None:
             write(_answers_of(self.run.judged), folder / "validation.parquet")
+            clashing, _ = self.run.conflicts
+            if clashing:
+                write(conflicts.as_table(clashing), folder / conflicts.FILE)
+            else:  # of the model that this one replaces
+                files.clear(folder / conflicts.FILE)
         write(self.rows, folder / "split.csv")
         bundles.save(self.bundle, folder, extra)
 

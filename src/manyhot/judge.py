@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from manyhot import metrics
 from manyhot.choose import FOLDS, Chosen, SeenRows, choose, weighed_by
 from manyhot.data.inputs.images.paths import Progress
+from manyhot.data.rows import infer
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.predict import Answering, beside, predict
@@ -143,6 +144,8 @@ def judge(
     """
     chosen = weighed_by(choose(model.schema, table, seen, split), weight, model.schema.missing)
     _warn_of_seen(chosen)
+    for line in infer.contradictions(chosen.table, model.schema):
+        log.warning("%s", line)
     return judge_rows(model, chosen, unknown_class, progress)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from manyhot.errors import UserError, listed, suggest
@@ -56,6 +57,7 @@ class Target:
                  a label powerset; () where it answers tag by tag
     decision     how its probabilities become an answer
     none         words that mean no tags, or those of the columns that say so of a row (multilabel)
+    edges        where the classes are ranges of numbers: the least number of each class but the first
     """
 
     name: str
@@ -67,6 +69,7 @@ class Target:
     label_sets: tuple[tuple[str, ...], ...] = ()
     decision: Decision = field(default_factory=Decision)
     none: tuple[str, ...] = ()
+    edges: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"target '{self.name}'"
@@ -87,6 +90,12 @@ class Target:
         wanted, thresholds = 1 if self.kind == "binary" else len(self.classes), self.decision.thresholds
         if len(thresholds) not in (0, wanted):
             raise UserError(f"{where}: thresholds must be {wanted} numbers, got {len(thresholds)}.")
+        if self.edges and (not self.exclusive or len(self.edges) >= len(self.classes)):
+            raise UserError(
+                f"{where}: edges part the numbers of a target with a class more than there are edges."
+            )
+        if any(before >= after for before, after in pairwise(self.edges)):
+            raise UserError(f"{where}: edges must rise, got {listed(map(str, self.edges))}.")
         strange = sorted({tag for tags in self.label_sets for tag in tags} - set(self.classes))
         if self.label_sets and self.exclusive:
             raise UserError(f"{where}: label_sets are for a multilabel target.")

@@ -12,8 +12,10 @@ logits 1 for binary, K for a powerset, else C · P probabilities of a row (K for
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -412,10 +414,18 @@ def value_of(text: str) -> str | float:
 def _names(target: Target, cell: Cell) -> tuple[str, ...]:
     """Return the class names in one distinct cell."""
     if target.exclusive:
-        return (text_of(cell),)
+        return (_range_of(target, text_of(cell)),)
     if isinstance(cell, str) and cell.strip() in target.none:
         return ()
     return tuple(tag for tag in tags_of(cell, target.separators) if tag not in target.none)
+
+
+def _range_of(target: Target, text: str) -> str:
+    """Return the class of a number where classes are ranges; any other text as it stands."""
+    number = number_of(text) if target.edges else None
+    if number is None or math.isnan(number):
+        return text
+    return target.classes[bisect_right(target.edges, number)]
 
 
 def _index(target: Target, typed: bool) -> Any:

@@ -72,6 +72,8 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
     add("--separator", metavar="S", help=help)
     help = 'words, or 0/1 columns, that mean no tags, such as "(none),No Finding"'
     add("--none", metavar="WORDS", default="", help=help)
+    help = "part the numbers of a target into N ranges of about equally many rows: its classes"
+    add("--bins", metavar="NAME=N", action="append", default=[], help=help)
     add_long(add)
     add_columns(add, "binary, multiclass, multilabel, number, category, date, image or ignore")
     help = "the mark before a fraction, where 1,234 in cells may be either (default: as the others)"
@@ -82,7 +84,7 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
 def schema_of(args: argparse.Namespace, table: Table) -> Schema:
     """Make the schema of what `add_labelling`, --group and --weight say, or read it from --schema."""
     if args.schema:
-        all_of = ("target", "tags", "kind", "image", "separator", "none", "decimal")
+        all_of = ("target", "tags", "kind", "image", "separator", "none", "decimal", "bins")
         clash = [flag for flag in all_of if getattr(args, flag)]
         if clash:
             raise UserError(f"--schema says all of what --{clash[0]} says; edit the file, or leave one out.")
@@ -109,6 +111,7 @@ def schema_of(args: argparse.Namespace, table: Table) -> Schema:
         ignore=_apart(args),
         none=_words(args.none),
         decimal=args.decimal,
+        bins=dict(map(_bins, args.bins)),
     )
 
 
@@ -146,6 +149,14 @@ def missing_of(args: argparse.Namespace) -> tuple[str, ...]:
 def kinds_of(args: argparse.Namespace) -> dict[str, str]:
     """Return what --kind says of each column."""
     return dict(_pair("--kind", text, "COLUMN=KIND") for text in args.kind)
+
+
+def _bins(text: str) -> tuple[str, int]:
+    """Read what --bins says of one target."""
+    name, number = _pair("--bins", text, "NAME=N")
+    if not number.isdecimal():
+        raise UserError(f"--bins {text}: must be NAME=N, such as {name}=5.")
+    return name, int(number)
 
 
 def set_apart(args: argparse.Namespace) -> set[str]:

@@ -44,6 +44,25 @@ def is_empty_word(text: str) -> bool:
     return text.strip().lower() in EMPTY
 
 
+def is_unknown_word(text: str) -> bool:
+    """Tell whether a text is a word for no number that would be an odd name of a class, as - is not.
+
+    >>> is_unknown_word("N/A"), is_unknown_word("-")
+    (True, False)
+    """
+    return is_empty_word(text) and bool(text.strip(" -"))
+
+
+def alike(missing: Sequence[str]) -> tuple[str, ...]:
+    """Return words for an empty cell; where a usual one is among them, all the usual ones.
+
+    >>> "n/a" in alike(["NA"]), alike(["none yet"])
+    (True, ('none yet',))
+    """
+    usual = [word for empty in EMPTY for word in (empty, empty.upper(), empty.title())]
+    return (*missing, *(("NaN", *usual) if any(map(is_empty_word, missing)) else ()))
+
+
 def without_empty_words(texts: pa.ChunkedArray) -> tuple[pa.ChunkedArray, tuple[str, ...]]:
     """Return the texts without the words that mean an empty cell, and these as they are written."""
     trimmed = pc.utf8_trim_whitespace(texts)

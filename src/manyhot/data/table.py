@@ -115,13 +115,15 @@ class Table:
     ) -> NDArray[np.float64]:
         """Return one column as floats, NaN for empty cells; `notation` says how its texts are written.
 
+        Where a usual word for no number means an empty cell, the others do too; see `numbers.alike`.
+
         Raises:
             UserError: a cell is not a number; the message names its row.
         """
         column = self.column(name)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             column = pc.utf8_trim_whitespace(column)
-            blank = pc.is_in(column, value_set=pa.array(["", *missing], column.type))
+            blank = pc.is_in(column, value_set=pa.array(["", *numbers.alike(missing)], column.type))
             column = pc.if_else(blank, pa.scalar(None, column.type), column)
             if notation is not None:
                 wrong = np.flatnonzero(pc.equal(numbers.matches(column, notation), False).fill_null(False))

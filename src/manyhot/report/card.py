@@ -15,11 +15,16 @@ from typing import Any
 from manyhot import __version__
 from manyhot.bundle import Bundle
 from manyhot.data.inputs.images.opening import picture
+from manyhot.data.rows.conflicts import Conflict
+from manyhot.data.table import Table
 from manyhot.judge import Judged
 from manyhot.report.curves import main_metric
+from manyhot.report.mistakes import source as source_of
 from manyhot.report.page import Report, render
 from manyhot.report.sheet import batch_sheet
 from manyhot.train.preview import BatchPreview
+
+CONFLICTS = 24  # sets of equal rows that are shown
 
 
 def report_of(
@@ -31,9 +36,11 @@ def report_of(
     notes: Sequence[str] = (),
     preview: BatchPreview | None = None,
     batch: bytes | None = None,
+    conflicts: tuple[Sequence[Conflict], Table] = ((), Table({})),
 ) -> str:
     """Return the page about a model judged by some rows, as HTML; `batch` is a PNG of a training batch."""
     images = bundle.schema.is_image
+    found, firsts = conflicts
     return render(
         Report(
             title=source,
@@ -47,6 +54,11 @@ def report_of(
             judged=judged,
             batch=batch if preview is None else batch_sheet(preview),
             picture=(lambda row: picture(judged.table, bundle.schema, row)) if images else None,
+            conflicts=[
+                (each, source_of(picture(firsts, bundle.schema, number)) if images else "")
+                for number, each in enumerate(found[:CONFLICTS])
+            ],
+            more_conflicts=len(found[CONFLICTS:]),
         )
     )
 

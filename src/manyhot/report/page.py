@@ -14,12 +14,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from manyhot import metrics
+from manyhot.data.rows.conflicts import Conflict
+from manyhot.data.rows.leaks import telling_alone
 from manyhot.judge import Judged
 from manyhot.report import curves, mistakes, plots
 from manyhot.schema import Schema, Target
 from manyhot.targets import UNKNOWN, WEIGHT, IntArray
 
 BARS = 40  # classes whose counts are shown
+TOO_GOOD = 0.999  # score from which on a column or a copy may give the answer away
+ALONE = 5  # columns of which is told how much they tell alone
 CLASS_ORDER = 20  # classes up to which a table keeps their order; beyond, the hardest come first
 WORDS = {  # metric → (what people read, what it is)
     "accuracy": ("Accuracy", "share of rows answered right"),
@@ -48,6 +52,8 @@ class Report:
     history  the lines of history.jsonl
     batch    a training batch as PNG bytes, or None
     picture  gives a judged row's picture as PNG bytes by its place in `judged`, or None
+    conflicts  equal rows with different labels, each set with the source of its picture, "" for none
+    more_conflicts  how many sets are not among these
     """
 
     title: str
@@ -61,6 +67,8 @@ class Report:
     judged: Judged
     batch: bytes | None = field(default=None, repr=False)
     picture: Callable[[int], bytes | None] | None = field(default=None, repr=False)
+    conflicts: Sequence[tuple[Conflict, str]] = ()
+    more_conflicts: int = 0
 
 
 def render(report: Report) -> str:
@@ -76,6 +84,7 @@ def render(report: Report) -> str:
         judged_rows=scores.get("rows", len(report.judged.table)),
         overall=scores.get("overall", {}),
         targets=targets,
+        too_good=[_too_good(report, item) for item in targets if (item["main"][1] or 0) >= TOO_GOOD],
         splits=_splits(report.rows),
         training=curves.training(report.history, judged),
         batch=None if report.batch is None else mistakes.source(report.batch, 1_200),
@@ -143,6 +152,13 @@ def _target(report: Report, number: int, target: Target) -> dict[str, Any]:
         "pairs": metrics.confused(target, y, chances) if hidden else [],
         "worst": mistakes.worst(target, report.schema, judged, report.picture),
     }
+
+
+def _too_good(report: Report, item: Mapping[str, Any]) -> tuple[str, list[tuple[str, float]]]:
+    """Return the name of a target whose score raises doubts, and how much columns alone tell of it."""
+    target, judged = item["target"], report.judged
+    alone = telling_alone(judged.table, report.schema, target, judged.y[target.name])
+    return target.name, alone[:ALONE]
 
 
 def _counts(target: Target, y: IntArray) -> list[tuple[str, int, float]]:

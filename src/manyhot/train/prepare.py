@@ -23,7 +23,7 @@ from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.data.inputs.images.paths import Progress, Unreadable, named, picture_column
 from manyhot.data.inputs.images.stream import X
-from manyhot.data.rows import infer, split
+from manyhot.data.rows import conflicts, infer, split
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model import backbones
@@ -34,6 +34,7 @@ from manyhot.targets import UNKNOWN, WEIGHT, IntArray, UnknownClass, consistent_
 from manyhot.train.prepared import Prepared, Rows
 
 MAX_PARTLY_KNOWN = 0.5  # share of the rows, for tags to be answered by whole sets
+MORE = f" (all in {conflicts.FILE})"  # what a run says of them
 MAX_UNREADABLE = 0.05  # share of the pictures
 
 
@@ -138,11 +139,13 @@ def prepare(
     _check_parts(rows, schema.targets)
     train = rows.part == split.TRAIN
     inputs, x = fit_inputs(rows.table, schema, config, np.flatnonzero(train), rows.x)
-    notes = (*rows.table.notes, *_agreement(rows, schema.targets))
+    empty = conflicts.without_input(rows.table, schema)
+    clashing = conflicts.find(rows.table, schema, rows.y, rows.hashes, empty)
+    notes = (*rows.table.notes, *_duplicates(rows, empty), *conflicts.told(clashing, empty, MORE))
     taught = {name: values[train] for name, values in rows.y.items()}
     targets = tuple(_with_label_sets(t, taught[t.name], config.label_sets) for t in schema.targets)
     schema = replace(schema, targets=targets)
-    return Prepared(replace(rows, x=x), schema, config, inputs, opened.names, notes)
+    return Prepared(replace(rows, x=x), schema, config, inputs, opened.names, notes, tuple(clashing))
 
 
 def _with_label_sets(target: Target, y: IntArray, most: int) -> Target:
@@ -255,22 +258,13 @@ def _check_parts(rows: Rows, targets: tuple[Target, ...]) -> None:
             raise UserError(f"target '{target.name}': all labels of the training rows are unknown.")
 
 
-def _agreement(rows: Rows, targets: tuple[Target, ...]) -> list[str]:
-    """Say how many rows are exact duplicates, and how many of those contradict each other."""
-    hashes, part = rows.hashes, rows.part
+def _duplicates(rows: Rows, empty: NDArray[np.bool_]) -> list[str]:
+    """Say how many rows are exact duplicates, those that are `empty` apart."""
+    hashes, part = rows.hashes[~empty], rows.part[~empty]
     _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     again = counts[inverse] > 1
     if not again.any():
         return []
     whole = len(np.unique(np.column_stack([inverse, part]), axis=0)) == len(counts)
     kept = "each set of them stays in one part" if whole else "too many to keep each set of them in one part"
-    notes = [f"{again.sum()} rows are exact duplicates of others; {kept}."]
-    for target in targets:
-        values = rows.y[target.name].reshape(len(hashes), -1)
-        whole_rows = np.flatnonzero(again & (values != UNKNOWN).all(axis=1))
-        pairs = np.unique(np.column_stack([inverse[whole_rows], values[whole_rows]]), axis=0)
-        clashing = int((np.bincount(pairs[:, 0].astype(np.int64)) > 1).sum()) if len(pairs) else 0
-        if clashing:
-            sets = "set" if clashing == 1 else "sets"
-            notes.append(f"target '{target.name}': {clashing} {sets} of equal rows with different labels.")
-    return notes
+    return [f"{again.sum()} rows are exact duplicates of others; {kept}."]

@@ -20,6 +20,7 @@ from manyhot.config import FitConfig
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.rows import split
+from manyhot.data.rows.conflicts import Conflict
 from manyhot.data.table import Table
 from manyhot.schema import Schema
 from manyhot.targets import UNKNOWN, Labels
@@ -67,7 +68,7 @@ class Rows:
 class Prepared:
     """Rows with settings and fitted inputs, all that can be wrong refused.
 
-    `unreadable` has what was left out: name → reason.
+    `unreadable` has what was left out: name → reason; `conflicts` the equal rows with different labels.
     """
 
     rows: Rows
@@ -76,6 +77,7 @@ class Prepared:
     inputs: Inputs
     unreadable: Mapping[str, str]
     notes: tuple[str, ...]
+    conflicts: tuple[Conflict, ...] = ()
 
     @property
     def x(self) -> X:

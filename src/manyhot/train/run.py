@@ -7,7 +7,7 @@ the one before left it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -23,6 +23,8 @@ from manyhot.config import FitConfig
 from manyhot.data.batches.augment import Augmentation
 from manyhot.data.batches.loader import Loader
 from manyhot.data.rows import split
+from manyhot.data.rows.conflicts import Conflict
+from manyhot.data.table import Table
 from manyhot.ensemble import NETWORK, PRETRAINED
 from manyhot.judge import Judged, document
 from manyhot.model import inference
@@ -53,6 +55,7 @@ class Run:
 
     counts   rows by what became of them: train, val, test, unreadable
     preview  some of a training batch as the network saw it; None where it saw no pictures
+    conflicts  the sets of equal rows with different labels, and a table of the first row of each
     """
 
     history: list[dict[str, Any]]
@@ -61,6 +64,7 @@ class Run:
     notes: list[str]
     source: str
     preview: BatchPreview | None = None
+    conflicts: tuple[Sequence[Conflict], Table] = ((), Table({}))
 
 
 @dataclass
@@ -286,4 +290,6 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     notes = [*prepared.notes, *predictor.ensemble.notes]
     notes += [f"left out: {name}: {why}" for name, why in prepared.unreadable.items()]
     bundle = Bundle(schema, prepared.config, prepared.inputs, predictor)
-    return bundle, Run(training.loop.history, judged, counts, notes, source, training.preview)
+    firsts = prepared.rows.table.take(np.array([each.index[0] for each in prepared.conflicts], np.intp))
+    found = (prepared.conflicts, firsts)
+    return bundle, Run(training.loop.history, judged, counts, notes, source, training.preview, found)

@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from manyhot.data.rows.describe import describe, look, open_pictures
+    from manyhot.data.rows.describe import compare_rows, describe, look, open_pictures
 
     table = options.read_table(args, args.data)
     schema = None
@@ -34,6 +34,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("name what to predict first: --target NAME or --tags NAME.")
     found = describe(table, schema, options.set_apart(args)) if schema else look(table)
     open_pictures(table, found, progress.of_rows(args.json))
+    if schema:
+        compare_rows(table, schema, found)
     if schema and args.write_schema:
         files.write_json(Path(args.write_schema), schema.to_json())
     if schema and args.sheet:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data import dates
+from manyhot.data.numbers import alike
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.schema import Notation, Schema
@@ -74,8 +75,8 @@ class TableInputs:
                 f"{table.source}: lacks {listed(absent)}, which the model was trained with; "
                 f"there are {listed(table.names)}."
             )
-        dated = {feature.name: feature.missing for feature in self.features if feature.part}
-        days = {name: dates.days(table.cells(name, (*self.missing, *words))) for name, words in dated.items()}
+        dated = {f.name: alike((*self.missing, *f.missing)) for f in self.features if f.part}
+        days = {name: dates.days(table.cells(name, words)) for name, words in dated.items()}
         x = np.empty((len(table), len(self.features)), dtype=np.float32)
         for column, feature in enumerate(self.features):
             missing = (*self.missing, *feature.missing)

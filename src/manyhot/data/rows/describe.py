@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -23,8 +24,12 @@ from manyhot.data.columns import (
     split_column,
     split_of,
 )
-from manyhot.data.inputs.images.paths import Progress, named
-from manyhot.data.numbers import told
+from manyhot.data.inputs.fitted import row_hashes
+from manyhot.data.inputs.images.paths import Progress, named, picture_column
+from manyhot.data.numbers import is_unknown_word, told
+from manyhot.data.rows import conflicts
+from manyhot.data.rows.kinds import BINS, MANY_NUMBERS, empty_words
+from manyhot.data.rows.leaks import follows, giving_away
 from manyhot.data.rows.suggest import suggestions, tags_in
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
@@ -40,11 +45,9 @@ from manyhot.targets import (
     with_unseen_classes,
 )
 
-MANY_NUMBERS = 30  # classes that are all numbers; more look like a quantity
 FEW = 3  # how many of a kind a message names
 EXAMPLES = 5
 MOST_NAMED = 10  # pictures that cannot be read
-ROWS_PER_VALUE = 5  # on average, at least, of a column that could be a target
 
 
 def problems(table: Table, schema: Schema, apart: Collection[str] = ()) -> list[str]:
@@ -58,9 +61,8 @@ def problems(table: Table, schema: Schema, apart: Collection[str] = ()) -> list[
     lines = list(table.notes)
     for target in schema.targets:
         lines += _target_problems(table, schema, target)
-    clashes = [*_contradictions(table, schema)]
-    if clashes:
-        lines += [*clashes, "if each row has one of the labels of its picture, gather them with --long"]
+    lines += contradictions(table, schema)
+    lines += _given_away(table, schema)
     lines += _left_out(table, schema, apart)
     return lines
 
@@ -125,6 +127,17 @@ def open_pictures(table: Table, summary: dict[str, Any], progress: Progress) -> 
             lines += [f"cannot be read: {name}: {names[name]}" for name in list(names)[:MOST_NAMED]]
             if len(names) > MOST_NAMED:
                 lines.append(f"and {len(names) - MOST_NAMED} more, which --json names")
+
+
+def compare_rows(table: Table, schema: Schema, summary: dict[str, Any]) -> None:
+    """Add to the summary of a table which equal rows have different labels, unless pictures were left out."""
+    if any(column.get("opened", len(table)) < len(table) for column in summary["inputs"]):
+        return
+    y = {target.name: encode(target, _cells(table, schema, target), "missing") for target in schema.targets}
+    empty = conflicts.without_input(table, schema)
+    found = conflicts.find(table, schema, y, row_hashes(schema, table), empty)
+    several = [each for each in found if len({*each.names}) > 1]  # `contradictions` tells of the others
+    summary["problems"] += conflicts.told(several, empty)
 
 
 def unused(table: Table, schema: Schema) -> list[str]:
@@ -219,6 +232,8 @@ def _target_problems(table: Table, schema: Schema, target: Target) -> Iterable[s
         rows = ", ".join(f"'{name}' ({_rows(counts[name])})" for name in extra[:FEW])
         yield f"{where}: {len(extra)} {_classes(extra)} only test rows have: {rows}{_more(extra)}"
     yield from _as_cells(target, cells)
+    if len(cells) == 1:
+        yield from _unknown_words(table, schema, target, cells[0])
     for names in spellings(counts):
         each = ", ".join(f"'{name}' ({_rows(counts[name])})" for name in names[:FEW]) + _more(names)
         yield f"{where}: classes that differ only by case or blanks are kept apart: {each}"
@@ -230,7 +245,31 @@ def _target_problems(table: Table, schema: Schema, target: Target) -> Iterable[s
     if single:
         yield f"{where}: {len(single)} {_classes(single)} with one row: {listed(single, FEW)}"
     if len(target.classes) > MANY_NUMBERS and all(number_of(name) is not None for name in target.classes):
-        yield f"{where}: its {len(target.classes)} classes are all numbers; is it a quantity, not a label?"
+        option = shlex.join(["--bins", f"{target.name}={BINS}"])
+        yield f"{where}: its {len(target.classes)} classes are all numbers; to part a quantity: {option}"
+
+
+def _unknown_words(table: Table, schema: Schema, target: Target, cells: Cells) -> Iterable[str]:
+    """Say of words such as NA among the cells of a target what they are taken for."""
+    where, name = f"target '{target.name}'", target.columns[0]
+    words = [word for word in empty_words(cells) if target.exclusive or word.lower() != "none"]
+    if words:
+        option = shlex.join(["--missing", ",".join(words)])
+        yield f"{where}: {listed(words)} is taken for a class; if it means an unknown label: {option}"
+    taken = {word for word in schema.missing if is_unknown_word(word)}
+    found = {word: n for word, n in _times(table, name).items() if word in taken}
+    for word, number in found.items():
+        rows = "1 cell" if number == 1 else f"{number} cells"
+        others = [other for other in table.names if other != name and word in _times(table, other)]
+        as_in = f", as in {listed(others, FEW)}" if others else ""
+        yield f"{where}: {rows} with '{word}' read as unknown{as_in}"
+
+
+def _times(table: Table, name: str) -> dict[str, int]:
+    """Count the cells of a column by their text."""
+    cells = table.cells(name)
+    counts = np.bincount(cells.codes[cells.codes >= 0], minlength=len(cells.values)).tolist()
+    return {text_of(value).strip(): count for value, count in zip(cells.values, counts, strict=True)}
 
 
 def _as_cells(target: Target, cells: list[Cells]) -> Iterable[str]:
@@ -264,10 +303,18 @@ def spellings(names: Iterable[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+def contradictions(table: Table, schema: Schema) -> list[str]:
+    """Name the pictures that stand in the table with different labels of one target, with what to do."""
+    clashes = [*_contradictions(table, schema)]
+    rest = ["if each row has one of the labels of its picture, gather them with --long"] if clashes else []
+    return [*clashes, *rest]
+
+
 def _contradictions(table: Table, schema: Schema) -> Iterable[str]:
-    """Name the pictures that stand in the table with different labels of one target."""
-    pictures = [column.name for column in schema.inputs if column.kind == "image" and column.name != PIXELS]
-    for name in pictures:
+    for column in schema.inputs:
+        name = picture_column(table, column.name)
+        if column.kind != "image" or name not in table.columns:
+            continue
         paths = table.cells(name)
         for target in schema.targets:
             if len(target.columns) > 1:
@@ -298,6 +345,16 @@ def _clash(table: Table, paths: Cells, labels: Cells, code: int) -> str:
         for i in index[np.sort(first)][:FEW]
     ]
     return f"'{paths.values[code]}' is " + " and ".join(given)
+
+
+def _given_away(table: Table, schema: Schema) -> Iterable[str]:
+    """Say from which columns targets follow, with the option that leaves each out."""
+    for name, targets in giving_away(table, schema).items():
+        option = shlex.join(["--kind", f"{name}=ignore"])
+        yield (
+            f"column '{name}' gives {listed(targets)} away: the class of each row follows from it; if it is "
+            f"known only with the answer, leave it out: {option}"
+        )
 
 
 def _left_out(table: Table, schema: Schema, apart: Collection[str]) -> Iterable[str]:
@@ -350,23 +407,15 @@ def _finer(table: Table, schema: Schema, names: Iterable[str]) -> Iterable[str]:
     labels = {t.name: table.cells(t.columns[0], schema.missing) for t in schema.targets if t.exclusive}
     for name in names if labels else ():
         fine = table.cells(name, schema.missing)
-        told = [target for target, coarse in labels.items() if _tells(fine, coarse)]
+        coarser = {
+            target: cells.codes for target, cells in labels.items() if len(cells.values) < len(fine.values)
+        }
+        told = [target for target, coarse in coarser.items() if follows(fine.codes, coarse)]
         if told:
             yield (
                 f"column '{name}' tells {listed(told)}; where pictures show it, make it a target too, of "
                 f"half the weight (target_weights.{name}=0.5)"
             )
-
-
-def _tells(fine: Cells, coarse: Cells) -> bool:
-    """Tell whether each value has one label, labels have several values, and values have rows enough."""
-    if len(fine.values) <= 2:  # before anything is sorted: no finer than any labels
-        return False
-    both = np.flatnonzero((fine.codes >= 0) & (coarse.codes >= 0))
-    pairs = np.unique(fine.codes[both].astype(np.int64) * len(coarse.values) + coarse.codes[both])
-    values, labels = len(np.unique(fine.codes[both])), len(np.unique(coarse.codes[both]))
-    often = values * ROWS_PER_VALUE <= len(both) and 2 * len(both) >= (coarse.codes >= 0).sum()
-    return bool(often and len(pairs) == values > labels > 1)
 
 
 def _rows(number: int) -> str:

@@ -22,16 +22,17 @@ from manyhot.data.columns import (
     split_column,
     split_of,
 )
-from manyhot.data.rows.describe import describe, look, problems
-from manyhot.data.rows.kinds import Tags, check_none, check_separator, target_of
+from manyhot.data.rows.describe import contradictions, describe, look, problems
+from manyhot.data.rows.kinds import Tags, check_none, check_separator, empty_words, target_of
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Input, InputKind, Schema
 
-__all__ = ["describe", "infer", "look", "problems", "split_column", "split_of"]
+__all__ = ["contradictions", "describe", "infer", "look", "problems", "split_column", "split_of"]
 
 LIKELY = ("label", "labels", "target", "class", "class_name", "category", "tags", "y", "outcome")
 FEATURES: dict[str, InputKind] = {"number": "number", "category": "category", "date": "date"}
+MAX_BINS = 1_000
 OVERRIDES = ("binary", "multiclass", "multilabel", "number", "category", "date", "image", "ignore")
 
 
@@ -47,13 +48,15 @@ def infer(
     ignore: Collection[str] = (),
     none: Sequence[str] = (),
     decimal: str | None = None,
+    bins: Mapping[str, int] | None = None,
 ) -> Schema:
     """Read off a table what its inputs and targets are.
 
     `tags` maps a target to the 0/1 columns that are its classes, or to None where one column holds
     the tags; `none` are words that mean no tags, or 0/1 columns that say so. `decimal` is what stands before
     a fraction, "." or ",", where cells such as 1,234 leave it open. `kinds` says what a column is where the
-    rules would see something else; `ignore` names columns that are neither target nor feature.
+    rules would see something else; `ignore` names columns that are neither target nor feature. `bins` parts
+    the numbers of a target into so many ranges of about equally many rows, which are then its classes.
 
     Raises:
         UserError: no target is named, a column does not exist, a target has fewer than two classes,
@@ -64,16 +67,20 @@ def infer(
     >>> schema.targets[0].kind, schema.targets[0].classes, schema.inputs[0].kind
     ('binary', ('no', 'yes'), 'number')
     """
-    tags, kinds = dict(tags or {}), dict(kinds or {})
+    tags, kinds, bins = dict(tags or {}), dict(kinds or {}), dict(bins or {})
     if decimal not in (None, ".", ","):
         raise UserError(f"decimal must be '.' or ',', got '{decimal}'.")
     _check_columns(table, kinds, ignore)
     names = list(dict.fromkeys([*targets, *tags])) or list(table.targets)
     if not names:
         raise UserError(_no_target(table))
+    _check_bins(bins, [name for name in names if name not in {*tags, *kinds}])
+    alone = [name for name in names if not tags.get(name) and name not in kinds]
+    missing = (*missing, *_words_for_unknown(table, alone, missing))
     rows = _training_rows(table)
     made = tuple(
-        target_of(table, name, rows, tags, separator, none, missing, kinds.get(name)) for name in names
+        target_of(table, name, rows, tags, separator, none, missing, kinds.get(name), bins.get(name))
+        for name in names
     )
     check_separator(table, made, separator, missing)
     check_none(table, made, none, missing)
@@ -113,6 +120,26 @@ def _check_columns(table: Table, kinds: Mapping[str, str], ignore: Collection[st
             )
     for name in ignore:
         table.column(name)
+
+
+def _check_bins(bins: Mapping[str, int], names: Collection[str]) -> None:
+    """Refuse to part what is no target or is read in another way, and a number of ranges that cannot be."""
+    for name, number in bins.items():
+        if name not in names:
+            raise UserError(
+                f"bins: '{name}' is no target, or is read otherwise. Name it with --target, and leave it out "
+                "of --tags and --kind."
+            )
+        if type(number) is not int or not 2 <= number <= MAX_BINS:
+            raise UserError(f"bins: '{name}' must be a whole number from 2 to {MAX_BINS}, got '{number}'.")
+
+
+def _words_for_unknown(table: Table, targets: Sequence[str], missing: Sequence[str]) -> list[str]:
+    """Return words such as NA in targets that stand for missing numbers in other columns, so mean unknown."""
+    found = {word for name in targets for word in empty_words(table.cells(name, missing))}
+    others = [name for name in table.names if name not in targets] if found else []
+    read = {word for name in others for word in as_input(table, name, missing).missing}
+    return sorted(found & read)
 
 
 def _training_rows(table: Table) -> NDArray[np.bool_] | None:

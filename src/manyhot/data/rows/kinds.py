@@ -6,13 +6,17 @@ text of its cell as it stands, without blanks around it where these tell no clas
 
 from __future__ import annotations
 
+import math
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.data.columns import is_list, is_text
+from manyhot.data.columns import as_input, is_list, is_text
+from manyhot.data.numbers import is_empty_word, is_unknown_word
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Kind, Target
@@ -27,6 +31,10 @@ SEPARATED = (  # in this order; C# and #1 are no lists
 )
 BRACKETS = (("[", "]"), ("{", "}"), ("(", ")"), ("<", ">"))
 LIST = re.compile(r"\s*(\[\s*[\"']|\[?\s*\{\s*\")")  # how a list of texts in quotes, or of objects, begins
+MANY_NUMBERS = 30  # different numbers up to which they are taken for classes
+FEW_NUMBERS = 10  # the same of fractions most of which stand in one row
+ROWS_PER_NUMBER = 5  # on average, at least, of whole numbers that are classes
+BINS = 5  # that a message proposes
 POSITIVE = YES - {"+", "pos"}
 
 Tags = Mapping[str, Sequence[str] | None]
@@ -41,11 +49,13 @@ def target_of(
     none: Sequence[str],
     missing: Sequence[str],
     override: str | None,
+    bins: int | None,
 ) -> Target:
-    """Make one target from its column, or from its 0/1 columns.
+    """Make one target from its column, or from its 0/1 columns; `bins` part its numbers into so many classes.
 
     Raises:
-        UserError: a column does not exist, nothing is known, or there are fewer than two classes.
+        UserError: a column does not exist, nothing is known, there are fewer than two classes, or they are
+            the numbers of a quantity.
     """
     flags = tags.get(name)
     if flags is not None:
@@ -54,6 +64,8 @@ def target_of(
     where = f"{table.source}, column '{name}'"
     if not cells.values:
         raise UserError(f"{where}: all labels are unknown. Fill in some cells, or name another target.")
+    if bins is not None:
+        return _binned(table, name, rows, missing, bins)
     asked = name in tags or override == "multilabel"
     kind = override if override in ("binary", "multiclass", "multilabel") else None
     if asked or (kind is None and _has_tags(table, name, cells, separator)):
@@ -74,10 +86,83 @@ def target_of(
         raise UserError(
             f"{where}: a binary target has 2 classes, this has {len(classes)}: {listed(classes)}."
         )
+    if kind is None and is_quantity(cells):
+        part = shlex.join(["--bins", f"{name}={BINS}"])
+        keep = shlex.join(["--kind", f"{name}=multiclass"])
+        rows_known = int((cells.codes >= 0).sum())
+        raise UserError(
+            f"{where}: has {len(classes)} different numbers in {rows_known} rows and looks like a quantity. "
+            f"Part it into ranges with {part}, or keep each number as a class with {keep}."
+        )
     chosen: Kind = "binary" if len(classes) == 2 and kind != "multiclass" else "multiclass"
     if chosen == "binary":
         classes = negative_first(classes)
     return Target(name, chosen, classes, (name,), numeric=cells.typed)
+
+
+def empty_words(cells: Cells) -> list[str]:
+    """Return those cells of a target that are words for an empty cell, beside two classes or more.
+
+    >>> empty_words(Cells(("yes", "NA", "no"), np.arange(3))), empty_words(Cells(("a", "None"), np.arange(2)))
+    (['NA'], [])
+    """
+    texts = [text.strip() for text in map(text_of, cells.values)]
+    words = [text for text in texts if is_unknown_word(text)]
+    return words if len(texts) - len(words) >= 2 else []
+
+
+def is_quantity(cells: Cells) -> bool:
+    """Tell the numbers of a quantity from those of classes: there are many, and hardly one comes again.
+
+    Whole numbers from 0 or 1 on without a gap count classes, as soon as these have two rows each.
+
+    >>> ids, sizes = tuple(map(str, range(50))), tuple(str(size / 2) for size in range(50))
+    >>> is_quantity(Cells(ids, np.arange(100) % 50)), is_quantity(Cells(sizes, np.arange(100) % 50))
+    (False, True)
+    """
+    texts = [text.strip() for text in map(text_of, cells.values) if not is_empty_word(text)]
+    found = [number_of(text) for text in texts]
+    numbers = {number for number in found if number is not None and math.isfinite(number)}
+    if None in found or not numbers or any(re.match(r"-?0\d", text) for text in texts):
+        return False
+    rows = int((cells.codes >= 0).sum())
+    if not all(number.is_integer() for number in numbers):
+        return len(numbers) > (MANY_NUMBERS if 2 * len(numbers) <= rows else FEW_NUMBERS)
+    counted = min(numbers) in (0, 1) and max(numbers) - min(numbers) < len(numbers)
+    return len(numbers) > MANY_NUMBERS and rows < len(numbers) * (2 if counted else ROWS_PER_NUMBER)
+
+
+def _binned(
+    table: Table, name: str, rows: NDArray[np.bool_] | None, missing: Sequence[str], bins: int
+) -> Target:
+    """Make one target whose classes are ranges of numbers, each of as many rows as can be."""
+    where = f"{table.source}, column '{name}'"
+    if as_input(table, name, missing).kind != "number":
+        texts = map(text_of, table.cells(name, missing).values)
+        word = next((text for text in texts if number_of(text) is None), "")
+        raise UserError(f"{where}: --bins parts numbers, and '{word}' is none. Leave --bins out.")
+    numbers = table.numbers(name, missing)
+    numbers = numbers[np.isfinite(numbers) & (True if rows is None else rows)]
+    edges = next(cut for size in range(bins, 0, -1) if len(cut := _edges(numbers, size)) == size - 1)
+    if not edges:
+        raise UserError(f"{where}: only one number. Two are needed to tell apart.")
+    if len(edges) < bins - 1:
+        option = shlex.join(["--bins", f"{name}={len(edges) + 1}"])
+        raise UserError(f"{where}: too many of its numbers are equal for {bins} ranges; use {option}.")
+    ends = [str(int(edge)) if edge.is_integer() else str(edge) for edge in edges]
+    between = [f"{least} to {end}" for least, end in pairwise(ends)]
+    classes = (f"below {ends[0]}", *between, f"{ends[-1]} or more")
+    return Target(name, "binary" if bins == 2 else "multiclass", classes, (name,), edges=edges)
+
+
+def _edges(numbers: NDArray[np.float64], bins: int) -> tuple[float, ...]:
+    """Return the least number of each range but the first: those nearest to the quantiles, each once."""
+    values, counts = np.unique(numbers, return_counts=True)
+    below = np.cumsum(counts)[:-1] / len(numbers)  # share of the rows below each value but the least
+    if not len(below):
+        return ()
+    nearest = np.searchsorted((below[1:] + below[:-1]) / 2, np.arange(1, bins) / bins)
+    return tuple(map(float, values[1:][np.unique(nearest)]))
 
 
 def _flags_target(

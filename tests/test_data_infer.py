@@ -152,7 +152,7 @@ def test_the_target_is_asked_for_with_the_likely_columns_first():
         x=list(range(60)), colour=["r", "g"] * 30, label=[*"aabb"] * 15, split=["train", "test"] * 30
     )
     message = refused(data)
-    assert message.endswith("Name one with --target NAME; there are 'label', 'colour'.")
+    assert message.endswith("Name one with targets=[\"NAME\"]; there are 'label', 'colour'.")
     assert "did you mean 'colour'" in refused(data, ["color"])
     marked = Table(data.columns, "t", targets=("label",))
     assert infer(marked).targets[0].name == "label"
@@ -552,7 +552,7 @@ def test_words_for_no_tags_that_nothing_has_are_refused():
     data = table(y=["a|b", "(none)", "a"], c=["u", "v", "u"], p=[1, 0, 0], q=[0, 1, 0], x=[1, 2, 3])
     assert "'none' is no cell of 'y' (did you mean '(none)'?)" in refused(data, ["y"], none=["none"])
     assert "no target has tags" in refused(data, ["c"], none=["u"])
-    assert "all its columns are named by --none" in refused(data, tags={"t": ["p", "q"]}, none=["p", "q"])
+    assert "all its columns are named by 'none'" in refused(data, tags={"t": ["p", "q"]}, none=["p", "q"])
     assert "'y' is no cell" in refused(data, ["y"], none=["y"])
 
 

@@ -84,6 +84,8 @@ def judge(
     Raises:
         UserError: no row is left to judge, or a column is missing.
     """
+    if unknown_class not in ("wrong", "missing"):
+        raise UserError(f"unknown_class must be 'wrong' or 'missing', got '{unknown_class}'.")
     name, rows, hashes = _chosen(model.schema, table, seen, split)
     table = table.take(rows)
     if len(table) == 0:

@@ -72,7 +72,7 @@ class TableInputs:
         if absent:
             raise UserError(
                 f"{table.source}: lacks {listed(absent)}, which the model was trained with; "
-                f"there are {listed(table.names)}."
+                f"there are {listed(table.names) or 'none'}."
             )
         dated = {feature.name: feature.missing for feature in self.features if feature.part}
         days = {name: dates.days(table.cells(name, (*self.missing, *words))) for name, words in dated.items()}

@@ -65,6 +65,8 @@ def test_a_picture_in_every_form(pictures, fitted_pictures):
     assert np.allclose(pictures.predict_proba(colour)["fruit"], both[:1], atol=1e-6)
     assert np.allclose(pictures.predict_proba(images[0].convert("RGBA"))["fruit"], both[:1], atol=1e-6)
     assert len(pictures.predict([images[0], images[1].resize((5, 20))])["fruit"]) == 2
+    assert len(pictures.predict(np.zeros((5, 4, 4), np.uint8))["fruit"]) == 5
+    assert len(pictures.predict(np.zeros((9, 3), np.uint8))["fruit"]) == 1
     assert pictures.predict(np.zeros((0, 9, 9), np.uint8))["fruit"] == []
 
 

@@ -213,6 +213,8 @@ def test_answers_have_the_values_the_columns_and_the_index_that_y_had() -> None:
     assert {tuple(cell) for cell in model.predict(frame)["lists"]} <= {(), (1,), (2,), (1, 2)}
     assert {*model.predict(frame)["texts"]} <= {"[]", "p", "q", "p;q"}
     assert model.classes_["number"].tolist() == [0, 1]
+    alike = model.fit(frame, pd.DataFrame({"lists": [[1, 2] if v else [2, 1] for v in yes], "truth": yes}))
+    assert alike.predict(frame)["lists"].tolist() == [[1, 2]] * 80
     given = model.fit(X, {"number": yes.astype(np.int8), "word": ["u" if v else "d" for v in yes]}).predict(X)
     assert given["number"].dtype == np.int8
     assert {*given["word"]} <= {"u", "d"}

@@ -252,8 +252,9 @@ class Classifier:
 
     def _table(self, data: object) -> Table:
         """Read rows to answer; of a model of pictures an array (H, W) is one."""
-        one = self.schema.is_image and isinstance(data, np.ndarray) and data.ndim == 2
-        return _table(data[None] if one and isinstance(data, np.ndarray) else data)
+        if isinstance(data, np.ndarray) and data.ndim == 2 and self.schema.is_image:
+            data = data[None, ..., None]
+        return _table(data)
 
     def update(self, folder: str | Path) -> None:
         """Write the model over the one in `folder`, leaving its history and its report."""

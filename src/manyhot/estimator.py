@@ -255,7 +255,8 @@ def _given(target: Target, values: Any, table: Table, schema: Schema, in_frame: 
 def _objects(cells: Sequence[Any], blank: NDArray[np.bool_] | None = None) -> NDArray[np.object_]:
     """Put cells of any kind into an array, None where they are blank."""
     out = np.empty(len(cells), dtype=object)
-    out[:] = cells
+    for row, cell in enumerate(cells):  # at once, lists of one length would be taken for a matrix
+        out[row] = cell
     if blank is not None:
         out[blank] = None
     return out

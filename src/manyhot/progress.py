@@ -1,6 +1,6 @@
 """How far a piece of work is, for who calls from Python: events come in, lines on standard error leave.
 
-`classifier.fit` and `clustering.cluster` tell it, unless they are called with `verbose=False` or with
+`classifier` and `clustering.cluster` tell it, unless they are called with `verbose=False` or with
 callbacks of the caller's own, as the command line has them. Work of a moment passes without a word.
 """
 

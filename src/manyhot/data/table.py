@@ -273,8 +273,8 @@ def as_pixels(images: Any) -> NDArray[np.uint8]:
         UserError: the array is not (N, H, W), (N, H, W, 1 or 3) or (H, W, 3), or floats leave [0, 1].
     """
     array = np.asarray(images)
-    if array.ndim == 3 and array.shape[2] in (3, 4):
-        array = array[None]  # no picture is three pixels wide
+    if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > array.shape[2]:
+        array = array[None]  # one of colours, not as many grey ones three pixels wide
     elif array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.shape[-1] not in (1, 3):

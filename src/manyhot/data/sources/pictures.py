@@ -48,7 +48,7 @@ def _file(picture: Any, name: str) -> pa.Buffer:
 
     if not hasattr(picture, "getexif"):
         if np.ndim(picture) == 2 or np.shape(picture)[2] == 1:
-            picture = np.asarray(picture).reshape(1, *np.shape(picture)[:2])
+            picture = np.asarray(picture).reshape(1, *np.shape(picture)[:2], 1)
         pixels = as_pixels(picture)
         if len(pixels) != 1:
             raise UserError(f"{name}: an array must be (H, W) or (H, W, 3), got shape {np.shape(picture)}.")

@@ -178,7 +178,7 @@ def test_an_unfinished_run_says_how_to_go_on(model):
     (model / "checkpoints").mkdir()
     message = refused(model)
     assert "was not finished" in message
-    assert "--resume" in message
+    assert "go on with resume=True" in message
 
 
 def test_a_list_of_rows_that_is_damaged(model):

@@ -202,7 +202,7 @@ def test_errors_in_cells_are_empty(book):
 def test_of_several_sheets_one_is_named(book):
     sheets = {"first": [["a"], [1], [2]], "second": [["b"], [3], [4]], "empty": [], "hidden": [["c"], [5]]}
     path = book(sheets, hidden=("hidden",))
-    assert "has rows in sheets 'first', 'second'. Choose one with --sheet-name" in refused(path)
+    assert "has rows in sheets 'first', 'second'. Choose one with sheet=\"NAME\"" in refused(path)
     assert read(path, sheet="second").names == ("b",)
     assert read(path, sheet="hidden").names == ("c",)
     assert "has no sheet 'secnd' (did you mean 'second'?)" in refused(path, sheet="secnd")

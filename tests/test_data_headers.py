@@ -159,7 +159,7 @@ def test_a_first_row_that_is_names_is_not_doubted(tmp_path, text):
 )
 def test_what_is_refused_says_how_to_go_on(tmp_path, text):
     path = put(tmp_path, "t.csv", text)
-    with pytest.raises(UserError, match="pass --header none"):
+    with pytest.raises(UserError, match='pass header="none"'):
         read(path)
     assert len(read(path, header="none")) == text.count("\n")
 

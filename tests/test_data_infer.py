@@ -152,7 +152,7 @@ def test_the_target_is_asked_for_with_the_likely_columns_first():
         x=list(range(60)), colour=["r", "g"] * 30, label=[*"aabb"] * 15, split=["train", "test"] * 30
     )
     message = refused(data)
-    assert message.endswith("Name one with --target NAME; there are 'label', 'colour'.")
+    assert message.endswith("Name one with targets=[\"NAME\"]; there are 'label', 'colour'.")
     assert "did you mean 'colour'" in refused(data, ["color"])
     marked = Table(data.columns, "t", targets=("label",))
     assert infer(marked).targets[0].name == "label"
@@ -190,8 +190,8 @@ def test_a_quantity_is_refused_as_a_class_with_two_ways_on(cells, quantity):
     data = table(y=cells, x=list(range(len(cells))))
     message = refused(data, ["y"])
     assert "looks like a quantity" in message
-    assert "--bins y=5" in message
-    assert "--kind y=multiclass" in message
+    assert 'bins={"y": 5}' in message
+    assert 'kinds={"y": "multiclass"}' in message
     assert len(infer(data, ["y"], kinds={"y": "multiclass"}).targets[0].classes) > 9
 
 
@@ -223,7 +223,7 @@ def test_every_number_has_its_range_and_every_range_a_number(numbers, bins):
     try:
         target = infer(data, ["y"], bins={"y": bins}).targets[0]
     except UserError as error:  # fewer, and as many as are told do
-        fewer = int(str(error).rpartition("y=")[2].rstrip("."))
+        fewer = int(error.typed.rpartition("y=")[2].rstrip("."))
         target = infer(data, ["y"], bins={"y": fewer}).targets[0]
         assert 2 <= fewer < bins
     y = encode(target, [data.cells("y")]).reshape(-1)
@@ -245,7 +245,7 @@ def test_bins_that_cannot_be_are_refused():
     data = table(
         y=["1", "2", "2", "4"], word=["a", "b", "a", "b"], same=["1", "1", "1", None], x=[1, 2, 3, 4]
     )
-    assert "use --bins y=3" in refused(data, ["y"], bins={"y": 4})
+    assert 'use bins={"y": 3}' in refused(data, ["y"], bins={"y": 4})
     assert "'a' is none" in refused(data, ["word"], bins={"word": 2})
     assert "only one number" in refused(data, ["same"], bins={"same": 2})
     for number in (1, 0, 1001, 2.5, True, "3"):
@@ -688,7 +688,7 @@ def test_words_for_no_tags_that_nothing_has_are_refused():
     data = table(y=["a|b", "(none)", "a"], c=["u", "v", "u"], p=[1, 0, 0], q=[0, 1, 0], x=[1, 2, 3])
     assert "'none' is no cell of 'y' (did you mean '(none)'?)" in refused(data, ["y"], none=["none"])
     assert "no target has tags" in refused(data, ["c"], none=["u"])
-    assert "all its columns are named by --none" in refused(data, tags={"t": ["p", "q"]}, none=["p", "q"])
+    assert "all its columns are named by 'none'" in refused(data, tags={"t": ["p", "q"]}, none=["p", "q"])
     assert "'y' is no cell" in refused(data, ["y"], none=["y"])
 
 

@@ -94,7 +94,7 @@ def test_rows_of_a_table_are_one_where_all_that_is_read_is_equal():
 
 def test_pictures_in_the_table_itself_are_refused():
     rows = from_python((np.zeros((4, 8, 8), np.uint8), [*"abab"]))
-    with pytest.raises(UserError, match="--long gathers by paths or cells"):
+    with pytest.raises(UserError, match=r"manyhot\.gather gathers by paths or cells"):
         gather(rows, infer(rows))
 
 

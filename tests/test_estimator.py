@@ -3,10 +3,12 @@
 import warnings
 from dataclasses import fields
 from inspect import signature
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from making import write_pictures
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
@@ -82,8 +84,8 @@ def test_works_in_scikit_learns_tools() -> None:
 def test_every_setting_is_a_parameter() -> None:
     names = {field.name for field in fields(FitConfig)}
     model = ManyhotClassifier()
-    assert set(model.get_params()) == names | {"random_state", "options"}
-    assert {name for name, value in model.get_params().items() if value is not None} == {"effort"}
+    assert set(model.get_params()) == names | {"random_state", "options", "verbose"}
+    assert {name for name, value in model.get_params().items() if value is not None} == {"effort", "verbose"}
     given = ManyhotClassifier(target_weights={"y": 2.0}, epochs=3).set_params(dropout=0.1)
     assert clone(given).get_params() == given.get_params()
     assert "dropout=0.1" in repr(given)
@@ -186,3 +188,46 @@ def test_labels_in_columns_without_names_are_scored() -> None:
     X, yes = rows()
     labels = pd.DataFrame({0: yes, 1: ~yes})
     assert ManyhotClassifier(options=FAST).fit(X, labels).score(X, labels) >= 0
+
+
+def test_answers_have_the_values_the_columns_and_the_index_that_y_had() -> None:
+    X, yes = rows()
+    frame = pd.DataFrame(X, columns=["a", "b", "c"], index=np.arange(80) + 100)
+    y = pd.DataFrame(
+        {
+            "number": yes.astype(int),
+            "truth": yes,
+            3: pd.Categorical(np.where(yes, "up", "down")),
+            "gaps": pd.array([None if i % 9 == 0 else int(v) for i, v in enumerate(yes)], dtype="Int64"),
+            "lists": [[1] if v else [1, 2] for v in yes],
+            "texts": ["p" if v else "p;q" for v in yes],
+        },
+        index=frame.index,
+    )
+    model = ManyhotClassifier(effort="fast", epochs=5, members="network").fit(frame, y)
+    answers = model.predict(frame[:7])
+    assert [*answers.columns] == [*y.columns]
+    assert [*answers.index] == [*range(100, 107)]
+    assert answers.dtypes[:4].equals(y.dtypes[:4])
+    assert (model.predict(frame)["number"] == y["number"]).mean() > 0.8
+    assert {tuple(cell) for cell in model.predict(frame)["lists"]} <= {(), (1,), (2,), (1, 2)}
+    assert {*model.predict(frame)["texts"]} <= {"[]", "p", "q", "p;q"}
+    assert model.classes_["number"].tolist() == [0, 1]
+    alike = model.fit(frame, pd.DataFrame({"lists": [[1, 2] if v else [2, 1] for v in yes], "truth": yes}))
+    assert alike.predict(frame)["lists"].tolist() == [[1, 2]] * 80
+    given = model.fit(X, {"number": yes.astype(np.int8), "word": ["u" if v else "d" for v in yes]}).predict(X)
+    assert given["number"].dtype == np.int8
+    assert {*given["word"]} <= {"u", "d"}
+
+
+def test_a_picture_that_cannot_be_read_has_no_answer_in_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = write_pictures(tmp_path, 40)
+    y = pd.DataFrame({"n": [0, 1] * 20})
+    model = ManyhotClassifier(options=FAST, members="network").fit(pd.DataFrame({"image": names}), y)
+    Path(names[1]).write_bytes(b"gone")
+    answers = model.predict(pd.DataFrame({"image": names[:3]}))["n"]
+    assert answers[1] is None
+    assert answers[0] in (0, 1)

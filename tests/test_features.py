@@ -89,7 +89,7 @@ def test_a_missing_column_is_named():
 
 def test_a_mistyped_cell_is_named_with_its_row():
     with pytest.raises(
-        UserError, match=r"t.csv row 3, column 'n': 'three' is not a number.*--missing 'three'"
+        UserError, match=r"""t.csv row 3, column 'n': 'three' is not a number.*missing=\["three"\]"""
     ):
         INPUTS.transform(table(["1", "2", "three"], ["red"] * 3))
 

@@ -203,7 +203,7 @@ def test_paths_that_leave(tmp_path, outer):
 
 def test_outputs_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match="exists already; pass --overwrite"):
+    with pytest.raises(UserError, match="exists already; pass overwrite=True"):
         files.check_out(tmp_path / "file", overwrite=False)
     files.check_out(tmp_path / "file", overwrite=True)
     files.check_out(tmp_path / "new" / "deep", overwrite=False)

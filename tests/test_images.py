@@ -326,7 +326,7 @@ def test_a_path_that_leaves_the_folder(tmp_path, path):
     (folder / "sub").mkdir()
     (folder / "link").symlink_to(tmp_path / "out")
     (folder / "a-link.png").symlink_to(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"t.csv row 2: .*leaves the folder .*--root"):
+    with pytest.raises(UserError, match=r"t.csv row 2: .*leaves the folder .*root"):
         transform(folder, ["pictures/000.png", path])
 
 
@@ -368,7 +368,7 @@ def test_a_few_are_skipped_counted_and_named(tmp_path):
 
 
 def test_more_than_a_twentieth_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"4 of 60 pictures cannot be read, more than 5%.*row 2, .*--root"):
+    with pytest.raises(UserError, match=r"4 of 60 pictures cannot be read, more than 5%.*row 2, .*root"):
         manyhot.fit(str(photos(tmp_path, bad=4)), ["y"], out=tmp_path / "m", **QUICK)
     assert not (tmp_path / "m").exists()
 
@@ -455,5 +455,5 @@ def test_hashes_are_of_the_bytes_whatever_the_name(tmp_path):
 
 
 def test_a_column_without_a_single_picture(tmp_path):
-    with pytest.raises(UserError, match=r"none of the pictures in column 'image' can be read.*--root"):
+    with pytest.raises(UserError, match=r"none of the pictures in column 'image' can be read.*root"):
         measure(table_of(tmp_path, ["a.png", "b.png"]), "image")

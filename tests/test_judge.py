@@ -107,7 +107,7 @@ def test_rows_are_known_again_in_another_order_and_without_other_columns():
 def test_a_split_without_rows_is_refused(name):
     columns = data(split=parts(("train", "train", "test")))
     fitted = manyhot.fit(columns, ["y"], **QUICK)
-    with pytest.raises(UserError, match=f"no rows to judge in split '{name}'; pass --split all"):
+    with pytest.raises(UserError, match=f'no rows to judge in split .{name}.; pass split="all"'):
         fitted.evaluate({key: cells[2::3] for key, cells in columns.items()}, name)
 
 
@@ -339,7 +339,7 @@ def test_a_tuned_model_is_written_with_its_report(tmp_path):
 
 def test_a_split_column_and_a_test_fraction_are_refused_together():
     data = {"a": list(range(60)), "y": ["u", "v"] * 30, "split": ["train"] * 40 + ["test"] * 20}
-    with pytest.raises(manyhot.UserError, match="leave --test out"):
+    with pytest.raises(manyhot.UserError, match="leave 'test' out"):
         manyhot.fit(data, "y", test=0.2)
 
 

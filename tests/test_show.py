@@ -137,7 +137,7 @@ def test_answers_on_a_terminal_are_plain_too(drawn, model, tmp_path):
 def test_a_message_is_short_however_long_what_was_found():
     error = UserError(f"{'x' * 10_000}: is wrong; pass --right.")
     assert len(f"manyhot: {error}") <= 300
-    assert str(error).endswith(": is wrong; pass --right.")
+    assert error.typed.endswith(": is wrong; pass --right.")
 
 
 def test_what_is_printed_goes_through_one_door():

@@ -266,7 +266,8 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path, how, epoch):
     resumed = how(out=tmp_path / "part", resume=True, on_event=told.append)
     assert bits(resumed) == bits(whole)
     assert resumed.schema == whole.schema
-    assert untimed(resumed.run.history) == untimed(whole.run.history) == untimed(told)
+    assert untimed(resumed.run.history) == untimed(whole.run.history)
+    assert untimed(line for line in told if line["kind"] != "stage") == untimed(whole.run.history)
     lines = (tmp_path / "part" / "history.jsonl").read_text().splitlines()
     assert untimed(map(json.loads, lines)) == untimed(whole.run.history)
     assert not (tmp_path / "part" / "checkpoints").exists()
@@ -319,7 +320,7 @@ def test_all_checkpoints_damaged_starts_afresh(tmp_path, log_lines):
 def test_a_checkpoint_of_another_run_is_refused_and_stays(tmp_path, change):
     stopped(tmp_path / "m")
     before = {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match=r"run with other data or settings; .*--overwrite"):
+    with pytest.raises(UserError, match=r"run with other data or settings; .*overwrite=True"):
         fit(out=tmp_path / "m", resume=True, **change)
     assert before == {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
     assert bits(fit(out=tmp_path / "m", overwrite=True)) == bits(fit())

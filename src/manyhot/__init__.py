@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from manyhot.classifier import Classifier, fit, load
     from manyhot.clustering.cluster import Clustering, cluster
     from manyhot.data.rows.infer import infer
+    from manyhot.data.rows.long import gather
     from manyhot.data.sources.read import read
     from manyhot.data.table import Table
     from manyhot.errors import RunError, UserError
     from manyhot.estimator import ManyhotClassifier
+    from manyhot.inspection import inspect
     from manyhot.schema import Input, Schema, Target
 
 _PLACES = {
@@ -33,7 +35,9 @@ _PLACES = {
     "cluster": "manyhot.clustering.cluster",
     "ManyhotClassifier": "manyhot.estimator",
     "load": "manyhot.classifier",
+    "gather": "manyhot.data.rows.long",
     "infer": "manyhot.data.rows.infer",
+    "inspect": "manyhot.inspection",
     "read": "manyhot.data.sources.read",
     "Table": "manyhot.data.table",
     "RunError": "manyhot.errors",
@@ -54,7 +58,9 @@ __all__ = [
     "UserError",
     "cluster",
     "fit",
+    "gather",
     "infer",
+    "inspect",
     "load",
     "read",
 ]

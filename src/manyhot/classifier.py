@@ -7,7 +7,7 @@ trained stands in `train.run`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot import bundle as bundles
-from manyhot import files, predict
+from manyhot import files, notebook, predict
 from manyhot.bundle import Bundle
 from manyhot.choose import SeenRows
 from manyhot.config import APART, FitConfig, parse_options
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import conflicts, split
+from manyhot.data.rows.infer import OPTIONS as READING
 from manyhot.data.rows.infer import infer
 from manyhot.data.sources import pieces
 from manyhot.data.sources.read import read
@@ -32,6 +33,7 @@ from manyhot.errors import UserError
 from manyhot.judge import Judged, judge
 from manyhot.model.device import pick, use_threads
 from manyhot.model.network import build
+from manyhot.progress import Lines
 from manyhot.resolve import estimate
 from manyhot.schema import Schema
 from manyhot.targets import FloatArray, IntArray, decide, decode, marginals
@@ -50,13 +52,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained classifier for every target of a schema; `tuning` is what `tune` did to it."""
+    """A trained classifier for every target of a schema.
+
+    seen    the rows that the fit used
+    run     what the fit left; None of a classifier that was loaded
+    rows    the part and the hash of each row
+    tuning  what `tune` did to it
+    folder  where it was loaded from
+    verbose tell on standard error how many pictures have been read, where that takes long
+    """
 
     bundle: Bundle
     seen: SeenRows
     run: Run | None = None
     rows: Table = field(default_factory=lambda: Table({}))
     tuning: Tuning | None = None
+    folder: Path | None = None
+    verbose: bool = True
 
     @property
     def schema(self) -> Schema:
@@ -73,7 +85,7 @@ class Classifier:
 
     def decide(self, data: object) -> dict[str, IntArray]:
         """Return the answers of every row as numbers, by target; see `targets.decide`."""
-        found = predict.predict(self.bundle, _table(data)).probabilities
+        found = self._probabilities(data)
         return {t.name: decide(t, found[t.name]) for t in self.schema.targets}
 
     def predict_proba(self, data: object) -> dict[str, FloatArray]:
@@ -82,12 +94,12 @@ class Classifier:
         Shape:
             out: float32 (N, C) in [0, 1], in the order of `target.classes`.
         """
-        found = predict.predict(self.bundle, _table(data)).probabilities
+        found = self._probabilities(data)
         return {t.name: marginals(t, found[t.name]) for t in self.schema.targets}
 
     def answers(self, data: object, progress: Progress | None = None) -> Table:
         """Return the rows with answers and probabilities beside them, as `manyhot predict` writes them."""
-        table = _table(data)
+        table = self._table(data)
         return predict.answers(self.schema, table, predict.predict(self.bundle, table, progress))
 
     def answer_file(
@@ -147,11 +159,13 @@ class Classifier:
         weight: str | None = None,
     ) -> Judged:
         """Return the scores with the rows and probabilities behind them; see `judge.judge`."""
-        return judge(self.bundle, _table(data), self.seen, split, unknown_class, progress, weight)
+        with Lines(self.verbose and progress is None) as told:
+            how = (self.seen, split, unknown_class, progress or told.reading, weight)
+            return judge(self.bundle, self._table(data), *how)
 
     def embed(self, data: object) -> NDArray[np.float32]:
         """Return the features that all heads read; float32 (N, F), NaN where the input cannot be read."""
-        return self.bundle.embed(_table(data))
+        return self.bundle.embed(self._table(data))
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write the classifier as a folder that `load` reads.
@@ -159,10 +173,11 @@ class Classifier:
         Raises:
             UserError: the folder exists and `overwrite` is False.
         """
-        files.check_out(Path(folder), overwrite)
-        files.check_ours(Path(folder), bundles.MARKS)
-        Path(folder).absolute().parent.mkdir(parents=True, exist_ok=True)
-        files.replace_folder(Path(folder), self._write)
+        path = _path(folder)
+        files.check_out(path, overwrite)
+        files.check_ours(path, bundles.MARKS)
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        files.replace_folder(path, self._write)
 
     def tune(
         self,
@@ -179,13 +194,82 @@ class Classifier:
         `tuning` of what is returned tells what these rows show before and after; see `train.tune.tune`.
         """
         options = (objective, split, weight, targets, progress)
-        tuning = tune(self.bundle, _table(data), self.seen, *options)
+        tuning = tune(self.bundle, self._table(data), self.seen, *options)
         return replace(
             self,
             bundle=replace(self.bundle, schema=tuning.schema),
             run=replace(self.run, judged=tuning.after) if self.run is not None and tuning.own else None,
             tuning=tuning,
         )
+
+    def report(
+        self,
+        data: object = None,
+        out: str | Path = "report.html",
+        *,
+        split: str | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the page about the model judged by some rows, and return its path.
+
+        Without `data` it is the page that `fit` draws, of the rows that it held back.
+
+        Raises:
+            UserError: `out` exists and `overwrite` is False, or there are no rows to judge.
+        """
+        from manyhot.report.card import report_of  # drawing needs time, so only when asked for
+
+        path = _path(out)
+        files.check_out(path, overwrite)
+        own = None if self.folder is None else self.folder / "report.html"
+        if data is not None:
+            history = None if self.folder is None else self.folder / "history.jsonl"
+            lines = files.read_json_lines(history) if history is not None and history.is_file() else []
+            lines = lines if self.run is None else self.run.history
+            judged, source = self.judge(data, split), str(data) if isinstance(data, (str, Path)) else ""
+            notes = self.bundle.predictor.ensemble.notes
+            page = report_of(self.bundle, judged, source or judged.table.source, lines, notes=notes)
+        elif self.run is not None:
+            page = self._own_report(self.run)
+        elif own is not None and own.is_file():
+            page = own.read_text(encoding="utf-8")
+        else:
+            raise UserError("the model has no report of its own; name rows to judge: report(data).")
+        files.write_text(path, page)
+        return path
+
+    def __repr__(self) -> str:
+        targets = [f"{target.name} ({target.in_words})" for target in self.schema.targets]
+        columns = [column.name for column in self.schema.inputs]
+        members = sorted({member.kind for member in self.bundle.predictor.ensemble.members})
+        return notebook.lines(
+            f"Classifier of {notebook.names(targets)}",
+            f"from {notebook.names(columns)}",
+            f"backbone {self.bundle.config.backbone}, answered by {', '.join(members)}{self._held_out()}",
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [(target.name, target.kind, ", ".join(target.classes)) for target in self.schema.targets]
+        title, columns, how = repr(self).split("\n  ")
+        return notebook.grid(f"{title}, {columns}; {how}", ("target", "kind", "classes"), rows)
+
+    def _held_out(self) -> str:
+        """Say how right the rows that `fit` held back are answered, where they are at hand."""
+        if self.run is None:
+            return ""
+        scores = self.run.judged.scores
+        match = scores["overall"]["exact_match"]
+        return f"; {scores['rows']:,} held-out rows" + ("" if match is None else f", exact match {match:.4f}")
+
+    def _probabilities(self, data: object) -> Mapping[str, NDArray[np.float32]]:
+        with Lines(self.verbose) as told:
+            return predict.predict(self.bundle, self._table(data), told.reading).probabilities
+
+    def _table(self, data: object) -> Table:
+        """Read rows to answer; of a model of pictures an array (H, W) is one."""
+        if isinstance(data, np.ndarray) and data.ndim == 2 and self.schema.is_image:
+            data = data[None, ..., None]
+        return _table(data)
 
     def update(self, folder: str | Path) -> None:
         """Write the model over the one in `folder`, leaving its history.
@@ -210,8 +294,14 @@ class Classifier:
             files.write_json(folder / "metrics.json", judged.scores)
             write(_answers_of(judged), folder / "validation.parquet")
 
+    def _own_report(self, run: Run) -> str:
+        from manyhot.report.card import report_of  # drawing needs time, so only when asked for
+
+        judged = (run.judged, run.source, run.history, run.counts, run.notes, run.preview)
+        return report_of(self.bundle, *judged, conflicts=run.conflicts)
+
     def _write(self, folder: Path) -> None:
-        from manyhot.report.card import model_card, report_of  # drawing needs time, so only when asked for
+        from manyhot.report.card import model_card  # drawing needs time, so only when asked for
 
         extra: dict[str, object] = {}
         if self.run is not None:
@@ -219,16 +309,7 @@ class Classifier:
                 "metrics.json": self.run.judged.scores,
                 "history.jsonl": "".join(json.dumps(line) + "\n" for line in self.run.history),
                 "README.md": model_card(self.bundle, self.run.judged, self.run.source, self.run.counts),
-                "report.html": report_of(
-                    self.bundle,
-                    self.run.judged,
-                    self.run.source,
-                    self.run.history,
-                    self.run.counts,
-                    self.run.notes,
-                    self.run.preview,
-                    conflicts=self.run.conflicts,
-                ),
+                "report.html": self._own_report(self.run),
             }
         folder.mkdir(parents=True, exist_ok=True)
         if self.run is not None:
@@ -252,9 +333,13 @@ def fit(
     begin: Callable[[FitConfig, str], None] | None = None,
     on_event: OnEvent | None = None,
     progress: Progress | None = None,
+    verbose: bool = True,
     **options: Any,
 ) -> Classifier:
     """Train a classifier.
+
+    How far it is appears on standard error, on a terminal and in a notebook in one line that changes, unless
+    `verbose` is False or one of the three callbacks is given.
 
     Args:
         data: a Table, or anything that `manyhot.read` reads.
@@ -263,8 +348,8 @@ def fit(
             until `save`.
         resume: go on from the newest checkpoint in `out`, where there is one.
         begin: is called with the settings and an estimate of the time, before training starts.
-        on_event: is called with each line of the history as it comes, and with a line of the kind "features"
-            while pictures pass through a network that does not learn.
+        on_event: is called with each line of the history as it comes, with one of the kind "stage" as each
+            begins, and of the kind "features" while pictures pass through a network that does not learn.
         progress: is called with (done, all) while pictures are read.
         options: fields of FitConfig, such as `effort="fast"` or `epochs=5`.
 
@@ -272,14 +357,21 @@ def fit(
         UserError: the data or an option cannot be used; nothing has been written.
         RunError: training failed, such as by a loss that is not finite.
     """
+    if verbose and begin is None and on_event is None and progress is None:
+        given: Any = {"out": out, "resume": resume, "overwrite": overwrite, **options}
+        with Lines() as told:
+            callbacks: Any = {"begin": told.begin, "on_event": told.on_event, "progress": told.reading}
+            return replace(fit(data, schema, **given, verbose=False, **callbacks), verbose=True)
+    said = next((name for name in options if name in READING), None)
+    if said is not None:
+        raise UserError(f"{said} says how a table is read: fit(data, manyhot.infer(data, {said}=…)).")
     options, table = parse_options(options), _table(data)
     if not isinstance(schema, Schema):
         apart = [options[setting] for setting in APART if options.get(setting)]
-        names = [schema] if isinstance(schema, str) else schema or ()
-        schema = infer(table, names, ignore=apart)
-    folder = None if out is None else Path(out)
+        schema = infer(table, schema or (), ignore=apart)
+    folder = None if out is None else _path(out)
     if folder is not None and resume and bundles.finished(folder):
-        return load(folder)
+        return load(folder, verbose)
     if folder is not None:
         files.check_out(folder, overwrite or resume)
         files.check_ours(folder, bundles.MARKS)
@@ -302,7 +394,7 @@ def fit(
         training = Training(prepared, network, world, heard, folder, checkpoints, state)
         bundle, left = run(training, table.source)
         rows = prepared.row_table()
-        classifier = Classifier(bundle, _seen(rows), left, rows)
+        classifier = Classifier(bundle, _seen(rows), left, rows, verbose=verbose)
         if folder is not None and world.leads:
             classifier._write(folder)
     distributed.finish()
@@ -329,17 +421,19 @@ def _begun(
         files.clear(path)
 
 
-def load(folder: str | Path) -> Classifier:
+def load(folder: str | Path, verbose: bool = True) -> Classifier:
     """Read a classifier that `fit` or `save` wrote.
+
+    Unless `verbose` is False, it tells on standard error how many pictures it has read.
 
     Raises:
         UserError: the folder is missing, is no finished model, or was changed.
     """
-    path = Path(folder)
+    path = _path(folder)
     bundle = bundles.load(path)
     bundle.predictor.to(pick("auto"))
     rows = read(path / "split.csv") if (path / "split.csv").is_file() else Table({})
-    return Classifier(bundle, _seen(rows), rows=rows)
+    return Classifier(bundle, _seen(rows), rows=rows, folder=path, verbose=verbose)
 
 
 def _seen(rows: Table) -> SeenRows:
@@ -361,6 +455,13 @@ def _seen(rows: Table) -> SeenRows:
 def _answers_of(judged: Judged) -> Table:
     """Return the judged rows with their answers, as `predict` writes them."""
     return predict.answers(judged.schema, judged.table, predict.Predicted(judged.probabilities, {}))
+
+
+def _path(given: object) -> Path:
+    """Return a path; raise UserError where what was given can be none."""
+    if not isinstance(given, str | Path):
+        raise UserError(f"a model or a file is named by its path, got {type(given).__name__}.")
+    return Path(given)
 
 
 def _table(data: object) -> Table:

@@ -8,25 +8,39 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from manyhot.wording import in_python
+
 MAX_MESSAGE = 290  # characters; a line of 300 with `manyhot: ` before it
 MAX_LIST, MAX_NAME = 150, 60  # characters of several names in it, and of one
 
 
-class UserError(ValueError):
+class ManyhotError(Exception):
+    """A message that names options as the command line has them, and says them as keywords in Python."""
+
+    def __str__(self) -> str:
+        return shortened(in_python(self.args[0]), MAX_MESSAGE)
+
+    @property
+    def typed(self) -> str:
+        """The message with the options of the command line."""
+        return shortened(self.args[0], MAX_MESSAGE)
+
+
+class UserError(ManyhotError, ValueError):
     """The input or an option is wrong; the message says what, where, what was found, what to do.
 
     `cli` prints it as one line and exits with status 2.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(shortened(message, MAX_MESSAGE))
+        super().__init__(message)
 
 
-class RunError(RuntimeError):
+class RunError(ManyhotError, RuntimeError):
     """A run that began well failed (a loss that is not finite, a full disk); exit status 1."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(shortened(message, MAX_MESSAGE))
+        super().__init__(message)
 
 
 def shortened(text: str, limit: int = MAX_NAME) -> str:
@@ -51,7 +65,7 @@ def suggest(word: str, options: Iterable[str]) -> str:
     ''
     """
     known = {option.casefold(): option for option in options}
-    near = difflib.get_close_matches(word.casefold(), known, n=1, cutoff=0.65)
+    near = difflib.get_close_matches(str(word).casefold(), known, n=1, cutoff=0.65)
     return f" (did you mean '{shortened(known[near[0]])}'?)" if near else ""
 
 

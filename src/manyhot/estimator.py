@@ -8,11 +8,12 @@ Shapes: N rows · D features · C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from inspect import Parameter, Signature, signature
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
@@ -21,11 +22,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from manyhot.classifier import fit
 from manyhot.config import APART, FitConfig
-from manyhot.data.columns import as_input
+from manyhot.data.columns import as_input, is_list
 from manyhot.data.rows.infer import infer
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError, suggest
 from manyhot.schema import Input, Kind, Schema, Target
+from manyhot.targets import UNKNOWN, IntArray, decode, encode
 
 SETTINGS = tuple(field.name for field in fields(FitConfig) if field.name != "effort")
 CHECKS: dict[str, Any] = {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
@@ -38,6 +40,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         effort: how long to try, "fast", "balanced" or "best".
         random_state: the seed, a RandomState to draw it from, or None for 0.
         options: settings by name too, such as {"epochs": 5}; they go before those given alone.
+        verbose: tell on standard error how far a fit is.
         settings: every other setting of `config.FitConfig` by its name, such as epochs=5, each a parameter
             for `set_params` and searches; what is None follows from the data. Of a vector y, `class_weight`
             may say how much the rows of each class count: {class: weight}.
@@ -49,7 +52,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         classes_: the classes; (C,) of y's own values, for tags the column numbers, for several
-            columns a dict of names.
+            columns a dict of the one or the names of the other.
         classifier_: the `manyhot.Classifier` underneath, with `save`, `evaluate` and `embed`.
 
     >>> X = np.repeat(np.eye(3), 20, axis=0)
@@ -63,6 +66,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         effort: str = "balanced",
         random_state: Any = None,
         options: Mapping[str, Any] | None = None,
+        verbose: bool = False,
         **settings: Any,
     ) -> None:
         strange = [name for name in settings if name not in SETTINGS]
@@ -71,6 +75,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.effort = effort
         self.random_state = random_state
         self.options = options
+        self.verbose = verbose
         for name in SETTINGS:
             setattr(self, name, settings.get(name))
 
@@ -95,15 +100,21 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if options.get("weight"):
                 raise UserError("rows have weights by 'weight' already; leave one of the two out.")
             options["weight"], table = _weighed(table, sample_weight)
-        self.classifier_ = fit(table, schema, **options)
+        self.classifier_ = fit(table, schema, verbose=self.verbose, **options)
         return self
 
     def predict(self, X: Any) -> Any:
-        """Return answers in the form that y had: (N,) classes, (N, C) of 0 and 1, or a dict of (N,)."""
+        """Return answers in the form that y had, in its own values.
+
+        (N,) classes, (N, C) of 0 and 1, a dict of (N,), or a DataFrame with the columns of y and the index
+        of X; None in columns where a picture cannot be read.
+        """
         check_is_fitted(self, "classifier_")
+        found = self.classifier_.decide(self._table(X))
         if self._form == "columns":
-            return self.classifier_.predict(self._table(X))
-        (answers,) = self.classifier_.decide(self._table(X)).values()
+            cells = {name: column.of(found[column.target.name]) for name, column in self._given.items()}
+            return cells if self._frame is None else self._frame(cells, index=getattr(X, "index", None))
+        (answers,) = found.values()
         if self._form == "tags":
             return answers.astype(int)
         return self.classes_[answers.reshape(len(answers))]
@@ -170,7 +181,12 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise UserError(f"the column '{clash[0]}' is both in X and in y; rename one.")
         table = table.with_columns(columns)
         schema = infer(table, list(columns), ignore=apart)
-        self.classes_ = {target.name: np.array(target.classes) for target in schema.targets}
+        self._frame = type(y) if hasattr(y, "iloc") else None
+        self._given = {
+            name: _given(target, values, table, schema, self._frame is not None)
+            for target, (name, values) in zip(schema.targets, y.items(), strict=True)
+        }
+        self.classes_ = {given.target.name: np.asarray(given.classes) for given in self._given.values()}
         return table, schema
 
     def _table(self, X: Any) -> Table:
@@ -197,6 +213,53 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.classifier_tags.multi_label = True
         tags.target_tags.multi_output = True
         return tags
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The classes of one column of y as its cells had them: (C,) values, or names of tags.
+
+    in_lists  the cells were lists of tags
+    """
+
+    target: Target
+    classes: Any
+    in_lists: bool
+
+    def of(self, answers: IntArray) -> Any:
+        """Return answers, as `targets.decide` gives them, as cells; (N,), None where there is none."""
+        blank = (answers.reshape(len(answers), -1) == UNKNOWN).all(axis=1)
+        if self.in_lists:
+            return _objects([list(self.classes[row == 1]) for row in answers], blank)
+        if not self.target.exclusive:
+            return _objects(decode(self.target, answers), blank)
+        cells = self.classes[answers.reshape(len(answers))]
+        return _objects(list(cells), blank) if blank.any() else cells
+
+
+def _given(target: Target, values: Any, table: Table, schema: Schema, in_frame: bool) -> _Given:
+    """Find what the cells of a column of y had for each class of its target."""
+    (name,) = target.columns
+    in_lists = is_list(table.column(name).type)
+    if in_lists:
+        tags = {str(tag): tag for cell in table.column(name).to_pylist() for tag in cell or ()}
+        return _Given(target, _objects([tags.get(tag, tag) for tag in target.classes]), in_lists)
+    if not target.exclusive:
+        return _Given(target, np.array(target.classes), in_lists)
+    y = encode(target, [table.cells(name, schema.missing)]).reshape(len(table))
+    first = np.array([(y == number).argmax() for number in range(len(target.classes))])
+    cells = values.array if in_frame else np.asarray(values)  # an array of pandas keeps its type
+    return _Given(target, cells[first], in_lists)
+
+
+def _objects(cells: Sequence[Any], blank: NDArray[np.bool_] | None = None) -> NDArray[np.object_]:
+    """Put cells of any kind into an array, None where they are blank."""
+    out = np.empty(len(cells), dtype=object)
+    for row, cell in enumerate(cells):  # at once, lists of one length would be taken for a matrix
+        out[row] = cell
+    if blank is not None:
+        out[blank] = None
+    return out
 
 
 def _with_settings(init: Callable[..., None]) -> Signature:

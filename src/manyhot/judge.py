@@ -142,6 +142,8 @@ def judge(
     Raises:
         UserError: no row is left to judge, or a column is missing.
     """
+    if unknown_class not in ("wrong", "missing"):
+        raise UserError(f"unknown_class must be 'wrong' or 'missing', got '{unknown_class}'.")
     chosen = weighed_by(choose(model.schema, table, seen, split), weight, model.schema.missing)
     _warn_of_seen(chosen)
     for line in infer.contradictions(chosen.table, model.schema):

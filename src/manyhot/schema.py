@@ -8,10 +8,13 @@ What a *kind* of target and a *structure* of outputs mean is not said here: see 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sized
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
+from manyhot import notebook
 from manyhot.errors import UserError, listed, suggest
 
 Kind = Literal["binary", "multiclass", "multilabel"]
@@ -113,6 +116,13 @@ class Target:
         return "powerset" if self.label_sets else self.kind
 
     @property
+    def in_words(self) -> str:
+        """What there is to answer, for people: "no or yes", "3 classes" or "3 tags"."""
+        if not self.exclusive:
+            return f"{len(self.classes)} tags"
+        return " or ".join(self.classes) if len(self.classes) == 2 else f"{len(self.classes)} classes"
+
+    @property
     def outcomes(self) -> int:
         """How many probabilities a row has: one for each set of a label powerset, else for each class."""
         return len(self.label_sets) or len(self.classes)
@@ -194,6 +204,26 @@ class Schema:
         """True when the rows are pictures, False when they are rows of a table."""
         return any(input.kind == "image" for input in self.inputs)
 
+    def __repr__(self) -> str:
+        kinds = Counter(column.kind for column in self.inputs)
+        return notebook.lines(
+            f"Schema: {_count(self.inputs, 'input')}, {_count(self.targets, 'target')}",
+            f"from {notebook.names(column.name for column in self.inputs)} "
+            f"({', '.join(f'{kind} {count}' for kind, count in kinds.items())})",
+            f"to {notebook.names(f'{target.name} ({target.in_words})' for target in self.targets)}",
+        )
+
+    def _repr_html_(self) -> str:
+        targets = [(target.name, target.kind, ", ".join(target.classes)) for target in self.targets]
+        inputs = [
+            (column.name, column.kind, column.notation or "") for column in self.inputs[: notebook.ROWS]
+        ]
+        more = len(self.inputs) - len(inputs)
+        title = f"{len(self.inputs)} inputs" + (f", the last {more} not shown" if more else "")
+        return notebook.grid("targets", ("name", "kind", "classes"), targets) + notebook.grid(
+            title, ("name", "kind", "notation"), inputs
+        )
+
     def target(self, name: str) -> Target:
         """Return the target called `name`; raise UserError with a suggestion when there is none."""
         for target in self.targets:
@@ -235,8 +265,12 @@ def _read(kind: type[Any], item: object, where: str) -> Any:
         try:
             item["decision"] = Decision(**decision)
         except UserError as error:
-            raise UserError(f"target '{item.get('name')}': {error}") from None
+            raise UserError(f"target '{item.get('name')}': {error.typed}") from None
     return kind(**_checked(kind, item, where))
+
+
+def _count(items: Sized, what: str) -> str:
+    return f"{len(items):,} {what}" + ("" if len(items) == 1 else "s")
 
 
 def check_objective(objective: str) -> tuple[str, float | None]:
@@ -245,7 +279,7 @@ def check_objective(objective: str) -> tuple[str, float | None]:
     >>> check_objective("recall=0.8")
     ('recall', 0.8)
     """
-    name, equals, number = objective.partition("=")
+    name, equals, number = str(objective).partition("=")
     if name in OBJECTIVES and not equals:
         return name, None
     if name in PARAMETRIC_OBJECTIVES and equals:

@@ -18,7 +18,7 @@ from types import FrameType
 from manyhot.cli import show, streams
 from manyhot.cli.commands import module_of
 from manyhot.cli.parser import build_parser
-from manyhot.errors import RunError, UserError
+from manyhot.errors import ManyhotError, RunError, UserError
 
 
 class Terminated(BaseException):
@@ -77,5 +77,6 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def _failed(error: BaseException, status: int, debug: bool) -> int:
     if debug:
         raise error
-    show.say(f"manyhot: {' '.join(str(error).split()) or type(error).__name__}")
+    message = error.typed if isinstance(error, ManyhotError) else str(error)
+    show.say(f"manyhot: {' '.join(message.split()) or type(error).__name__}")
     return status

@@ -63,6 +63,9 @@ class Training:
             self.bar.update(self.task, news=text)
             self._report(text, line["done"], line["rows"])
             return
+        if line["kind"] == "stage":
+            self.bar.update(self.task, news=line["name"])
+            return
         if line["kind"] == "step":
             self.bar.update(self.task, news=f"step {line['step']:,}, loss {line['loss']:.4f}")
             return

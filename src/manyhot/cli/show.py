@@ -74,11 +74,14 @@ def as_json(content: object) -> None:
 
 
 @contextmanager
-def console(stderr: bool = False) -> Iterator[Console]:
-    """Give a console whose text goes out at the end: as wide as the terminal; a pipe gets long lines."""
+def console(stderr: bool = False, into: TextIO | None = None) -> Iterator[Console]:
+    """Give a console whose text goes out at the end: as wide as the terminal; a pipe gets long lines.
+
+    With `into` it goes there instead, as into a pipe.
+    """
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
+    stream = into or (sys.stderr if stderr else sys.stdout)
     columns = _columns(stream)
     drawn = io.StringIO()
     yield Console(
@@ -88,7 +91,9 @@ def console(stderr: bool = False) -> Iterator[Console]:
         width=columns or WIDTH,
         soft_wrap=columns is None,
     )
-    if stderr:
+    if into is not None:
+        into.write(drawn.getvalue())
+    elif stderr:
         _on_the_way(drawn.getvalue())
     else:
         print(drawn.getvalue(), end="")
@@ -112,7 +117,7 @@ def _columns(stream: TextIO) -> int | None:
     return WIDTH
 
 
-def description(found: Mapping[str, Any], stderr: bool = False) -> None:
+def description(found: Mapping[str, Any], stderr: bool = False, into: TextIO | None = None) -> None:
     """Show how a table was read, as `inspect` gives it."""
     splits = ", ".join(f"{count:,} {name}" for name, count in (found.get("splits") or {}).items())
     rows = f"{found['rows']:,} rows" + (f" ({splits})" if splits else "")
@@ -125,7 +130,7 @@ def description(found: Mapping[str, Any], stderr: bool = False) -> None:
         targets.add_row(escape(item["name"]), item["kind"], known, unknown, escape(counts(item["classes"])))
     problems = " ".join(found["problems"])
     unused = [name for name in found["unused"] if f"'{name}'" not in problems]
-    with console(stderr) as out:
+    with console(stderr, into) as out:
         out.print(f"[bold]{escape(found['source'])}[/]: {rows}")
         out.print(inputs)
         if len(found["inputs"]) > MAX_INPUTS:
@@ -144,7 +149,7 @@ def scores(found: Mapping[str, Any], heading: str, every_class: bool = False) ->
     from manyhot.report.scores import draw
 
     with console() as out:
-        draw(out, found, heading, every_class)
+        draw(out, found, heading, every_class, "--by class")
 
 
 def tuning(found: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot import bundle as bundles
-from manyhot import files, predict
+from manyhot import files, notebook, predict
 from manyhot.bundle import Bundle
 from manyhot.choose import SeenRows
 from manyhot.classifier import Classifier
@@ -38,6 +38,7 @@ from manyhot.data.sources.write import write
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.model import inference
+from manyhot.progress import Lines
 from manyhot.targets import UNKNOWN, IntArray, text_of
 
 SPREAD = "spread.csv"
@@ -77,6 +78,15 @@ class Clustering:
     spread: IntArray | None
     scores: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        names = notebook.names(column.name for column in self.bundle.schema.inputs)
+        clusters, outliers = len(self.groups.centroids), int(self.groups.outliers().sum())
+        return notebook.lines(
+            f"Clustering of {self.table.source}: {len(self.table):,} rows, {clusters} clusters",
+            f"from {names}",
+            f"{outliers:,} outliers; so many clusters: {self.groups.why}",
+        )
 
     @property
     def classifier(self) -> Classifier:
@@ -172,6 +182,7 @@ def cluster(
     source: str = "",
     progress: Progress | None = None,
     on_event: OnStep | None = None,
+    verbose: bool = True,
     **options: Any,
 ) -> Clustering:
     """Find groups in rows without labels.
@@ -185,6 +196,7 @@ def cluster(
         source: the path of the data, for the `fit` line that `manyhot name` prints.
         progress: is called with (done, all) while pictures are read.
         on_event: is called with (what, done, all) on the way.
+        verbose: tell on standard error how far it is, unless one of these two is given.
         options: fields of FitConfig, such as `effort="fast"` or `seed=1`.
 
     Raises:
@@ -195,6 +207,11 @@ def cluster(
     >>> found.answers().column("cluster").to_pylist()
     ['0', '0', '0', '0', '1', '1']
     """
+    if verbose and progress is None and on_event is None:
+        given: Any = {"clusters": clusters, "features": features, "target": target, "spread": spread}
+        given |= {"image": image, "missing": missing, "kinds": kinds, "source": source, **options}
+        with Lines() as told:
+            return cluster(data, **given, verbose=False, progress=told.reading, on_event=told.on_step)
     table = data if isinstance(data, Table) else read(data)
     source = source or (str(data) if isinstance(data, (str, Path)) else "")
     names = [target] if target else list(table.targets)

@@ -136,8 +136,8 @@ def strength(z: Embedding, clusters: int, seed: int) -> float:
 
 def check_rows(rows: int, clusters: int | None) -> None:
     """Refuse a number of clusters that so many rows cannot have, before anything is learned from them."""
-    if clusters is not None and clusters < 2:
-        raise UserError(f"--clusters must be at least 2, got {clusters}.")
+    if clusters is not None and not (isinstance(clusters, int | np.integer) and clusters >= 2):
+        raise UserError(f"--clusters must be a whole number of at least 2, got {clusters}.")
     if rows <= (clusters or 2):
         raise UserError(f"{rows} rows cannot be parted into {clusters or 2} clusters; give more rows.")
 

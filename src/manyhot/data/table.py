@@ -18,11 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from manyhot import notebook
 from manyhot.data import numbers
-from manyhot.errors import UserError, listed, suggest
+from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.schema import Notation
 from manyhot.targets import Cell, Cells
 
+SHOWN = 5  # rows that a notebook shows
 PIXELS = "pixels"  # what the pictures are called when the table holds them itself
 
 
@@ -63,6 +65,23 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        held = "" if self.pixels is None else f"pictures of {'×'.join(map(str, self.pixels.shape[1:]))}"
+        types = notebook.names(f"{name} ({column.type})" for name, column in self.columns.items())
+        first = (f"{name}={column[0]}" for name, column in self.columns.items()) if len(self) else ()
+        return notebook.lines(
+            f"Table {self.source}: {len(self):,} rows, {len(self.columns):,} columns",
+            ", ".join(filter(None, [held, types])),
+            f"row {self.rows[0]}: {notebook.names(first) or 'no columns'}" if len(self) else "no rows",
+        )
+
+    def _repr_html_(self) -> str:
+        names = self.names[: notebook.ROWS]
+        few = {name: self.columns[name].slice(0, SHOWN).to_pylist() for name in names}
+        title = repr(self).partition("\n")[0]
+        rows = zip(self.rows[:SHOWN], *few.values(), strict=True)
+        return notebook.grid(title, ("row", *names), rows)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -173,13 +192,21 @@ class Table:
 
 
 def from_python(data: Any, source: str = "table") -> Table:
-    """Make a table from a DataFrame, an Arrow table, a dict of arrays, or (images, labels).
+    """Make a table from a DataFrame, an Arrow table, a dict of arrays, rows as dicts, or (images, labels).
+
+    A dict of single values is one row, and so is a Series with a value for each column.
 
     Shape:
-        images: uint8 (N, H, W) or (N, H, W, C), or floats in [0, 1]. labels: (N,), or a dict.
+        images: uint8 (N, H, W) or (N, H, W, C), or floats in [0, 1]; (H, W, 3) is one.
+        labels: (N,), or a dict of these.
 
     Raises:
         UserError: the data are none of these, or arrays differ in length.
+
+    >>> from_python({"size": 3, "ripe": "yes"}).column("size").to_pylist()
+    [3]
+    >>> from_python([{"size": 3}, {"size": 4, "ripe": "no"}]).column("ripe").to_pylist()
+    [None, 'no']
     """
     if isinstance(data, Table):
         return data
@@ -198,26 +225,65 @@ def from_python(data: Any, source: str = "table") -> Table:
         if twice:
             raise UserError(f"{source}: {listed(twice)} twice among the columns; rename one.")
         return Table({str(name): _chunked(data[name]) for name in data.columns}, source)
+    elif hasattr(data, "iloc") and hasattr(data, "to_dict"):  # a Series of pandas, such as a row of a frame
+        data = data.to_dict()
     if isinstance(data, pa.Table):
         return Table({name: _chunked(data[name]) for name in data.column_names}, source)
+    if isinstance(data, list) and data and all(isinstance(row, Mapping) for row in data):
+        names = [*dict.fromkeys(name for row in data for name in row)]
+        data = {name: [row.get(name) for row in data] for name in names}
     if isinstance(data, Mapping):
-        return Table({str(name): _chunked(values) for name, values in data.items()}, source)
+        return Table({str(name): _chunked(values) for name, values in _each_a_list(data, source)}, source)
     raise UserError(
-        f"data must be a path, a DataFrame, a dict of arrays or (images, labels), got {type(data).__name__}."
+        "data must be a path, a DataFrame, a dict of columns, a list of dicts, pictures or (images, labels), "
+        f"got {_kind(data)}."
     )
+
+
+def _each_a_list(data: Mapping[Any, Any], source: str) -> Iterable[tuple[Any, Any]]:
+    """Give the columns of a dict; where each has a single value, that is a row."""
+    single = [name for name, values in data.items() if _is_single(values)]
+    if 0 < len(single) < len(data):
+        several = next(name for name in data if name not in single)
+        raise UserError(
+            f"{source}: column '{shortened(str(single[0]))}' is one value and '{shortened(str(several))}' is "
+            "several. Give each column a list, or each one value for a single row."
+        )
+    return ((name, [values] if single else values) for name, values in data.items())
+
+
+def _is_single(value: object) -> bool:
+    """Tell a cell from a column of cells."""
+    no_dimension = getattr(value, "ndim", 1) == 0
+    return isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") or no_dimension
+
+
+def _kind(data: object) -> str:
+    """Name what was given, for a message."""
+    if isinstance(data, np.ndarray):
+        return f"an array of shape {data.shape}"
+    if isinstance(data, (list, tuple)):
+        of = f" of {type(data[0]).__name__}" if data else " without anything in it"
+        return f"a {type(data).__name__}{of}"
+    return type(data).__name__
 
 
 def as_pixels(images: Any) -> NDArray[np.uint8]:
     """Return images as uint8 (N, H, W, C).
 
     Raises:
-        UserError: the array is not (N, H, W) or (N, H, W, 1 or 3), or floats leave [0, 1].
+        UserError: the array is not (N, H, W), (N, H, W, 1 or 3) or (H, W, 3), or floats leave [0, 1].
     """
     array = np.asarray(images)
-    if array.ndim == 3:
+    if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > array.shape[2]:
+        array = array[None]  # one of colours, not as many grey ones three pixels wide
+    elif array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.shape[-1] not in (1, 3):
-        raise UserError(f"images must be (N, H, W) or (N, H, W, 1 or 3), got shape {np.shape(images)}.")
+        remedy = " Leave out the fourth channel: images[..., :3]." if array.shape[-1:] == (4,) else ""
+        raise UserError(
+            f"images must be (N, H, W), (N, H, W, 1 or 3) or (H, W, 3), got shape {np.shape(images)}.{remedy}"
+        )
     if array.dtype == np.uint8:
         return array
     if array.size and (np.isnan(array).any() or array.min() < 0 or array.max() > 1):

@@ -34,7 +34,7 @@ class Scores(dict[str, Any]):
         from rich.console import Console
 
         out = Console(file=io.StringIO(), width=WIDTH, highlight=False, color_system=None, soft_wrap=True)
-        draw(out, self, self.heading, every_class)
+        draw(out, self, self.heading, every_class, "text(every_class=True)")
         drawn: Any = out.file
         return "\n".join(line.rstrip() for line in drawn.getvalue().rstrip().split("\n"))
 
@@ -42,11 +42,11 @@ class Scores(dict[str, Any]):
         return self.text()
 
 
-def draw(out: Console, found: Mapping[str, Any], heading: str, every_class: bool = False) -> None:
+def draw(out: Console, found: Mapping[str, Any], heading: str, every_class: bool, asks: str) -> None:
     """Show scores as a table per kind of metric; several where a terminal is narrow.
 
     With what `Judged.details` adds, intervals follow, and of each target its classes and those taken for each
-    other.
+    other; of many classes the hardest, and what `asks` for every one.
     """
     groups: dict[str, dict[str, Mapping[str, Any]]] = {}  # by the first of their metrics
     for name, values in found["targets"].items():
@@ -65,7 +65,7 @@ def draw(out: Console, found: Mapping[str, Any], heading: str, every_class: bool
     if len(found["targets"]) > 1:
         _intervals(out, "overall", found["overall"], found["intervals"]["overall"])
     for name, classes in found["classes"].items():
-        _classes(out, name, classes, every_class)
+        _classes(out, name, classes, every_class, asks)
         for pair in found["confused"][name][:PAIRS]:
             given, answered = escape(pair["given"]), escape(pair["answered"])
             rows = f"{pair['rows']:,} row{'s' if pair['rows'] > 1 else ''}"
@@ -120,7 +120,7 @@ def _intervals(out: Console, what: str, scores: Mapping[str, Any], ends: Mapping
     out.print(f"  {what}: {', '.join(known) or 'nothing is known of it'}")
 
 
-def _classes(out: Console, name: str, classes: Sequence[Mapping[str, Any]], every: bool) -> None:
+def _classes(out: Console, name: str, classes: Sequence[Mapping[str, Any]], every: bool, asks: str) -> None:
     """Show the scores of each class, or of the hardest where there are many."""
     shown, few = classes, every or len(classes) <= CLASSES
     if not few:
@@ -128,9 +128,7 @@ def _classes(out: Console, name: str, classes: Sequence[Mapping[str, Any]], ever
         shown = sorted(measured, key=lambda each: each["f1"])[:HARDEST]
     out.print()
     if not few:
-        out.print(
-            f"the {len(shown)} of {len(classes)} classes with the lowest F1; `--by class` shows every one:"
-        )
+        out.print(f"the {len(shown)} of {len(classes)} classes with the lowest F1; {asks} shows every one:")
     columns = {kind: [number(each[kind]) for each in shown] for kind in ("precision", "recall", "f1")}
     columns["support"] = [f"{each['support']:,}" for each in shown]
     _table(out, name, [each["name"] for each in shown], columns)

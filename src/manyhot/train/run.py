@@ -118,6 +118,7 @@ def run(training: Training, source: str) -> tuple[Bundle, Run]:
         RunError: training failed, such as by a loss that is not finite.
     """
     for stage in stages(training.config):
+        training.on_event({"kind": "stage", "name": stage.__name__.replace("_", " ")})
         stage(training)
     return _calibrated(training, source)
 

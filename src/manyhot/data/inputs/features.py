@@ -73,7 +73,7 @@ class TableInputs:
         if absent:
             raise UserError(
                 f"{table.source}: lacks {listed(absent)}, which the model was trained with; "
-                f"there are {listed(table.names)}."
+                f"there are {listed(table.names) or 'none'}."
             )
         dated = {f.name: alike((*self.missing, *f.missing)) for f in self.features if f.part}
         days = {name: dates.days(table.cells(name, words)) for name, words in dated.items()}

@@ -6,7 +6,9 @@ tells what was left out, and the schema is written down, shown, and can be edite
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from inspect import signature
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,7 @@ from manyhot.data.columns import (
 )
 from manyhot.data.rows.describe import contradictions, describe, look, problems
 from manyhot.data.rows.kinds import Tags, check_none, check_separator, empty_words, target_of
+from manyhot.data.sources.read import read
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Input, InputKind, Schema
@@ -37,26 +40,27 @@ OVERRIDES = ("binary", "multiclass", "multilabel", "number", "category", "date",
 
 
 def infer(
-    table: Table,
-    targets: Sequence[str] = (),
+    data: object,
+    targets: str | Sequence[str] = (),
     *,
-    tags: Tags | None = None,
+    tags: Tags | str | Sequence[str] | None = None,
     image: str | None = None,
     separator: str | None = None,
-    missing: Sequence[str] = (),
+    missing: str | Sequence[str] = (),
     kinds: Mapping[str, str] | None = None,
-    ignore: Collection[str] = (),
-    none: Sequence[str] = (),
+    ignore: str | Collection[str] = (),
+    none: str | Sequence[str] = (),
     decimal: str | None = None,
     bins: Mapping[str, int] | None = None,
 ) -> Schema:
-    """Read off a table what its inputs and targets are.
+    """Read off a table, or anything that `read` makes one of, what its inputs and targets are.
 
-    `tags` maps a target to the 0/1 columns that are its classes, or to None where one column holds
-    the tags; `none` are words that mean no tags, or 0/1 columns that say so. `decimal` is what stands before
-    a fraction, "." or ",", where cells such as 1,234 leave it open. `kinds` says what a column is where the
-    rules would see something else; `ignore` names columns that are neither target nor feature. `bins` parts
-    the numbers of a target into so many ranges of about equally many rows, which are then its classes.
+    `tags` maps a target to the 0/1 columns that are its classes, or to None where one column holds the tags;
+    names alone are such columns. `none` are words that mean no tags, or 0/1 columns that say so. `decimal` is
+    what stands before a fraction, "." or ",", where cells such as 1,234 leave it open. `kinds` says what a
+    column is where the rules would see something else; `ignore` names columns that are neither target nor
+    feature. `bins` parts the numbers of a target into so many ranges of about equally many rows, which are
+    then its classes. A single name or word may stand where several may.
 
     Raises:
         UserError: no target is named, a column does not exist, a target has fewer than two classes,
@@ -67,7 +71,12 @@ def infer(
     >>> schema.targets[0].kind, schema.targets[0].classes, schema.inputs[0].kind
     ('binary', ('no', 'yes'), 'number')
     """
-    tags, kinds, bins = dict(tags or {}), dict(kinds or {}), dict(bins or {})
+    table = data if isinstance(data, Table) else read(data)
+    targets, missing, none = _several(targets=targets), _several(missing=missing), _several(none=none)
+    ignore, kinds, bins = _several(ignore=ignore), _by_name(kinds=kinds), _by_name(bins=bins)
+    if not isinstance(tags, Mapping):
+        tags = {} if tags is None else dict.fromkeys(_several(tags=tags))
+    tags = {name: (columns,) if isinstance(columns, str) else columns for name, columns in tags.items()}
     if decimal not in (None, ".", ","):
         raise UserError(f"decimal must be '.' or ',', got '{decimal}'.")
     _check_columns(table, kinds, ignore)
@@ -86,6 +95,27 @@ def infer(
     check_none(table, made, none, missing)
     used = {column for target in made for column in target.columns}
     return Schema(_inputs(table, used, image, missing, kinds, ignore, decimal), made, tuple(missing))
+
+
+OPTIONS = tuple(signature(infer).parameters)[1:]
+
+
+def _several(**given: Any) -> tuple[Any, ...]:
+    """Return the names or words that an option was given, one or more."""
+    ((option, names),) = given.items()
+    if isinstance(names, str):
+        return (names,)
+    if isinstance(names, Iterable):
+        return tuple(names)
+    raise UserError(f"{option} must be a list of texts, got {names!r}.")
+
+
+def _by_name(**given: Any) -> dict[str, Any]:
+    """Return what an option says of each column."""
+    ((option, names),) = given.items()
+    if names is None or isinstance(names, Mapping):
+        return dict(names or {})
+    raise UserError(f"{option} must be a dict by the names of columns, got {names!r}.")
 
 
 def unlabelled(

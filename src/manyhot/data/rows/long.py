@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from manyhot.data.sources.read import read
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import UserError, listed
 from manyhot.schema import Schema, Target
@@ -24,7 +25,7 @@ CONFIDENCE = "confidence"  # a column of this name that is 0 says that the label
 Index = NDArray[np.int64]
 
 
-def gather(table: Table, schema: Schema, separators: Sequence[str] = ()) -> Table:
+def gather(data: object, schema: Schema, separators: Sequence[str] = ()) -> Table:
     """Return the table with one row for each of the things that its rows are about, where these first stand.
 
     A target of single classes gets that of most rows, none where classes tie; one of tags those of all rows.
@@ -39,6 +40,7 @@ def gather(table: Table, schema: Schema, separators: Sequence[str] = ()) -> Tabl
     >>> gather(rows, infer(rows, tags={"label": None})).column("label").to_pylist()
     [['sky', 'sea'], ['sky']]
     """
+    table = data if isinstance(data, Table) else read(data)
     if any(column.name == PIXELS for column in schema.inputs):
         raise UserError(
             f"{table.source}: --long gathers by paths or cells, and this holds its pictures itself."

@@ -54,7 +54,7 @@ def read_json(path: Path, root: Path | None = None) -> Table:
         return table
     except UserError as error:
         raise UserError(
-            f"{error} A .json file holds an array, [{{…}}, {{…}}], or one object a line."
+            f"{error.typed} A .json file holds an array, [{{…}}, {{…}}], or one object a line."
         ) from None
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeGuard
 
 import pyarrow as pa
 
@@ -25,6 +26,7 @@ from manyhot.data.sources.join import join
 from manyhot.data.sources.jsonl import read_json, read_jsonl
 from manyhot.data.sources.mapping import add_mapped
 from manyhot.data.sources.packed import ENDINGS, is_packed, unpacked
+from manyhot.data.sources.pictures import held
 from manyhot.data.sources.text import read_text
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError, listed, suggest
@@ -47,6 +49,9 @@ def read(
     "first" where the first row of a text or a workbook is names, "none" where it is data, and found out
     unless it is said; `sheet` names the one of a workbook that is read.
 
+    In Python are a DataFrame, an Arrow table, a dict of columns or of one row's values, a list of dicts,
+    pictures as an array, pictures of Pillow's, a list of pictures or of their paths, and `(images, labels)`.
+
     Raises:
         UserError: there is no such file, it is of no known kind, or it cannot be read as what it is.
 
@@ -62,11 +67,13 @@ def read(
         table = _read_path(Path(source), base, said)
     else:
         _refuse_said("table", said)
-        table = from_python(source)
+        table = read_pictures([*map(str, source)], base) if _are_paths(source) else _in_memory(source)
         if base is not None:
             table = replace(table, root=base)
     if labels is not None:
         table = join(table, _read_path(Path(labels), None, {}))
+    if maps is not None and not isinstance(maps, Mapping):
+        raise UserError(f"maps must be a dict of tables by the names of columns, got {maps!r}.")
     for column, path in (maps or {}).items():
         table = add_mapped(table, column, _read_path(Path(path), None, {}))
     return table
@@ -86,6 +93,20 @@ def read_pictures(paths: Sequence[str], root: str | Path | None = None) -> Table
     return replace(
         from_python({"image": [os.path.relpath(path, base) for path in paths]}, "INPUT"), root=base
     )
+
+
+def _are_paths(source: object) -> TypeGuard[list[str | Path]]:
+    """Tell a list of files of pictures."""
+    return (
+        isinstance(source, list)
+        and len(source) > 0
+        and all(isinstance(path, (str, Path)) and is_image_name(str(path)) for path in source)
+    )
+
+
+def _in_memory(source: object) -> Table:
+    pictures = held(source)
+    return from_python(source) if pictures is None else pictures
 
 
 READERS: dict[str, Callable[..., Table]] = {
@@ -123,7 +144,7 @@ def _read_path(path: Path, root: Path | None, said: Mapping[str, str]) -> Table:
             try:
                 table = reader(inside, path.parent if root is None else root, **said)
             except UserError as error:  # nobody knows the file that was read
-                raise UserError(str(error).replace(str(inside), str(path))) from None
+                raise UserError(error.typed.replace(str(inside), str(path))) from None
             return replace(table, source=path.name)
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error}).") from None

@@ -80,7 +80,7 @@ def read_text(path: Path, root: Path | None = None, header: str | None = None) -
     try:
         columns, odd = _read_named(path, encoding, dialect, sample[0])
     except UserError as error:
-        raise (UserError(f"{error} {DOUBT.capitalize()}.") if verdict == "unsure" else error) from None
+        raise (UserError(f"{error.typed} {DOUBT.capitalize()}.") if verdict == "unsure" else error) from None
     doubts = [DOUBT] if verdict == "unsure" else []
     return Table(columns, path.name, folder, notes=(*doubts, *odd, *notes))
 

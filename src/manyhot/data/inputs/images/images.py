@@ -122,6 +122,8 @@ class ImageInputs:
     def _from_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if pixels.shape[1:] == self.shape:
             return pixels
+        if len(pixels) == 0:
+            return np.zeros((0, *self.shape), np.uint8)
         from manyhot.data.inputs.images.decode import fitted
         from manyhot.data.inputs.images.opening import from_array
 

@@ -58,7 +58,7 @@ def pictures_of(table: Table, column: str) -> list[Picture]:
                 path = inside(base, name)
             out.append(path)
         except UserError as error:
-            raise UserError(f"{table.source} row {table.rows[index]}: {error}") from None
+            raise UserError(f"{table.source} row {table.rows[index]}: {error.typed}") from None
         except OSError as error:  # its name is too long
             out.append(f"cannot be read ({error.strerror})")
     return out

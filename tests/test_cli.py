@@ -60,6 +60,20 @@ def done(run):
 # Each command
 
 
+def test_a_report_needs_no_scores_of_training_but_refuses_broken_ones(run, model, fitted_tables, tmp_path):
+    words = ["report", model, fitted_tables / "table.csv", "--overwrite", "--out", tmp_path / "page.html"]
+    metrics = model / "metrics.json"
+    for text in ('{"rows": 1}', None):
+        metrics.unlink() if text is None else metrics.write_text(text)
+        assert run(*words)[0] == 0
+        assert "how many train" not in (tmp_path / "page.html").read_text()
+    for text in ("[]", '{"training": 5}', '{"training": {"ripe": {"yes": "many"}}}', "{"):
+        metrics.write_text(text)
+        status, _, err = run(*words)
+        assert status == 2
+        assert f"{metrics}: not " in err
+
+
 @pytest.mark.parametrize("image", [False, True])
 def test_the_whole_way(done, tmp_path, image):
     table, model = write_table(tmp_path, "mixed", 60, image=image, empty=0.1), tmp_path / "m"
@@ -72,18 +86,24 @@ def test_the_whole_way(done, tmp_path, image):
     schema = tmp_path / "schema.json"
     assert done("inspect", table, *flags, "--write-schema", schema)
     found = done("fit", table, "--schema", schema, *ROW_OPTIONS, "--test", "0.2", "--out", model, "--json")
-    assert set(found) == {"model", "rows", "epochs", "validation", "config"}
+    assert set(found) == {"model", "rows", "epochs", "validation", "baselines", "config"}
+    assert set(found["validation"]) == {"rows", "targets", "overall"}
+    assert found["baselines"]["fruit"]["constant"]["auroc"] == 0.5
     assert sum(found["rows"].values()) == 60
     assert found["config"]["epochs"] == 1
     scores = done("evaluate", model, table, "--json")
     assert scores["rows"] == found["rows"]["test"]
-    assert set(scores) == {"rows", "targets", "overall", "split", "known", "intervals", "classes", "confused"}
+    assert set(scores) == {
+        *("rows", "targets", "overall", "split", "baselines", "known", "intervals", "classes", "confused")
+    }
     assert "overall" in done("evaluate", model, table)
     assert done("tune", model, table, "--objective", "macro_f1", "--split", "train", "--json")["objective"]
     assert "precision" in done("tune", model, table, "--objective", "hamming", "--split", "all")
     page = tmp_path / "new" / "page.html"
     assert done("report", model, table, "--out", page, "--json") == {"out": str(page)}
     assert "<html" in page.read_text()
+    assert ("<h3>Columns" in page.read_text()) == (not image)
+    assert "how many train" in page.read_text()
     assert done("report", model, "--out", page, "--overwrite") == ""
     answers = tmp_path / "new" / "answers.csv"
     assert done("predict", model, table, "--out", answers, "--json") == {"rows": 60, "out": str(answers)}

@@ -313,7 +313,10 @@ def test_a_tuned_model_is_written_with_its_report(tmp_path):
     before = {name: (folder / name).read_bytes() for name in ("report.html", "metrics.json", "history.jsonl")}
     tuned = manyhot.load(folder).tune(columns, "recall=1")
     tuned.update(folder)
-    assert json.loads((folder / "metrics.json").read_text()) == tuned.tuning.after.scores
+    record, old = json.loads((folder / "metrics.json").read_text()), json.loads(before["metrics.json"])
+    assert record == {**old, **tuned.tuning.after.scores, "baselines": record["baselines"]}
+    assert record["importance"] == old["importance"]
+    assert record["baselines"]["t"]["constant"]["log_loss"] == old["baselines"]["t"]["constant"]["log_loss"]
     assert (folder / "metrics.json").read_bytes() != before["metrics.json"]
     assert (folder / "history.jsonl").read_bytes() == before["history.jsonl"]
     page = (folder / "report.html").read_text()
@@ -334,7 +337,7 @@ def test_a_tuned_model_is_written_with_its_report(tmp_path):
     lighter = manyhot.load(folder).tune({**columns, "w": [0, 1] * 100}, "macro_f1", weight="w")
     assert not lighter.tuning.own
     fitted.tune(columns, "recall=1").save(tmp_path / "again")
-    assert json.loads((tmp_path / "again" / "metrics.json").read_text()) == tuned.tuning.after.scores
+    assert json.loads((tmp_path / "again" / "metrics.json").read_text()) == record
 
 
 def test_a_split_column_and_a_test_fraction_are_refused_together():

@@ -238,13 +238,28 @@ def test_per_tag():
         ] * 4
 
 
-def test_reliability_gives_the_ece():
+def test_reliability_bins_equally_many_answers():
     rng = np.random.default_rng(0)
-    y = rng.integers(0, 5, 300).astype(np.int32)
-    p = chances(rng, 300, 5, ties=False)
+    y = rng.integers(0, 5, 330).astype(np.int32)
+    p = chances(rng, 330, 5, ties=False)
     count, confidence, right = metrics.reliability(CLASSES, y, p)
-    gaps = np.nan_to_num(np.abs(confidence - right))
-    assert (count * gaps).sum() / 300 == pytest.approx(metrics.scores(CLASSES, y, p)["ece"])
+    assert len(count) == 15
+    assert count.sum() == 330
+    assert np.ptp(count) <= 1
+    assert (np.diff(confidence) > 0).all()
+    sure, hit = p.max(axis=1), p.argmax(axis=1) == y
+    order = np.argsort(sure)[:22]
+    assert (confidence[0], right[0]) == pytest.approx((sure[order].mean(), hit[order].mean()))
+
+
+def test_reliability_keeps_equal_answers_together_and_rare_tags_apart():
+    tags = Target("t", "multilabel", ("a", "b"), ("t",))
+    y = np.tile(np.array([[1, 0], [0, 0]], np.int8), (50, 1))
+    p = np.tile([0.5, 0.001], (100, 1))
+    count, confidence, right = metrics.reliability(tags, y, p)
+    assert count.tolist() == [100, 100]
+    assert confidence == pytest.approx([0.001, 0.5])
+    assert right.tolist() == [0, 0.5]
 
 
 def test_facts():

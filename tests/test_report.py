@@ -1,5 +1,6 @@
 """The report on every kind of target: complete, escaped, and loading nothing."""
 
+import base64
 import io
 import re
 from dataclasses import replace
@@ -12,9 +13,9 @@ from PIL import Image
 from manyhot import metrics
 from manyhot.data.table import from_python
 from manyhot.judge import Judged
-from manyhot.report import curves, plots
+from manyhot.report import curves, mistakes, plots
 from manyhot.report.page import Report, render
-from manyhot.report.sheet import contact_sheet, thumbnail
+from manyhot.report.sheet import as_png, contact_sheet, thumbnail
 from manyhot.report.svg import log_ticks, ticks
 from manyhot.schema import Input, Schema, Target
 
@@ -126,7 +127,7 @@ class Page(HTMLParser):
 
 def check(html):
     page = Page(html)
-    assert all(load.startswith("data:image/png;base64,") for load in page.loads)
+    assert all(re.match("data:image/(png|jpeg);base64,", load) for load in page.loads)
     assert not re.search(r"https?://|url\(|@import", html)
     assert not page.tags & {"script", "link", "iframe", "object", "embed"}
     assert EVIL not in html
@@ -144,7 +145,14 @@ def test_every_kind_at_once(image):
     page = check(html)
     assert {"target-1", "target-2", "target-3"} <= page.ids
     wanted = ["Confusion", "Calibration", "Precision and recall", "Tags that go together", "Most wrong"]
-    wanted += ["Learning rate", "Loss of each target", "which was kept", "optim.rate", "fit &#39;&lt;script"]
+    wanted += [
+        "Learning rate",
+        "Training loss",
+        "Held-out loss",
+        "which was kept",
+        "optim.rate",
+        "fit &#39;&lt;script",
+    ]
     assert [word for word in wanted if word not in html] == []
     assert bool(page.loads) == image
     assert "&lt;script&gt;alert" in html
@@ -197,7 +205,7 @@ def test_a_score_too_good_shows_how_much_columns_tell_alone():
     assert "Too good" not in page(scores | {"targets": {"one": {"accuracy": None}}})
 
 
-@pytest.mark.parametrize("size", [25, 80])
+@pytest.mark.parametrize("size", [25, 40])
 def test_many_classes(size):
     names = tuple(f"class {number}" for number in range(size))
     html = render(
@@ -205,6 +213,8 @@ def test_many_classes(size):
     )
     check(html)
     assert ("Most often taken for each other" in html) == (size > plots.DRAWN)
+    assert ("the pairs that most rows have" in html) == (size > plots.DRAWN)
+    assert ("<h4>Confusion" in html) == ("<h4>Tags that go together" in html) == (size <= plots.DRAWN)
     assert "the hardest first" in html
 
 
@@ -220,6 +230,106 @@ def test_confused_pairs_are_listed_where_no_matrix_is_drawn():
         assert ("Most often taken for each other" in page) == (classes == names)
 
 
+def test_pairs_of_tags():
+    target = Target("t", "multilabel", tuple(map(str, range(40))), ("t",))
+    y = np.zeros((6, 40), np.int8)
+    y[:4, [3, 7]], y[4, 3], y[5, [1, 2]] = 1, 1, 1
+    pairs = plots.together(target, y, np.full((6, 40), 0.5))
+    assert [(p["one"], p["other"], p["count"], p["share"]) for p in pairs] == [
+        ("3", "7", 4, 1.0),
+        ("1", "2", 1, 1.0),
+    ]
+    assert pairs[0]["pull"] == pytest.approx(2 / 3)
+
+
+def test_one_target_has_one_card_and_several_fold():
+    one, three = render(report(TARGETS[:1])), render(report())
+    assert "Everything right" not in one
+    assert "Everything right" in three
+    assert len(re.findall('class="card[ "]', one)) == 1
+    assert '<details class="fold">' not in one
+    assert three.count('<details class="fold">') == 3
+    assert {"target-1", "target-2", "target-3"} <= check(three).ids
+
+
+def test_pictures_grow_on_a_click_and_paths_are_whole():
+    path = "a/very/long/path/" * 9 + "picture.jpg"
+    judged = report((TARGETS[1],), image=True).judged
+    table = from_python({"width": [path] * 60}, source="t.csv")
+    noise = np.random.default_rng(0).integers(0, 255, (600, 900, 3), np.uint8)
+    large = as_png(Image.fromarray(noise))
+    html = render(report(judged=replace(judged, table=table), image=True, picture=lambda row: large))
+    check(html)
+    assert f">{path}</code>" in html
+    assert 'type="checkbox"' in html
+    sizes = []
+    for data in re.findall(r"data:image/jpeg;base64,([^\"]+)", html):
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            sizes.append(max(image.size))
+    assert set(sizes) == {mistakes.PIXELS}
+
+
+def test_scores_stand_beside_what_others_reach():
+    target = TARGETS[0]
+    judged = report((target,)).judged
+    others = {target.name: {"constant": {"accuracy": 0.123, "auroc": None}, "forest": {"accuracy": 0.456}}}
+    html = render(report((target,), judged=replace(judged, baselines=others)))
+    check(html)
+    assert "<b>0.123</b> constant" in html
+    assert "<b>0.456</b> forest" in html
+    assert "the same answer for all rows reaches 12.3 %" in html
+
+
+def test_columns_are_shown_by_what_they_matter():
+    target = TARGETS[0]
+    judged = report((target,)).judged
+    found = {target.name: {EVIL: (0.5, 0.01), "width": (0.25, 0.02), "empty": (0.001, 0.01)}}
+    html = render(report((target,), judged=replace(judged, importance=found)))
+    check(html)
+    assert html.index('&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;</span><i><u style="width:100.0%') > 0
+    assert "width:50.0%" in html
+    assert "and 1 that change less" in html
+    assert "go most with the labels" not in html
+    nothing = {target.name: {"width": (-0.1, 0.1)}}
+    assert "<h3>Columns" not in render(report((target,), judged=replace(judged, importance=nothing)))
+
+
+def test_training_rows_are_counted_beside_judged_ones():
+    target = TARGETS[0]
+    judged = report((target,)).judged
+    taught = {target.name: {"no": 777, "yes": 888}}
+    html = render(report((target,), judged=replace(judged, taught=taught)))
+    assert "<small>777</small>" in html
+    same = dict(zip(target.classes, metrics.support(target, judged.y[target.name]), strict=True))
+    assert "how many train" not in render(
+        report((target,), judged=replace(judged, taught={target.name: same}))
+    )
+
+
+def test_calibration_says_of_how_many_answers_it_is():
+    target = TARGETS[0]
+    judged = report((target,), rows=400).judged
+    figure = plots.reliability(target, judged.y[target.name], judged.probabilities[target.name])
+    known = int((judged.y[target.name] >= 0).sum())
+    assert f"(n = {known})" in figure.caption
+    assert 'class="band s0"' in figure.svg
+    alike = plots.reliability(target, np.ones((5, 1), np.int8), np.tile([0.4, 0.6], (5, 1)))
+    assert "Each of the 1 points" not in alike.caption
+    assert 'class="band' not in alike.svg
+    wide = re.search(r"95 % between ([\d.]+)% and ([\d.]+)%", alike.svg)
+    assert (float(wide[1]), float(wide[2])) == pytest.approx((56.6, 100.0))  # Wilson's, of 5 of 5
+
+
+def test_losses_of_training_and_of_held_out_rows_are_two_charts():
+    figures = {figure.title: figure for figure in curves.training(history(TARGETS), TARGETS)}
+    assert {"Training loss", "Held-out loss"} <= set(figures)
+    assert [name for _, name in figures["Held-out loss"].legend] == [
+        "held-out rows",
+        *(t.name for t in TARGETS),
+    ]
+    assert not any("held" in name for _, name in figures["Training loss"].legend)
+
+
 def test_widened_classes_are_shown():
     known = Target("m", "multiclass", ("a", "b"), ("m",))
     judged = report((Target("m", "multiclass", ("a", "b", "new one"), ("m",)),)).judged
@@ -229,8 +339,11 @@ def test_widened_classes_are_shown():
 
 def test_history_of_steps_only_and_single_epoch():
     lines = history(TARGETS)
-    assert [figure.title for figure in curves.training(lines[:3], TARGETS)] == ["Loss", "Learning rate"]
-    assert curves.training(lines[:5], TARGETS)[0].title == "Loss"
+    assert [figure.title for figure in curves.training(lines[:3], TARGETS)] == [
+        "Training loss",
+        "Learning rate",
+    ]
+    assert curves.training(lines[:5], TARGETS)[0].title == "Training loss"
     assert curves.training([], TARGETS) == []
 
 

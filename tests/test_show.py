@@ -115,6 +115,17 @@ def test_tables_are_as_wide_as_the_terminal(drawn, fitted_tables, tmp_path, colu
     assert text.count("balanced_accuracy") == 1
 
 
+def test_scores_stand_above_those_of_a_constant_and_what_is_wrong_below(seen, fitted_tables):
+    status, text = seen("evaluate", fitted_tables / "model", fitted_tables / "table.csv")
+    assert status == 0
+    lines = text.splitlines()
+    ripe = next(i for i, line in enumerate(lines) if line.startswith("ripe"))
+    own, same = lines[ripe].split(), lines[ripe + 1].split()
+    assert same[0] == "constant"
+    assert len(own) == len(same)
+    assert any(line.startswith("note: 'ripe': accuracy") for line in lines)  # of one epoch
+
+
 def test_a_line_that_changes_fits_into_the_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     monkeypatch.setattr(sys, "stderr", Terminal())

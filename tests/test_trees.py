@@ -153,6 +153,15 @@ def test_few_rows_draw_the_weights_together():
     assert greedy(PET, [values[:20] for values in logits], y[:20]) == [1.0, 0.0]
 
 
+@pytest.mark.parametrize("folds", [1, 3])
+def test_baselines_are_judged_by_rows_that_they_did_not_learn(folds):
+    rng = np.random.default_rng(0)
+    data = {"x": rng.random(200), "z": rng.random(200), "y": [*"ab"] * 100}  # nothing tells which
+    beside = manyhot.fit(data, "y", **QUICK | {"folds": folds}).run.judged.baselines["y"]
+    assert beside["forest"]["accuracy"] < 0.75
+    assert beside["forest"]["log_loss"] > 0.6
+
+
 def test_who_answers_is_declared_saved_and_refused(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 4))
@@ -162,6 +171,15 @@ def test_who_answers_is_declared_saved_and_refused(tmp_path):
     assert "forest" in {member["kind"] for member in declared}  # one epoch of a network knows nothing
     assert any("forest" in note for note in model.run.notes)
     assert model.run.judged.scores["targets"]["y"]["accuracy"] > 0.8
+    found = json.loads((tmp_path / "m" / "metrics.json").read_text())
+    beside = found["baselines"]["y"]
+    assert [*beside] == ["constant", "forest", "logistic regression"]
+    assert [*beside["forest"]] == [*found["targets"]["y"]]
+    assert (
+        beside["forest"]["accuracy"] > 0.8 > 0.65 > beside["logistic regression"]["accuracy"]
+    )  # no line parts them
+    assert found["training"] == {"y": {name: list(data["y"]).count(name) for name in "ab"}}
+    assert [*found["importance"]["y"]][:2] in (["x0", "x1"], ["x1", "x0"])
     again = manyhot.load(tmp_path / "m")
     assert (again.predict_proba(data)["y"] == model.predict_proba(data)["y"]).all()
     alone = manyhot.fit(data, "y", **QUICK | {"folds": 3, "members": "network"})

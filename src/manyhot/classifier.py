@@ -30,7 +30,7 @@ from manyhot.data.sources.read import read
 from manyhot.data.sources.write import write
 from manyhot.data.table import Table
 from manyhot.errors import UserError
-from manyhot.judge import Judged, judge
+from manyhot.judge import Judged, judge, recalled
 from manyhot.model.device import pick, use_threads
 from manyhot.model.network import build
 from manyhot.progress import Lines
@@ -195,10 +195,11 @@ class Classifier:
         """
         options = (objective, split, weight, targets, progress)
         tuning = tune(self.bundle, self._table(data), self.seen, *options)
+        run = self.run if tuning.own else None
         return replace(
             self,
             bundle=replace(self.bundle, schema=tuning.schema),
-            run=replace(self.run, judged=tuning.after) if self.run is not None and tuning.own else None,
+            run=None if run is None else replace(run, judged=tuning.after.beside(run.judged)),
             tuning=tuning,
         )
 
@@ -278,12 +279,14 @@ class Classifier:
         their scores and their answers too.
         """
         folder = Path(folder)
-        bundles.replace_schema(self.schema, folder)
         if self.tuning is None:
+            bundles.replace_schema(self.schema, folder)
             return
+        judged = recalled(self.tuning.after, folder, self.tuning.own)
+        bundles.replace_schema(self.schema, folder)
         from manyhot.report.card import batch_of, model_card, report_of
 
-        judged, page, history = self.tuning.after, folder / "report.html", folder / "history.jsonl"
+        page, history = folder / "report.html", folder / "history.jsonl"
         lines = files.read_json_lines(history) if history.is_file() else []
         batch = batch_of(page.read_text(encoding="utf-8")) if page.is_file() else None
         counts = {name: int((self.seen.parts == name).sum()) for name in split.PARTS}
@@ -291,7 +294,7 @@ class Classifier:
         files.write_text(page, report_of(self.bundle, judged, source, lines, counts, notes, batch=batch))
         if self.tuning.own:
             files.write_text(folder / "README.md", model_card(self.bundle, judged, source, counts))
-            files.write_json(folder / "metrics.json", judged.scores)
+            files.write_json(folder / "metrics.json", judged.record)
             write(_answers_of(judged), folder / "validation.parquet")
 
     def _own_report(self, run: Run) -> str:
@@ -306,7 +309,7 @@ class Classifier:
         extra: dict[str, object] = {}
         if self.run is not None:
             extra = {
-                "metrics.json": self.run.judged.scores,
+                "metrics.json": self.run.judged.record,
                 "history.jsonl": "".join(json.dumps(line) + "\n" for line in self.run.history),
                 "README.md": model_card(self.bundle, self.run.judged, self.run.source, self.run.counts),
                 "report.html": self._own_report(self.run),

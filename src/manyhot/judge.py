@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot import metrics
+from manyhot import files, metrics
+from manyhot.baselines import Scores, constant
 from manyhot.choose import FOLDS, Chosen, SeenRows, choose, weighed_by
 from manyhot.data.inputs.images.paths import Progress
+from manyhot.data.inputs.images.stream import X
 from manyhot.data.rows import infer
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
-from manyhot.predict import Answering, beside, predict
+from manyhot.importance import Importance, importance
+from manyhot.predict import Answering, beside, from_logits, predict
 from manyhot.schema import Schema, Target
 from manyhot.targets import (
     UNKNOWN,
@@ -53,6 +57,9 @@ class Judged:
     probabilities  target name → float (N, P) as `targets.decide` takes it, without NaN
     scores         the document of `evaluate --json`: rows, targets, overall
     unreadable     rows left out since their picture could not be read: name → reason
+    baselines      target → who answers in a plainer way, such as "constant" → the scores of that
+    importance     target → column → how much the loss rises where it is shuffled, and its error
+    taught         target → class → how many training rows are given it
     """
 
     split: str
@@ -62,6 +69,19 @@ class Judged:
     probabilities: dict[str, FloatArray]
     scores: dict[str, Any]
     unreadable: Mapping[str, str]
+    baselines: Mapping[str, Mapping[str, Scores]] = field(default_factory=dict)
+    importance: Importance = field(default_factory=dict)
+    taught: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What metrics.json holds: the scores, and what they are seen beside."""
+        beside = {"baselines": self.baselines, "importance": self.importance, "training": self.taught}
+        return self.scores | {name: found for name, found in beside.items() if found}
+
+    def beside(self, fitted: Judged) -> Judged:
+        """Return it with what `fitted`, of the same rows, says beside its scores."""
+        return replace(self, baselines=fitted.baselines, importance=fitted.importance, taught=fitted.taught)
 
     def decided_by(self, targets: Sequence[Target]) -> Judged:
         """Return the same rows judged with other thresholds."""
@@ -72,8 +92,9 @@ class Judged:
     def details(self) -> dict[str, Any]:
         """Return the scores with what stands behind them, as `evaluate --json` prints them.
 
-        Beside `scores`: the `split`; how many rows are `known` of each target; the 95 % `intervals` of scores
-        that are shares of rows; the scores of each of `classes`; and which classes are `confused`.
+        Beside `scores`: the `split`; what `baselines` reach; how many rows are `known` of each target; the
+        95 % `intervals` of scores that are shares of rows; the scores of each of `classes`; and which
+        of these are `confused`.
         """
         weight = self.y.get(WEIGHT)
         wrong, known = metrics.wrong_rows(self.schema.targets, self.y, self.probabilities)
@@ -87,7 +108,7 @@ class Judged:
             found["confused"][target.name] = metrics.confused(*rows)
         right = ~metrics.any_of(wrong)[whole]
         found["intervals"]["overall"] = {"exact_match": metrics.interval(right, weight_of(weight, whole))}
-        return {**self.scores, "split": self.split, **found}
+        return {**self.scores, "split": self.split, "baselines": self.baselines, **found}
 
     def mistakes(self) -> Table:
         """Return the rows that are answered wrongly in some target, the worst first.
@@ -169,7 +190,52 @@ def judge_rows(
     y = {key: values[keep] for key, values in y.items()}
     probabilities = {t.name: _padded(predicted.probabilities[t.name][keep], t) for t in schema.targets}
     scores = document(schema.targets, y, probabilities)
-    return Judged(chosen.split, table.take(keep), schema, y, probabilities, scores, bad)
+    others = constants(schema.targets, y)
+    return Judged(chosen.split, table.take(keep), schema, y, probabilities, scores, bad, others)
+
+
+def constants(targets: tuple[Target, ...], y: Labels) -> dict[str, dict[str, Scores]]:
+    """Return what the same answer for every row reaches, by target."""
+    return {t.name: {"constant": constant(t, y[t.name], y.get(WEIGHT)).scores} for t in targets}
+
+
+def explained(model: Answering, judged: Judged) -> Judged:
+    """Return what was judged with the importance of each column of a table."""
+    columns = model.inputs.columns
+    if not columns:
+        return judged
+    x, targets = model.inputs.transform(judged.table)[0], judged.schema.targets
+
+    def probabilities(_: NDArray[np.intp], seen: X) -> dict[str, FloatArray]:
+        found = from_logits(model.schema.targets, model.logits(seen))
+        return {t.name: _padded(found[t.name], t) for t in targets}
+
+    return replace(judged, importance=importance(probabilities, x, columns, targets, judged.y))
+
+
+def recalled(judged: Judged, folder: Path, whole: bool = False) -> Judged:
+    """Return what was judged beside what the metrics.json of a model's folder says of its training rows.
+
+    With `whole` these are the rows that it is about, so that its baselines and its columns stand too.
+
+    Raises:
+        UserError: the file was changed.
+    """
+    path = folder / "metrics.json"
+    record = files.read_json(path) if path.is_file() else {}
+    try:
+        taught = {t: {c: int(n) for c, n in each.items()} for t, each in record.get("training", {}).items()}
+        if not whole:
+            return replace(judged, taught=taught)
+        old, new = record.get("baselines", {}), judged.baselines
+        rises = {
+            t: {c: (float(rise), float(error)) for c, (rise, error) in each.items()}
+            for t, each in record.get("importance", {}).items()
+        }
+        both = {name: {**found, **old.get(name, {})} for name, found in new.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not the scores of a model ({error}); delete it or train again.") from None
+    return replace(judged, taught=taught, importance=rises, baselines=both)
 
 
 def document(

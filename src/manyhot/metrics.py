@@ -36,6 +36,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 BINS = 15  # of confidence, for `ece`, as in Guo et al. 2017, section 2
+UNLIKELY, FEWEST = 0.01, 20  # of `reliability`: one bin's end, and answers in the others
 EPS = float(np.finfo(np.float64).eps)  # where scikit-learn's log_loss clips float64
 SINGLE = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "log_loss", "ece")
 OF_YES = ("precision", "recall", "f1")  # of the second class of a binary target
@@ -289,24 +290,41 @@ def per_class(
     ]
 
 
-def reliability(target: Target, y: IntArray, probabilities: FloatArray) -> tuple[Floats, Floats, Floats]:
-    """Bin the confidences as `ece` does: rows per bin, their mean confidence, the share that is right.
+def support(target: Target, y: IntArray) -> list[int]:
+    """Count the rows that are given each class or tag.
 
-    For tags the confidence is the probability of yes, over every tag's known entries together.
+    >>> support(Target("pet", "multiclass", ("cat", "dog"), ("pet",)), np.array([1, 1, -1]))
+    [0, 2]
+    """
+    if not target.exclusive:
+        return [int(total) for total in (y == 1).sum(axis=0)]
+    return [int(total) for total in np.bincount(_numbers(y)[_numbers(y) >= 0], minlength=len(target.classes))]
+
+
+def reliability(target: Target, y: IntArray, probabilities: FloatArray) -> tuple[Floats, Floats, Floats]:
+    """Bin the confidences into equally many: answers per bin, their mean confidence, the share that is right.
+
+    For tags the confidence is the probability of yes, over every tag's known entries together. There are
+    20 answers or more in a bin, and 15 bins at most; equal confidences share one. What is below 0.01, as most
+    tags of most rows are, is a bin of its own.
 
     Shape:
-        out: three float64 (15,), the latter two NaN for an empty bin.
+        out: three float64 (B,), of B bins that are not empty.
 
     >>> pet = Target("pet", "multiclass", ("cat", "dog"), ("pet",))
     >>> count, confidence, right = reliability(pet, np.array([0, 1]), np.array([[.9, .1], [.9, .1]]))
-    >>> float(count[13]), float(confidence[13]), float(right[13])
-    (2.0, 0.9, 0.5)
+    >>> count.tolist(), confidence.tolist(), right.tolist()
+    ([2.0], [0.9], [0.5])
     """
     confidence, right = _confidence(target, y, probabilities)
-    bins = _bins(confidence)
-    count = np.bincount(bins, minlength=BINS).astype(np.float64)
-    mean = _ratio(np.bincount(bins, confidence, BINS), count)
-    return count, mean, _ratio(np.bincount(bins, right.astype(np.float64), BINS), count)
+    likely = confidence[confidence >= UNLIKELY]
+    parts = int(np.clip(len(likely) // FEWEST, 1, BINS))
+    cuts = np.quantile(likely, np.arange(parts) / parts)[1:] if len(likely) else likely
+    bins = np.searchsorted(np.unique([UNLIKELY, *cuts]), confidence, side="right")
+    count = np.bincount(bins).astype(np.float64)
+    sums = [np.bincount(bins, values)[count > 0] for values in (confidence, right.astype(np.float64))]
+    count = count[count > 0]
+    return count, sums[0] / count, sums[1] / count
 
 
 def higher_is_better(metric: str) -> bool:

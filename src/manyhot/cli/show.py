@@ -47,6 +47,14 @@ def notes(lines: Sequence[str]) -> None:
         say(f"note: {line}")
 
 
+def problems(lines: Sequence[str]) -> None:
+    """Say what is wrong with a model's answers, of the first targets."""
+    more = [f"and {len(lines) - MAX_NOTES} more, which the report has."] if len(lines) > MAX_NOTES else []
+    with console(stderr=True) as out:
+        for line in [*lines[:MAX_NOTES], *more]:
+            out.print(f"[yellow]note:[/] {escape(line)}")
+
+
 def log_to_stderr() -> None:
     """Let the library's notes appear as lines on standard error."""
 

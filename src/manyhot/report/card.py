@@ -13,14 +13,15 @@ from datetime import datetime
 from typing import Any
 
 from manyhot import __version__
+from manyhot.baselines import main_metric
 from manyhot.bundle import Bundle
 from manyhot.data.inputs.images.opening import picture
 from manyhot.data.rows.conflicts import Conflict
 from manyhot.data.table import Table
 from manyhot.judge import Judged
-from manyhot.report.curves import main_metric
+from manyhot.report.mistakes import PIXELS
 from manyhot.report.mistakes import source as source_of
-from manyhot.report.page import Report, render
+from manyhot.report.page import Report, render, score
 from manyhot.report.sheet import batch_sheet
 from manyhot.train.preview import BatchPreview
 
@@ -53,7 +54,7 @@ def report_of(
             history=history,
             judged=judged,
             batch=batch if preview is None else batch_sheet(preview),
-            picture=(lambda row: picture(judged.table, bundle.schema, row)) if images else None,
+            picture=(lambda row: picture(judged.table, bundle.schema, row, PIXELS)) if images else None,
             conflicts=[
                 (each, source_of(picture(firsts, bundle.schema, number)) if images else "")
                 for number, each in enumerate(found[:CONFLICTS])
@@ -80,15 +81,17 @@ def model_card(bundle: Bundle, judged: Judged, source: str, counts: Mapping[str,
         f"Backbone `{config.backbone}`, seed {config.seed}.",
         *(f"{note[:1].upper()}{note[1:]}" for note in bundle.predictor.ensemble.notes),
         "",
-        "| target | kind | classes | score on the rows held back |",
-        "|---|---|---|---|",
+        "| target | kind | classes | score on the rows held back | one answer for all rows |",
+        "|---|---|---|---|---|",
     ]
     for target in bundle.schema.targets:
         metric = main_metric(target)
         value = judged.scores["targets"][target.name].get(metric)
-        shown = "n/a" if value is None else f"{value:.3f}"
+        constant = judged.baselines.get(target.name, {}).get("constant", {}).get(metric)
         names = ", ".join(target.classes[:12]) + (", …" if len(target.classes) > 12 else "")
-        lines.append(f"| {target.name} | {target.kind} | {names} | {metric} {shown} |")
+        lines.append(
+            f"| {target.name} | {target.kind} | {names} | {metric} {score(value)} | {score(constant)} |"
+        )
     lines += [
         "",
         "These rows chose the best epoch, so the scores lean to the bright side; judge the model on others:",

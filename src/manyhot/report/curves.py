@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manyhot.baselines import main_metric
 from manyhot.report.svg import Axes, Figure, log_ticks, picture, series, span, ticks
 from manyhot.schema import Target
 
@@ -29,40 +30,32 @@ def training(history: Sequence[Mapping[str, Any]], targets: Sequence[Target]) ->
         return []
     at_steps, at_epochs = _epoch_of(steps, epochs), np.arange(1, len(epochs) + 1, dtype=float)
     best = max((i + 1 for i, line in enumerate(epochs) if line.get("best")), default=None)
-    total: list[Line] = [
-        ("training, each step", "faint s0", at_steps, _values(steps, "loss")),
-        ("training, mean of the epoch", "s0", at_epochs, _values(epochs, "loss")),
-        ("validation", "s1", at_epochs, _values(epochs, "validation", "overall", "loss")),
+    learned: list[Line] = [
+        ("each step", "faint ink", at_steps, _values(steps, "loss")),
+        ("mean of the epoch", "bold ink", at_epochs, _values(epochs, "loss")),
     ]
-    figures = [_figure("Loss", "The sum over the targets.", total, best)]
+    held: list[Line] = [
+        ("held-out rows", "bold ink", at_epochs, _values(epochs, "validation", "overall", "loss"))
+    ]
     if len(targets) > 1:
-        parts = [
-            line
-            for number, target in enumerate(targets)
-            for line in (
-                (target.name, series(number), at_epochs, _loss_of(epochs, target.name)),
-                (
-                    f"{target.name}, training",
-                    f"dashed {series(number)}",
-                    at_epochs,
-                    _values(epochs, "losses", target.name),
-                ),
-            )
-        ]
-        figures.append(
-            _figure("Loss of each target", "On the validation rows, and in training (dashed).", parts, best)
-        )
+        for number, target in enumerate(targets):
+            line = (target.name, series(number), at_epochs)
+            learned.append((*line, _values(epochs, "losses", target.name)))
+            held.append((*line, _values(epochs, "validation", "targets", target.name, "log_loss")))
+    over = " The bold line is the sum over the targets." if len(targets) > 1 else ""
+    words = (
+        "What training lowers; weights, mixed pictures and sets of tags are in it, so its unit is its own."
+    )
+    figures = [
+        _figure("Training loss", words + over, learned, best),
+        _figure("Held-out loss", f"The log loss of rows that did not teach.{over}", held, best),
+    ]
     figures.append(_scores(epochs, at_epochs, targets, best))
     rates: list[Line] = [("learning rate", "s2", at_steps, _values(steps, "learning_rate"))]
     if not steps:
         rates = [("learning rate", "s2", at_epochs, _values(epochs, "learning_rate"))]
     figures.append(_figure("Learning rate", "", rates, None))
     return [figure for figure in figures if figure.legend]
-
-
-def main_metric(target: Target) -> str:
-    """Name the one score that stands for a target."""
-    return "accuracy" if target.exclusive else "micro_f1"
 
 
 def _scores(
@@ -77,6 +70,8 @@ def _scores(
         )
         for number, target in enumerate(targets)
     ]
+    if len(targets) == 1 and targets[0].exclusive:
+        return _figure("Scores on the validation rows", "", lines, best, top=1.0)  # all that can be right
     whole = ("everything right", "bold ink", at, _values(epochs, "validation", "overall", "exact_match"))
     return _figure("Scores on the validation rows", "", [*lines, whole], best, top=1.0)
 
@@ -120,10 +115,6 @@ def _values(lines: Sequence[Mapping[str, Any]], *keys: str) -> Values:
         if isinstance(value, (int, float)):
             out[index] = value
     return out
-
-
-def _loss_of(epochs: Sequence[Mapping[str, Any]], name: str) -> Values:
-    return _values(epochs, "validation", "targets", name, "log_loss")
 
 
 def _epoch_of(steps: Sequence[Mapping[str, Any]], epochs: Sequence[Mapping[str, Any]]) -> Values:

@@ -13,14 +13,15 @@ import numpy as np
 
 from manyhot import metrics
 from manyhot.judge import Judged
-from manyhot.report.sheet import thumbnail
+from manyhot.report.sheet import as_jpeg, thumbnail
 from manyhot.schema import Schema, Target
 from manyhot.targets import UNKNOWN, FloatArray, IntArray, decide, marginals
 
 ROWS = 24  # shown of each target
 CELLS = 8  # shown of each row of a table
 CHIPS = 10  # tags shown of each row
-PIXELS = 160  # of a picture's longer side; larger ones only make the page heavy
+PIXELS = 480  # of a picture's longer side, which a click shows whole
+HEAVY = 30_000  # bytes of a PNG from which on a page has it as a JPEG
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,16 @@ def _cells(schema: Schema, judged: Judged, rows: np.ndarray) -> list[tuple[str, 
         return []
     part = judged.table.take(rows)
     lists = [part.columns[name].to_pylist() for name in columns(schema, judged)]
-    return [tuple(_cell(values[i]) for values in lists) for i in range(len(rows))]
+    cell = _whole if schema.is_image else _cell  # a path is there to be copied
+    return [tuple(cell(values[i]) for values in lists) for i in range(len(rows))]
+
+
+def _whole(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    words = f"{value:.6g}" if isinstance(value, float) else str(value)
+    words = f"{value:.6g}" if isinstance(value, float) else _whole(value)
     return words if len(words) <= 60 else words[:59] + "…"
 
 
@@ -111,4 +115,8 @@ def _chips(target: Target, y: IntArray, answer: IntArray, chances: FloatArray) -
 
 def source(png: bytes | None, pixels: int = PIXELS) -> str:
     """Return a picture as the source of an <img>, "" for none, shrunk to so many pixels."""
-    return "" if png is None else "data:image/png;base64," + base64.b64encode(thumbnail(png, pixels)).decode()
+    if png is None:
+        return ""
+    shown = thumbnail(png, pixels)
+    kind, shown = ("png", shown) if len(shown) < HEAVY else ("jpeg", as_jpeg(shown))
+    return f"data:image/{kind};base64,{base64.b64encode(shown).decode()}"

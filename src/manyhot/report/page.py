@@ -12,15 +12,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
 
 from manyhot import metrics
+from manyhot.baselines import main_metric
 from manyhot.data.rows.conflicts import Conflict
 from manyhot.data.rows.leaks import telling_alone
 from manyhot.judge import Judged
 from manyhot.report import curves, mistakes, plots
+from manyhot.report.verdict import verdict
 from manyhot.schema import Schema, Target
 from manyhot.targets import UNKNOWN, WEIGHT, IntArray
 
+IMPORTANT = 20  # columns that are shown
+UNFOLDED = 2  # targets whose sections stand open
 BARS = 40  # classes whose counts are shown
 TOO_GOOD = 0.999  # score from which on a column or a copy may give the answer away
 ALONE = 5  # columns of which is told how much they tell alone
@@ -83,8 +88,10 @@ def render(report: Report) -> str:
         allowed="",
         judged_rows=scores.get("rows", len(report.judged.table)),
         overall=scores.get("overall", {}),
+        verdict=verdict(report.judged, report.history),
         targets=targets,
         too_good=[_too_good(report, item) for item in targets if (item["main"][1] or 0) >= TOO_GOOD],
+        folded=len(targets) > UNFOLDED,
         splits=_splits(report.rows),
         training=curves.training(report.history, judged),
         batch=None if report.batch is None else mistakes.source(report.batch, 1_200),
@@ -103,7 +110,7 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters |= {"score": score, "count": count, "percent": percent}
+    pages.filters |= {"score": score, "count": count, "percent": percent, "coded": coded}
     return pages.get_template(name)
 
 
@@ -122,6 +129,12 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
+def coded(words: str) -> Markup:
+    """Write what stands between backquotes as code; the rest is escaped."""
+    parts = [escape(part) for part in words.split("`")]
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts))
+
+
 def _target(report: Report, number: int, target: Target) -> dict[str, Any]:
     """Gather what the page shows of one target."""
     judged = report.judged
@@ -134,22 +147,27 @@ def _target(report: Report, number: int, target: Target) -> dict[str, Any]:
     if hardest_first:
         classes = sorted(classes, key=lambda row: (row["f1"] is None, row["f1"]))
     known = int((y != UNKNOWN).reshape(len(y), -1).any(axis=1).sum()) if len(y) else 0
-    main = curves.main_metric(target)
+    main, others = main_metric(target), judged.baselines.get(target.name, {})
     return {
         "id": f"target-{number}",
         "target": target,
         "main": (WORDS[main][0], scores.get(main)),
-        "scores": [(*WORDS.get(k, (k, "")), v, _better(k)) for k, v in scores.items()],
+        "scores": [
+            (*WORDS.get(k, (k, "")), v, _better(k), [(name, found.get(k)) for name, found in others.items()])
+            for k, v in scores.items()
+        ],
+        "constant": others.get("constant", {}).get(main),
+        "importance": _importance(judged.importance.get(target.name, {})),
         "known": known,
         "unknown": len(y) - known,
         "unknown_entries": 0 if target.exclusive else int((y == UNKNOWN).sum()),
-        "counts": _counts(target, y),
+        "counts": _counts(target, y, judged.taught.get(target.name, {})),
         "more": max(0, len(target.classes) - BARS),
-        "guess": _guess(target, y),
         "classes": classes,
         "hardest_first": hardest_first,
         "figures": plots.judged(target, y, chances),
         "pairs": metrics.confused(target, y, chances) if hidden else [],
+        "together": plots.together(target, y, chances),
         "worst": mistakes.worst(target, report.schema, judged, report.picture),
     }
 
@@ -161,20 +179,30 @@ def _too_good(report: Report, item: Mapping[str, Any]) -> tuple[str, list[tuple[
     return target.name, alone[:ALONE]
 
 
-def _counts(target: Target, y: IntArray) -> list[tuple[str, int, float]]:
-    """Count each class among the judged rows, the most frequent first, with its share of the largest."""
-    totals = [int((y == c).sum()) for c in range(len(target.classes))]
-    if not target.exclusive:
-        totals = [int(total) for total in (y == 1).sum(axis=0)]
-    pairs = sorted(zip(target.classes, totals, strict=True), key=lambda pair: -pair[1])[:BARS]
-    return [(name, total, total / max(1, pairs[0][1])) for name, total in pairs]
+def _counts(
+    target: Target, y: IntArray, taught: Mapping[str, int]
+) -> list[tuple[str, int | None, int, float]]:
+    """Count each class among the training and the judged rows, the most frequent first, with a bar's length.
+
+    The training rows are left out where they are those that were judged, as with folds.
+    """
+    totals = dict(zip(target.classes, metrics.support(target, y), strict=True))
+    learned = {} if totals == taught else taught
+    order = sorted(totals, key=lambda name: (-totals[name], -learned.get(name, 0)))[:BARS]
+    largest = max(1, *totals.values()) if totals else 1
+    return [
+        (name, learned.get(name, 0) if learned else None, totals[name], totals[name] / largest)
+        for name in order
+    ]
 
 
-def _guess(target: Target, y: IntArray) -> tuple[str, float] | None:
-    """Return the most frequent class and the accuracy of always answering it: the score to beat."""
-    counts = _counts(target, y) if target.exclusive else []
-    total = int((y != UNKNOWN).sum())
-    return (counts[0][0], counts[0][1] / total) if counts and total else None
+def _importance(found: Mapping[str, tuple[float, float]]) -> dict[str, Any] | None:
+    """Return the most important columns with a bar's length, and how many others there are."""
+    largest = max((rise for rise, _ in found.values()), default=0.0)
+    if largest <= 0:
+        return None
+    shown = [(name, *rises, rises[0] / largest) for name, rises in found.items() if rises[0] > rises[1]]
+    return {"columns": shown[:IMPORTANT], "others": len(found) - len(shown[:IMPORTANT]), "tried": len(found)}
 
 
 def _better(metric: str) -> str:

@@ -19,8 +19,9 @@ from manyhot.schema import Target
 from manyhot.targets import UNKNOWN, FloatArray, IntArray, marginals
 
 NUMBERED = 20  # classes up to which the cells of a confusion matrix hold their numbers
-DRAWN = 60  # classes up to which it is drawn at all
-TAGS = 40  # of a picture of tags that go together
+DRAWN = 30  # classes or tags up to which a square of them is drawn at all
+PAIRS = 30  # of classes or tags, listed where they are too many to draw
+RIGHT, THERE = "the model is right as often as it says", "a tag is there as often as the model says"
 CURVES = 12  # tags with a precision-recall curve
 POINTS = 150  # of such a curve
 
@@ -47,33 +48,61 @@ def judged(target: Target, y: IntArray, probabilities: FloatArray) -> list[Figur
     return [figure for figure in figures if figure is not None]
 
 
+def together(target: Target, y: IntArray, probabilities: FloatArray) -> list[dict[str, Any]]:
+    """List the pairs of tags that most rows have, where they are too many to draw."""
+    if target.exclusive or len(target.classes) <= DRAWN or not len(y):
+        return []
+    there = (y == 1).astype(float)
+    both, pull = np.triu(there.T @ there, 1), _correlation(y, marginals(target, probabilities))
+    support = there.sum(axis=0)
+    most = np.argsort(-both, axis=None, kind="stable")[:PAIRS]
+    return [
+        {
+            "one": target.classes[i],
+            "other": target.classes[j],
+            "count": int(both[i, j]),
+            "share": both[i, j] / min(support[i], support[j]),
+            "pull": float(pull[i, j]),
+        }
+        for i, j in zip(*np.unravel_index(most, both.shape), strict=True)
+        if both[i, j]
+    ]
+
+
 def reliability(target: Target, y: IntArray, probabilities: FloatArray) -> Figure | None:
-    """Draw how often the model is right when it is so sure, above how often it is so sure."""
+    """Draw how often the model is right when it is so sure, in bins of equally many answers, with a band.
+
+    Source of the band: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
+    """
     count, confidence, right = metrics.reliability(target, y, probabilities)
     if not count.sum():
         return None
-    width, height = 300, 330
-    axes = Axes(46, 12, width - 60, 200, (0, 1), (0, 1))
-    axes.frame([], ticks(0, 1), "", "share that is right" if target.exclusive else "share that is yes")
+    wide = metrics.Z95**2 / count
+    middle = (right + wide / 2) / (1 + wide)
+    half = np.sqrt(wide * right * (1 - right) + wide**2 / 4) / (1 + wide)
+    low, high = middle - half, middle + half
+    width, height = 300, 290
+    axes = Axes(46, 12, width - 60, 232, (0, 1), (0, 1))
+    what, said = "share that is right", "confidence of the answer"
+    if not target.exclusive:
+        what, said = "share that is yes", "probability of yes"
+    axes.frame(ticks(0, 1), ticks(0, 1), said, what)
+    axes.band(confidence, low, high, "s0")
     axes.parts.append(
         f'<path class="line dashed muted" d="M{axes.x(0)} {axes.y(0)}L{axes.x(1)} {axes.y(1)}"/>'
     )
-    axes.line(confidence[count > 0], right[count > 0], "s0")
-    below = Axes(46, 228, width - 60, 54, (0, 1), (0, float(count.max())))
-    below.frame(ticks(0, 1), [], "confidence of the answer" if target.exclusive else "probability of yes")
-    for number, rows in enumerate(count):
-        low, high = number / metrics.BINS, (number + 1) / metrics.BINS
-        if rows:
-            hint = f"{low:.2f} to {high:.2f}: {int(rows)} answers, {right[number]:.1%} right"
-            axes.dot(confidence[number], right[number], "s0", hint, 2 + 3 * (rows / count.max()) ** 0.5)
-            left, top = below.x(low) + 1, below.y(rows)
-            below.parts.append(rect(left, top, below.x(high) - left - 1, 282 - top, "fill0", hint=hint))
-    words = "On the dashed line, the model is right as often as it says. The bars count the answers."
-    if not target.exclusive:
-        words = "On the dashed line, a tag is there as often as the model says. The bars count the entries."
-    return Figure(
-        "Calibration", picture(width, height, axes.parts + below.parts, "Calibration"), words, width=width
-    )
+    axes.line(confidence, right, "s0")
+    for number, rows in enumerate(map(int, count)):
+        hint = f"{rows:,} answers of about {confidence[number]:.3f}: {right[number]:.1%} right, "
+        hint += f"95 % between {low[number]:.1%} and {high[number]:.1%}"
+        axes.dot(confidence[number], right[number], "s0", hint, 3)
+    kind, number = "answers" if target.exclusive else "entries", len(count)
+    each = f"Each of the {number} points is of about {int(np.median(count)):,} {kind}"
+    each = each if number > 1 else f"The point is of all {kind}"
+    words = f"On the dashed line, {RIGHT if target.exclusive else THERE}. "
+    words += f"{each} (n = {int(count.sum()):,}); "
+    words += "the band is the 95 % interval of what is seen."
+    return Figure("Calibration", picture(width, height, axes.parts, "Calibration"), words, width=width)
 
 
 def _confusion(target: Target, y: IntArray, probabilities: FloatArray) -> Figure | None:
@@ -103,15 +132,16 @@ def _confusion(target: Target, y: IntArray, probabilities: FloatArray) -> Figure
     )
 
 
-def _frequent(y: IntArray) -> IntArray:
-    """Return the places of the most frequent tags that some row has, in the order of the classes."""
-    most = np.argsort(-(y == 1).sum(axis=0), kind="stable")[:TAGS]
-    return np.sort(most[(y[:, most] == 1).any(axis=0)])
+def _met(target: Target, y: IntArray) -> IntArray:
+    """Return the places of the tags that some row has; none where they are too many to draw."""
+    if len(target.classes) > DRAWN:
+        return np.zeros(0, np.intp)
+    return np.flatnonzero((y == 1).any(axis=0))
 
 
 def _together(target: Target, y: IntArray) -> Figure | None:
     """Draw how often the tag of a column is given where the tag of the line is."""
-    most = _frequent(y)
+    most = _met(target, y)
     if len(most) < 2:
         return None
     there, known = (y[:, most] == 1).astype(float), (y[:, most] != UNKNOWN).astype(float)
@@ -128,19 +158,15 @@ def _together(target: Target, y: IntArray) -> Figure | None:
         names, shares, styles, numbers if len(most) <= NUMBERED else None, hints, ("also has", "has")
     )
     words = "Of the rows that are given the tag on the left, how many per cent also have the tag on top."
-    words += f" The {TAGS} most frequent tags." if len(target.classes) > TAGS else ""
     return Figure("Tags that go together", svg, words, width=width)
 
 
 def _pull(target: Target, y: IntArray, chances: FloatArray) -> Figure | None:
     """Draw how tags pull on each other: the correlation of what each is beyond its own probability."""
-    most = _frequent(y)
+    most = _met(target, y)
     if len(most) < 2:
         return None
-    known = y[:, most] != UNKNOWN
-    beyond = np.where(known, y[:, most] - chances[:, most], 0.0)
-    size = np.sqrt((beyond**2).T @ known * (known.T @ beyond**2))  # over rows where both are known
-    pull = beyond.T @ beyond / np.maximum(size, 1e-12)
+    pull = _correlation(y[:, most], chances[:, most])
     np.fill_diagonal(pull, np.nan)
     names = [target.classes[c] for c in most]
     hints = [[f"{a} and {b}: {pull[i, j]:+.2f}" for j, b in enumerate(names)] for i, a in enumerate(names)]
@@ -158,6 +184,14 @@ def _pull(target: Target, y: IntArray, chances: FloatArray) -> Figure | None:
         else "The model answers tag by tag, which does not know of this."
     )
     return Figure("Tags that pull on each other", svg, words, width=width)
+
+
+def _correlation(y: IntArray, chances: FloatArray) -> NDArray[np.float64]:
+    """Return the correlations (C, C) of what each tag is beyond its probability, over rows that tell both."""
+    known = y != UNKNOWN
+    beyond = np.where(known, y - chances, 0.0)
+    size = np.sqrt((beyond**2).T @ known * (known.T @ beyond**2))
+    return np.asarray(beyond.T @ beyond / np.maximum(size, 1e-12))
 
 
 def _heat(

@@ -54,8 +54,10 @@ def draw(out: Console, found: Mapping[str, Any], heading: str, every_class: bool
     out.print(f"[bold]{escape(heading)}[/]: {found['rows']:,} rows")
     for targets in groups.values():
         longest: Mapping[str, Any] = max(targets.values(), key=len)  # a binary target has a few more
-        columns = {m: [number(v[m]) if m in v else "" for v in targets.values()] for m in longest}
-        _table(out, "target", list(targets), columns)
+        others = found.get("baselines", {})
+        lines = [line for target in targets.items() for line in _compared(*target, others)]
+        columns = {m: [number(v[m]) if m in v else "" for _, v in lines] for m in longest}
+        _table(out, "target", [name for name, _ in lines], columns)
     out.print(f"overall: {', '.join(f'{name} {number(value)}' for name, value in found['overall'].items())}")
     if "intervals" not in found:
         return
@@ -70,6 +72,15 @@ def draw(out: Console, found: Mapping[str, Any], heading: str, every_class: bool
             given, answered = escape(pair["given"]), escape(pair["answered"])
             rows = f"{pair['rows']:,} row{'s' if pair['rows'] > 1 else ''}"
             out.print(f"  given '{given}', answered '{answered}': {rows}, {pair['share']:.0%} of '{given}'")
+
+
+def _compared(
+    name: str, scores: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Give the name and the scores of a target, and below it those of whoever else answered the same rows."""
+    yield name, scores
+    for other, values in baselines.get(name, {}).items():
+        yield f"  {other}", values
 
 
 def draw_tuning(out: Console, found: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Small pictures: PNG bytes or rows enter, a thumbnail or a contact sheet leaves, as PNG bytes too.
+"""Small pictures: PNG bytes or rows enter, a thumbnail or a contact sheet leaves, as bytes too.
 
 `inspect` shows rows on a sheet, `mistakes` puts thumbnails into the report, `card` a training batch.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SIDE, GAP, LINE = 112, 12, 16  # pixels: of a picture, between two, of a line of caption
 FONT = 12
+QUALITY = 82  # of JPEG
 PAPER, INK, FRAME = (250, 250, 248), (40, 42, 46), (222, 222, 216)
 
 
@@ -33,6 +34,14 @@ def thumbnail(png: bytes, side: int) -> bytes:
         small = image.convert("RGB")
         small.thumbnail((side, side), Image.Resampling.LANCZOS)
     return as_png(small)
+
+
+def as_jpeg(png: bytes) -> bytes:
+    """Return a picture as JPEG bytes; those of a photo are a tenth of its PNG."""
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").save(out, "JPEG", quality=QUALITY)
+    return out.getvalue()
 
 
 def contact_sheet(pictures: Sequence[bytes], captions: Sequence[str], columns: int = 8) -> bytes:

@@ -151,6 +151,16 @@ class Axes:
         if path:
             self.parts.append(f'<path class="line {style}" d="{"".join(path)}"/>')
 
+    def band(self, xs: Any, lows: Any, highs: Any, style: str) -> None:
+        """Shade what lies between two lines through the same places."""
+        low, high = (
+            [f"{x:.1f} {y:.1f}" for x, y in zip(self.x(xs), self.y(ys), strict=True)] for ys in (lows, highs)
+        )
+        if len(low) > 1:
+            self.parts.append(f'<path class="band {style}" d="M{"L".join([*low, *reversed(high)])}Z"/>')
+        elif low:
+            self.parts.append(f'<path class="line faint {style}" d="M{low[0]}L{high[0]}"/>')
+
     def dot(self, x: float, y: float, style: str, hint: str = "", radius: float = 3) -> None:
         """Draw a point; `hint` shows when the pointer rests on it."""
         if math.isfinite(x) and math.isfinite(y):

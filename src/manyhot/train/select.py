@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from manyhot import metrics
+from manyhot.baselines import Scores
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
 from manyhot.ensemble import COLUMNS, NETWORK, PRETRAINED, Ensemble, Member, MemberKind, equally
@@ -35,7 +36,7 @@ from manyhot.priors import votes
 from manyhot.schema import Target
 from manyhot.targets import WEIGHT, FloatArray, IntArray, Weight, known, probabilities, weight_of
 from manyhot.train import logistic, trees
-from manyhot.train.calibrate import fit_temperature, fit_temperatures
+from manyhot.train.calibrate import calibrate, fit_temperature, fit_temperatures
 from manyhot.train.distributed import World
 from manyhot.train.prepared import Prepared
 from manyhot.train.validation import monitored
@@ -44,6 +45,7 @@ Features = NDArray[np.float32]
 Members = tuple[tuple[str, Answerer], ...]  # the encoder whose features each reads, and it
 
 MAX_ROWS = 10_000  # of training; the features of more take more room than many a network
+BASELINES = ("forest", "logistic regression")  # members that people try first
 FEWEST = 30  # rows by which members of a table are weighed
 ROUNDS = 25
 LEAST = 0.06  # of the rounds, for a member to stay
@@ -59,6 +61,7 @@ class Selection:
     networks  by the encoder that each is: the trained one, and what it was before it was tuned
     features  the features (N, F) that an encoder gives all rows, where they are at hand
     progress  is told how many rows have passed through a network
+    alone     of a table, the members that are baselines → their logits for the rows that choose
     """
 
     prepared: Prepared
@@ -66,6 +69,7 @@ class Selection:
     world: World
     progress: Progress
     features: dict[str, Features] = field(default_factory=dict)
+    alone: dict[str, Mapping[str, NDArray[np.float32]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.choosing, _ = self.prepared.choosing_and_calibrating()
@@ -121,6 +125,8 @@ class Selection:
             )
             for pair in alone
         ]
+        named = zip((member.name for member, _ in alone), raw, strict=True)
+        self.alone = {name: logits for name, logits in named if name in BASELINES}
         weights = {
             t.name: greedy(t, [logits[t.name] for logits in raw], self.y[t.name], self.y.get(WEIGHT))
             for t in self.prepared.schema.targets
@@ -130,6 +136,17 @@ class Selection:
             for k, (member, who) in enumerate(alone)
         ]
         return of([pair for k, pair in enumerate(chosen) if k == 0 or any(pair[0].weights.values())])
+
+    def baselines(self) -> dict[str, dict[str, Scores]]:
+        """Return by target the scores of each plain member alone, calibrated as the ensemble is."""
+        targets = self.prepared.schema.targets
+        found: dict[str, dict[str, Scores]] = {t.name: {} for t in targets}
+        for name, logits in self.alone.items():
+            own = [calibrate(t, logits[t.name], self.y[t.name], self.y.get(WEIGHT)) for t in targets]
+            scores = document(tuple(own), self.y, from_logits(own, logits))["targets"]
+            for t in targets:
+                found[t.name][name] = scores[t.name]
+        return found
 
     def _candidates(self) -> Iterator[Callable[[Members], Members]]:
         """Give what may join, in order.

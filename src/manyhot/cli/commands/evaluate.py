@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> None:
     from manyhot.classifier import load
     from manyhot.data.rows.long import gather
     from manyhot.data.sources.write import check_ending, write
+    from manyhot.report.verdict import problems
 
     if args.mistakes:
         check_ending(Path(args.mistakes), "--mistakes")
@@ -49,5 +50,6 @@ def run(args: argparse.Namespace) -> None:
         return
     weighed = f", by the weights in '{args.weight}'" if args.weight else ""
     show.scores(found, f"{args.data}, split {judged.split}{weighed}", args.by == "class")
+    show.problems(problems(judged, args.model))
     if args.mistakes:
         show.say(f"wrote {len(wrong):,} rows answered wrongly to {args.mistakes}")

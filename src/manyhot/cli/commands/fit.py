@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
     table, schema = options.labelled(args, options.read_table(args, args.data))
     from manyhot.classifier import fit  # torch is loaded here, after all cheap mistakes are found
     from manyhot.data.rows.describe import describe
+    from manyhot.report.verdict import problems
 
     if not args.json:
         show.description(describe(table, schema, options.set_apart(args)), stderr=True)
@@ -77,17 +78,21 @@ def run(args: argparse.Namespace) -> None:
     if done is None:
         show.say(f"{args.out}: training is finished already")
     if args.json:
+        record = done.judged.record if done else files.read_json(Path(args.out, "metrics.json"))
         found = {
             "model": args.out,
             "rows": done.counts if done else None,
             "epochs": done.history[-1]["epoch"] if done else None,
-            "validation": done.judged.scores if done else files.read_json(Path(args.out, "metrics.json")),
+            "validation": {name: record.get(name) for name in ("rows", "targets", "overall")},
+            "baselines": record.get("baselines"),
             "config": classifier.bundle.config.to_json(),
         }
         show.as_json(found)
     elif done is not None:
         show.notes(done.notes)
-        show.scores(done.judged.scores, "rows held back to choose the best epoch and to calibrate")
+        heading = "rows held back to choose the best epoch and to calibrate"
+        show.scores({**done.judged.scores, "baselines": done.judged.baselines}, heading)
+        show.problems(problems(done.judged, args.out))
         _say_next(args)
 
 

@@ -23,6 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from manyhot import bundle
     from manyhot.classifier import load
+    from manyhot.judge import explained, recalled
     from manyhot.report.card import report_of
 
     out = Path(args.out)
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
         classifier = load(args.model)
         table = options.read_table(args, args.data)
         judged = classifier.judge(table, args.split, progress=progress.of_rows(args.json))
+        judged = recalled(explained(classifier.bundle, judged), Path(args.model))
         history = Path(args.model, "history.jsonl")
         lines = files.read_json_lines(history) if history.is_file() else []
         notes = classifier.bundle.predictor.ensemble.notes

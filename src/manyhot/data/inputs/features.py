@@ -58,6 +58,14 @@ class TableInputs:
     missing: tuple[str, ...] = ()
     kind: str = "table"
 
+    @property
+    def columns(self) -> dict[str, list[int]]:
+        """The places in x of each column; a date has several."""
+        found: dict[str, list[int]] = {}
+        for place, feature in enumerate(self.features):
+            found.setdefault(feature.name, []).append(place)
+        return found
+
     def transform(
         self, table: Table, progress: object = None, hashes: object = None
     ) -> tuple[NDArray[np.float32], dict[int, str]]:

@@ -47,6 +47,11 @@ class ImageInputs:
         """(H, W, C) of the arrays that `transform` gives."""
         return (*self.size, self.channels)
 
+    @property
+    def columns(self) -> dict[str, list[int]]:
+        """No place in x is a column of its own."""
+        return {}
+
     def transform(
         self, table: Table, progress: Progress | None = None, hashes: NDArray[np.uint64] | None = None
     ) -> tuple[NDArray[np.uint8] | Pictures, Unreadable]:

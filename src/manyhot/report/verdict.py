@@ -1,0 +1,230 @@
+"""A verdict in words: what was judged enters, sentences leave that say what stands out and what to do next.
+
+`page` shows all of them above everything else, `cli` those of `problems` after `fit` and `evaluate`. Each
+sentence follows from a rule; what is to be typed stands between backquotes.
+
+Shapes: N rows · C classes.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from manyhot import metrics
+from manyhot.baselines import Lead, constant, lead, main_metric
+from manyhot.errors import listed
+from manyhot.judge import Judged
+from manyhot.schema import Target
+from manyhot.targets import UNKNOWN, WEIGHT, FloatArray, IntArray, decide, marginals
+
+WEAK = 0.8  # F1 below which a class is called weak
+FEWEST = 5  # rows that a class must have for that
+CONFUSED = 0.1  # share of a class's rows, for a pair to be named
+SELDOM = 0.6  # answers of yes, as a share of those given
+TELLS_APART = 0.65  # AUROC from which on probabilities say something though answers do not
+RISEN = 0.1  # of the held-out loss after the epoch that was kept
+# A label is suspected where the model gives it less than this, and something else nearly all of the rest.
+UNLIKELY, SURE = 0.05, 0.9
+NAME = 24  # letters of a class or an answer in a sentence
+NAMED = 3  # classes, or pairs of them, in a sentence
+
+
+def verdict(judged: Judged, history: Sequence[Mapping[str, Any]] = (), model: str = "MODEL") -> list[str]:
+    """Return what people should know of a model first, and what to do about it."""
+    found = [*problems(judged, model)]
+    for target, y, chances, same, ahead in _each(judged):
+        if not ahead.beyond_chance:
+            continue  # its classes say nothing yet
+        found.append(
+            f"'{target.name}': {_score(target)} {ahead.ours:.3f}, where answering '{same}' to every row "
+            f"reaches {ahead.theirs:.3f}."
+        )
+        found += _weakest(target, y, chances)
+        found += _confused(target, y, chances)
+        found += _seldom(target, y, chances, shlex.quote(model))
+        found += _suspected(target, y, chances)
+    return [*found, *_overfitted(history)]
+
+
+def problems(judged: Judged, model: str = "MODEL") -> list[str]:
+    """Say where the answers are no better than one answer for all rows, and what is never answered."""
+    found, model = list[str](), shlex.quote(model)
+    for target, y, chances, answer, ahead in _each(judged):
+        scores = judged.scores["targets"].get(target.name, {})
+        others = judged.baselines.get(target.name, {}).get("constant", {})
+        same = "" if ahead.beyond_chance else _no_better(ahead, target, answer)
+        never, more = _never(target, y, chances), _more(target, model)
+        told: list[str] = []
+        if target.exclusive and same:
+            told.append(same + _what_may_help(scores, more))
+        elif same or never:
+            told.append(f"{', and '.join(filter(None, (same, never)))}; {more}")
+        if not target.exclusive:
+            told += _no_more_exact(scores, others, target, model)
+        found += [f"'{target.name}': {line}." for line in told]
+    return found
+
+
+def _each(judged: Judged) -> Iterator[tuple[Target, IntArray, FloatArray, str, Lead]]:
+    """Give each target of which something is known, with the best constant answer and the lead over that."""
+    weight = judged.y.get(WEIGHT)
+    for target in judged.schema.targets:
+        y, chances = judged.y[target.name], judged.probabilities[target.name]
+        if (y != UNKNOWN).any():
+            same = constant(target, y, weight)
+            ahead = lead(target, y, decide(target, chances), same.answers, weight)
+            yield target, y, chances, _short(same.name), ahead
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME else name[: NAME - 1] + "…"
+
+
+def _score(target: Target) -> str:
+    return main_metric(target).replace("_", " ").replace("f1", "F1")
+
+
+def _no_better(ahead: Lead, target: Target, answer: str) -> str:
+    same = f"answering '{answer}' to every row ({ahead.theirs:.3f})"
+    if ahead.ours > ahead.theirs:
+        return f"{_score(target)} {ahead.ours:.3f} beats {same} by no more than chance"
+    return f"{_score(target)} {ahead.ours:.3f} is no better than {same}"
+
+
+def _what_may_help(scores: Mapping[str, float | None], more: str) -> str:
+    """Say what to do about a class that is answered no better than by a constant."""
+    area = scores.get("auroc")
+    if area is None or area < TELLS_APART:
+        return "; more rows may help, or inputs that say more of it"
+    return f", though its probabilities tell rows apart (AUROC {area:.2f}): {more}"
+
+
+def _no_more_exact(
+    scores: Mapping[str, float | None], others: Mapping[str, float | None], target: Target, model: str
+) -> Iterator[str]:
+    """Say that no more rows have all their tags right than one set of tags for all of them gives."""
+    if target.decision.objective not in ("hamming", "exact_match"):
+        return  # other aims were chosen
+    ours, theirs = scores.get("exact_match"), others.get("exact_match")
+    if ours is not None and theirs is not None and ours <= theirs:
+        words = f"exact match {ours:.3f} is no better than one set of tags for every row ({theirs:.3f})"
+        if target.decision.objective == "hamming":
+            words += f"; `manyhot tune {model} NEW --objective exact_match` aims at it"
+        yield words
+
+
+def _never(target: Target, y: IntArray, chances: FloatArray) -> str:
+    """Say which of the classes that some rows have are never answered; "" where there are none."""
+    classes = [row for row in metrics.per_class(target, y, chances) if row["support"]]
+    never = [_short(row["name"]) for row in classes if not row["predicted"]]
+    if not never:
+        return ""
+    what = ("class" if len(classes) == 1 else "classes") if target.exclusive else "tags"
+    names = f" ({listed(never, NAMED)})" if len(never) <= NAMED or target.exclusive else ""
+    return f"{len(never)} of {len(classes)} {what} {'is' if len(never) == 1 else 'are'} never answered{names}"
+
+
+def _more(target: Target, model: str) -> str:
+    """Say what lets a model answer more of the rare classes or tags."""
+    if target.exclusive and len(target.classes) > 2:
+        return "`fit --class-weight balanced` answers more of the rare classes"
+    if target.decision.objective == "macro_f1":
+        return "its thresholds are those for macro F1 already, so more rows of them may help"
+    return f"`manyhot tune {model} NEW --objective macro_f1` answers more"
+
+
+def _weakest(target: Target, y: IntArray, chances: FloatArray) -> Iterator[str]:
+    """Name the class that is answered worst, of those with some rows."""
+    classes = [row for row in metrics.per_class(target, y, chances) if row["support"] >= FEWEST]
+    answered = [row for row in classes if row["predicted"]]
+    if len(classes) < 2 or not answered:
+        return
+    row = min(answered, key=lambda row: row["f1"])
+    what = "class" if target.exclusive else "tag"
+    if row["f1"] < WEAK:
+        yield (
+            f"'{target.name}': the weakest {what} is '{_short(row['name'])}': {row['recall']:.0%} of its "
+            f"{row['support']:,} rows are found, and {row['precision']:.0%} of its {row['predicted']:,} "
+            "answers are right."
+        )
+
+
+def _confused(target: Target, y: IntArray, chances: FloatArray) -> Iterator[str]:
+    """Name the pairs of classes that are most often taken for each other."""
+    if not target.exclusive or len(target.classes) < 3:
+        return
+    counts = metrics.confusion(target, y, chances)
+    rows, names = counts.sum(axis=1), [_short(name) for name in target.classes]
+    wrong = counts + counts.T
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-np.triu(wrong), axis=None, kind="stable")[:NAMED]
+    pairs = [(int(at) // len(rows), int(at) % len(rows)) for at in order]
+    named = [
+        f"'{names[a]}' and '{names[b]}' ({wrong[a, b]:,} of {rows[a] + rows[b]:,} rows)"
+        for a, b in pairs
+        if wrong[a, b] > 1 and wrong[a, b] >= CONFUSED * min(rows[a], rows[b])
+    ]
+    if named:
+        yield f"'{target.name}': most often taken for each other: {'; '.join(named)}."
+
+
+def _seldom(target: Target, y: IntArray, chances: FloatArray, model: str) -> Iterator[str]:
+    """Say that thresholds make answers of yes rare."""
+    if (target.exclusive and len(target.classes) > 2) or target.decision.objective != "hamming":
+        return
+    rows = metrics.per_class(target, y, chances)[1 if target.exclusive else 0 :]
+    given, said = sum(row["support"] for row in rows), sum(row["predicted"] for row in rows)
+    if said < SELDOM * given:
+        what = f"'{_short(target.classes[1])}' is" if target.exclusive else "tags are"
+        yield (
+            f"'{target.name}': {what} answered {said:,} times and given {given:,} times, since a yes needs a "
+            f"probability of one half; `manyhot tune {model} NEW --objective "
+            f"{'macro_f1' if target.exclusive else 'micro_f1'}` weighs both kinds of mistakes."
+        )
+
+
+def _suspected(target: Target, y: IntArray, chances: FloatArray) -> Iterator[str]:
+    """Count the labels that the model, which did not learn them, holds for most unlikely, if beyond chance.
+
+    Of probabilities that come true as often as they say, some labels are unlikely by nature.
+    """
+    given = marginals(target, chances).astype(np.float64)
+    if target.exclusive:
+        labels = y.reshape(-1)
+        unlikely = (given < UNLIKELY) & (labels != UNKNOWN)[:, None] & (given.max(axis=1) > SURE)[:, None]
+        met = unlikely & (labels[:, None] == np.arange(given.shape[1]))
+        expected = given[unlikely].sum()
+    else:
+        rare = np.minimum(given, 1 - given)
+        unlikely = (rare < UNLIKELY) & (y != UNKNOWN)
+        met = unlikely & (y == (given < 0.5))
+        expected = rare[unlikely].sum()
+    count = int(met.sum())
+    if count > expected + 2 * expected**0.5:
+        rows = "1 label is one" if count == 1 else f"{count:,} labels are ones"
+        yield (
+            f"'{target.name}': {rows} that the model gives less than {UNLIKELY:.0%}, where {expected:,.0f} "
+            "would be by chance; some may be wrong, so look at the first rows under “Most wrong”."
+        )
+
+
+def _overfitted(history: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say that held-out rows were answered worse after the epoch that was kept, and training rows better.
+
+    The last epoch is kept unless another is better by more than chance.
+    """
+    epochs = [line for line in history if line.get("kind") == "epoch"]
+    held = [line.get("validation", {}).get("overall", {}).get("loss") for line in epochs]
+    kept = max((i for i, line in enumerate(epochs) if line.get("best")), default=len(epochs) - 1)
+    if not epochs or held[kept] is None or held[-1] is None:
+        return
+    if held[-1] > held[kept] * (1 + RISEN) and epochs[-1]["loss"] < epochs[kept]["loss"]:
+        yield (
+            f"Overfitting: the held-out loss rose from {held[kept]:.3f} in epoch {kept + 1}, which was kept, "
+            f"to {held[-1]:.3f} in epoch {len(epochs)} while the training loss fell. More rows help most; "
+            "fewer `--epochs` lose nothing."
+        )

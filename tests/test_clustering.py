@@ -380,8 +380,9 @@ def test_pictures_are_seen_by_given_weights(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 60, (40, 72, 72), dtype=np.uint8)
     images[::2, 20:50] += 150
-    options = {"backbone": "mobilenetv3_small_050", "size": 72, "threads": 1}
+    options = {"backbone": "mobilenetv3_small_050", "threads": 1}
     found = manyhot.cluster(images, clusters=2, features=str(tmp_path / "weights.safetensors"), **options)
+    assert found.bundle.inputs.size == (224, 224)  # which the weights were made for
     assert agreement(np.arange(40) % 2, found.groups.labels)["nmi"] == 1
     found.save(tmp_path / "groups")
     (tmp_path / "weights.safetensors").unlink()  # the bundle has its own

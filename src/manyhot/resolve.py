@@ -188,7 +188,7 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
         seconds = 3 + steps * per_step + rows * config.epochs * a_row
         seconds += 2 * rows * a_row / 3 if config.linear_probe else 0.0  # for the heads, and for neighbours
     unit = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-    return f"about {unit} on 2 cores if no epoch is skipped"
+    return f"about {unit} on 2 cores if all epochs are run"
 
 
 def _for_small_images(base: FitConfig, rows: int) -> FitConfig:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,11 +55,11 @@ def read_table(args: argparse.Namespace, data: str) -> Table:
     )
 
 
-def reading_words(args: argparse.Namespace) -> list[str]:
-    """Return the words with which another command reads the same table."""
+def reading_words(args: argparse.Namespace, without: Collection[str] = ()) -> list[str]:
+    """Return the words with which another command reads the same table, `without` some of the options."""
     given = [("--root", args.root), ("--header", args.header), ("--sheet-name", args.sheet_name)]
     given += [("--labels", args.labels), *(("--map", text) for text in args.map)]
-    return [word for option in given if option[1] for word in option]
+    return [word for option in given if option[1] and option[0] not in without for word in option]
 
 
 def add_labelling(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import time
 from pathlib import Path
 
 from manyhot import files
@@ -49,6 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    start = time.perf_counter()
     settings = options.settings_of(args)
     for name in APART:
         setattr(args, name, settings.get(name))  # --config and --set may name it too
@@ -56,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
         files.check_out(Path(args.out), args.overwrite)
     table, schema = options.labelled(args, options.read_table(args, args.data))
     from manyhot.classifier import fit  # torch is loaded here, after all cheap mistakes are found
+    from manyhot.data.columns import split_of
     from manyhot.data.rows.describe import describe
 
     if not args.json:
@@ -87,16 +90,27 @@ def run(args: argparse.Namespace) -> None:
         show.as_json(found)
     elif done is not None:
         show.notes(done.notes)
+        training.end(done, classifier.bundle.predictor.ensemble)
         show.scores(done.judged.scores, "rows held back to choose the best epoch and to calibrate")
-        _say_next(args)
+        show.say(f"all of it took {show.duration(time.perf_counter() - start)}")
+        parts = split_of(table)
+        _say_next(args, tested=done.counts["test"] > 0 or (parts is not None and "test" in parts))
 
 
-def _say_next(args: argparse.Namespace) -> None:
-    """Print the commands that judge and use the model, with the options that read the same table."""
-    words = [args.out, args.data, *options.reading_words(args)]
-    judging = [*words, *(["--long"] if args.long else [])]
+def _say_next(args: argparse.Namespace, tested: bool) -> None:
+    """Print the commands that judge and use the model, with the options that read such a table.
+
+    NEW stands for rows that it has not seen; those of DATA would flatter it, unless some were kept back to
+    test it (`tested`).
+    """
+    new = [args.out, "NEW", *options.reading_words(args, without=("--labels", "--map"))]
+    judging = [args.out, "NEW", *options.reading_words(args, without=("--labels",))]
+    judging = [args.out, args.data, *options.reading_words(args)] if tested else judging
+    judging += ["--long"] if args.long else []
     judging += ["--weight", args.weight] if args.weight else []
     show.tell()
     show.tell(f"model written to {args.out}; look at {args.out}/report.html, then:")
     show.tell(f"  manyhot evaluate {shlex.join(judging)}")
-    show.tell(f"  manyhot predict {shlex.join(words)} --out answers.csv")
+    show.tell(f"  manyhot predict {shlex.join(new)} --out answers.csv")
+    needs = "" if tested else "; `evaluate` needs their labels too"
+    show.tell(f"where NEW is a table or folder of rows that the model has not seen{needs}")

@@ -105,7 +105,7 @@ def create(shape: tuple[int, ...], config: FitConfig, known: Sequence[str]) -> B
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"backbone '{name}' cannot take pictures of {height}×{width} pixels ({reason})."
+            f"backbone '{name}' cannot take pictures of {width} × {height} pixels ({reason})."
         ) from None
     if config.weights not in ("none", "auto"):
         weights.load(model, Path(config.weights), channels)

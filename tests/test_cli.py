@@ -251,6 +251,21 @@ def test_a_table_with_test_rows_is_judged_by_these(run, tmp_path):
     assert f"manyhot predict {tmp_path}/m NEW --out answers.csv\n" in out
 
 
+def test_options_name_columns_by_a_range_or_a_glob(done, tmp_path):
+    columns = {
+        "x": range(20),
+        "y": range(20, 0, -1),
+        **{name: [0, 1] * 10 for name in ("a_1", "a_2", "b", "c")},
+    }
+    table = write_csv(tmp_path / "t.csv", columns)
+    words = ["--tags", "t=a_*", "--target", "b:c", "--kind", "y*=ignore", "--json"]
+    found = done("inspect", table, *words)
+    assert {each["name"]: each["columns"] for each in found["targets"]} == {
+        **{"t": ["a_1", "a_2"], "b": ["b"], "c": ["c"]}
+    }
+    assert [each["name"] for each in found["inputs"]] == ["x"]
+
+
 def test_the_command_printed_at_the_end_reads_a_table_like_it(done, tmp_path):
     write_pictures(tmp_path / "photos", 60)
     table = write_csv(

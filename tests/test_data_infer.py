@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manyhot.data.columns import several
 from manyhot.data.inputs.images import opening
 from manyhot.data.rows.infer import describe, infer, problems, split_column, split_of
 from manyhot.data.sources.read import read
@@ -32,6 +33,39 @@ def refused(*args, **options) -> str:
         infer(*args, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+LIKE = table(**dict.fromkeys(["id", "has_a", "b:c", "has_c", "z*"], [1]))
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["b:c"], ["b:c"]),  # as it stands, before anything else
+        (["z*"], ["z*"]),
+        (["has_?", "id"], ["has_a", "has_c", "id"]),
+        (["has_a:has_c", "has_*"], ["has_a", "b:c", "has_c"]),
+        (["id:id"], ["id"]),
+        ([], []),
+    ],
+)
+def test_words_that_name_several_columns(words, names):
+    assert several(LIKE, words) == names
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("has_d", r"no column 'has_d' \(did you mean"),
+        ("id:has_b", "no column 'has_b'"),
+        ("x:y", "no column 'x:y'"),
+        ("had_*", r"no column is like 'had_\*'; there are 'id'"),
+        ("has_c:id", "'has_c' stands after 'id'; write id:has_c"),
+    ],
+)
+def test_words_that_name_no_columns(word, message):
+    with pytest.raises(UserError, match=message):
+        several(LIKE, [word])
 
 
 @pytest.mark.parametrize(

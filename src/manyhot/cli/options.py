@@ -66,7 +66,10 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what to predict, and from what."""
     add = parser.add_argument_group("what to predict").add_argument
     add("--target", metavar="NAME", action="append", default=[], help="a label column; repeat it for several")
-    help = "a column with any number of tags, or 0/1 columns a, b and c read as one"
+    help = (
+        "a column with any number of tags, or 0/1 columns a, b and c read as one; first:last and has_* name "
+        "several columns, here, in --target and in --kind"
+    )
     add("--tags", metavar="NAME[=a,b,c]", action="append", default=[], help=help)
     help = "what stands between tags (default: ; or |, with --tags also , # or a blank)"
     add("--separator", metavar="S", help=help)
@@ -92,6 +95,7 @@ def schema_of(args: argparse.Namespace, table: Table) -> Schema:
         for name in [c for target in schema.targets for c in target.columns]:
             table.column(name)
         return schema
+    from manyhot.data.columns import several
     from manyhot.data.rows.infer import infer
 
     tags: dict[str, tuple[str, ...] | None] = {}
@@ -99,15 +103,15 @@ def schema_of(args: argparse.Namespace, table: Table) -> Schema:
         name, equals, columns = text.partition("=")
         if text in table.columns:  # a column may have '=' in its name
             name, equals = text, ""
-        tags[name] = tuple(part.strip() for part in columns.split(",") if part.strip()) if equals else None
+        tags[name] = tuple(several(table, _words(columns))) if equals else None
     return infer(
         table,
-        args.target,
+        several(table, args.target),
         tags=tags,
         image=args.image,
         separator=args.separator,
         missing=missing_of(args),
-        kinds=kinds_of(args),
+        kinds=kinds_of(args, table),
         ignore=_apart(args),
         none=_words(args.none),
         decimal=args.decimal,
@@ -146,9 +150,12 @@ def missing_of(args: argparse.Namespace) -> tuple[str, ...]:
     return _words(args.missing)
 
 
-def kinds_of(args: argparse.Namespace) -> dict[str, str]:
+def kinds_of(args: argparse.Namespace, table: Table) -> dict[str, str]:
     """Return what --kind says of each column."""
-    return dict(_pair("--kind", text, "COLUMN=KIND") for text in args.kind)
+    from manyhot.data.columns import several
+
+    said = [_pair("--kind", text, "COLUMN=KIND") for text in args.kind]
+    return {name: kind for words, kind in said for name in several(table, [words])}
 
 
 def _bins(text: str) -> tuple[str, int]:
@@ -159,9 +166,9 @@ def _bins(text: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def set_apart(args: argparse.Namespace) -> set[str]:
+def set_apart(args: argparse.Namespace, table: Table) -> set[str]:
     """Name the columns that the options keep from being used."""
-    return {name for name, kind in kinds_of(args).items() if kind == "ignore"} | {*_apart(args)}
+    return {name for name, kind in kinds_of(args, table).items() if kind == "ignore"} | {*_apart(args)}
 
 
 def _apart(args: argparse.Namespace) -> list[str]:

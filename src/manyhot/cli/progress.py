@@ -91,14 +91,14 @@ class Training:
         epochs = [line for line in run.history if line["kind"] == "epoch"]
         kept = next(line for line in reversed(epochs) if line["best"])
         overall, rows = kept["validation"]["overall"], run.judged.scores["rows"]
+        had = f"exact match {number(overall['exact_match'])} and loss {number(overall['loss'])}"
         who = dict.fromkeys(member.name for member in ensemble.members if any(member.weights.values()))
         model = [f"answers of {' and '.join(who)}"] if [*who] != [NETWORK] else []
         model += [f"each picture in {ensemble.views} views"] if ensemble.views > 1 else []
         model += [f"on all {rows:,} held-out rows"] if kept["validation"]["rows"] < rows else []
         prose(
-            f"kept: epoch {kept['epoch']}, the last with a *, which marks the best so far (a last epoch too that is "
-            f"worse by no more than chance). Its network had exact match {number(overall['exact_match'])} and loss "
-            f"{number(overall['loss'])}; the scores below are of the finished model: "
+            f"kept: epoch {kept['epoch']}, the last with a *, which marks the best so far (and a last epoch that "
+            f"is worse by no more than chance). Its network had {had}; the scores below are of the finished model: "
             f"{', '.join([*model, 'probabilities calibrated'])}."
         )
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
         target=args.target,
         image=args.image,
         missing=options.missing_of(args),
-        kinds=options.kinds_of(args),
+        kinds=options.kinds_of(args, table),
         spread=args.spread,
         source=args.data,
         progress=progress.of_rows(args.json),

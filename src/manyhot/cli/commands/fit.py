@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     from manyhot.data.rows.describe import describe
 
     if not args.json:
-        show.description(describe(table, schema, options.set_apart(args)), stderr=True)
+        show.description(describe(table, schema, options.set_apart(args, table)), stderr=True)
     training = progress.Training()
     with training.bar:
         classifier = fit(

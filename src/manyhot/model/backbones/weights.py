@@ -105,7 +105,7 @@ def check(path: Path) -> None:
 def _read(path: Path) -> dict[str, Any]:
     check(path)
     try:
-        return load_file(path)
+        return dict(load_file(path))
     except (SafetensorError, OSError):
         raise UserError(f"--weights {path}: not a safetensors file.") from None
 

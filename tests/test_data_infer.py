@@ -35,7 +35,7 @@ def refused(*args, **options) -> str:
     return str(caught.value)
 
 
-LIKE = table(**dict.fromkeys(["id", "has_a", "b:c", "has_c", "z*"], [1]))
+LIKE = table(**{name: [1] for name in ("id", "has_a", "b:c", "has_c", "z*")})
 
 
 @pytest.mark.parametrize(

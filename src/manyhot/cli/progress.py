@@ -97,9 +97,9 @@ class Training:
         model += [f"each picture in {ensemble.views} views"] if ensemble.views > 1 else []
         model += [f"on all {rows:,} held-out rows"] if kept["validation"]["rows"] < rows else []
         prose(
-            f"kept: epoch {kept['epoch']}, the last with a *, which marks the best so far (and a last epoch that "
-            f"is worse by no more than chance). Its network had {had}; the scores below are of the finished model: "
-            f"{', '.join([*model, 'probabilities calibrated'])}."
+            f"kept: epoch {kept['epoch']}, the last with a *, which marks the best so far (and a last epoch "
+            f"that is worse by no more than chance). Its network had {had}; the scores below are of the "
+            f"finished model: {', '.join([*model, 'probabilities calibrated'])}."
         )
 
     def _report(self, text: str, done: int, rows: int) -> None:

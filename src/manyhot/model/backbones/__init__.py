@@ -35,7 +35,7 @@ MEMBERED = ("mlp",)  # that hold all members' weights in layers of their own
 
 
 def find_weights(backbone: str, asked: str) -> Pretrained:
-    """Return what there is of a backbone's pretrained weights; what is `asked` for stays, unless it is "auto".
+    """Return what there is of a backbone's weights; what is `asked` for stays, unless it is "auto".
 
     Raises:
         UserError: neither we nor timm have such a backbone, or there is no such file.

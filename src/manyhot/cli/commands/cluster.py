@@ -100,7 +100,7 @@ def _show(scores: Mapping[str, Any], source: str) -> None:
             f"[bold]{show.escape(source)}[/]: {scores['rows']:,} rows in {len(sizes)} clusters, "
             f"silhouette {show.number(scores['silhouette'])}"
         )
-        out.print(f"so many: {scores['why']}")
+        out.print(f"why {len(sizes)}: {scores['why']}")
         out.print("sizes: " + show.counts(sizes))
         left_out = [f"{word} {scores[word]:,}" for word in ("outliers", "unreadable") if scores[word]]
         if left_out:

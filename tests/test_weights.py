@@ -351,7 +351,7 @@ def test_the_pretrained_network_stays_where_held_out_rows_are_answered_better(
     model.save(tmp_path / "m")
     again = manyhot.load(tmp_path / "m")
     assert np.array_equal(again.predict_proba(photos())["label"], model.predict_proba(photos())["label"])
-    assert ("Two networks answer together" in (tmp_path / "m" / "README.md").read_text()) == stays
+    assert ("Answers are averaged over two networks" in (tmp_path / "m" / "README.md").read_text()) == stays
 
 
 @pytest.mark.parametrize(

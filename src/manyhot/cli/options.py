@@ -36,7 +36,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add("--header", metavar="first|none", help=help)
     add("--sheet-name", metavar="NAME", help="the sheet of a workbook (default: the only one that has rows)")
     add("--labels", metavar="FILE", help="a second table with labels, joined on path or row")
-    help = "add what each class of COLUMN stands for, from a table: the class, then such as its tags"
+    help = "a table that says what each class of COLUMN stands for: the class, then such as its tags"
     add("--map", metavar="COLUMN=FILE", action="append", default=[], help=help)
 
 
@@ -79,9 +79,9 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
     add("--bins", metavar="NAME=N", action="append", default=[], help=help)
     add_long(add)
     add_columns(add, "binary, multiclass, multilabel, number, category, date, image or ignore")
-    help = "the mark before a fraction, where 1,234 in cells may be either (default: as the others)"
+    help = "the decimal mark, where cells such as 1,234 leave it open (default: as in the others)"
     add("--decimal", choices=(".", ","), help=help)
-    add("--schema", metavar="FILE", help="all of this from a file that `inspect --write-schema` wrote")
+    add("--schema", metavar="FILE", help="a file that says all of this, as `inspect --write-schema` wrote it")
 
 
 def schema_of(args: argparse.Namespace, table: Table) -> Schema:
@@ -140,7 +140,7 @@ def labelled(args: argparse.Namespace, table: Table) -> tuple[Table, Schema]:
 def add_columns(add: Callable[..., object], kinds: str) -> None:
     """Add the options that say how columns are read."""
     add("--missing", metavar="WORDS", default="", help='words that mean an empty cell, such as "NA,?"')
-    add("--image", metavar="COLUMN", help="the column of image paths, where it is not plain")
+    add("--image", metavar="COLUMN", help="the column of image paths, where it is not found")
     help = f"read a column as {kinds}"
     add("--kind", metavar="COLUMN=KIND", action="append", default=[], help=help)
 

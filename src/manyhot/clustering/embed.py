@@ -117,8 +117,8 @@ def _configured(options: Mapping[str, Any], schema: Schema, rows: int) -> FitCon
     asked = options.get("backbone", "linear")
     if asked in FROM_NOTHING and asked != "linear" and not (schema.is_image and asked in LEARN_HERE):
         raise UserError(
-            f"backbone '{asked}' knows nothing yet and learns nothing here; leave it out, or see through a "
-            "model that has learned, with --features MODEL."
+            f"backbone '{asked}' knows nothing yet and is not trained here; leave --backbone out, or pass "
+            "--features MODEL with a model that `fit` trained."
         )
     if not schema.is_image:
         return resolve({"backbone": "linear", **options, **alone}, schema, rows)

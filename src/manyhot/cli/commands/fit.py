@@ -27,21 +27,32 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--backbone", metavar="NAME", help=help)
     help = "what the backbone starts from: its own pretrained weights, nothing, or a safetensors file"
     add("--weights", metavar="auto|none|PATH", help=help)
-    help = "leave the backbone as it is, train the heads alone"
+    help = "train the heads alone, on what pretrained weights see"
     add("--freeze", action="store_true", default=None, help=help)
     help = (
-        "who may answer: network, with commas pretrained, neighbours, forest, boosted, linear (default: all)"
+        "what may answer, with commas between: network, pretrained, neighbours, forest, boosted, linear "
+        "(default: all)"
     )
     add("--members", metavar="NAMES", help=help)
-    add("--size", metavar="PIXELS", help="the side that pictures are brought to")
+    add(
+        "--size", metavar="PIXELS", help="the side that pictures are brought to, before the network sees them"
+    )
     help = "balanced lets rare classes count like others"
     add("--class-weight", choices=CHOICES["class_weight"], help=help)
     help = "hamming, exact_match, micro_f1, macro_f1, precision=P or recall=R"
     add("--objective", metavar="AIM", help=help)
-    add("--monitor", metavar="SCORE", help="what chooses the best epoch: loss, or such as species/macro_f1")
-    add("--unknown-class", choices=CHOICES["unknown_class"], help="what a class outside the schema is")
-    add("--test", metavar="FRACTION", help="keep rows back for `evaluate`")
-    add("--group", metavar="COLUMN", help="rows with an equal cell here stay in one part")
+    add("--monitor", metavar="SCORE", help="the score that chooses the best epoch: loss, or TARGET/METRIC")
+    add(
+        "--unknown-class",
+        choices=CHOICES["unknown_class"],
+        help="a class that the schema lacks is an error, or its cell is unknown",
+    )
+    add("--test", metavar="FRACTION", help="a share of the rows to keep back for `evaluate`, such as 0.2")
+    add(
+        "--group",
+        metavar="COLUMN",
+        help="rows with an equal cell here train together, or are held out together",
+    )
     add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
     add("--device", choices=CHOICES["device"], help="where to compute (default: auto)")
     add("--seed", metavar="N", help="the same seed gives the same weights (default: 0)")

@@ -92,7 +92,7 @@ def padding(name: str, path: Path) -> dict[str, str]:
             timm.create_model(name, pad_type="same")
     except TypeError:  # a network that is not of TensorFlow's
         return {}
-    log.info("the name of %s says that it pads as TensorFlow does: backbone_options.pad_type=same", path.name)
+    log.info("%s pads as TensorFlow does, by its name: backbone_options.pad_type=same", path.name)
     return {"pad_type": "same"}
 
 

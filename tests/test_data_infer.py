@@ -46,6 +46,7 @@ LIKE = table(**{name: [1] for name in ("id", "has_a", "b:c", "has_c", "z*")})
         (["has_?", "id"], ["has_a", "has_c", "id"]),
         (["has_a:has_c", "has_*"], ["has_a", "b:c", "has_c"]),
         (["id:id"], ["id"]),
+        (["id", "id"], ["id", "id"]),  # for others to refuse
         ([], []),
     ],
 )

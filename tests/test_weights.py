@@ -113,8 +113,8 @@ def test_the_name_of_a_file_tells_how_its_network_pads(tmp_path, log_lines, file
     [
         ("MobileNet_V2", "timm calls it 'mobilenetv2_100'"),
         ("vit_b_16", "timm calls it 'vit_base_patch16_224'"),
-        ("mobilenetv2_10", "near it are .*'mobilenetv2_100'"),
-        ("qqqqq", r"no backbone 'qqqqq'\. There are 'mlp'"),
+        ("mobilenetv2_10", "did you mean .*'mobilenetv2_100'"),
+        ("qqqqq", r"no backbone 'qqqqq'; there are 'mlp'"),
     ],
 )
 def test_a_backbone_that_is_not_timms_is_refused_with_one_that_is(name, message):

@@ -145,8 +145,8 @@ def _check(config: FitConfig, schema: Schema) -> None:
         )
     if config.folds > 1 and schema.is_image and not config.freeze:
         raise UserError(
-            f"folds={config.folds}: folds are for tables and for frozen backbones (freeze); leave it out, and "
-            "some of the pictures are held out."
+            f"folds={config.folds}: folds are for tables and for frozen backbones (freeze); leave it out, "
+            "and some of the pictures are held out."
         )
     if config.views > (MAX_VIEWS if schema.is_image else 1):
         raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")

@@ -66,17 +66,17 @@ def several(table: Table, words: Iterable[str]) -> list[str]:
             fitting = [name for name in names if fnmatchcase(name, word)]
             if not fitting:
                 raise UserError(f"{table.source}: no column is like '{word}'; there are {listed(names)}.")
-            found += fitting
+            found += (name for name in fitting if name not in found)
         elif colon and {first, last} & {*names}:
             for name in (first, last):
                 table.column(name)
             start, end = names.index(first), names.index(last)
             if start > end:
                 raise UserError(f"{table.source}: '{first}' stands after '{last}'; write {last}:{first}.")
-            found += names[start : end + 1]
+            found += (name for name in names[start : end + 1] if name not in found)
         else:
             table.column(word)
-    return list(dict.fromkeys(found))
+    return found
 
 
 def is_image_name(name: str) -> bool:

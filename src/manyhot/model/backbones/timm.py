@@ -80,8 +80,8 @@ def check_name(name: str, known: Sequence[str]) -> None:
     if plain in ELSEWHERE:
         raise UserError(f"no backbone '{name}': timm calls it '{ELSEWHERE[plain]}'.")
     near = get_close_matches(plain, [*known, *timm.list_models()], n=3, cutoff=0.65)
-    nearest = f"; near it are {listed(near)}" if near else ""
-    raise UserError(f"no backbone '{name}'{nearest}. There are {listed(known)} and timm's names.")
+    meant = f" (did you mean {listed(near)}?)" if near else ""
+    raise UserError(f"no backbone '{name}'{meant}; there are {listed(known)} and timm's names.")
 
 
 def create(shape: tuple[int, ...], config: FitConfig, known: Sequence[str]) -> Backbone:

@@ -437,7 +437,7 @@ def test_columns_that_are_to_stay_unused_are_not():
 
 @pytest.fixture
 def measured(monkeypatch):
-    monkeypatch.setattr(opening, "measure", lambda table, column: (8, 9, 3))
+    monkeypatch.setattr(opening, "measure", lambda table, column: opening.Measured((8, 9, 3), (8, 8), (9, 9)))
 
 
 def test_the_image_column_is_found(measured):
@@ -619,7 +619,7 @@ def test_folder_order_does_not_matter(tmp_path, monkeypatch):
     for path in ("b/1.png", "a/1.png", "c/1.png"):
         (tmp_path / path).parent.mkdir()
         (tmp_path / path).write_bytes(b"x")
-    monkeypatch.setattr(opening, "measure", lambda table, column: (1, 1, 3))
+    monkeypatch.setattr(opening, "measure", lambda table, column: opening.Measured((1, 1, 3), (1, 1), (1, 1)))
     schema = infer(read(Path(tmp_path)))
     assert schema.targets[0].classes == ("a", "b", "c")
 

@@ -1,13 +1,14 @@
 """Frozen photos: `freeze` beside logistic regression on the same features, of pictures of the same size.
 
-MANYHOT_DATA=… python benchmarks/frozen.py cars|corel [ROWS] [SEED]
+MANYHOT_DATA=… python benchmarks/frozen.py cars|corel [ROWS] [SEED] [SIZE]
 
 Ours is one `manyhot.fit` with `freeze` of MobileNetV2 from the weights in MANYHOT_DATA/weights, on ROWS of
-the training rows (all without a number) at the size that these weights were made for. The other side is
-scikit-learn's logistic regression on what `embed` of that model gives, standardised: one for each of the
-three columns of the cars, judged by their mean accuracy; one for each of Corel's 374 tags, judged by the mean
-average precision over the tags that both parts have. Its C is the best of five folds; of the tags one C for
-all, by three folds and the 60 tags that are met most often. Both are judged on 1,000 test rows at most.
+the training rows (all where it is 0), at SIZE pixels (by default those that the weights were made for). The
+other side is scikit-learn's logistic regression on what `embed` of that model gives, standardised: one for
+each of the three columns of the cars, judged by their mean accuracy; one for each of Corel's 374 tags, judged
+by the mean average precision over the tags that both parts have. Its C is the best of five folds; of the tags
+one C for all, by three folds and the 60 tags that are met most often. Both are judged on 1,000 test rows at
+most.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from race import machine
 MOST_JUDGED, OFTEN = 1_000, 60
 
 
-def of_cars(rows: int, seed: int) -> tuple[float, float]:
+def of_cars(rows: int, seed: int, **size: int) -> tuple[float, float]:
     """Return the mean accuracy of ours and of the regressions."""
     from sklearn.linear_model import LogisticRegressionCV
 
     import manyhot
 
     table, train, test = parted(cars.table(), rows, seed)
-    ours, x = frozen(table, manyhot.infer(table, cars.TARGETS, image="image"), seed)
+    ours, x = frozen(table, manyhot.infer(table, cars.TARGETS, image="image"), seed, **size)
     said, theirs, right = ours.predict(table.take(test)), [], []
     for name in cars.TARGETS:
         y = np.array(table.column(name).to_pylist())
@@ -41,7 +42,7 @@ def of_cars(rows: int, seed: int) -> tuple[float, float]:
     return float(np.mean(right)), float(np.mean(theirs))
 
 
-def of_corel(rows: int, seed: int) -> tuple[float, float]:
+def of_corel(rows: int, seed: int, **size: int) -> tuple[float, float]:
     """Return the mean average precision of ours and of the regressions."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import average_precision_score
@@ -50,7 +51,7 @@ def of_corel(rows: int, seed: int) -> tuple[float, float]:
 
     table, train, test = parted(corel.table(), rows, seed)
     schema = manyhot.infer(table, tags={"tags": None}, image="file", kinds={"labels": "ignore"})
-    ours, x = frozen(table, schema, seed)
+    ours, x = frozen(table, schema, seed, **size)
     names = schema.targets[0].classes
     y = np.array([[name in tags for name in names] for tags in table.column("tags").to_pylist()])
 
@@ -84,24 +85,24 @@ def parted(table, rows: int, seed: int):
     return kept, np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
 
 
-def frozen(table, schema, seed: int):
+def frozen(table, schema, seed: int, **size: int):
     """Return our model, and the standardised features that it reads."""
     from sklearn.preprocessing import StandardScaler
 
     import manyhot.classifier
 
     start = time.perf_counter()
-    model = manyhot.fit(table, schema, freeze=True, seed=seed, **cars.given())
+    model = manyhot.fit(table, schema, freeze=True, seed=seed, **size, **cars.given())
     print(f"ours: {time.perf_counter() - start:.0f} s at {model.bundle.config.size} pixels", flush=True)
     return model, StandardScaler().fit_transform(model.embed(table))
 
 
-SIDES: dict[str, Callable[[int, int], tuple[float, float]]] = {"cars": of_cars, "corel": of_corel}
+SIDES: dict[str, Callable[..., tuple[float, float]]] = {"cars": of_cars, "corel": of_corel}
 
 
-def main(name: str = "cars", rows: str = "0", seed: str = "0") -> None:
+def main(name: str = "cars", rows: str = "0", seed: str = "0", size: str = "") -> None:
     print(machine())
-    ours, theirs = SIDES[name](int(rows), int(seed))
+    ours, theirs = SIDES[name](int(rows), int(seed), **({"size": int(size)} if size else {}))
     print(
         f"{name}, seed {seed}: ours {ours:.4f}, logistic regression {theirs:.4f}, ratio {ours / theirs:.3f}"
     )

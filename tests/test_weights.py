@@ -85,6 +85,13 @@ def test_weights_that_do_not_fit_name_the_backbone_that_they_fit(tmp_path):
         network(weights=str(path), backbone=EFFICIENT)
 
 
+def test_weights_of_a_deeper_network_fit_no_shallower_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "USUAL", (EFFICIENT, SMALL))
+    assert weights._fitting(state(tmp_path)[0]) == SMALL
+    path, _ = state(tmp_path, lambda tensors: {**tensors, "layer9.weight": torch.zeros(1)})
+    assert weights._fitting(path) == ""
+
+
 def test_a_missing_file_of_weights_is_refused_before_any_picture_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare, "open_rows", lambda *given: pytest.fail("read pictures"))
     with pytest.raises(UserError, match="no such file"):

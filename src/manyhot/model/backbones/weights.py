@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -25,7 +25,8 @@ ANSWER_SECONDS = 10  # how long the hub may take to answer; a download may take 
 HEADS = ("classifier.", "fc.", "head.")
 AS_TENSORFLOW = re.compile("(^|[^a-z])(tf|same)([^a-z]|$)")  # in the name of a file
 USUAL = (  # what weights are tried with that do not fit, and whose name does not say whose they are
-    *("mobilenetv2_100", "mobilenetv3_small_100", "mobilenetv3_large_100", "efficientnet_lite0"),
+    *("mobilenetv2_100", "mobilenetv3_small_100", "mobilenetv3_large_100"),
+    *("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "efficientnet_lite3"),
     *("efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "regnety_004"),
     *("resnet18", "resnet34", "resnet50", "resnet101", "densenet121", "vgg16", "convnext_tiny"),
     *("vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224", "vit_small_patch14_dinov2"),
@@ -116,13 +117,22 @@ def _fitting(path: Path) -> str:
 
     stem = path.stem.casefold()
     named = sorted((name for name in timm.list_models() if name in stem), key=len, reverse=True)
-    shapes = {key: value.shape for key, value in _read(path).items()}
+    shapes = _shapes(_read(path))
     for name in (*named, *USUAL):
         with torch.device("meta"):  # shapes alone, in no memory
-            own = timm.create_model(name).state_dict()
-        if all(shapes.get(key) == value.shape for key, value in own.items() if not key.startswith(HEADS)):
-            return str(name)
+            if _shapes(timm.create_model(name).state_dict()) == shapes:
+                return str(name)
     return ""
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    """Return the shapes of what is neither a classifier nor a count."""
+    apart = "num_batches_tracked"
+    return {
+        key: value.shape
+        for key, value in state.items()
+        if not key.startswith(HEADS) and not key.endswith(apart)
+    }
 
 
 def load(model: Any, path: Path, channels: int) -> None:

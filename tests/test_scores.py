@@ -54,8 +54,9 @@ def test_scores_print_as_the_command_does_and_are_its_document(run, fitted_table
 def test_many_classes_show_the_hardest_or_all():
     few, many = Scores(of_classes(CLASSES)), Scores(of_classes(CLASSES + 1))
     assert str(few).count("class ") == CLASSES + 3  # three in the sentence of the two that are confused
-    assert f"the {HARDEST} of {CLASSES + 1} classes with the lowest F1; text(every_class=True) shows every one:" in str(
-        many
+    assert (
+        f"the {HARDEST} of {CLASSES + 1} classes with the lowest F1; text(every_class=True) shows every one:"
+        in str(many)
     )
     lines = str(many).split("\n")
     assert sum(line.startswith("class ") for line in lines) == HARDEST

@@ -149,7 +149,9 @@ def load(model: Any, path: Path, channels: int) -> None:
     if len(odd) > len(own) // 2:
         fitting_one = _fitting(path)
         remedy = (
-            f"--backbone {fitting_one} is the one that they fit" if fitting_one else "name it by --backbone"
+            f"they fit '{fitting_one}', so pass that as --backbone"
+            if fitting_one
+            else "name it by --backbone"
         )
         raise UserError(
             f"--weights {path}: made for another backbone, since {listed(odd, 2)} do not fit; {remedy}."

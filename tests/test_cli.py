@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -247,7 +248,45 @@ def test_overwrite_and_resume(done, run, tmp_path):
     assert (tmp_path / "fresh" / "weights.safetensors").read_bytes() == before
 
 
-def test_the_command_printed_at_the_end_reads_the_same_table(done, tmp_path):
+def test_the_end_of_a_fit_says_which_epoch_is_kept_who_answers_and_how_long_it_took(run, tmp_path):
+    table = write_table(tmp_path, "multiclass", 60)
+    words = ["fit", table, "--target", "fruit", "--effort", "fast", "--epochs", "3", "--set", "folds=1"]
+    words += ["--set", "validation=0.6", "--members", "network,linear", "--set", "threads=1"]
+    status, out, err = run(*words, "--out", tmp_path / "m")
+    assert status == 0
+    starred = [line for line in err.splitlines() if line.endswith(" *")][-1]
+    (kept,) = [line for line in err.splitlines() if line.startswith("kept: ")]
+    assert kept.split()[2].rstrip(",") == re.search(r"epoch (\d+)/3", starred)[1]
+    assert re.search(r"exact match (\S+)", starred)[1] in kept
+    assert "logistic regression" in kept
+    assert re.search(r"^all of it took \d+\.\d s$", err, re.MULTILINE)
+    assert f"manyhot evaluate {tmp_path}/m NEW\n" in out
+
+
+def test_a_table_with_test_rows_is_judged_by_these(run, tmp_path):
+    table = write_table(tmp_path, "multiclass", 60)
+    words = ["fit", table, "--target", "fruit", *ROW_OPTIONS, "--test", "0.2", "--out", tmp_path / "m"]
+    out = run(*words)[1]
+    assert f"manyhot evaluate {tmp_path}/m {table}\n" in out
+    assert f"manyhot predict {tmp_path}/m NEW --out answers.csv\n" in out
+
+
+def test_options_name_columns_by_a_range_or_a_glob(done, tmp_path):
+    columns = {
+        "x": range(20),
+        "y": range(20, 0, -1),
+        **{name: [0, 1] * 10 for name in ("a_1", "a_2", "b", "c")},
+    }
+    table = write_csv(tmp_path / "t.csv", columns)
+    words = ["--tags", "t=a_*", "--target", "b:c", "--kind", "y*=ignore", "--json"]
+    found = done("inspect", table, *words)
+    assert {each["name"]: each["columns"] for each in found["targets"]} == {
+        **{"t": ["a_1", "a_2"], "b": ["b"], "c": ["c"]}
+    }
+    assert [each["name"] for each in found["inputs"]] == ["x"]
+
+
+def test_the_command_printed_at_the_end_reads_a_table_like_it(done, tmp_path):
     write_pictures(tmp_path / "photos", 60)
     table = write_csv(
         tmp_path / "my tables" / "t.csv",
@@ -256,7 +295,7 @@ def test_the_command_printed_at_the_end_reads_the_same_table(done, tmp_path):
     words = ["--target", "fruit", "--root", tmp_path / "photos", *ROW_OPTIONS, "--out", tmp_path / "m"]
     out = done("fit", table, *words)
     line = next(line for line in out.splitlines() if line.strip().startswith("manyhot evaluate"))
-    assert "overall" in done(*shlex.split(line)[1:])
+    assert "overall" in done(*(table if word == "NEW" else word for word in shlex.split(line)[1:]))
 
 
 def test_answers_are_safe_for_a_spreadsheet(done, tmp_path):

@@ -63,7 +63,7 @@ def test_noise_has_no_strong_number_of_clusters():
     found = group.group(np.random.default_rng(0).normal(size=(600, 5)).astype(np.float32), None, seed=0)
     assert max(found.tried.values()) < group.STRONG
     assert found.tried[len(found.centroids)] == max(found.tried.values())
-    assert found.why.startswith("none holds")
+    assert found.why.startswith("no number holds")
 
 
 def test_few_rows_are_parted_in_two_and_it_is_said_why():
@@ -380,9 +380,12 @@ def test_pictures_are_seen_by_given_weights(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 60, (40, 72, 72), dtype=np.uint8)
     images[::2, 20:50] += 150
-    options = {"backbone": "mobilenetv3_small_050", "size": 72, "threads": 1}
+    options = {"backbone": "mobilenetv3_small_050", "threads": 1}
     found = manyhot.cluster(images, clusters=2, features=str(tmp_path / "weights.safetensors"), **options)
+    assert found.bundle.inputs.size == (224, 224)  # which the weights were made for
     assert agreement(np.arange(40) % 2, found.groups.labels)["nmi"] == 1
+    weights = str(tmp_path / "weights.safetensors")  # with which `fit` is to begin as well
+    assert found.scores["options"][-4:] == ["--backbone", "mobilenetv3_small_050", "--weights", weights]
     found.save(tmp_path / "groups")
     (tmp_path / "weights.safetensors").unlink()  # the bundle has its own
     answers = manyhot.load(tmp_path / "groups").predict(images)["cluster"]
@@ -417,6 +420,32 @@ def test_the_page_shows_every_cluster_and_row(found):
     assert page.count('<article class="cluster"') == 4
     assert len(set(chart["hues"])) == 4
     assert "What tells it apart" in page
+
+
+def test_the_map_may_be_coloured_by_known_labels():
+    z, y = blobs(60, 3)
+    kind = [None if i == 7 else f"k{n}" for i, n in enumerate(y)]
+    page = manyhot.cluster(table_of(z, kind=kind), target="kind", clusters=3).page()
+    (known,) = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])["known"]
+    numbers = np.frombuffer(base64.b64decode(known["labels"]), "<u2")
+    assert [[*known["classes"], None][number] for number in numbers] == kind
+    assert known["hues"][-1] is None  # of what is unknown
+    assert len({*known["hues"]}) == 4
+    assert 'data-known="0">kind</button>' in page
+    many = manyhot.cluster(table_of(z, kind=[f"k{i}" for i in range(60)]), target="kind", clusters=3).page()
+    assert "Coloured by" not in many  # more labels than anybody tells apart by their colours
+
+
+@pytest.mark.parametrize(
+    ("apart", "clusters", "advice"), [(9, 2, None), (0, 2, "--clusters 12"), (0, 14, "0+3=NAME")]
+)
+def test_groups_that_run_into_each_other_are_told_with_what_to_do(apart, clusters, advice):
+    z = np.random.default_rng(0).normal(size=(200, 30)).astype(np.float32)
+    z[::2] += apart
+    notes = [note for note in manyhot.cluster(table_of(z), clusters=clusters).notes if "run into" in note]
+    assert len(notes) == (advice is not None)
+    assert advice is None or advice in notes[0]
+    assert ("--clusters" in "".join(notes)) == (advice == "--clusters 12")
 
 
 def test_dates_tell_clusters_apart_by_their_means():

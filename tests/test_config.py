@@ -9,7 +9,7 @@ import pytest
 from manyhot.config import CHOICES, FitConfig, parse_options
 from manyhot.errors import UserError
 from manyhot.machine import num_cores
-from manyhot.resolve import resolve
+from manyhot.resolve import Pretrained, resolve
 from manyhot.schema import Input, Schema, Target
 
 TARGET = Target("y", "multiclass", ("a", "b", "c"), ("y",))
@@ -77,11 +77,26 @@ def test_photos_follow_from_the_weights_the_device_and_the_backbone():
     assert resolve({"size": 80}, PHOTO, 6_000).first_size == 80
     frozen = resolve({"freeze": True}, PHOTO, 6_000)
     assert frozen.freeze
+    assert frozen.size == 224 > tuned.size  # of the weights
+    assert resolve({"freeze": True, "size": 96}, PHOTO, 6_000).size == 96
+    assert resolve({"freeze": True}, SMALL, 6_000).size == 224
+    with pytest.raises(UserError, match="freeze: backbone 'mobilenetv2_100' has no pretrained weights"):
+        resolve({"freeze": True, "weights": "none"}, PHOTO, 6_000)
     assert frozen.learning_rate > tuned.learning_rate
     assert frozen.mixup == 0
     assert frozen.folds == 1
     assert resolve({"freeze": True}, PHOTO, 900).folds == 5  # each row teaches, and each judges
     assert resolve({"freeze": True, "effort": "fast"}, PHOTO, 900).folds == 1
+
+
+def test_weights_bring_the_options_that_they_want():
+    def find(backbone, asked):
+        return Pretrained("file", 99, {"pad_type": "same", "other": "1"})
+
+    given = {"freeze": True, "backbone_options": {"other": "2"}}
+    found = resolve(given, PHOTO, 6_000, find)
+    assert (found.weights, found.size) == ("file", 99)
+    assert found.backbone_options == {"pad_type": "same", "other": "2"}
 
 
 def test_rare_tags_of_photos_are_not_smoothed():

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manyhot.data.columns import several
 from manyhot.data.inputs.images import opening
 from manyhot.data.rows.infer import describe, infer, problems, split_column, split_of
 from manyhot.data.sources.read import read
@@ -32,6 +33,40 @@ def refused(*args, **options) -> str:
         infer(*args, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+LIKE = table(**{name: [1] for name in ("id", "has_a", "b:c", "has_c", "z*")})
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["b:c"], ["b:c"]),  # as it stands, before anything else
+        (["z*"], ["z*"]),
+        (["has_?", "id"], ["has_a", "has_c", "id"]),
+        (["has_a:has_c", "has_*"], ["has_a", "b:c", "has_c"]),
+        (["id:id"], ["id"]),
+        (["id", "id"], ["id", "id"]),  # for others to refuse
+        ([], []),
+    ],
+)
+def test_words_that_name_several_columns(words, names):
+    assert several(LIKE, words) == names
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("has_d", r"no column 'has_d' \(did you mean"),
+        ("id:has_b", "no column 'has_b'"),
+        ("x:y", "no column 'x:y'"),
+        ("had_*", r"no column is like 'had_\*'; there are 'id'"),
+        ("has_c:id", "'has_c' stands after 'id'; write id:has_c"),
+    ],
+)
+def test_words_that_name_no_columns(word, message):
+    with pytest.raises(UserError, match=message):
+        several(LIKE, [word])
 
 
 @pytest.mark.parametrize(
@@ -402,7 +437,7 @@ def test_columns_that_are_to_stay_unused_are_not():
 
 @pytest.fixture
 def measured(monkeypatch):
-    monkeypatch.setattr(opening, "measure", lambda table, column: (8, 9, 3))
+    monkeypatch.setattr(opening, "measure", lambda table, column: opening.Measured((8, 9, 3), (8, 8), (9, 9)))
 
 
 def test_the_image_column_is_found(measured):
@@ -584,7 +619,7 @@ def test_folder_order_does_not_matter(tmp_path, monkeypatch):
     for path in ("b/1.png", "a/1.png", "c/1.png"):
         (tmp_path / path).parent.mkdir()
         (tmp_path / path).write_bytes(b"x")
-    monkeypatch.setattr(opening, "measure", lambda table, column: (1, 1, 3))
+    monkeypatch.setattr(opening, "measure", lambda table, column: opening.Measured((1, 1, 3), (1, 1), (1, 1)))
     schema = infer(read(Path(tmp_path)))
     assert schema.targets[0].classes == ("a", "b", "c")
 

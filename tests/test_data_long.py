@@ -127,7 +127,7 @@ def test_a_long_table_from_inspect_to_evaluate(tmp_path, capsys):
     assert f"{len(lines) - 1} rows are of 60 different inputs" in printed
     assert "odd, one" in printed
     assert main(["fit", path, *words, "--out", model, "--epochs", "1", "--effort", "fast"]) == 0
-    assert f"manyhot evaluate {model} {path} --long" in capsys.readouterr().out
+    assert f"manyhot evaluate {model} NEW --long" in capsys.readouterr().out
     assert main(["evaluate", model, path, "--long"]) == 0
     assert "60 rows" in capsys.readouterr().out
     assert main(["inspect", path, "--long"]) == 2

@@ -79,7 +79,8 @@ def test_the_command_line_fits_judges_and_answers(folder, capsys):
     mapped = ["--map", "kind=tags.csv"]
     assert main(["fit", "data.csv", *mapped, "--tags", "tags", "--epochs", "2", "--out", "model"]) == 0
     printed = capsys.readouterr().out
-    assert "manyhot evaluate model data.csv --map kind=tags.csv\n" in printed
+    assert "manyhot evaluate model NEW --map kind=tags.csv\n" in printed
+    assert "manyhot predict model NEW --out answers.csv\n" in printed
     schema = json.loads((folder / "model" / "schema.json").read_text())
     # The column that the tags follow from would give them away, so it is no feature.
     assert [column["name"] for column in schema["inputs"]] == ["x", "z"]

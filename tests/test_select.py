@@ -170,7 +170,7 @@ def test_neighbours_stay_where_held_out_rows_are_answered_better(tmp_path, monke
     model.save(tmp_path / "m")
     again = manyhot.load(tmp_path / "m")
     assert np.array_equal(again.predict_proba(photos())["label"], model.predict_proba(photos())["label"])
-    assert ("answer along, those" in (tmp_path / "m" / "README.md").read_text()) == stay
+    assert ("photos that look most alike" in (tmp_path / "m" / "README.md").read_text()) == stay
     assert [line["kind"] for line in told].count("features") >= 2
 
 

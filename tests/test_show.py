@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from making import ROW_OPTIONS, features, status_of, write_csv, write_table
+from PIL import Image
 
 import manyhot
 from manyhot.cli import main, show
@@ -133,11 +134,46 @@ def test_a_line_that_changes_fits_into_the_terminal(monkeypatch):
     assert sys.stderr.getvalue() == "read 1,000 of 1,000\r"
 
 
-def test_a_pipe_gets_long_lines_whatever_columns_say(seen, fitted_tables, monkeypatch):
+def test_pictures_have_a_width_a_height_and_ranges_of_both(seen, tmp_path):
+    for name, size in {"a": (30, 20), "b": (40, 20), "c": (30, 50)}.items():
+        Image.new("L", size).save(tmp_path / f"{name}.png")
+    write_csv(tmp_path / "t.csv", {"image": ["a.png", "b.png", "c.png"]})
+    assert (
+        "usually 30 × 20 pixels, grey (width 30 … 40, height 20 … 50)"
+        in seen("inspect", tmp_path / "t.csv")[1]
+    )
+    write_csv(tmp_path / "t.csv", {"image": ["b.png", "b.png"]})
+    assert "  40 × 20 pixels, grey\n" in seen("inspect", tmp_path / "t.csv")[1]
+
+
+@pytest.mark.parametrize("columns", [34, 40, 60])
+def test_no_cell_of_a_table_is_broken_in_a_word(drawn, tmp_path, columns):
+    colours = ["ultramarine", "vermilion", "chartreuse"]
+    cells = {"a_number": range(60), "bodywork_colour": [colours[i % 3] for i in range(60)]}
+    lines = drawn(columns, "inspect", write_csv(tmp_path / "t.csv", cells), "--target", "bodywork_colour")
+    words = " ".join(lines).replace(",", "").split()
+    assert {*colours, "bodywork_colour", "multiclass", "60", "0", "a_number", "distinct"} <= {*words}
+    assert max(map(len, lines)) <= columns
+
+
+def test_a_pipe_gets_long_lines_unless_columns_ask_for_others(seen, fitted_tables, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     words = ["evaluate", fitted_tables / "model", fitted_tables / "table.csv"]
-    before = seen(*words)
+    assert max(map(len, seen(*words)[1].splitlines()[1:])) > 70
     monkeypatch.setenv("COLUMNS", "40")
-    assert seen(*words) == before
+    assert max(map(len, seen(*words)[1].splitlines()[1:])) <= 40
+
+
+def test_sentences_are_broken_between_words_and_only_for_people_at_a_terminal(monkeypatch):
+    for columns, lines in (
+        ("20", ["note: one note that", "is long and has", "a_word_that_is_longer_than_that"]),
+        ("", 1),
+    ):
+        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setattr(sys, "stderr", io.StringIO())
+        show.notes(["one note that is long and has a_word_that_is_longer_than_that"])
+        found = sys.stderr.getvalue().splitlines()
+        assert (found == lines) if columns else len(found) == lines
 
 
 def test_answers_on_a_terminal_are_plain_too(drawn, model, tmp_path):

@@ -18,7 +18,7 @@ from manyhot.model import backbones
 from manyhot.model.backbones import weights
 from manyhot.model.network import build
 from manyhot.schema import Target
-from manyhot.train import linear_probe, run, select
+from manyhot.train import linear_probe, prepare, run, select
 
 SMALL = "test_resnet"  # the smallest ones that timm has
 PET = (Target("pet", "multiclass", ("cat", "dog"), ("pet",)),)
@@ -29,7 +29,7 @@ EFFICIENT = "test_efficientnet"  # whose batch norms hold their activation
 
 def network(channels=3, **options):
     inputs = ImageInputs("image", (32, 32), channels, (0.5,) * channels, (0.2,) * channels)
-    return build(inputs, PET, FitConfig(backbone=SMALL, **options))
+    return build(inputs, PET, FitConfig(**{"backbone": SMALL, **options}))
 
 
 def state(folder, change=None, name=SMALL):
@@ -77,6 +77,64 @@ def test_weights_of_another_network_are_refused(tmp_path):
         network(weights=str(tmp_path / "w.safetensors"))
     with pytest.raises(UserError, match="no such file"):
         network(weights=str(tmp_path / "none.safetensors"))
+
+
+def test_weights_that_do_not_fit_name_the_backbone_that_they_fit(tmp_path):
+    path = state(tmp_path)[0].rename(tmp_path / f"{SMALL}.of_ours.safetensors")
+    with pytest.raises(UserError, match=rf"another backbone.*; they fit '{SMALL}'"):
+        network(weights=str(path), backbone=EFFICIENT)
+
+
+def test_weights_of_a_deeper_network_fit_no_shallower_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "USUAL", (EFFICIENT, SMALL))
+    assert weights._fitting(state(tmp_path)[0]) == SMALL
+    path, _ = state(tmp_path, lambda tensors: {**tensors, "layer9.weight": torch.zeros(1)})
+    assert weights._fitting(path) == ""
+
+
+def test_a_missing_file_of_weights_is_refused_before_any_picture_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "open_rows", lambda *given: pytest.fail("read pictures"))
+    with pytest.raises(UserError, match="no such file"):
+        manyhot.fit(photos(), ["label"], backbone=SMALL, weights=str(tmp_path / "none.safetensors"), **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("file", "backbone", "options"),
+    [
+        ("efficientnet_tf2_same", EFFICIENT, {"pad_type": "same"}),
+        ("tf-efficientnet", EFFICIENT, {"pad_type": "same"}),
+        ("samesize_netf", EFFICIENT, {}),
+        ("resnet_same", SMALL, {}),  # which has no such option
+        ("tf_efficientnet_lite0", "tf_efficientnet_lite0", {}),  # which pads so by itself
+    ],
+)
+def test_the_name_of_a_file_tells_how_its_network_pads(tmp_path, log_lines, file, backbone, options):
+    path = tmp_path / f"{file}.safetensors"
+    path.touch()
+    assert dict(backbones.find_weights(backbone, str(path)).options) == options
+    assert ["pad_type=same" in line for line in log_lines] == [True] * len(options)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("MobileNet_V2", "timm calls it 'mobilenetv2_100'"),
+        ("vit_b_16", "timm calls it 'vit_base_patch16_224'"),
+        ("mobilenetv2_10", "did you mean .*'mobilenetv2_100'"),
+        ("qqqqq", r"no backbone 'qqqqq'; there are 'mlp'"),
+    ],
+)
+def test_a_backbone_that_is_not_timms_is_refused_with_one_that_is(name, message):
+    with pytest.raises(UserError, match=message):
+        backbones.find_weights(name, "auto")
+
+
+def test_what_others_call_a_backbone_is_one_of_timms():
+    from manyhot.model.backbones.timm import ELSEWHERE
+
+    known = timm.list_models()
+    assert {*ELSEWHERE.values()} <= {*known}
+    assert not {*ELSEWHERE} & {*known}
 
 
 def test_grey_pictures_take_the_sum_of_the_colours(tmp_path, log_lines):
@@ -203,6 +261,7 @@ def test_a_frozen_backbone_stays_as_it_was_and_the_heads_learn(tmp_path):
     model = manyhot.fit(photos(), ["label"], backbone=SMALL, weights=str(path), **options)
     own = model.bundle.predictor.encoders["network"].layers.state_dict()
     assert all(torch.equal(own[name], tensors[name]) for name in own)
+    assert model.bundle.inputs.size == timm.get_pretrained_cfg(SMALL).input_size[1:]  # not 32 pixels
     assert model.evaluate(photos())["targets"]["label"]["accuracy"] > 0.8
     model.save(tmp_path / "m")
     again = manyhot.load(tmp_path / "m")
@@ -220,7 +279,9 @@ def test_frozen_pictures_are_no_training_batch_to_show(tmp_path):
 
 def test_freezing_needs_a_backbone_that_has_learned():
     with pytest.raises(UserError, match=r"freeze: backbone 'resnet9' starts from nothing"):
-        manyhot.fit(photos(), ["label"], freeze=True, **QUICK)
+        manyhot.fit(photos(), ["label"], freeze=True, backbone="resnet9", **QUICK)
+    with pytest.raises(UserError, match=rf"freeze: backbone '{SMALL}' has no pretrained weights here"):
+        manyhot.fit(photos(), ["label"], freeze=True, backbone=SMALL, weights="none", **QUICK)
 
 
 def test_heads_answer_as_before_where_they_read_features_unscaled():
@@ -297,7 +358,7 @@ def test_the_pretrained_network_stays_where_held_out_rows_are_answered_better(
     model.save(tmp_path / "m")
     again = manyhot.load(tmp_path / "m")
     assert np.array_equal(again.predict_proba(photos())["label"], model.predict_proba(photos())["label"])
-    assert ("Two networks answer together" in (tmp_path / "m" / "README.md").read_text()) == stays
+    assert ("Answers are averaged over two networks" in (tmp_path / "m" / "README.md").read_text()) == stays
 
 
 @pytest.mark.parametrize(

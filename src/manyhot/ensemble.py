@@ -20,12 +20,12 @@ NETWORK, PRETRAINED, COLUMNS = "network", "pretrained", "columns"
 CANDIDATES = (NETWORK, PRETRAINED, "neighbours", "forest", "boosted", "linear")
 SOME = 4  # targets whose members a note names
 SEVERAL_ENCODERS = (
-    "two networks answer together, the tuned one and the pretrained one with heads of its own, in twice the "
-    "time: held-out rows are answered better so."
+    "answers are averaged over two networks, the fine-tuned one and the pretrained one with heads of its own "
+    "(better on held-out photos). Predicting therefore takes twice the time."
 )
 HOLDS_ROWS = (
-    "the {rows:,} rows of training answer along, those most that look alike: held-out rows are answered "
-    "better so. The weights hold their features and labels; --members network leaves them out."
+    "answers are blended with those of the {rows:,} training photos that look most alike (better on held-out "
+    "photos). The model therefore holds their features and labels; --members network leaves them out."
 )
 
 
@@ -75,7 +75,10 @@ class Ensemble:
             return found
         shares = [", ".join(self._shares(name)) for name in self.members[0].weights]
         told = [f"'{n}' {share}" for n, share in zip(self.members[0].weights, shares, strict=True)]
-        return [*found, f"who answers, as held-out rows are answered best: {'; '.join(told[:SOME])}."]
+        return [
+            *found,
+            f"what answers, by weights chosen on held-out rows: {'; '.join(told[:SOME])}.",
+        ]
 
     def _shares(self, target: str) -> list[str]:
         """Name the members that answer for a target, each with its share of the weights."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from manyhot.config import FitConfig, parse_options
 from manyhot.errors import UserError
@@ -34,11 +35,24 @@ CONVOLUTIONAL = ("mobilenet", "resnet", "efficientnet", "convnext", "regnet", "v
 SMALL_IMAGE = 64  # pixels; up to here images keep their size and have networks of their own
 
 
+class Pretrained(NamedTuple):
+    """What there is of a backbone's pretrained weights.
+
+    weights  their file, "none" where there is none, "auto" where nobody has looked
+    side     pixels of the pictures that they were made for
+    options  of the backbone, that they want
+    """
+
+    weights: str
+    side: int = 224
+    options: Mapping[str, str] = MappingProxyType({})
+
+
 def resolve(
     options: Mapping[str, Any],
     schema: Schema,
     rows: int,
-    find_weights: Callable[[str], str] = lambda backbone: "auto",
+    find_weights: Callable[[str, str], Pretrained] = lambda backbone, asked: Pretrained(asked),
 ) -> FitConfig:
     """Turn the options somebody gave into every number of a run; what they gave stays as it is.
 
@@ -46,7 +60,7 @@ def resolve(
         options: fields of FitConfig, all optional; `effort` sets those that are not given.
         schema: decides between images and tables, and between small images and photos.
         rows: how many rows there are to train on.
-        find_weights: returns the file of a backbone's pretrained weights, "none" where there is none.
+        find_weights: returns what there is of a backbone's weights; it is told what the user said of them.
 
     >>> from manyhot.schema import Input, Target
     >>> target = Target("y", "binary", ("no", "yes"), ("y",))
@@ -58,13 +72,17 @@ def resolve(
     base = replace(base, memory=half_of_memory(), cache=tenth_of_disk())
     if schema.is_image:
         height, width, channels = schema.inputs[0].shape
-        small = chosen.get("size", max(height, width)) <= SMALL_IMAGE
+        frozen = chosen.get("freeze", False)
+        small = not frozen and chosen.get("size", max(height, width)) <= SMALL_IMAGE
         ours = "cnn" if channels == 1 else "resnet9"
         backbone = ours if small else _photo_backbone(rows, chosen.get("device", "auto"))
         base = replace(base, backbone=backbone, device=chosen.get("device", "auto"))
-        if chosen.get("weights", "auto") == "auto":
-            chosen = {**chosen, "weights": find_weights(chosen.get("backbone", backbone))}
-        if not small:
+        found = find_weights(chosen.get("backbone", backbone), chosen.get("weights", "auto"))
+        options_of = {**found.options, **chosen.get("backbone_options", {})}
+        chosen = {**chosen, "weights": found.weights, "backbone_options": options_of}
+        if frozen:
+            base = replace(_for_features(base, rows), size=found.side)
+        elif not small:
             base = _for_photos(base, rows, chosen, schema)
         elif chosen.get("backbone", backbone) == "resnet9":
             base = _for_small_photos(base, rows, schema)
@@ -120,10 +138,15 @@ def _check(config: FitConfig, schema: Schema) -> None:
         raise UserError(
             f"{alone}: backbone '{config.backbone}' starts from nothing; only timm's have weights."
         )
+    if config.freeze and config.weights == "none":
+        raise UserError(
+            f"freeze: backbone '{config.backbone}' has no pretrained weights here, and heads on a random "
+            "network learn little; give --weights FILE (safetensors), or leave --freeze out."
+        )
     if config.folds > 1 and schema.is_image and not config.freeze:
         raise UserError(
-            f"folds={config.folds}: folds are for tables and for heads alone (freeze); of pictures some rows "
-            "are held out otherwise."
+            f"folds={config.folds}: folds are for tables and for frozen backbones (freeze); leave it out, "
+            "and some of the pictures are held out."
         )
     if config.views > (MAX_VIEWS if schema.is_image else 1):
         raise UserError(f"views must be at most {MAX_VIEWS}, and 1 for tables, got {config.views}.")
@@ -165,7 +188,7 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
         seconds = 3 + steps * per_step + rows * config.epochs * a_row
         seconds += 2 * rows * a_row / 3 if config.linear_probe else 0.0  # for the heads, and for neighbours
     unit = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-    return f"about {unit} on 2 cores if no epoch is skipped"
+    return f"about {unit} on 2 cores if all epochs are run"
 
 
 def _for_small_images(base: FitConfig, rows: int) -> FitConfig:
@@ -212,8 +235,6 @@ def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any], schema: S
 
     What is mixed and painted over grows with the effort, since it pays only over many epochs.
     """
-    if chosen.get("freeze"):
-        return _for_features(base, rows)
     pretrained = chosen.get("weights", "auto") != "none"
     effort = base.effort
     return replace(
@@ -237,7 +258,10 @@ def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any], schema: S
 
 
 def _for_features(base: FitConfig, rows: int) -> FitConfig:
-    """Heads alone on the features of a backbone that rests: seconds, so many epochs."""
+    """Heads alone on the features of a backbone that rests: seconds, so many epochs.
+
+    `resolve` lets it see pictures as large as its weights were made for, since it sees each only once.
+    """
     return replace(
         base,
         freeze=True,
@@ -246,7 +270,6 @@ def _for_features(base: FitConfig, rows: int) -> FitConfig:
         learning_rate=3e-3,
         weight_decay=0.5,
         dropout=0.5,
-        size=PHOTO_SIDES[base.effort],
         patience={"fast": 3, "balanced": 8, "best": 25}[base.effort],
         views=2,
         augment="crop",  # which the heads do not see; photos are judged mirrored too
@@ -259,7 +282,7 @@ def of_heads(config: FitConfig, rows: int) -> FitConfig:
     Source: Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform
     Out-of-Distribution": heads that know nothing yet would first spoil what the backbone knows.
     """
-    return replace(_for_features(config, rows), size=config.size)
+    return _for_features(config, rows)
 
 
 def _photo_backbone(rows: int, device: str) -> str:

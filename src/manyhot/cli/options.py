@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add("--header", metavar="first|none", help=help)
     add("--sheet-name", metavar="NAME", help="the sheet of a workbook (default: the only one that has rows)")
     add("--labels", metavar="FILE", help="a second table with labels, joined on path or row")
-    help = "add what each class of COLUMN stands for, from a table: the class, then such as its tags"
+    help = "a table that says what each class of COLUMN stands for: the class, then such as its tags"
     add("--map", metavar="COLUMN=FILE", action="append", default=[], help=help)
 
 
@@ -55,18 +55,21 @@ def read_table(args: argparse.Namespace, data: str) -> Table:
     )
 
 
-def reading_words(args: argparse.Namespace) -> list[str]:
-    """Return the words with which another command reads the same table."""
+def reading_words(args: argparse.Namespace, without: Collection[str] = ()) -> list[str]:
+    """Return the words with which another command reads the same table, `without` some of the options."""
     given = [("--root", args.root), ("--header", args.header), ("--sheet-name", args.sheet_name)]
     given += [("--labels", args.labels), *(("--map", text) for text in args.map)]
-    return [word for option in given if option[1] for word in option]
+    return [word for option in given if option[1] and option[0] not in without for word in option]
 
 
 def add_labelling(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what to predict, and from what."""
     add = parser.add_argument_group("what to predict").add_argument
     add("--target", metavar="NAME", action="append", default=[], help="a label column; repeat it for several")
-    help = "a column with any number of tags, or 0/1 columns a, b and c read as one"
+    help = (
+        "a column with any number of tags, or 0/1 columns a, b and c read as one; first:last and has_* name "
+        "several columns, here, in --target and in --kind"
+    )
     add("--tags", metavar="NAME[=a,b,c]", action="append", default=[], help=help)
     help = "what stands between tags (default: ; or |, with --tags also , # or a blank)"
     add("--separator", metavar="S", help=help)
@@ -76,9 +79,9 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
     add("--bins", metavar="NAME=N", action="append", default=[], help=help)
     add_long(add)
     add_columns(add, "binary, multiclass, multilabel, number, category, date, image or ignore")
-    help = "the mark before a fraction, where 1,234 in cells may be either (default: as the others)"
+    help = "the decimal mark, where cells such as 1,234 leave it open (default: as in the others)"
     add("--decimal", choices=(".", ","), help=help)
-    add("--schema", metavar="FILE", help="all of this from a file that `inspect --write-schema` wrote")
+    add("--schema", metavar="FILE", help="a file that says all of this, as `inspect --write-schema` wrote it")
 
 
 def schema_of(args: argparse.Namespace, table: Table) -> Schema:
@@ -92,6 +95,7 @@ def schema_of(args: argparse.Namespace, table: Table) -> Schema:
         for name in [c for target in schema.targets for c in target.columns]:
             table.column(name)
         return schema
+    from manyhot.data.columns import several
     from manyhot.data.rows.infer import infer
 
     tags: dict[str, tuple[str, ...] | None] = {}
@@ -99,15 +103,15 @@ def schema_of(args: argparse.Namespace, table: Table) -> Schema:
         name, equals, columns = text.partition("=")
         if text in table.columns:  # a column may have '=' in its name
             name, equals = text, ""
-        tags[name] = tuple(part.strip() for part in columns.split(",") if part.strip()) if equals else None
+        tags[name] = tuple(several(table, _words(columns))) if equals else None
     return infer(
         table,
-        args.target,
+        several(table, args.target),
         tags=tags,
         image=args.image,
         separator=args.separator,
         missing=missing_of(args),
-        kinds=kinds_of(args),
+        kinds=kinds_of(args, table),
         ignore=_apart(args),
         none=_words(args.none),
         decimal=args.decimal,
@@ -136,7 +140,7 @@ def labelled(args: argparse.Namespace, table: Table) -> tuple[Table, Schema]:
 def add_columns(add: Callable[..., object], kinds: str) -> None:
     """Add the options that say how columns are read."""
     add("--missing", metavar="WORDS", default="", help='words that mean an empty cell, such as "NA,?"')
-    add("--image", metavar="COLUMN", help="the column of image paths, where it is not plain")
+    add("--image", metavar="COLUMN", help="the column of image paths, where it is not found")
     help = f"read a column as {kinds}"
     add("--kind", metavar="COLUMN=KIND", action="append", default=[], help=help)
 
@@ -146,9 +150,12 @@ def missing_of(args: argparse.Namespace) -> tuple[str, ...]:
     return _words(args.missing)
 
 
-def kinds_of(args: argparse.Namespace) -> dict[str, str]:
+def kinds_of(args: argparse.Namespace, table: Table) -> dict[str, str]:
     """Return what --kind says of each column."""
-    return dict(_pair("--kind", text, "COLUMN=KIND") for text in args.kind)
+    from manyhot.data.columns import several
+
+    said = [_pair("--kind", text, "COLUMN=KIND") for text in args.kind]
+    return {name: kind for words, kind in said for name in several(table, [words])}
 
 
 def _bins(text: str) -> tuple[str, int]:
@@ -159,9 +166,9 @@ def _bins(text: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def set_apart(args: argparse.Namespace) -> set[str]:
+def set_apart(args: argparse.Namespace, table: Table) -> set[str]:
     """Name the columns that the options keep from being used."""
-    return {name for name, kind in kinds_of(args).items() if kind == "ignore"} | {*_apart(args)}
+    return {name for name, kind in kinds_of(args, table).items() if kind == "ignore"} | {*_apart(args)}
 
 
 def _apart(args: argparse.Namespace) -> list[str]:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from manyhot.cli.show import number, say
+from manyhot.cli.show import number, prose, say
 from manyhot.config import FitConfig
+from manyhot.ensemble import NETWORK, Ensemble
+
+if TYPE_CHECKING:
+    from manyhot.train.run import Run
 
 
 class Training:
@@ -48,7 +52,7 @@ class Training:
         size = f", {config.size} pixels" if config.size else ""
         folds = f" of {config.folds} members, a fold for each" if config.folds > 1 else ""
         weights = "" if config.weights == "auto" else f", weights {config.weights}"
-        say(
+        prose(
             f"effort {config.effort}: backbone {config.backbone}{why}{size}{weights}{folds}, at most "
             f"{config.epochs} epochs of batches of {config.batch_size}, rate {config.learning_rate:g}, "
             f"{config.precision}, {config.threads} threads, seed {config.seed}; {estimate}"
@@ -78,9 +82,25 @@ class Training:
             f"held-out loss {number(held['loss'])}  {match}  {line['seconds']:.1f} s{best}"
         )
         if self.live:
-            self.bar.console.print(text, highlight=False, soft_wrap=True)
+            self.bar.console.print(text, highlight=False)
         else:
             say(text)
+
+    def end(self, run: Run, ensemble: Ensemble) -> None:
+        """Tell which epoch is kept, and why the scores that follow are not those that it had."""
+        epochs = [line for line in run.history if line["kind"] == "epoch"]
+        kept = next(line for line in reversed(epochs) if line["best"])
+        overall, rows = kept["validation"]["overall"], run.judged.scores["rows"]
+        had = f"exact match {number(overall['exact_match'])} and loss {number(overall['loss'])}"
+        who = dict.fromkeys(member.name for member in ensemble.members if any(member.weights.values()))
+        model = [f"answers of {' and '.join(who)}"] if [*who] != [NETWORK] else []
+        model += [f"each picture in {ensemble.views} views"] if ensemble.views > 1 else []
+        model += [f"on all {rows:,} held-out rows"] if kept["validation"]["rows"] < rows else []
+        prose(
+            f"kept: epoch {kept['epoch']}, the last with a *, which marks the best so far (and a last epoch "
+            f"that is worse by no more than chance). Its network had {had}; the scores below are of the "
+            f"finished model: {', '.join([*model, 'probabilities calibrated'])}."
+        )
 
     def _report(self, text: str, done: int, rows: int) -> None:
         """Print a line for each tenth of many rows, where no bar is shown."""

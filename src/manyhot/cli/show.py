@@ -11,11 +11,12 @@ import json
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from manyhot.report.text import UNSEEN, grid, visible
+from manyhot.report.text import UNSEEN, grid, put, visible
 from manyhot.report.text import escape as escape  # which commands take from here
 from manyhot.report.text import number as number
 
@@ -44,7 +45,15 @@ def say(text: str = "", end: str = "\n") -> None:
 def notes(lines: Sequence[str]) -> None:
     """Print the first of the notes of a run on standard error."""
     for line in lines[:MAX_NOTES]:
-        say(f"note: {line}")
+        prose(f"note: {line}")
+
+
+def prose(text: str) -> None:
+    """Print sentences on standard error; a terminal gets them broken between words."""
+    width = _columns(sys.stderr)
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) if width else [text]
+    for line in lines:
+        say(line)
 
 
 def problems(lines: Sequence[str]) -> None:
@@ -61,7 +70,7 @@ def log_to_stderr() -> None:
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             prefix = "warning: " if record.levelno >= logging.WARNING else ""
-            say(f"{prefix}{record.getMessage()}")
+            prose(f"{prefix}{record.getMessage()}")
 
     log = logging.getLogger("manyhot")
     log.handlers = [Lines()]
@@ -83,7 +92,7 @@ def as_json(content: object) -> None:
 
 @contextmanager
 def console(stderr: bool = False, into: TextIO | None = None) -> Iterator[Console]:
-    """Give a console whose text goes out at the end: as wide as the terminal; a pipe gets long lines.
+    """Give a console whose text goes out at the end: as wide as `_columns` says; a pipe gets long lines.
 
     With `into` it goes there instead, as into a pipe.
     """
@@ -95,7 +104,7 @@ def console(stderr: bool = False, into: TextIO | None = None) -> Iterator[Consol
     yield Console(
         file=drawn,
         highlight=False,
-        force_terminal=columns is not None or None,  # a pipe may be said to take colours
+        force_terminal=stream.isatty() or None,  # a pipe may be said to take colours
         width=columns or WIDTH,
         soft_wrap=columns is None,
     )
@@ -114,12 +123,12 @@ def _on_the_way(text: str) -> None:
 
 
 def _columns(stream: TextIO) -> int | None:
-    """Return how many characters a line of the terminal has; None where a stream is none."""
-    if not stream.isatty():
-        return None
+    """Return how many characters a line has: what COLUMNS says, else the terminal; None where both do not."""
     asked = os.environ.get("COLUMNS", "")
     if asked.isdecimal() and int(asked):
         return int(asked)
+    if not stream.isatty():
+        return None
     with suppress(OSError):
         return os.get_terminal_size(stream.fileno()).columns or WIDTH
     return WIDTH
@@ -140,12 +149,12 @@ def description(found: Mapping[str, Any], stderr: bool = False, into: TextIO | N
     unused = [name for name in found["unused"] if f"'{name}'" not in problems]
     with console(stderr, into) as out:
         out.print(f"[bold]{escape(found['source'])}[/]: {rows}")
-        out.print(inputs)
+        put(out, inputs)
         if len(found["inputs"]) > MAX_INPUTS:
             out.print(f"… and {len(found['inputs']) - MAX_INPUTS} more inputs")
         if found["targets"]:
             out.print()
-            out.print(targets)
+            put(out, targets)
         if unused:
             out.print(f"\nnot used: {escape(', '.join(unused[:20]))}")
         for problem in found["problems"]:
@@ -168,6 +177,18 @@ def tuning(found: Mapping[str, Any]) -> None:
         draw_tuning(out, found)
 
 
+def duration(seconds: float) -> str:
+    """Write how long something took.
+
+    >>> duration(8.04), duration(200), duration(3_900)
+    ('8.0 s', '3 min 20 s', '1 h 5 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
 def counts(found: Mapping[str, int]) -> str:
     """Write how many rows each class has, of the first classes."""
     shown: Sequence[str] = [f"{name} {count:,}" for name, count in list(found.items())[:MAX_CLASSES]]
@@ -178,7 +199,11 @@ def counts(found: Mapping[str, int]) -> str:
 def _values(item: Mapping[str, Any]) -> str:
     if item["kind"] == "image":
         height, width, channels = item["shape"]
-        return f"{height}×{width} pixels, {'grey' if channels == 1 else 'colour'}"
+        size = f"{width} × {height} pixels, {'grey' if channels == 1 else 'colour'}"
+        (low, high), (least, most) = (item.get(side, (0, 0)) for side in ("widths", "heights"))
+        if (low, least) == (high, most):
+            return size
+        return f"usually {size} (width {low} … {high}, height {least} … {most})"
     parts = []
     if item.get("min") is not None:
         parts.append(f"{item['min']:g} … {item['max']:g}")

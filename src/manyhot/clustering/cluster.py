@@ -30,7 +30,7 @@ from manyhot.clustering.learn import OnStep
 from manyhot.clustering.names import CLUSTERS, COLUMN, METRICS
 from manyhot.clustering.scores import agreement, silhouettes
 from manyhot.clustering.spread import spread as spread_from
-from manyhot.config import parse_options
+from manyhot.config import FitConfig, parse_options
 from manyhot.data.inputs.images.paths import Progress, Unreadable, named, picture_column
 from manyhot.data.rows import infer
 from manyhot.data.sources.read import read
@@ -42,6 +42,8 @@ from manyhot.progress import Lines
 from manyhot.targets import UNKNOWN, IntArray, text_of
 
 SPREAD = "spread.csv"
+PARTED = 0.1  # a silhouette; of photos seen by ImageNet's weights, groups below it were mixed
+MANY, ROWS_EACH = 12, 5  # groups that are advised then, and rows of each at least
 
 
 class Known(NamedTuple):
@@ -238,8 +240,9 @@ def cluster(
     notes = (*infer.problems(seen_as, seen.schema), *_unreadable_named(found))
     reads = "table" if not seen.schema.is_image else "pixels" if table.holds_pictures else "paths"
     how = {"source": str(Path(source).absolute()) if source else "", "reads": reads}
-    words = _options(table, reads == "paths", image, missing, kinds or {})
-    return replace(found, scores=_scores(found) | how | {"options": words}, notes=notes)
+    words = _options(table, reads == "paths", image, missing, kinds or {}) + _weights(seen.config)
+    scores = _scores(found) | how | {"options": words}
+    return replace(found, scores=scores, notes=(*notes, *_run_together(scores)))
 
 
 def _options(
@@ -250,6 +253,28 @@ def _options(
     words += ["--image", image] if image and paths else []
     words += ["--missing", ",".join(missing)] if missing else []
     return words + [word for name, kind in kinds.items() for word in ("--kind", f"{name}={kind}")]
+
+
+def _weights(config: FitConfig) -> list[str]:
+    """Return the words with which `fit` starts from the weights that rows were seen by here, if any."""
+    if config.weights in ("auto", "none"):
+        return []
+    words = ["--backbone", config.backbone, "--weights", str(Path(config.weights).absolute())]
+    given = config.backbone_options.items()
+    return words + [word for name, value in given for word in ("--set", f"backbone_options.{name}={value}")]
+
+
+def _run_together(scores: Mapping[str, Any]) -> list[str]:
+    """Say what to do where the groups lie too close for each to be one thing."""
+    if scores["silhouette"] >= PARTED:
+        return []
+    more = min(MANY, scores["rows"] // ROWS_EACH)
+    ask = f"ask for more groups (--clusters {more}) and " if more > scores["clusters"] else ""
+    return [
+        f"the groups run into each other (silhouette {scores['silhouette']:.2f}; 1 is far apart, 0 is "
+        f"overlapping), so one may hold different things: {ask}give the same name to those that show the "
+        "same (0+3=NAME)."
+    ]
 
 
 def _unreadable_named(found: Clustering) -> list[str]:

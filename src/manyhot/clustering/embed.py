@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,17 +117,18 @@ def _configured(options: Mapping[str, Any], schema: Schema, rows: int) -> FitCon
     asked = options.get("backbone", "linear")
     if asked in FROM_NOTHING and asked != "linear" and not (schema.is_image and asked in LEARN_HERE):
         raise UserError(
-            f"backbone '{asked}' knows nothing yet and learns nothing here; leave it out, or see through a "
-            "model that has learned, with --features MODEL."
+            f"backbone '{asked}' knows nothing yet and is not trained here; leave --backbone out, or pass "
+            "--features MODEL with a model that `fit` trained."
         )
     if not schema.is_image:
         return resolve({"backbone": "linear", **options, **alone}, schema, rows)
-    config = resolve({**options, **alone}, schema, rows, backbones.find_weights)
+    find = cache(backbones.find_weights)
+    config = resolve({**options, **alone}, schema, rows, find)
     if config.backbone in FROM_NOTHING:
         changes = {"backbone": "cnn", **_alone(config.effort, rows)}
         return resolve({**changes, **options, **alone}, schema, rows)
-    if config.weights != "none":
-        return config
+    if config.weights != "none":  # seen once, so as large as the weights were made for
+        return resolve({**options, **alone, "freeze": True}, schema, rows, find)
     if "backbone" in options:
         raise UserError(
             f"backbone '{config.backbone}' without weights tells nothing apart; pass --features with a "

@@ -93,7 +93,7 @@ def _chosen(tried: Mapping[int, float]) -> tuple[int, str]:
         return max(strong), "the most that hold in both halves of the rows"
     return max(
         tried, key=lambda count: tried[count]
-    ), "none holds in both halves of the rows; the nearest to it"
+    ), "no number holds in both halves of the rows; this one is nearest to it"
 
 
 def _strengths(z: Embedding, seed: int, progress: Progress | None) -> dict[int, float]:

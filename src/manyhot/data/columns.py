@@ -6,8 +6,9 @@ A Table comes in, names, kinds and reasons leave. `infer`, `describe`, `join` an
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -41,6 +42,41 @@ IMAGE_ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
 )
+
+
+def several(table: Table, words: Iterable[str]) -> list[str]:
+    """Return the columns that words of an option name: a name, FIRST:LAST as they stand, or a glob (has_*).
+
+    A name that there is means itself, whatever is in it.
+
+    Raises:
+        UserError: a word names no column, or a range is the wrong way round.
+
+    >>> from manyhot.data.table import from_python
+    >>> several(from_python(dict.fromkeys(["id", "has_a", "b", "has_c"], [1])), ["has_a:b", "has_*"])
+    ['has_a', 'b', 'has_c']
+    """
+    found: list[str] = []
+    names = list(table.names)
+    for word in words:
+        first, colon, last = word.partition(":")
+        if word in table.columns:
+            found.append(word)
+        elif "*" in word or "?" in word:
+            fitting = [name for name in names if fnmatchcase(name, word)]
+            if not fitting:
+                raise UserError(f"{table.source}: no column is like '{word}'; there are {listed(names)}.")
+            found += (name for name in fitting if name not in found)
+        elif colon and {first, last} & {*names}:
+            for name in (first, last):
+                table.column(name)
+            start, end = names.index(first), names.index(last)
+            if start > end:
+                raise UserError(f"{table.source}: '{first}' stands after '{last}'; write {last}:{first}.")
+            found += (name for name in names[start : end + 1] if name not in found)
+        else:
+            table.column(word)
+    return found
 
 
 def is_image_name(name: str) -> bool:

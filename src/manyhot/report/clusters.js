@@ -11,7 +11,13 @@
   const names = data.hues.map((_, number) => String(number));
   let zoom = 1, centre = [data.ends[0] / 2, data.ends[1] / 2], only = -1, across = 1, waiting = false;
 
-  const colour = (k, alpha = 1) => `hsl(${data.hues[k]} 62% ${dark.matches ? 64 : 47}% / ${alpha})`;
+  // What dots are coloured by: clusters, or known labels, of which the last number is unknown.
+  const known = data.known.map((each) => ({ ...each, labels: new Uint16Array(bytes(each.labels)) }));
+  const clusters = { hues: data.hues, labels };
+  let by = clusters;
+  const shade = (hue, alpha) => `hsl(${hue ?? 0} ${hue === null ? 0 : 62}% ${dark.matches ? 64 : 47}% / ${alpha})`;
+  const colour = (k, alpha = 1) => shade(data.hues[k], alpha);
+  const dot = (i, alpha = 1) => shade(by.hues[by.labels[i]], alpha);
   const middle = [data.ends[0] / 2, data.ends[1] / 2];
   const scale = () => Math.min(canvas.clientWidth / data.ends[0], canvas.clientHeight / data.ends[1]) * 0.9 * zoom;
   const x = (i) => (places[2 * i] / 65535 - centre[0]) * scale() + canvas.clientWidth / 2;
@@ -25,11 +31,11 @@
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
     const radius = Math.max(1.1, Math.min(5, (26 / Math.sqrt(count)) * 3 * Math.sqrt(zoom)));
-    for (let k = 0; k < data.hues.length; k++) {
-      pen.fillStyle = colour(k, only < 0 || only === k ? 0.8 : 0.1);
+    for (const single of only < 0 ? [true] : [false, true]) for (let k = 0; k < by.hues.length; k++) {
+      pen.fillStyle = shade(by.hues[k], single ? 0.8 : 0.1);
       pen.beginPath();
       for (let i = 0; i < count; i++) {
-        if (labels[i] !== k || outliers.has(i)) continue;
+        if (by.labels[i] !== k || outliers.has(i) || (only >= 0 && single !== (labels[i] === only))) continue;
         const px = x(i), py = y(i);
         if (px < -9 || py < -9 || px > width + 9 || py > height + 9) continue;
         pen.moveTo(px + radius, py);
@@ -39,7 +45,7 @@
     }
     pen.lineWidth = 1.4;
     for (const i of outliers) {
-      pen.strokeStyle = colour(labels[i], only < 0 || only === labels[i] ? 1 : 0.15);
+      pen.strokeStyle = dot(i, only < 0 || only === labels[i] ? 1 : 0.15);
       pen.beginPath();
       pen.arc(x(i), y(i), radius + 1.5, 0, 7);
       pen.stroke();
@@ -65,7 +71,7 @@
       spots.set(`${cx},${cy}`, [px, py]);
       const left = px - side / 2, top = py - side / 2;
       pen.drawImage(sprite, (place % across) * data.tile, Math.floor(place / across) * data.tile, data.tile, data.tile, left, top, side, side);
-      pen.strokeStyle = colour(labels[i]);
+      pen.strokeStyle = dot(i);
       pen.lineWidth = 2;
       pen.strokeRect(left, top, side, side);
     }
@@ -133,7 +139,8 @@
       hint.append(small);
     }
     const name = names[labels[i]] === String(labels[i]) ? `cluster ${labels[i]}` : names[labels[i]];
-    hint.append(`row ${rows[i]} · ${name}${outliers.has(i) ? " · outlier" : ""}`);
+    const given = known.map((each) => ` · ${each.name} ${each.classes[each.labels[i]] ?? "unknown"}`).join("");
+    hint.append(`row ${rows[i]} · ${name}${outliers.has(i) ? " · outlier" : ""}${given}`);
     const right = event.offsetX > canvas.clientWidth - 200;
     hint.style.left = right ? "" : `${event.offsetX + 14}px`;
     hint.style.right = right ? `${canvas.clientWidth - event.offsetX + 14}px` : "";
@@ -167,6 +174,13 @@
     const k = Number(button.dataset.cluster);
     only = only === k ? -1 : k;
     document.querySelectorAll(".pick").forEach((b) => b.classList.toggle("on", Number(b.dataset.cluster) === only));
+    again();
+  });
+
+  for (const button of document.querySelectorAll(".by")) button.addEventListener("click", () => {
+    by = known[Number(button.dataset.known)] ?? clusters;
+    document.querySelectorAll(".by").forEach((b) => b.classList.toggle("on", b === button));
+    document.querySelectorAll(".of").forEach((p) => { p.hidden = p.dataset.known !== button.dataset.known; });
     again();
   });
 

@@ -88,6 +88,7 @@ def render(found: Clusters) -> str:
         script=Markup(script),  # the same text that its hash in the page's policy is of
         allowed=allowed,
         chart=Markup(_data(found)),
+        labels=_labels(found),
         clusters=_clusters(found),
         columns=_columns(found),
         strengths=_strengths(found.scores),
@@ -112,10 +113,23 @@ def _data(found: Clusters) -> str:
         "rows": base64.b64encode(found.table.rows[rows].astype("<u4").tobytes()).decode(),
         "ends": [max(0.05, float(end)) for end in found.places.max(axis=0)],
         "hues": [hue(number) for number in range(int(found.scores["clusters"]))],
+        "known": _labels(found),
         "tile": TILE,
         **_tiles(found, rows),
     }
     return json.dumps(document).replace("<", "\\u003c")
+
+
+def _labels(found: Clusters) -> list[dict[str, Any]]:
+    """Return the known labels by which the map may be coloured: those of no more classes than colours."""
+    every = []
+    for name, (classes, y) in found.known.items():
+        if len(classes) <= MAX_CLASSES:
+            numbers = np.where(y == UNKNOWN, len(classes), y)[found.drawn].astype("<u2")  # the last: grey
+            hues = [*map(hue, range(len(classes))), None]
+            coded = base64.b64encode(numbers.tobytes()).decode()
+            every.append({"name": name, "classes": list(classes), "hues": hues, "labels": coded})
+    return every
 
 
 def _tiles(found: Clusters, rows: NDArray[np.intp]) -> dict[str, Any]:

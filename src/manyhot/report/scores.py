@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from manyhot.choose import FOLDS
 from manyhot.judge import Judged
-from manyhot.report.text import escape, grid, number
+from manyhot.report.text import escape, grid, number, put
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -147,13 +147,13 @@ def _classes(out: Console, name: str, classes: Sequence[Mapping[str, Any]], ever
 
 def _table(out: Console, first: str, lines: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
     taken = min(max(map(len, (first, *lines))), out.width // 2)
-    for part in _beside(columns, out.width - taken) if out.is_terminal else [list(columns)]:
+    for part in _beside(columns, out.width - taken) if not out.soft_wrap else [list(columns)]:
         table = grid(escape(first))
         for name in part:
             table.add_column(_head(name), justify="right")
         for row, line in enumerate(lines):
             table.add_row(escape(line), *(columns[name][row] for name in part))
-        out.print(table)
+        put(out, table)
 
 
 def _beside(columns: Mapping[str, Sequence[str]], width: int) -> Iterator[Sequence[str]]:

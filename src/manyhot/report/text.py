@@ -9,7 +9,10 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table as Grid
+
+GAP = 2  # between columns of a table
 
 # Characters that steer a terminal, turn the direction of a text or hide in it; not the joiners, of which many
 # scripts make their words.
@@ -40,6 +43,28 @@ def grid(*headers: str) -> Grid:
     from rich.table import Table as Grid
 
     return Grid(*headers, box=None, pad_edge=False, header_style="dim")
+
+
+def put(out: Console, table: Grid) -> None:
+    """Print a table with all its words whole: where they have no room beside each other, below each other."""
+    from rich.measure import measure_renderables
+    from rich.padding import Padding
+
+    columns = table.columns
+    sizes = [measure_renderables(out, out.options, [c.header, *c.cells]) for c in columns]
+    widths, room = [size.maximum for size in sizes], out.width - GAP * (len(columns) - 1)
+    if sum(size.minimum for size in sizes) > room:
+        for first, *rest in zip(*(column.cells for column in columns), strict=True):
+            out.print(first)
+            for column, cell in zip(columns[1:], rest, strict=True):
+                out.print(Padding(f"[dim]{column.header}[/] {cell}", (0, 0, 0, 2)))
+        return
+    while sum(widths) > room:
+        wide = [width if width > size.minimum else 0 for width, size in zip(widths, sizes, strict=True)]
+        widths[wide.index(max(wide))] -= 1
+    for column, width in zip(columns, widths, strict=True):
+        column.width = width
+    out.print(table)
 
 
 def number(value: float | None) -> str:

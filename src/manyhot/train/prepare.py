@@ -266,5 +266,5 @@ def _duplicates(rows: Rows, empty: NDArray[np.bool_]) -> list[str]:
     if not again.any():
         return []
     whole = len(np.unique(np.column_stack([inverse, part]), axis=0)) == len(counts)
-    kept = "each set of them stays in one part" if whole else "too many to keep each set of them in one part"
+    kept = "equal rows stay in the same part" if whole else "too many to keep equal rows in the same part"
     return [f"{again.sum()} rows are exact duplicates of others; {kept}."]

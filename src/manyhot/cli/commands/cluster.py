@@ -22,10 +22,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_reading(parser)
     add = parser.add_argument_group("what is grouped, and by what").add_argument
     add("--clusters", metavar="K|auto", type=_clusters, help="how many groups (default: auto)")
-    help = "see rows by a model's backbone, or by weights for --backbone in a safetensors file"
+    help = "what rows are compared by: a model, or a safetensors file with weights for --backbone"
     add("--features", metavar="MODEL|PATH|auto", default="auto", help=help)
     add("--target", metavar="NAME", help="a column of known labels, to compare the groups with")
-    add("--spread", action="store_true", help="give the known labels of --target to sure neighbours too")
+    add(
+        "--spread",
+        action="store_true",
+        help="give the labels of --target to rows without one that are surely alike",
+    )
     options.add_columns(add, "number, category, date, image or ignore")
     add = parser.add_argument_group("learning (what is not given follows from the data)").add_argument
     add("--effort", choices=CHOICES["effort"], help="how long to try (default: balanced)")
@@ -56,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
         target=args.target,
         image=args.image,
         missing=options.missing_of(args),
-        kinds=options.kinds_of(args),
+        kinds=options.kinds_of(args, table),
         spread=args.spread,
         source=args.data,
         progress=progress.of_rows(args.json),
@@ -100,7 +104,7 @@ def _show(scores: Mapping[str, Any], source: str) -> None:
             f"[bold]{show.escape(source)}[/]: {scores['rows']:,} rows in {len(sizes)} clusters, "
             f"silhouette {show.number(scores['silhouette'])}"
         )
-        out.print(f"so many: {scores['why']}")
+        out.print(f"why {len(sizes)}: {scores['why']}")
         out.print("sizes: " + show.counts(sizes))
         left_out = [f"{word} {scores[word]:,}" for word in ("outliers", "unreadable") if scores[word]]
         if left_out:

@@ -18,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_long(add)
     help = "train, val, test, all, or folds: training rows out of fold (default: test where there is one)"
     add("--split", metavar="NAME", help=help)
-    help = "what a class counts as that training never saw (default: %(default)s)"
+    help = "how rows count of a class that training never saw (default: %(default)s)"
     add("--unknown-class", choices=("wrong", "missing"), default="wrong", help=help)
     add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
     add("--by", choices=("class",), help="show every class, where a target has many")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import time
 from pathlib import Path
 
 from manyhot import files
@@ -26,21 +27,32 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--backbone", metavar="NAME", help=help)
     help = "what the backbone starts from: its own pretrained weights, nothing, or a safetensors file"
     add("--weights", metavar="auto|none|PATH", help=help)
-    help = "leave the backbone as it is, train the heads alone"
+    help = "train the heads alone, on what pretrained weights see"
     add("--freeze", action="store_true", default=None, help=help)
     help = (
-        "who may answer: network, with commas pretrained, neighbours, forest, boosted, linear (default: all)"
+        "what may answer, with commas between: network, pretrained, neighbours, forest, boosted, linear "
+        "(default: all)"
     )
     add("--members", metavar="NAMES", help=help)
-    add("--size", metavar="PIXELS", help="the side that pictures are brought to")
+    add(
+        "--size", metavar="PIXELS", help="the side that pictures are brought to, before the network sees them"
+    )
     help = "balanced lets rare classes count like others"
     add("--class-weight", choices=CHOICES["class_weight"], help=help)
     help = "hamming, exact_match, micro_f1, macro_f1, precision=P or recall=R"
     add("--objective", metavar="AIM", help=help)
-    add("--monitor", metavar="SCORE", help="what chooses the best epoch: loss, or such as species/macro_f1")
-    add("--unknown-class", choices=CHOICES["unknown_class"], help="what a class outside the schema is")
-    add("--test", metavar="FRACTION", help="keep rows back for `evaluate`")
-    add("--group", metavar="COLUMN", help="rows with an equal cell here stay in one part")
+    add("--monitor", metavar="SCORE", help="the score that chooses the best epoch: loss, or TARGET/METRIC")
+    add(
+        "--unknown-class",
+        choices=CHOICES["unknown_class"],
+        help="a class that the schema lacks is an error, or its cell is unknown",
+    )
+    add("--test", metavar="FRACTION", help="a share of the rows to keep back for `evaluate`, such as 0.2")
+    add(
+        "--group",
+        metavar="COLUMN",
+        help="rows with an equal cell here train together, or are held out together",
+    )
     add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
     add("--device", choices=CHOICES["device"], help="where to compute (default: auto)")
     add("--seed", metavar="N", help="the same seed gives the same weights (default: 0)")
@@ -49,6 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    start = time.perf_counter()
     settings = options.settings_of(args)
     for name in APART:
         setattr(args, name, settings.get(name))  # --config and --set may name it too
@@ -56,11 +69,12 @@ def run(args: argparse.Namespace) -> None:
         files.check_out(Path(args.out), args.overwrite)
     table, schema = options.labelled(args, options.read_table(args, args.data))
     from manyhot.classifier import fit  # torch is loaded here, after all cheap mistakes are found
+    from manyhot.data.columns import split_of
     from manyhot.data.rows.describe import describe
     from manyhot.report.verdict import problems
 
     if not args.json:
-        show.description(describe(table, schema, options.set_apart(args)), stderr=True)
+        show.description(describe(table, schema, options.set_apart(args, table)), stderr=True)
     training = progress.Training()
     with training.bar:
         classifier = fit(
@@ -90,18 +104,29 @@ def run(args: argparse.Namespace) -> None:
         show.as_json(found)
     elif done is not None:
         show.notes(done.notes)
+        training.end(done, classifier.bundle.predictor.ensemble)
         heading = "rows held back to choose the best epoch and to calibrate"
         show.scores({**done.judged.scores, "baselines": done.judged.baselines}, heading)
         show.problems(problems(done.judged, args.out))
-        _say_next(args)
+        show.say(f"all of it took {show.duration(time.perf_counter() - start)}")
+        parts = split_of(table)
+        _say_next(args, tested=done.counts["test"] > 0 or (parts is not None and "test" in parts))
 
 
-def _say_next(args: argparse.Namespace) -> None:
-    """Print the commands that judge and use the model, with the options that read the same table."""
-    words = [args.out, args.data, *options.reading_words(args)]
-    judging = [*words, *(["--long"] if args.long else [])]
+def _say_next(args: argparse.Namespace, tested: bool) -> None:
+    """Print the commands that judge and use the model, with the options that read such a table.
+
+    NEW stands for rows that it has not seen; those of DATA would flatter it, unless some were kept back to
+    test it (`tested`).
+    """
+    new = [args.out, "NEW", *options.reading_words(args, without=("--labels", "--map"))]
+    judging = [args.out, "NEW", *options.reading_words(args, without=("--labels",))]
+    judging = [args.out, args.data, *options.reading_words(args)] if tested else judging
+    judging += ["--long"] if args.long else []
     judging += ["--weight", args.weight] if args.weight else []
     show.tell()
     show.tell(f"model written to {args.out}; look at {args.out}/report.html, then:")
     show.tell(f"  manyhot evaluate {shlex.join(judging)}")
-    show.tell(f"  manyhot predict {shlex.join(words)} --out answers.csv")
+    show.tell(f"  manyhot predict {shlex.join(new)} --out answers.csv")
+    needs = "" if tested else "; `evaluate` needs their labels too"
+    show.tell(f"where NEW is a table or folder of rows that the model has not seen{needs}")

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
         table, schema = options.labelled(args, table)
     elif args.write_schema or args.sheet or args.long:
         raise UserError("name what to predict first: --target NAME or --tags NAME.")
-    found = describe(table, schema, options.set_apart(args)) if schema else look(table)
+    found = describe(table, schema, options.set_apart(args, table)) if schema else look(table)
     open_pictures(table, found, progress.of_rows(args.json))
     if schema:
         compare_rows(table, schema, found)

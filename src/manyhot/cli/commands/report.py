@@ -13,7 +13,7 @@ from manyhot.errors import UserError
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="a folder that `fit` wrote")
-    add("data", metavar="DATA", nargs="?", help="rows to judge (default: as fit saw it)")
+    add("data", metavar="DATA", nargs="?", help="rows to judge (default: the page that `fit` wrote)")
     options.add_reading(parser)
     add("--split", metavar="NAME", help="train, val, test or all")
     add("--out", metavar="FILE", default="report.html", help="an HTML file (default: %(default)s)")

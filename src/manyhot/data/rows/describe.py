@@ -93,7 +93,7 @@ def look(table: Table) -> dict[str, Any]:
     pictures = image_columns(table)
     for name in table.names:
         if name in pictures:
-            columns.append(Input(name, "image", measure(table, name)))
+            columns.append(Input(name, "image", measure(table, name).shape))
         elif name != split_column(table):
             columns.append(as_input(table, name))
     plain = Schema((), ())
@@ -170,6 +170,10 @@ def _describe_input(table: Table, schema: Schema, column: Input) -> dict[str, An
     if column.kind == "image":
         summary["shape"] = list(column.shape)
         if column.name != PIXELS:
+            from manyhot.data.inputs.images.opening import measure  # Pillow is not needed for tables
+
+            found = measure(table, column.name)
+            summary |= {"heights": [*found.heights], "widths": [*found.widths]}
             summary["missing"] = int((table.cells(column.name, schema.missing).codes < 0).sum())
         return summary
     missing = (*schema.missing, *column.missing)

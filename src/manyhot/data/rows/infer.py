@@ -215,7 +215,7 @@ def _inputs(
             )
         from manyhot.data.inputs.images.opening import measure  # Pillow is not needed for tables
 
-        return (Input(column, "image", measure(table, column)),)
+        return (Input(column, "image", measure(table, column).shape),)
     taken |= {split_column(table) or ROW, ROW, *({*table.mapped} - {*kinds})}
     said: dict[str, InputKind] = {name: FEATURES[kind] for name, kind in kinds.items() if kind in FEATURES}
     usable: dict[str, Input] = {}

@@ -8,12 +8,14 @@ Shapes: N rows · F features · C H W channels, height and width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from manyhot.config import FitConfig
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model.backbones import cnn, mlp, resnet9, tabm, timm, weights
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.members import SideBySide
+from manyhot.resolve import Pretrained
 
 Shape = tuple[int, ...]  # (D,) for features, (C, H, W) for pictures
 
@@ -32,9 +34,21 @@ FOR_PICTURES = ("cnn", "resnet9")
 MEMBERED = ("mlp",)  # that hold all members' weights in layers of their own
 
 
-def find_weights(backbone: str) -> str:
-    """Return the file of a backbone's pretrained weights, "none" where there is none to be had."""
-    return "auto" if backbone in BUILDERS else weights.find(backbone)
+def find_weights(backbone: str, asked: str) -> Pretrained:
+    """Return what there is of a backbone's weights; what is `asked` for stays, unless it is "auto".
+
+    Raises:
+        UserError: neither we nor timm have such a backbone, or there is no such file.
+    """
+    if backbone in BUILDERS:
+        return Pretrained(asked)
+    timm.check_name(backbone, tuple(BUILDERS))
+    if asked == "auto":
+        return Pretrained(weights.find(backbone), weights.side(backbone))
+    if asked == "none":
+        return Pretrained(asked)
+    weights.check(Path(asked))
+    return Pretrained(asked, weights.side(backbone), weights.padding(backbone, Path(asked)))
 
 
 def pixels(config: FitConfig) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

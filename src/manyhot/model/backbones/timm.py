@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,40 @@ import torch
 from torch import Tensor, nn
 
 from manyhot.config import FitConfig
-from manyhot.errors import UserError, listed, suggest
+from manyhot.errors import UserError, listed
 from manyhot.model.backbones import weights
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.backbones.fusion import conv_bn_pairs
+
+ELSEWHERE = {  # what torchvision and others call networks that timm has, and timm's name
+    "mobilenet": "mobilenetv2_100",
+    "mobilenet_v2": "mobilenetv2_100",
+    "mobilenetv2": "mobilenetv2_100",
+    "mobilenet_v3_small": "mobilenetv3_small_100",
+    "mobilenet_v3_large": "mobilenetv3_large_100",
+    "resnet": "resnet50",
+    "efficientnet": "efficientnet_b0",
+    "efficientnet_v2_s": "tf_efficientnetv2_s",
+    "efficientnet_v2_m": "tf_efficientnetv2_m",
+    "efficientnet_v2_l": "tf_efficientnetv2_l",
+    "densenet": "densenet121",
+    "vgg": "vgg16",
+    "convnext": "convnext_tiny",
+    "regnet_y_400mf": "regnety_004",
+    "regnet_x_400mf": "regnetx_004",
+    "vit": "vit_base_patch16_224",
+    "vit_b_16": "vit_base_patch16_224",
+    "vit_b_32": "vit_base_patch32_224",
+    "vit_l_16": "vit_large_patch16_224",
+    "swin": "swin_tiny_patch4_window7_224",
+    "swin_t": "swin_tiny_patch4_window7_224",
+    "swin_s": "swin_small_patch4_window7_224",
+    "swin_b": "swin_base_patch4_window7_224",
+    "dinov2": "vit_small_patch14_dinov2",
+    "dinov2_vits14": "vit_small_patch14_dinov2",
+    "dinov2_vitb14": "vit_base_patch14_dinov2",
+    "clip": "vit_base_patch32_clip_224",
+}
 
 
 class TimmBackbone(Backbone):
@@ -39,21 +70,29 @@ class TimmBackbone(Backbone):
         return features
 
 
+def check_name(name: str, known: Sequence[str]) -> None:
+    """Refuse a name that neither timm nor we (`known`) have."""
+    import timm  # takes seconds, so only where it is wanted
+
+    if name.split(".")[0] in timm.list_models():
+        return
+    plain = name.casefold().replace("-", "_")
+    if plain in ELSEWHERE:
+        raise UserError(f"no backbone '{name}': timm calls it '{ELSEWHERE[plain]}'.")
+    near = get_close_matches(plain, [*known, *timm.list_models()], n=3, cutoff=0.65)
+    meant = f" (did you mean {listed(near)}?)" if near else ""
+    raise UserError(f"no backbone '{name}'{meant}; there are {listed(known)} and timm's names.")
+
+
 def create(shape: tuple[int, ...], config: FitConfig, known: Sequence[str]) -> Backbone:
     """Return timm's model of the name `config.backbone`, for pictures of `shape` (C, H, W).
 
     Raises:
         UserError: timm has no such model, or it cannot take pictures of this size.
     """
-    import timm  # takes seconds, so only where it is wanted
-
     channels, height, width = shape
     name = config.backbone
-    if name.split(".")[0] not in timm.list_models():
-        options = [*known, *timm.list_models()]
-        raise UserError(
-            f"no backbone '{name}'{suggest(name, options)}; there are {listed(known)} and timm's names."
-        )
+    check_name(name, known)
     settings = {"num_classes": 0, "in_chans": channels, "drop_rate": config.dropout}
     try:
         model = _made(name, settings | _read(config.backbone_options), (height, width))
@@ -66,7 +105,7 @@ def create(shape: tuple[int, ...], config: FitConfig, known: Sequence[str]) -> B
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"backbone '{name}' cannot take pictures of {height}×{width} pixels ({reason})."
+            f"backbone '{name}' cannot take pictures of {width} × {height} pixels ({reason})."
         ) from None
     if config.weights not in ("none", "auto"):
         weights.load(model, Path(config.weights), channels)

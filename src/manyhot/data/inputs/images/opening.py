@@ -10,6 +10,7 @@ import io
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -46,7 +47,7 @@ def open_image(data: bytes, near: tuple[int, int] | None = None) -> Image.Image:
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata that nobody can mend here
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise UserError(f"{image.width}×{image.height} pixels are more than {MAX_PIXELS:,}")
+                    raise UserError(f"{image.width} × {image.height} pixels are more than {MAX_PIXELS:,}")
                 if near is not None:
                     image.draft("L" if image.mode == "L" else "RGB", (near[1], near[0]))
                 image.load()
@@ -61,8 +62,20 @@ def open_image(data: bytes, near: tuple[int, int] | None = None) -> Image.Image:
         raise UserError(f"damaged ({error})") from None
 
 
-def measure(table: Table, column: str) -> tuple[int, int, int]:
-    """Return the usual (H, W, C) of a column of pictures, from the headers of some of them.
+class Measured(NamedTuple):
+    """How large the pictures of a column are, by the headers of a sample of at most 400.
+
+    shape    the usual (H, W, C)
+    heights  the least and the greatest, in pixels; widths alike
+    """
+
+    shape: tuple[int, int, int]
+    heights: tuple[int, int]
+    widths: tuple[int, int]
+
+
+def measure(table: Table, column: str) -> Measured:
+    """Return how large the pictures of a column are.
 
     Raises:
         UserError: not one of the sampled pictures can be opened.
@@ -97,8 +110,10 @@ def measure(table: Table, column: str) -> tuple[int, int, int]:
             f"{table.source}: none of the pictures in column '{column}' can be read "
             f"({'; '.join(reasons[:2])}); {where}."
         )
-    height, width = (int(side) for side in np.median(np.array(sizes), axis=0))
-    return height, width, 1 if grey else 3
+    found = np.array(sizes)
+    height, width = (int(side) for side in np.median(found, axis=0))
+    heights, widths = ((int(sides.min()), int(sides.max())) for sides in found.T)
+    return Measured((height, width, 1 if grey else 3), heights, widths)
 
 
 def unreadable(table: Table, column: str, progress: Progress | None = None) -> tuple[Unreadable, int]:

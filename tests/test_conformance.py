@@ -187,14 +187,17 @@ def check_answers(fitted, table, probabilities, tmp_path):
 
 def check_scores(fitted, table, structure):
     scores = fitted.evaluate(table)
-    check(list(scores) == ["rows", "targets", "overall"], "the keys of the document")
+    beside = ["split", "baselines", "known", "intervals", "classes", "confused"]
+    check(list(scores) == ["rows", "targets", "overall", *beside], "the keys of the document")
     check(set(scores["overall"]) == {"exact_match", "loss"}, "the keys of overall")
     rows = parts(ROWS).count("test") if structure == "unseen" else ROWS
     check(scores["rows"] == rows, "the rows judged")
     check(json.loads(json.dumps(scores, allow_nan=False)) == scores, "JSON without NaN")
     for target in fitted.schema.targets:
         found = scores["targets"][target.name]
-        check(tuple(found) == (metrics.SINGLE if target.exclusive else metrics.TAGS), f"{target.name}: keys")
+        wanted = metrics.SINGLE if target.exclusive else metrics.TAGS
+        wanted += metrics.OF_YES if target.kind == "binary" else ()
+        check(tuple(found) == wanted, f"{target.name}: keys")
         check(all(v is None or isinstance(v, float) for v in found.values()), f"{target.name}: numbers")
     if structure != "unseen":
         return

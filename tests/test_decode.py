@@ -233,7 +233,7 @@ def test_training_judging_and_predicting_see_the_same(tmp_path, monkeypatch):
     table = manyhot.read(path)
     trained = prepare(table, fitted.schema, fitted.bundle.config.to_json())
     seen, logits = [], Bundle.logits
-    monkeypatch.setattr(Bundle, "logits", lambda bundle, x: seen.append(x) or logits(bundle, x))
+    monkeypatch.setattr(Bundle, "logits", lambda bundle, x, *fold: seen.append(x) or logits(bundle, x, *fold))
     fitted.judge(path, "all")
     fitted.predict(path)
     assert len(trained.x) == 39

@@ -19,7 +19,7 @@ from manyhot.targets import num_outputs
 
 # Of every answer a share is that all are alike: no leaf of a few rows makes a class impossible.
 DOUBT = 0.02
-PLACES = 1 << 15  # in how many trees, times rows, is looked at once
+TOGETHER = 64  # trees gone down at once
 ARRAYS = ("feature", "threshold", "branches", "leaf", "value", "roots")
 
 
@@ -70,9 +70,9 @@ class Trees(nn.Module):
         rows, trees = columns.shape[0], len(self.depths)
         cells = columns.T.reshape(-1)  # (P · N)
         first = self.feature.long() * rows
-        some, found = max(1, PLACES // max(1, rows)), []
-        for start in range(0, trees, some):
-            end = min(start + some, trees)
+        found = []
+        for start in range(0, trees, TOGETHER):
+            end = min(start + TOGETHER, trees)
             own = torch.arange(rows, device=columns.device).repeat(end - start)
             node = self.ordered[start:end].unsqueeze(1).expand(-1, rows).reshape(-1)
             for _ in range(self.depths[end - 1]):

@@ -230,6 +230,13 @@ def test_a_quantity_is_refused_as_a_class_with_two_ways_on(cells, quantity):
     assert len(infer(data, ["y"], kinds={"y": "multiclass"}).targets[0].classes) > 9
 
 
+@pytest.mark.parametrize(("first", "told"), [(12, True), (0, False), (1, False)])
+def test_classes_that_are_numbers_are_told_unless_they_count(first, told):
+    data = table(y=[str(first + row % 20) for row in range(200)], x=list(range(200)))
+    notes = problems(data, infer(data, ["y"]))
+    assert any("--bins y=5" in note for note in notes) == told
+
+
 def test_bins_part_a_quantity_where_quantiles_are():
     cells = ["18", "18.0", "2.5", "30", None, "22.5", "18", "99", "23", "40"]
     target = target_of(cells, bins={"y": 3})

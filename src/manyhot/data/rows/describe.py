@@ -28,7 +28,7 @@ from manyhot.data.inputs.fitted import row_hashes
 from manyhot.data.inputs.images.paths import Progress, named, picture_column
 from manyhot.data.numbers import is_unknown_word, told
 from manyhot.data.rows import conflicts
-from manyhot.data.rows.kinds import BINS, MANY_NUMBERS, empty_words
+from manyhot.data.rows.kinds import BINS, FEW_NUMBERS, are_counted, empty_words
 from manyhot.data.rows.leaks import follows, giving_away
 from manyhot.data.rows.suggest import suggestions, tags_in
 from manyhot.data.table import PIXELS, Table
@@ -248,7 +248,8 @@ def _target_problems(table: Table, schema: Schema, target: Target) -> Iterable[s
     single = [name for name in target.classes if counts[name] == 1]
     if single:
         yield f"{where}: {len(single)} {_classes(single)} with one row: {listed(single, FEW)}"
-    if len(target.classes) > MANY_NUMBERS and all(number_of(name) is not None for name in target.classes):
+    numbers = [number for name in target.classes if (number := number_of(name)) is not None]
+    if len(target.classes) == len(numbers) > FEW_NUMBERS and not are_counted(numbers):
         option = shlex.join(["--bins", f"{target.name}={BINS}"])
         yield f"{where}: its {len(target.classes)} classes are all numbers; to part a quantity: {option}"
 

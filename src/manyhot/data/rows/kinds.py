@@ -128,8 +128,13 @@ def is_quantity(cells: Cells) -> bool:
     rows = int((cells.codes >= 0).sum())
     if not all(number.is_integer() for number in numbers):
         return len(numbers) > (MANY_NUMBERS if 2 * len(numbers) <= rows else FEW_NUMBERS)
-    counted = min(numbers) in (0, 1) and max(numbers) - min(numbers) < len(numbers)
-    return len(numbers) > MANY_NUMBERS and rows < len(numbers) * (2 if counted else ROWS_PER_NUMBER)
+    least = 2 if are_counted(numbers) else ROWS_PER_NUMBER
+    return len(numbers) > MANY_NUMBERS and rows < len(numbers) * least
+
+
+def are_counted(numbers: Collection[float]) -> bool:
+    """Tell whether whole numbers count from 0 or 1 on without a gap, as numbers of classes do."""
+    return min(numbers) in (0, 1) and max(numbers) - min(numbers) < len(numbers)
 
 
 def _binned(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, assert_never
+from typing import Any, TypeVar, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,12 @@ def of_each_fold(learn: Callable[..., T], parts: Sequence[Part], threads: int) -
     """Learn from the rows of each fold, the folds side by side: more threads for one would slow it down."""
     from threadpoolctl import threadpool_limits
 
+    def alone(*part: Any) -> T:
+        with threadpool_limits(1, "openmp"):  # which is set for each thread, and the other libraries' for all
+            return learn(*part)
+
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(learn, *zip(*parts, strict=True)))
+        return list(pool.map(alone, *zip(*parts, strict=True)))
 
 
 def _some(rows: NDArray[np.intp], seed: int) -> NDArray[np.intp]:

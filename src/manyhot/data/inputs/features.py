@@ -81,7 +81,7 @@ class TableInputs:
         if absent:
             raise UserError(
                 f"{table.source}: lacks {listed(absent)}, which the model was trained with; "
-                f"there are {listed(table.names) or 'none'}."
+                f"there are {listed(table.names) or 'none'}. Give an empty column for what is unknown."
             )
         dated = {f.name: alike((*self.missing, *f.missing)) for f in self.features if f.part}
         days = {name: dates.days(table.cells(name, words)) for name, words in dated.items()}

@@ -136,7 +136,8 @@ def _check(config: FitConfig, schema: Schema) -> None:
     alone = "freeze" if config.freeze else "linear_probe" if config.linear_probe else ""
     if alone and (not schema.is_image or config.backbone in FROM_NOTHING):
         raise UserError(
-            f"{alone}: backbone '{config.backbone}' starts from nothing; only timm's have weights. Leave it out."
+            f"{alone}: backbone '{config.backbone}' starts from nothing; only timm's have weights. "
+            "Leave it out."
         )
     if config.freeze and config.weights == "none":
         raise UserError(

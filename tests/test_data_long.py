@@ -1,5 +1,7 @@
 """A row for each label: rows of equal inputs become one, with all that they say."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -130,5 +132,9 @@ def test_a_long_table_from_inspect_to_evaluate(tmp_path, capsys):
     assert f"manyhot evaluate {model} NEW --long" in capsys.readouterr().out
     assert main(["evaluate", model, path, "--long"]) == 0
     assert "60 rows" in capsys.readouterr().out
+    tune = ["tune", model, path, "--objective", "macro_f1", "--split", "all", "--json"]
+    for more, rows in (([], len(lines) - 1), (["--long"], 60)):
+        assert main([*tune, *more]) == 0
+        assert json.loads(capsys.readouterr().out)["rows"] == rows
     assert main(["inspect", path, "--long"]) == 2
     assert "name what to predict first" in capsys.readouterr().err

@@ -167,8 +167,6 @@ def judge(
         raise UserError(f"unknown_class must be 'wrong' or 'missing', got '{unknown_class}'.")
     chosen = weighed_by(choose(model.schema, table, seen, split), weight, model.schema.missing)
     _warn_of_seen(chosen)
-    for line in infer.contradictions(chosen.table, model.schema):
-        log.warning("%s", line)
     return judge_rows(model, chosen, unknown_class, progress)
 
 
@@ -177,6 +175,8 @@ def judge_rows(
 ) -> Judged:
     """Judge a model by rows that are chosen already; see `judge`."""
     table = chosen.table
+    for line in infer.contradictions(table, model.schema):
+        log.warning("%s", line)
     schema, y = _labels(model.schema, table, unknown_class)
     if chosen.weights is not None:
         y[WEIGHT] = chosen.weights

@@ -19,6 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     help = "a target to tune; repeat it for several (default: all that have thresholds)"
     add("--target", metavar="NAME", action="append", default=[], help=help)
     options.add_reading(parser)
+    options.add_long(add)
     help = "train, val, test, folds or all (default: the rows that `fit` held out, or of other DATA all)"
     add("--split", metavar="NAME", help=help)
     add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
@@ -26,11 +27,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from manyhot.classifier import load
+    from manyhot.data.rows.long import gather
     from manyhot.report.scores import rows_of
 
     table, reading = options.read_table(args, args.data), progress.of_rows(args.json)
-    classifier = load(args.model).tune(
-        table, args.objective, args.split, weight=args.weight, targets=args.target, progress=reading
+    model = load(args.model)
+    classifier = model.tune(
+        gather(table, model.schema) if args.long else table,
+        args.objective,
+        args.split,
+        weight=args.weight,
+        targets=args.target,
+        progress=reading,
     )
     classifier.update(args.model)
     assert classifier.tuning is not None, "tune says what it did"

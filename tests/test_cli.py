@@ -453,3 +453,11 @@ def test_threads_sleep_while_they_wait_unless_somebody_wants_otherwise(done, mon
         monkeypatch.setenv("OMP_WAIT_POLICY", given)
     done("cache")
     assert os.environ["OMP_WAIT_POLICY"] == (given or "PASSIVE")
+
+
+def test_an_option_of_another_command_is_told(run, monkeypatch):
+    words = ["evaluate", "model", "x.csv", "--freeze"]
+    monkeypatch.setattr("sys.argv", ["manyhot", *words])
+    status, _, said = run(*words)
+    assert status == 2
+    assert "`manyhot evaluate` takes no --freeze; it is an option of 'fit'. See `manyhot evaluate" in said

@@ -12,7 +12,7 @@ from typing import NoReturn
 from manyhot import __version__
 from manyhot.cli.commands import COMMANDS, module_of
 from manyhot.cli.show import say
-from manyhot.errors import MAX_MESSAGE, shortened, suggest
+from manyhot.errors import MAX_MESSAGE, listed, shortened, suggest
 
 EPILOG = "Start with `manyhot demo`, or with `manyhot inspect DATA` on a table of your own."
 
@@ -25,24 +25,33 @@ class Parser(argparse.ArgumentParser):
         program = self.prog
         if message.startswith("unrecognized arguments: "):
             word = message.split(": ", 1)[1].partition(" ")[0]
-            message = f"unknown option {word}{suggest(word.split('=')[0], self._words())}"
-            program = " ".join(["manyhot", *[word for word in sys.argv[1:] if word in self._choices()][:1]])
+            command = next((given for given in sys.argv[1:] if given in self._commands()), "")
+            program = f"manyhot {command}".strip()
+            message = self._unknown(word.partition("=")[0], command)
         elif "invalid choice: " in message:
             given = message.split("invalid choice: ", 1)[1].split(" (", 1)[0].strip("'\"")
             message = message.replace("argument ", "", 1) + suggest(given, self._choices())
         say(f"manyhot: {shortened(f'{message}. See `{program} --help`.', MAX_MESSAGE)}")
         sys.exit(2)
 
-    def _words(self) -> list[str]:
-        return [word for action in self._all_actions() for word in action.option_strings]
+    def _unknown(self, option: str, command: str) -> str:
+        """Say that a command has no such option; that others have it, or what was meant."""
+        words = {name: parser._option_string_actions for name, parser in self._commands().items()}
+        others = [name for name, options in words.items() if option in options]
+        if command and others:
+            return f"`manyhot {command}` takes no {option}; it is an option of {listed(others)}"
+        every = [word for options in words.values() for word in options]
+        return f"unknown option {option}{suggest(option, words.get(command, every))}"
+
+    def _commands(self) -> dict[str, argparse.ArgumentParser]:
+        parts = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return {name: parser for action in parts for name, parser in action.choices.items()}
 
     def _choices(self) -> list[str]:
-        return [str(choice) for action in self._all_actions() for choice in action.choices or ()]
-
-    def _all_actions(self) -> list[argparse.Action]:
-        commands = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
-        parsers = [self, *(parser for action in commands for parser in action.choices.values())]
-        return [action for parser in parsers for action in parser._actions]
+        parsers = [self, *self._commands().values()]
+        return [
+            str(choice) for each in parsers for action in each._actions for choice in action.choices or ()
+        ]
 
 
 def build_parser() -> Parser:

@@ -25,7 +25,15 @@ from manyhot.data.inputs.images.stream import X
 from manyhot.data.table import Table
 from manyhot.ensemble import NETWORK, PRETRAINED, Ensemble, MemberKind, equally
 from manyhot.errors import UserError, suggest
-from manyhot.files import checksum, checksum_of, read_json, write_json, write_tensors, write_text
+from manyhot.files import (
+    checksum,
+    checksum_of,
+    read_json,
+    read_json_lines,
+    write_json,
+    write_tensors,
+    write_text,
+)
 from manyhot.predict import out_of_fold, readable, spread
 from manyhot.schema import Schema
 
@@ -120,6 +128,12 @@ def replace_schema(schema: Schema, folder: Path) -> None:
 def finished(folder: Path) -> bool:
     """Tell whether a folder holds a model and no run that is still to be finished."""
     return (folder / MANIFEST).is_file() and not (folder / "checkpoints").is_dir()
+
+
+def history(folder: Path) -> list[Any]:
+    """Return the lines of the history of the fit that wrote a folder; none where it left none."""
+    path = folder / "history.jsonl"
+    return read_json_lines(path) if path.is_file() else []
 
 
 def read_schema(folder: Path) -> Schema:

@@ -224,8 +224,7 @@ class Classifier:
         files.check_out(path, overwrite)
         own = None if self.folder is None else self.folder / "report.html"
         if data is not None:
-            history = None if self.folder is None else self.folder / "history.jsonl"
-            lines = files.read_json_lines(history) if history is not None and history.is_file() else []
+            lines = bundles.history(self.folder) if self.folder is not None else []
             lines = lines if self.run is None else self.run.history
             judged, source = self.judge(data, split), str(data) if isinstance(data, (str, Path)) else ""
             notes = self.bundle.predictor.ensemble.notes
@@ -286,8 +285,7 @@ class Classifier:
         bundles.replace_schema(self.schema, folder)
         from manyhot.report.card import batch_of, model_card, report_of
 
-        page, history = folder / "report.html", folder / "history.jsonl"
-        lines = files.read_json_lines(history) if history.is_file() else []
+        page, lines = folder / "report.html", bundles.history(folder)
         batch = batch_of(page.read_text(encoding="utf-8")) if page.is_file() else None
         counts = {name: int((self.seen.parts == name).sum()) for name in split.PARTS}
         source, notes = judged.table.source, self.bundle.predictor.ensemble.notes

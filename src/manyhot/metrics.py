@@ -160,9 +160,16 @@ def interval(right: Bools, weight: Weight = None) -> list[float] | None:
         return None
     share = np.average(right, weights=weight)
     rows = len(right) if weight is None else weight.sum(dtype=float) ** 2 / (weight.astype(float) ** 2).sum()
-    middle = (share + Z95**2 / (2 * rows)) / (1 + Z95**2 / rows)
-    half = Z95 / (1 + Z95**2 / rows) * np.sqrt(share * (1 - share) / rows + (Z95 / (2 * rows)) ** 2)
-    return [max(0.0, float(middle - half)), 1.0 if share == 1 else float(middle + half)]
+    low, high = wilson(share, rows)
+    return [max(0.0, float(low)), 1.0 if share == 1 else float(high)]
+
+
+def wilson(share: Any, rows: Any) -> tuple[Any, Any]:
+    """Return the ends of Wilson's 95 % interval of shares of so many rows; numbers, or float (N,)."""
+    wide = Z95**2 / rows
+    middle = (share + wide / 2) / (1 + wide)
+    half = np.sqrt(wide * share * (1 - share) + wide**2 / 4) / (1 + wide)
+    return middle - half, middle + half
 
 
 def intervals(
@@ -213,9 +220,8 @@ def crossed(
     """
     known = y != UNKNOWN
     pairs = labels[known].astype(np.int64) * classes + y[known]
-    return np.bincount(pairs, weight_of(weight, known), minlength=clusters * classes).reshape(
-        clusters, classes
-    )
+    counts = np.bincount(pairs, weight_of(weight, known), minlength=clusters * classes)
+    return counts.reshape(clusters, classes)
 
 
 def confusion(target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None) -> NDArray[Any]:

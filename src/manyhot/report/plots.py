@@ -70,17 +70,11 @@ def together(target: Target, y: IntArray, probabilities: FloatArray) -> list[dic
 
 
 def reliability(target: Target, y: IntArray, probabilities: FloatArray) -> Figure | None:
-    """Draw how often the model is right when it is so sure, in bins of equally many answers, with a band.
-
-    Source of the band: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-    """
+    """Draw how often the model is right when it is so sure, in bins of equally many answers, with a band."""
     count, confidence, right = metrics.reliability(target, y, probabilities)
     if not count.sum():
         return None
-    wide = metrics.Z95**2 / count
-    middle = (right + wide / 2) / (1 + wide)
-    half = np.sqrt(wide * right * (1 - right) + wide**2 / 4) / (1 + wide)
-    low, high = middle - half, middle + half
+    low, high = metrics.wilson(right, count)
     width, height = 300, 290
     axes = Axes(46, 12, width - 60, 232, (0, 1), (0, 1))
     what, said = "share that is right", "confidence of the answer"

@@ -9,8 +9,8 @@ Shapes: N rows · C classes.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,31 +33,51 @@ NAME = 24  # letters of a class or an answer in a sentence
 NAMED = 3  # classes, or pairs of them, in a sentence
 
 
+class Answered(NamedTuple):
+    """A target of which something is known, and how it is answered.
+
+    y, chances  as `Judged` has them
+    classes     what `metrics.per_class` tells
+    same        the best constant answer, and `ahead` the lead over that
+    """
+
+    target: Target
+    y: IntArray
+    chances: FloatArray
+    classes: Sequence[Mapping[str, Any]]
+    same: str
+    ahead: Lead
+
+
 def verdict(judged: Judged, history: Sequence[Mapping[str, Any]] = (), model: str = "MODEL") -> list[str]:
     """Return what people should know of a model first, and what to do about it."""
-    found = [*problems(judged, model)]
-    for target, y, chances, same, ahead in _each(judged):
+    every = [*_each(judged)]
+    found = [*_problems(every, judged, shlex.quote(model))]
+    for target, y, chances, classes, same, ahead in every:
         if not ahead.beyond_chance:
             continue  # its classes say nothing yet
         found.append(
             f"'{target.name}': {_score(target)} {ahead.ours:.3f}, where answering '{same}' to every row "
             f"reaches {ahead.theirs:.3f}."
         )
-        found += _weakest(target, y, chances)
+        found += _weakest(target, classes)
         found += _confused(target, y, chances)
-        found += _seldom(target, y, chances, shlex.quote(model))
+        found += _seldom(target, classes, shlex.quote(model))
         found += _suspected(target, y, chances)
     return [*found, *_overfitted(history)]
 
 
 def problems(judged: Judged, model: str = "MODEL") -> list[str]:
     """Say where the answers are no better than one answer for all rows, and what is never answered."""
-    found, model = list[str](), shlex.quote(model)
-    for target, y, chances, answer, ahead in _each(judged):
+    return [*_problems(_each(judged), judged, shlex.quote(model))]
+
+
+def _problems(every: Iterable[Answered], judged: Judged, model: str) -> Iterator[str]:
+    for target, _, _, classes, answer, ahead in every:
         scores = judged.scores["targets"].get(target.name, {})
         others = judged.baselines.get(target.name, {}).get("constant", {})
         same = "" if ahead.beyond_chance else _no_better(ahead, target, answer)
-        never, more = _never(target, y, chances), _more(target, model)
+        never, more = _never(target, classes), _more(target, model)
         told: list[str] = []
         if target.exclusive and same:
             told.append(same + _what_may_help(scores, more))
@@ -65,19 +85,18 @@ def problems(judged: Judged, model: str = "MODEL") -> list[str]:
             told.append(f"{', and '.join(filter(None, (same, never)))}; {more}")
         if not target.exclusive:
             told += _no_more_exact(scores, others, target, model)
-        found += [f"'{target.name}': {line}." for line in told]
-    return found
+        yield from (f"'{target.name}': {line}." for line in told)
 
 
-def _each(judged: Judged) -> Iterator[tuple[Target, IntArray, FloatArray, str, Lead]]:
-    """Give each target of which something is known, with the best constant answer and the lead over that."""
+def _each(judged: Judged) -> Iterator[Answered]:
     weight = judged.y.get(WEIGHT)
     for target in judged.schema.targets:
         y, chances = judged.y[target.name], judged.probabilities[target.name]
         if (y != UNKNOWN).any():
             same = constant(target, y, weight)
             ahead = lead(target, y, decide(target, chances), same.answers, weight)
-            yield target, y, chances, _short(same.name), ahead
+            classes = metrics.per_class(target, y, chances)
+            yield Answered(target, y, chances, classes, _short(same.name), ahead)
 
 
 def _short(name: str) -> str:
@@ -117,9 +136,9 @@ def _no_more_exact(
         yield words
 
 
-def _never(target: Target, y: IntArray, chances: FloatArray) -> str:
+def _never(target: Target, classes: Sequence[Mapping[str, Any]]) -> str:
     """Say which of the classes that some rows have are never answered; "" where there are none."""
-    classes = [row for row in metrics.per_class(target, y, chances) if row["support"]]
+    classes = [row for row in classes if row["support"]]
     never = [_short(row["name"]) for row in classes if not row["predicted"]]
     if not never:
         return ""
@@ -137,9 +156,9 @@ def _more(target: Target, model: str) -> str:
     return f"`manyhot tune {model} NEW --objective macro_f1` answers more"
 
 
-def _weakest(target: Target, y: IntArray, chances: FloatArray) -> Iterator[str]:
+def _weakest(target: Target, classes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Name the class that is answered worst, of those with some rows."""
-    classes = [row for row in metrics.per_class(target, y, chances) if row["support"] >= FEWEST]
+    classes = [row for row in classes if row["support"] >= FEWEST]
     answered = [row for row in classes if row["predicted"]]
     if len(classes) < 2 or not answered:
         return
@@ -172,11 +191,11 @@ def _confused(target: Target, y: IntArray, chances: FloatArray) -> Iterator[str]
         yield f"'{target.name}': most often taken for each other: {'; '.join(named)}."
 
 
-def _seldom(target: Target, y: IntArray, chances: FloatArray, model: str) -> Iterator[str]:
+def _seldom(target: Target, classes: Sequence[Mapping[str, Any]], model: str) -> Iterator[str]:
     """Say that thresholds make answers of yes rare."""
     if (target.exclusive and len(target.classes) > 2) or target.decision.objective != "hamming":
         return
-    rows = metrics.per_class(target, y, chances)[1 if target.exclusive else 0 :]
+    rows = classes[1 if target.exclusive else 0 :]
     given, said = sum(row["support"] for row in rows), sum(row["predicted"] for row in rows)
     if said < SELDOM * given:
         what = f"'{_short(target.classes[1])}' is" if target.exclusive else "tags are"

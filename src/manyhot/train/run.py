@@ -308,13 +308,10 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
         y,
         dict(probabilities),
         scores,
-        {},
-        {
-            name: {**found, **training.baselines.get(name, {})}
-            for name, found in constants(targets, y).items()
-        },
-        _importance(prepared, targets, lambda rows, x: from_logits(targets, logits(rows, x))),
-        _taught(prepared),
+        unreadable={},
+        baselines={t: {**each, **training.baselines.get(t, {})} for t, each in constants(targets, y).items()},
+        importance=_importance(prepared, targets, lambda rows, x: from_logits(targets, logits(rows, x))),
+        taught=_taught(prepared),
     )
     counts = {name: len(prepared.of_part(number)) for number, name in enumerate(split.PARTS)}
     counts["unreadable"] = len(prepared.unreadable)

@@ -41,8 +41,7 @@ def run(args: argparse.Namespace) -> None:
         table = options.read_table(args, args.data)
         judged = classifier.judge(table, args.split, progress=progress.of_rows(args.json))
         judged = recalled(explained(classifier.bundle, judged), Path(args.model))
-        history = Path(args.model, "history.jsonl")
-        lines = files.read_json_lines(history) if history.is_file() else []
+        lines = bundle.history(Path(args.model))
         notes = classifier.bundle.predictor.ensemble.notes
         files.write_text(out, report_of(classifier.bundle, judged, args.data, lines, notes=notes))
     if args.json:

@@ -34,7 +34,7 @@ from manyhot.files import (
     write_tensors,
     write_text,
 )
-from manyhot.predict import out_of_fold, readable, spread
+from manyhot.predict import from_logits, out_of_fold, readable, spread
 from manyhot.schema import Schema
 
 if TYPE_CHECKING:
@@ -58,15 +58,16 @@ class Bundle:
     inputs: Inputs
     predictor: Predictor
 
-    def logits(self, x: X, fold: NDArray[np.int8] | None = None) -> Mapping[str, NDArray[np.float32]]:
-        """Return the logits for x as the inputs give it; float32 (N, W), or (N, M, W) of members.
+    def probabilities(self, x: X, fold: NDArray[np.int8] | None = None) -> Mapping[str, NDArray[np.float32]]:
+        """Return the probabilities for x as the inputs give it, by target; float32 (N, P).
 
         With `fold` (N,) they are of the members that did not learn from each row.
         """
         from manyhot.model import inference
 
         members: Any = self.predictor.encoders[NETWORK].members
-        return out_of_fold(inference.logits(self.predictor, x), fold, self.config.folds, members)
+        logits = out_of_fold(inference.logits(self.predictor, x), fold, self.config.folds, members)
+        return from_logits(self.schema.targets, logits)
 
     def embed(self, table: Table) -> NDArray[np.float32]:
         """Return the features that the network's heads read; float32 (N, F), NaN in unreadable rows."""

@@ -25,7 +25,7 @@ from manyhot.data.rows import infer
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.importance import Importance, importance
-from manyhot.predict import Answering, beside, from_logits, predict
+from manyhot.predict import Answering, beside, predict
 from manyhot.schema import Schema, Target
 from manyhot.targets import (
     UNKNOWN,
@@ -207,7 +207,7 @@ def explained(model: Answering, judged: Judged) -> Judged:
     x, targets = model.inputs.transform(judged.table)[0], judged.schema.targets
 
     def probabilities(_: NDArray[np.intp], seen: X) -> dict[str, FloatArray]:
-        found = from_logits(model.schema.targets, model.logits(seen))
+        found = model.probabilities(seen)
         return {t.name: _padded(found[t.name], t) for t in targets}
 
     return replace(judged, importance=importance(probabilities, x, columns, targets, judged.y))

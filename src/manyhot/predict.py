@@ -1,6 +1,6 @@
 """Rows in, probabilities and answers out: the one way for `evaluate`, `predict` and the server.
 
-It works over whatever gives logits, and needs no torch itself.
+It works over whatever gives probabilities, and needs no torch itself.
 
 Shapes: N rows · M members and views · C classes · P probabilities of a row (K sets of a powerset, else C).
 """
@@ -37,8 +37,8 @@ class Answering(Protocol):
         """What turns a table into x."""
         ...
 
-    def logits(self, x: X, fold: NDArray[np.int8] | None = None) -> Mapping[str, NDArray[np.float32]]:
-        """Return the logits for x by target, out of `fold` (N,) if given; float32 (N, W), or (N, M, W)."""
+    def probabilities(self, x: X, fold: NDArray[np.int8] | None = None) -> Mapping[str, NDArray[np.float32]]:
+        """Return the probabilities for x by target, out of `fold` (N,) if given; float32 (N, P)."""
         ...
 
 
@@ -66,7 +66,7 @@ def predict(
     """
     x, unreadable = model.inputs.transform(table, progress, hashes)
     fold = None if fold is None else np.delete(fold, list(unreadable))
-    found = from_logits(model.schema.targets, model.logits(readable(x, unreadable), fold))
+    found = model.probabilities(readable(x, unreadable), fold)
     return Predicted({name: spread(values, unreadable) for name, values in found.items()}, unreadable)
 
 

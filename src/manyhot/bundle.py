@@ -8,14 +8,15 @@ is read without torch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from manyhot import __version__
 from manyhot.config import FitConfig
@@ -33,7 +34,9 @@ from manyhot.files import (
     write_json,
     write_tensors,
     write_text,
+    write_with,
 )
+from manyhot.graph import Graph, open_graph
 from manyhot.predict import from_logits, out_of_fold, readable, spread
 from manyhot.schema import Schema
 
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 MANIFEST = "manyhot.json"
+GRAPH = "model.onnx"  # once it was exported; see `graph`
 MARKS = (MANIFEST, "checkpoints", "history.jsonl")  # one of these is in every folder that a fit began
 CHECKED = {  # files that the manifest has checksums of, by format
     1: ("schema.json", "config.json", "inputs.json", "weights.safetensors"),
@@ -51,18 +55,32 @@ CHECKED = {  # files that the manifest has checksums of, by format
 
 @dataclass(frozen=True)
 class Bundle:
-    """All that a prediction needs."""
+    """All that a prediction needs.
+
+    ensemble  who answers
+    built     gives the predictor that the ensemble declares; it is asked when torch is needed
+    graph     what computes the same without torch, where the model was exported
+    """
 
     schema: Schema
     config: FitConfig
     inputs: Inputs
-    predictor: Predictor
+    ensemble: Ensemble
+    built: Callable[[], Predictor]
+    graph: Graph | None = None
+
+    @property
+    def predictor(self) -> Predictor:
+        """What answers, by torch."""
+        return self.built()
 
     def probabilities(self, x: X, fold: NDArray[np.int8] | None = None) -> Mapping[str, NDArray[np.float32]]:
         """Return the probabilities for x as the inputs give it, by target; float32 (N, P).
 
         With `fold` (N,) they are of the members that did not learn from each row.
         """
+        if self.graph is not None and fold is None:
+            return self.graph.probabilities(x)
         from manyhot.model import inference
 
         members: Any = self.predictor.encoders[NETWORK].members
@@ -79,11 +97,16 @@ class Bundle:
     def fingerprint(self) -> str:
         """Return a text that two bundles share only where their answers are the same."""
         state = {name: value.detach().cpu().numpy() for name, value in self.predictor.state_dict().items()}
-        documents = [self.schema.to_json(), self.inputs.to_json(), self.predictor.ensemble.to_json()]
+        documents = [self.schema.to_json(), self.inputs.to_json(), self.ensemble.to_json()]
         digest = hashlib.sha256(checksum_of(documents).encode())
         for name in sorted(state):
             digest.update(name.encode() + state[name].tobytes())
         return digest.hexdigest()
+
+
+def of_predictor(schema: Schema, config: FitConfig, inputs: Inputs, predictor: Predictor) -> Bundle:
+    """Return the bundle of a predictor that is at hand."""
+    return Bundle(schema, config, inputs, predictor.ensemble, lambda: predictor)
 
 
 def save(bundle: Bundle, folder: Path, files: Mapping[str, object] | None = None) -> None:
@@ -93,12 +116,14 @@ def save(bundle: Bundle, folder: Path, files: Mapping[str, object] | None = None
         files: more files to put in it, by name: text as it stands, anything else as JSON.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
+    predictor = bundle.predictor
+    for name in (MANIFEST, GRAPH):
+        (folder / name).unlink(missing_ok=True)
     write_json(folder / "schema.json", bundle.schema.to_json())
     write_json(folder / "config.json", bundle.config.to_json())
     write_json(folder / "inputs.json", bundle.inputs.to_json())
-    write_json(folder / "predictor.json", bundle.predictor.ensemble.to_json())
-    state = {name: value.detach().cpu().contiguous() for name, value in bundle.predictor.state_dict().items()}
+    write_json(folder / "predictor.json", bundle.ensemble.to_json())
+    state = {name: value.detach().cpu().contiguous() for name, value in predictor.state_dict().items()}
     write_tensors(folder / "weights.safetensors", state)
     for name, content in (files or {}).items():
         if isinstance(content, str):
@@ -113,10 +138,11 @@ def save(bundle: Bundle, folder: Path, files: Mapping[str, object] | None = None
 def replace_schema(schema: Schema, folder: Path) -> None:
     """Give the model in a folder another schema, such as one with other thresholds.
 
-    Killed at any moment it leaves a whole model, the old or the new one: while the schema is being
-    replaced, the manifest allows both.
+    Its graph goes, since it holds the old one. Killed at any moment it leaves a whole model, the old or the
+    new one: while the schema is being replaced, the manifest allows both.
     """
     manifest = check(folder)
+    manifest.pop("graph", None)
     path = folder / "schema.json"
     document = schema.to_json()
     both = [checksum(path), checksum_of(document)]
@@ -124,6 +150,15 @@ def replace_schema(schema: Schema, folder: Path) -> None:
         checksums = {**manifest["checksums"], "schema.json": allowed}
         write_json(folder / MANIFEST, {**manifest, "checksums": checksums})
         write_json(path, document)
+    (folder / GRAPH).unlink(missing_ok=True)
+
+
+def add_graph(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` make the graph of the model in a folder, and return its path."""
+    manifest, path = check(folder), folder / GRAPH
+    write_with(path, write)
+    write_json(folder / MANIFEST, {**manifest, "graph": checksum(path)})
+    return path
 
 
 def finished(folder: Path) -> bool:
@@ -144,33 +179,76 @@ def read_schema(folder: Path) -> Schema:
 
 
 def load(folder: Path) -> Bundle:
-    """Read a bundle.
+    """Read a bundle; its weights only when they are asked for, where it has a graph.
 
     Raises:
         UserError: there is no such folder, it is no finished model, it was written by a newer
             manyhot, or a file in it is missing or was changed.
     """
-    from safetensors.torch import load_file
-
-    from manyhot.model import predictor
-
-    format = check(folder)["format"]
-    try:
-        state = load_file(folder / "weights.safetensors")
-        schema = Schema.from_json(read_json(folder / "schema.json"))
+    manifest = check(folder)
+    schema = Schema.from_json(read_json(folder / "schema.json"))
+    with _fitting(str(folder)):
         config = FitConfig.from_json(read_json(folder / "config.json"))
         inputs = fitted.from_json(read_json(folder / "inputs.json"))
-        if format == 1:
-            ensemble, state = _of_first_format(folder, schema, config, state)
-        else:
-            ensemble = Ensemble.from_json(read_json(folder / "predictor.json"))
-        built = predictor.build(ensemble, inputs, schema.targets, config, state)
+    state: Callable[[], Mapping[str, Any]] = partial(_state, folder)
+    if manifest["format"] == 1:
+        ensemble, old = _of_first_format(folder, schema, config, state())
+        state = lambda: old  # noqa: E731
+    else:
+        ensemble = Ensemble.from_json(read_json(folder / "predictor.json"))
+
+    @cache
+    def built() -> Predictor:
+        from manyhot.model import predictor
+        from manyhot.model.device import pick
+
+        with _fitting(str(folder)):
+            return predictor.build(ensemble, inputs, schema.targets, config, state()).to(pick("auto"))
+
+    if "graph" in manifest:
+        graph = replace(open_graph(folder / GRAPH), name=folder.name)
+        return Bundle(schema, config, inputs, ensemble, built, graph)
+    built()
+    return Bundle(schema, config, inputs, ensemble, built)
+
+
+def of_graph(path: Path) -> Bundle:
+    """Return a bundle of an exported file alone: it answers, and has no weights to go on from.
+
+    Raises:
+        UserError: there is no such file, or manyhot did not write it.
+    """
+    graph = open_graph(path)
+    with _fitting(str(path)):
+        config = FitConfig.from_json(graph.document["config"])
+        ensemble = Ensemble.from_json(graph.document["predictor"])
+
+    def built() -> Predictor:
+        raise UserError(f"{path} is an exported graph, which only answers; name the folder it came from.")
+
+    return Bundle(graph.schema, config, graph.inputs, ensemble, built, graph)
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """Read the weights of a bundle."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    with _fitting(str(folder), SafetensorError):
+        state: dict[str, Any] = load_file(folder / "weights.safetensors")
+    return state
+
+
+@contextmanager
+def _fitting(where: str, *more: Any) -> Iterator[None]:
+    """Say in one line that what is read is not what belongs together."""
+    try:
+        yield
     except UserError:
         raise
-    except (SafetensorError, RuntimeError, ValueError, TypeError, LookupError) as error:
+    except (RuntimeError, ValueError, TypeError, LookupError, *more) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{folder}: the weights do not fit the model ({reason}).") from None
-    return Bundle(schema, config, inputs, built)
+        raise UserError(f"{where}: the weights do not fit the model ({reason}).") from None
 
 
 def _of_first_format(
@@ -221,11 +299,12 @@ def check(folder: Path) -> dict[str, Any]:
             f"{folder} has format {manifest.get('format')} and this manyhot reads formats up to {FORMAT}; "
             f"it was written by manyhot {manifest.get('manyhot')}."
         )
-    for name in CHECKED[manifest["format"]]:
+    checksums = {name: manifest["checksums"].get(name) for name in CHECKED[manifest["format"]]}
+    checksums |= {GRAPH: manifest["graph"]} if "graph" in manifest else {}
+    for name, allowed in checksums.items():
         path = folder / name
         if not path.is_file():
             raise UserError(f"{folder}: {name} is missing.")
-        allowed = manifest["checksums"].get(name)
         if checksum(path) not in (allowed if isinstance(allowed, list) else [allowed]):
             raise UserError(f"{path} was changed since the model was saved; restore it, or train again.")
     return manifest

@@ -30,6 +30,7 @@ from manyhot.data.sources.read import read
 from manyhot.data.sources.write import write
 from manyhot.data.table import Table
 from manyhot.errors import UserError
+from manyhot.graph import ENDING
 from manyhot.judge import Judged, judge, recalled
 from manyhot.model.device import pick, use_threads
 from manyhot.model.network import build
@@ -179,6 +180,35 @@ class Classifier:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         files.replace_folder(path, self._write)
 
+    def export(self, out: str | Path | None = None, *, overwrite: bool = False) -> Path:
+        """Write the model as one ONNX file, which answers without torch, and return its path.
+
+        Without `out` it lies in the model's folder, and the model answers by it from then on, until its
+        thresholds change. What the file holds is told in `graph`.
+
+        Raises:
+            UserError: `out` exists and `overwrite` is False, or it has another ending than .onnx.
+            RunError: the file would not answer as the model does.
+        """
+        from manyhot.export.writing import write as write_graph  # torch's exporter takes long to import
+
+        counts = {name: int((self.seen.parts == name).sum()) for name in split.PARTS}
+        record = self.run.judged.record if self.run is not None else _record(self.folder)
+        card = {
+            "rows": counts,
+            "scores": {k: record[k] for k in ("rows", "targets", "overall") if k in record},
+        }
+        if out is None:
+            if self.folder is None:
+                raise UserError("the model lies in no folder; say where its file goes: export(out).")
+            return bundles.add_graph(self.folder, lambda path: write_graph(self.bundle, path, card))
+        path = _path(out)
+        if path.suffix != ENDING:
+            raise UserError(f"{path}: an exported model ends in {ENDING}.")
+        files.check_out(path, overwrite)
+        write_graph(self.bundle, path, card)
+        return path
+
     def tune(
         self,
         data: object,
@@ -227,7 +257,7 @@ class Classifier:
             lines = bundles.history(self.folder) if self.folder is not None else []
             lines = lines if self.run is None else self.run.history
             judged, source = self.judge(data, split), str(data) if isinstance(data, (str, Path)) else ""
-            notes = self.bundle.predictor.ensemble.notes
+            notes = self.bundle.ensemble.notes
             page = report_of(self.bundle, judged, source or judged.table.source, lines, notes=notes)
         elif self.run is not None:
             page = self._own_report(self.run)
@@ -241,7 +271,7 @@ class Classifier:
     def __repr__(self) -> str:
         targets = [f"{target.name} ({target.in_words})" for target in self.schema.targets]
         columns = [column.name for column in self.schema.inputs]
-        members = sorted({member.kind for member in self.bundle.predictor.ensemble.members})
+        members = sorted({member.kind for member in self.bundle.ensemble.members})
         return notebook.lines(
             f"Classifier of {notebook.names(targets)}",
             f"from {notebook.names(columns)}",
@@ -288,7 +318,7 @@ class Classifier:
         page, lines = folder / "report.html", bundles.history(folder)
         batch = batch_of(page.read_text(encoding="utf-8")) if page.is_file() else None
         counts = {name: int((self.seen.parts == name).sum()) for name in split.PARTS}
-        source, notes = judged.table.source, self.bundle.predictor.ensemble.notes
+        source, notes = judged.table.source, self.bundle.ensemble.notes
         files.write_text(page, report_of(self.bundle, judged, source, lines, counts, notes, batch=batch))
         if self.tuning.own:
             files.write_text(folder / "README.md", model_card(self.bundle, judged, source, counts))
@@ -423,7 +453,9 @@ def _begun(
 
 
 def load(folder: str | Path, verbose: bool = True) -> Classifier:
-    """Read a classifier that `fit` or `save` wrote.
+    """Read a classifier that `fit` or `save` wrote, or the file of one that `export` wrote.
+
+    One that was exported answers by its graph, without torch.
 
     Unless `verbose` is False, it tells on standard error how many pictures it has read.
 
@@ -431,8 +463,9 @@ def load(folder: str | Path, verbose: bool = True) -> Classifier:
         UserError: the folder is missing, is no finished model, or was changed.
     """
     path = _path(folder)
+    if path.suffix == ENDING and not path.is_dir():
+        return Classifier(bundles.of_graph(path), SeenRows(), verbose=verbose)
     bundle = bundles.load(path)
-    bundle.predictor.to(pick("auto"))
     rows = read(path / "split.csv") if (path / "split.csv").is_file() else Table({})
     return Classifier(bundle, _seen(rows), rows=rows, folder=path, verbose=verbose)
 
@@ -456,6 +489,13 @@ def _seen(rows: Table) -> SeenRows:
 def _answers_of(judged: Judged) -> Table:
     """Return the judged rows with their answers, as `predict` writes them."""
     return predict.answers(judged.schema, judged.table, predict.Predicted(judged.probabilities, {}))
+
+
+def _record(folder: Path | None) -> dict[str, Any]:
+    """Return the scores that a folder of a model has, if any."""
+    path = None if folder is None else folder / "metrics.json"
+    found = files.read_json(path) if path is not None and path.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _path(given: object) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from manyhot.bundle import Bundle
+from manyhot.bundle import Bundle, of_predictor
 from manyhot.clustering.centroids import Embedding, batches
 from manyhot.clustering.embed import Viewed
 from manyhot.clustering.group import Groups
@@ -44,7 +44,7 @@ def answering(seen: Viewed, found: Groups, z: Embedding, apart: Embedding | None
         layer.bias.copy_(torch.from_numpy(bias if backbone.members > 1 else bias[0]))
     network = network.to(pick(seen.config.device)).eval()
     schema, config = replace(seen.schema, targets=(target,)), seen.config
-    return Bundle(schema, config, seen.inputs, of_network(network, config.views, config.mirrored))
+    return of_predictor(schema, config, seen.inputs, of_network(network, config.views, config.mirrored))
 
 
 def head(centroids: NDArray[np.float32], tau: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -82,12 +82,20 @@ class Trees(nn.Module):
             found.append(self.leaf.index_select(0, node).reshape(end - start, rows))
         return torch.cat(found).index_select(0, self.place).long().reshape(*self.roots.shape, rows)
 
-    def forward(self, columns: Tensor) -> Tensor:
-        """Return logits, float (N, M, W), for columns (N, P)."""
+    def reached(self, columns: Tensor) -> Tensor:
+        """Return what the leaves that rows (N, P) end in say, over all trees of a fold: here their mean.
+
+        Shape:
+            out: float (N, M, C).
+        """
         ends = self.leaves(columns).permute(2, 0, 1)  # (N, M, T)
         share = torch.full_like(ends, 1 / ends.shape[2], dtype=columns.dtype)
         met = share.new_zeros((*ends.shape[:2], len(self.value)))
-        chances = met.scatter_add(2, ends, share) @ self.value.to(columns.dtype)
+        return met.scatter_add(2, ends, share) @ self.value.to(columns.dtype)
+
+    def forward(self, columns: Tensor) -> Tensor:
+        """Return logits, float (N, M, W), for columns (N, P)."""
+        chances = self.reached(columns)
         match self.structure:
             case "multiclass" | "powerset":
                 return torch.log(chances * (1 - DOUBT) + DOUBT / chances.shape[-1])
@@ -114,11 +122,15 @@ class BoostedTrees(Trees):
         super().__init__(target, arrays)
         self.register_buffer("start", arrays["start"])
 
-    def forward(self, columns: Tensor) -> Tensor:
-        """Return logits, float (N, M, W), for columns (N, P)."""
+    def reached(self, columns: Tensor) -> Tensor:
+        """Return the sum of what the leaves say that rows (N, P) end in; float (N, M, W)."""
         folds, width = self.start.shape
         added = self.value[self.leaves(columns), 0].reshape(folds, -1, width, columns.shape[0])
-        return (added.sum(1) + self.start.unsqueeze(-1)).permute(2, 0, 1)
+        return added.sum(1).permute(2, 0, 1)
+
+    def forward(self, columns: Tensor) -> Tensor:
+        """Return logits, float (N, M, W), for columns (N, P)."""
+        return self.reached(columns) + self.start
 
 
 class Forest(nn.Module):

@@ -61,7 +61,8 @@ def _batched(
 ) -> dict[str, NDArray[np.float32]]:
     ready, device = fused(model.eval()), device_of(model)
     values = BATCH_VALUES_CPU if device.type == "cpu" else BATCH_VALUES
-    rows = max(1, min(BATCH, values // max(1, int(np.prod(x.shape[1:])))))
+    views = model.ensemble.views if isinstance(model, Predictor) else 1
+    rows = max(1, min(BATCH, values // max(1, views * int(np.prod(x.shape[1:])))))
     pieces = []
     with torch.inference_mode():
         for batch in in_order(x, rows, device) if len(x) else [torch.from_numpy(np.asarray(x)).to(device)]:

@@ -54,8 +54,8 @@ class Neighbours(nn.Module):
         weights = torch.softmax(self.heard(alike), dim=-1)
         found = {}
         for number, name in enumerate(self.names):
-            yes, no = self.get_buffer(f"smoothed{number}")
-            found[name] = (weights @ yes).log() - (weights @ no).log()
+            smoothed = self.get_buffer(f"smoothed{number}")
+            found[name] = (weights @ smoothed[0]).log() - (weights @ smoothed[1]).log()
         return found
 
     def heard(self, alike: Tensor) -> Tensor:

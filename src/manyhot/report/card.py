@@ -79,7 +79,7 @@ def model_card(bundle: Bundle, judged: Judged, source: str, counts: Mapping[str,
         f"Trained by manyhot {__version__} on `{source}`: {counts.get('train', 0):,} rows to train, "
         f"{counts.get('val', 0):,} to choose and calibrate. "
         f"Backbone `{config.backbone}`, seed {config.seed}.",
-        *(f"{note[:1].upper()}{note[1:]}" for note in bundle.predictor.ensemble.notes),
+        *(f"{note[:1].upper()}{note[1:]}" for note in bundle.ensemble.notes),
         "",
         "| target | kind | classes | score on the rows held back | one answer for all rows |",
         "|---|---|---|---|---|",

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from manyhot import metrics
 from manyhot.baselines import Scores
-from manyhot.bundle import Bundle
+from manyhot.bundle import Bundle, of_predictor
 from manyhot.config import FitConfig
 from manyhot.data.batches.augment import Augmentation
 from manyhot.data.batches.loader import Loader
@@ -317,7 +317,7 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     counts["unreadable"] = len(prepared.unreadable)
     notes = [*prepared.notes, *predictor.ensemble.notes]
     notes += [f"left out: {name}: {why}" for name, why in prepared.unreadable.items()]
-    bundle = Bundle(schema, prepared.config, prepared.inputs, predictor)
+    bundle = of_predictor(schema, prepared.config, prepared.inputs, predictor)
     firsts = prepared.rows.table.take(np.array([each.index[0] for each in prepared.conflicts], np.intp))
     found = (prepared.conflicts, firsts)
     return bundle, Run(training.loop.history, judged, counts, notes, source, training.preview, found)

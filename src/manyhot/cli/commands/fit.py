@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
         show.as_json(found)
     elif done is not None:
         show.notes(done.notes)
-        training.end(done, classifier.bundle.predictor.ensemble)
+        training.end(done, classifier.bundle.ensemble)
         heading = "rows held back to choose the best epoch and to calibrate"
         show.scores({**done.judged.scores, "baselines": done.judged.baselines}, heading)
         show.problems(problems(done.judged, args.out))

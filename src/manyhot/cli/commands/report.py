@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
         judged = classifier.judge(table, args.split, progress=progress.of_rows(args.json))
         judged = recalled(explained(classifier.bundle, judged), Path(args.model))
         lines = bundle.history(Path(args.model))
-        notes = classifier.bundle.predictor.ensemble.notes
+        notes = classifier.bundle.ensemble.notes
         files.write_text(out, report_of(classifier.bundle, judged, args.data, lines, notes=notes))
     if args.json:
         show.as_json({"out": args.out})

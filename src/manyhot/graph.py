@@ -1,0 +1,180 @@
+"""A model as one ONNX graph, run by onnxruntime: x in, probabilities out, and no torch anywhere.
+
+`export` writes it, `bundle` and `serve` answer by it. The file holds all that an answer needs: the graph,
+and as metadata, each a JSON document, what turns rows into x and what its outputs mean:
+
+    manyhot.format       1
+    manyhot.version      of the manyhot that wrote it
+    manyhot.fingerprint  which two files share only where their answers are the same
+    manyhot.schema       inputs and targets, with classes, thresholds and objective, as in schema.json
+    manyhot.inputs       how rows become x, as in inputs.json
+    manyhot.predictor    who answers, as in predictor.json
+    manyhot.config       the settings of the fit, as in config.json
+    manyhot.card         on how many rows it was trained, and its scores on the rows held back
+
+Its one input, `x`, is uint8 (N, H, W, C) or float32 (N, D). Its outputs are named as the targets: float32
+(N, C), the probability of every class; where one answers by whole sets of tags, NAME.sets is that of each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot import files
+from manyhot.data.inputs import fitted
+from manyhot.data.inputs.fitted import Inputs
+from manyhot.data.inputs.images.stream import X
+from manyhot.errors import UserError, listed, shortened
+from manyhot.machine import cache_folder, cpu_flags, num_cores
+from manyhot.schema import Schema, Target
+
+FORMAT = 1
+ENDING = ".onnx"
+INPUT, SETS = "x", ".sets"
+PREFIX = "manyhot."
+VALUES, ROWS = 1 << 20, 4_096  # at most in a batch, since what fits the processor's cache is quicker
+KEPT = 20  # graphs in the cache, made ready for this processor
+MAX_REASON = 160  # letters
+PROVIDERS = ("CPUExecutionProvider",)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What answers by a file; `predict.Answering`. Several threads may ask it at once.
+
+    schema    the targets, with their decisions
+    inputs    what turns rows into x
+    name      what people call it
+    path      the file
+    document  its metadata, by keys without their prefix
+    session   onnxruntime's, ready to run
+    """
+
+    schema: Schema
+    inputs: Inputs
+    name: str
+    path: Path
+    document: Mapping[str, Any]
+    session: Any
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that two graphs share only where their answers are the same."""
+        return str(self.document.get("fingerprint", ""))
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """On how many rows it was trained, and its scores; as far as is known."""
+        found = self.document.get("card")
+        return found if isinstance(found, dict) else {}
+
+    def probabilities(self, x: X, fold: NDArray[np.int8] | None = None) -> dict[str, NDArray[np.float32]]:
+        """Return the probabilities for x by target; float32 (N, P).
+
+        Raises:
+            UserError: `fold` is given, of which a graph knows nothing.
+        """
+        if fold is not None:
+            raise UserError(f"{self.path}: a graph answers by all folds together; judge it by other rows.")
+        names = [output_of(target) for target in self.schema.targets]
+        given = self.session.get_inputs()[0].name
+        rows = int(np.clip(VALUES // max(1, int(np.prod(x.shape[1:]))), 1, ROWS))
+        starts = range(0, max(1, len(x)), rows)
+        pieces = [self.session.run(names, {given: np.asarray(x[at : at + rows])}) for at in starts]
+        found = [np.concatenate(each) if len(each) > 1 else each[0] for each in zip(*pieces, strict=True)]
+        return {target.name: values for target, values in zip(self.schema.targets, found, strict=True)}
+
+
+def output_of(target: Target) -> str:
+    """Return the name of the output that has the probabilities (N, P) which `targets.decide` takes."""
+    return target.name + SETS if target.structure == "powerset" else target.name
+
+
+def open_graph(path: Path, threads: int = 0) -> Graph:
+    """Open a graph, whether it lies in a model's folder or not.
+
+    Args:
+        threads: that one batch is computed with; 0 for as many as there are cores.
+
+    Raises:
+        UserError: there is no such file, or manyhot did not write it.
+    """
+    if not files.is_file(path):
+        raise UserError(f"{path}: no such file.")
+    session = _session(path, threads or num_cores())
+    strange = f"{path}: not a graph that `manyhot export` wrote"
+    try:
+        found = session.get_modelmeta().custom_metadata_map
+        document = {k.removeprefix(PREFIX): json.loads(v) for k, v in found.items() if k.startswith(PREFIX)}
+        if document["format"] != FORMAT:
+            raise UserError(
+                f"{path} has format {document['format']} and this manyhot reads {FORMAT}; it was written by "
+                f"manyhot {document.get('version')}."
+            )
+        schema, inputs = Schema.from_json(document["schema"]), fitted.from_json(document["inputs"])
+    except KeyError:
+        raise UserError(f"{strange}.") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{strange} ({error}).") from None
+    lacking = {output_of(t) for t in schema.targets} - {output.name for output in session.get_outputs()}
+    if lacking:
+        raise UserError(f"{strange} (it lacks {listed(sorted(lacking))}).")
+    return Graph(schema, inputs, path.stem, path, document, session)
+
+
+def _session(path: Path, threads: int) -> Any:
+    """Load a graph, by a copy in the cache that is made ready for this processor, in a third of the time."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads sleep
+    ready, made = _ready(path), None
+    if ready is not None and not ready.exists():
+        with suppress(OSError):  # a cache is a help and no more
+            ready.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            made = ready.with_name(f".{ready.name}.{os.getpid()}{files.PART}")
+            options.optimized_model_filepath = str(made)
+    elif ready is not None:
+        with suppress(Exception):  # damaged; the file itself is there
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            return onnxruntime.InferenceSession(ready, options, providers=PROVIDERS)
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=PROVIDERS)
+    except Exception as error:  # onnxruntime has a class for each way in which a file is broken
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: onnxruntime cannot run it ({shortened(reason, MAX_REASON)}).") from None
+    if ready is not None and made is not None:
+        with suppress(OSError):
+            made.replace(ready)
+            _tidy(ready.parent)
+    return session
+
+
+def _ready(path: Path) -> Path | None:
+    """Return where the copy of a graph lies that is made ready for this processor; None without a cache."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    import onnxruntime
+
+    which = f"{files.checksum(path)} {onnxruntime.__version__} {sorted(cpu_flags())}"
+    return folder / "graphs" / (hashlib.sha256(which.encode()).hexdigest()[:24] + ENDING)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove the oldest graphs of the cache."""
+    every = sorted(folder.glob(f"*{ENDING}"), key=lambda path: path.stat().st_mtime)
+    for path in every[:-KEPT]:
+        path.unlink(missing_ok=True)

@@ -76,6 +76,7 @@ KIND_IS_ASKED = {
     "model/losses.py": "its loss",
     "model/network.py": "its last layer",
     "model/forest.py": "what leaves become",
+    "export/onnx.py": "its link once more, for the graph",
     "train/examples.py": "which of its numbers scikit-learn learns",
     "train/trees.py": "what parts rows, and what leaves tell",
     "train/calibrate.py": "which of its decisions are fitted",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,16 @@ from manyhot.train.tune import Tuning, tune
 
 if TYPE_CHECKING:
     from manyhot.report.scores import Scores
+
+
+SCORES = ("rows", "targets", "overall")  # of a record
+
+
+class Exported(NamedTuple):
+    """The file that `export` wrote; of int8 the log loss of each target before and after."""
+
+    path: Path
+    losses: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -180,34 +190,68 @@ class Classifier:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
         files.replace_folder(path, self._write)
 
-    def export(self, out: str | Path | None = None, *, overwrite: bool = False) -> Path:
-        """Write the model as one ONNX file, which answers without torch, and return its path.
+    def export(
+        self,
+        out: str | Path | None = None,
+        *,
+        precision: str = "float32",
+        data: object = None,
+        tolerance: float = 0.01,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Write the model as one ONNX file, which answers without torch.
 
         Without `out` it lies in the model's folder, and the model answers by it from then on, until its
         thresholds change. What the file holds is told in `graph`.
 
+        Args:
+            precision: "float32", or "int8" for a model of pictures, a third of the size.
+            data: (int8) labelled pictures. Those that training held out judge the file, others calibrate it.
+            tolerance: (int8) by how much the log loss of a target may rise.
+
         Raises:
-            UserError: `out` exists and `overwrite` is False, or it has another ending than .onnx.
+            UserError: `out` exists and `overwrite` is False, it has another ending than .onnx, or int8 costs
+                more than is allowed.
             RunError: the file would not answer as the model does.
         """
-        from manyhot.export.writing import write as write_graph  # torch's exporter takes long to import
+        from manyhot.export import writing  # torch's exporter takes long to import
 
+        if precision not in ("float32", "int8"):
+            raise UserError(f"precision must be float32 or int8, got '{precision}'.")
+        if (precision == "int8") != (data is not None):
+            raise UserError("--precision int8 is judged by labelled pictures: name them with --data.")
+        if out is None and self.folder is None:
+            raise UserError("the model lies in no folder; say where its file goes: export(out).")
+        path = None if out is None else _path(out)
+        if path is not None:
+            if path.suffix != ENDING:
+                raise UserError(f"{path}: an exported model ends in {ENDING}.")
+            files.check_out(path, overwrite)
+        losses: writing.Losses = {}
+
+        def write_to(path: Path) -> None:
+            if data is None:
+                writing.write(self.bundle, path, self._numbers())
+            else:
+                judging = (self._table(data), self.seen, tolerance, progress)
+                losses.update(writing.write_int8(self.bundle, path, self._numbers(), *judging))
+
+        if path is not None:
+            write_to(path)
+        else:
+            assert self.folder is not None
+            path = bundles.add_graph(self.folder, write_to)
+        return Exported(path, losses)
+
+    def _numbers(self) -> dict[str, Any]:
+        """Say on how many rows it was trained, and its scores on those held back, where they are at hand."""
+        path = None if self.folder is None else self.folder / "metrics.json"
+        record: Any = {} if self.run is None else self.run.judged.record
+        if path is not None and path.is_file() and not record:
+            record = files.read_json(path)
         counts = {name: int((self.seen.parts == name).sum()) for name in split.PARTS}
-        record = self.run.judged.record if self.run is not None else _record(self.folder)
-        card = {
-            "rows": counts,
-            "scores": {k: record[k] for k in ("rows", "targets", "overall") if k in record},
-        }
-        if out is None:
-            if self.folder is None:
-                raise UserError("the model lies in no folder; say where its file goes: export(out).")
-            return bundles.add_graph(self.folder, lambda path: write_graph(self.bundle, path, card))
-        path = _path(out)
-        if path.suffix != ENDING:
-            raise UserError(f"{path}: an exported model ends in {ENDING}.")
-        files.check_out(path, overwrite)
-        write_graph(self.bundle, path, card)
-        return path
+        return {"rows": counts, "scores": {k: v for k, v in record.items() if k in SCORES}}
 
     def tune(
         self,
@@ -489,13 +533,6 @@ def _seen(rows: Table) -> SeenRows:
 def _answers_of(judged: Judged) -> Table:
     """Return the judged rows with their answers, as `predict` writes them."""
     return predict.answers(judged.schema, judged.table, predict.Predicted(judged.probabilities, {}))
-
-
-def _record(folder: Path | None) -> dict[str, Any]:
-    """Return the scores that a folder of a model has, if any."""
-    path = None if folder is None else folder / "metrics.json"
-    found = files.read_json(path) if path is not None and path.is_file() else {}
-    return found if isinstance(found, dict) else {}
 
 
 def _path(given: object) -> Path:

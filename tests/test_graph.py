@@ -1,0 +1,225 @@
+"""A model as a file of its own: what it says of itself, who reads it, and when it is refused."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from making import QUICK, SIDE, write_csv
+
+import manyhot
+from manyhot import graph
+from manyhot.cli import main
+from manyhot.errors import UserError
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx_alone.py"
+TABLE = {"a": [float(i % 7) for i in range(40)], "x": ["no", "yes"] * 20, "t.sets": ["u", "v", "w", "v"] * 10}
+
+
+@pytest.fixture(scope="module")
+def exported(fitted_tables, tmp_path_factory):
+    """A model of a table that was exported; for reading only."""
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    shutil.copytree(fitted_tables / "model", folder)
+    manyhot.load(folder).export()
+    return folder
+
+
+def test_a_model_that_was_exported_answers_as_before(exported, fitted_tables):
+    before, after = manyhot.load(fitted_tables / "model"), manyhot.load(exported)
+    alone = manyhot.load(exported / "model.onnx")
+    assert before.bundle.graph is None
+    assert after.bundle.graph is not None
+    table = fitted_tables / "table.csv"
+    for model in (after, alone):
+        assert model.predict(table) == before.predict(table)
+        for name, values in before.predict_proba(table).items():
+            np.testing.assert_allclose(model.predict_proba(table)[name], values, atol=1e-5)
+    assert after.evaluate(table, split="all")["rows"] == alone.evaluate(table, split="all")["rows"]
+
+
+def test_the_file_says_all_that_an_answer_needs(exported):
+    model = onnx.load(exported / "model.onnx")
+    found = {item.key: json.loads(item.value) for item in model.metadata_props}
+    assert {*found} == {
+        f"manyhot.{key}"
+        for key in ("format", "version", "fingerprint", "schema", "inputs", "predictor", "config", "card")
+    }
+    assert found["manyhot.schema"] == json.loads((exported / "schema.json").read_text())
+    assert found["manyhot.inputs"] == json.loads((exported / "inputs.json").read_text())
+    assert found["manyhot.card"]["rows"]["train"] > 0
+    assert found["manyhot.card"]["scores"]["rows"] > 0
+
+
+def test_the_file_tells_nothing_of_the_machine(exported):
+    model = onnx.load(exported / "model.onnx")
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    assert str(exported.parent).encode() not in (exported / "model.onnx").read_bytes()
+    assert b"site-packages" not in (exported / "model.onnx").read_bytes()
+
+
+def test_any_name_may_be_a_target(tmp_path):
+    """Names that the graph has too, and one that looks like the output of sets."""
+    model = manyhot.fit(TABLE, ["x", "t.sets"], **QUICK)
+    file = model.export(tmp_path / "odd.onnx").path
+    assert manyhot.load(file).predict(TABLE) == model.predict(TABLE)
+
+
+def test_pictures_of_arrays(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (30, SIDE, SIDE), dtype=np.uint8)
+    model = manyhot.fit((x, ["a", "b"] * 15), ["label"], **QUICK)
+    file = model.export(tmp_path / "pictures.onnx").path
+    assert manyhot.load(file).predict(x) == model.predict(x)
+    assert manyhot.load(file).predict(x[0]) == {"label": model.predict(x)["label"][:1]}
+
+
+def test_new_thresholds_take_the_graph_with_them(exported, fitted_tables, tmp_path, capsys):
+    folder = shutil.copytree(exported, tmp_path / "model")
+    tuned = [
+        "tune",
+        str(folder),
+        str(fitted_tables / "table.csv"),
+        "--objective",
+        "macro_f1",
+        "--split",
+        "all",
+    ]
+    assert main(tuned) == 0
+    assert not (folder / "model.onnx").exists()
+    assert manyhot.load(folder).bundle.graph is None
+    assert main(["export", str(folder), "--json"]) == 0
+    assert manyhot.load(folder).bundle.graph.schema == manyhot.load(folder).schema
+
+
+def test_a_changed_graph_is_refused(exported, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "model")
+    data = bytearray((folder / "model.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(data)
+    with pytest.raises(UserError, match=r"model\.onnx was changed since"):
+        manyhot.load(folder)
+    (folder / "model.onnx").unlink()
+    with pytest.raises(UserError, match=r"model\.onnx is missing"):
+        manyhot.load(folder)
+
+
+def foreign(path):
+    """Another program's graph."""
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 1]) for name in "xy")
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", [x], [y]), ir_version=10), path)
+
+
+@pytest.mark.parametrize("kind", ["none", "text", "empty", "foreign", "cut", "newer", "lying"])
+def test_what_is_no_graph_of_ours_is_refused(exported, tmp_path, capsys, kind):
+    path = tmp_path / "odd.onnx"
+    data = (exported / "model.onnx").read_bytes()
+    if kind == "foreign":
+        foreign(path)
+    elif kind in ("newer", "lying"):
+        model = onnx.load_from_string(data)
+        found = {item.key: item.value for item in model.metadata_props}
+        change = {"newer": {"manyhot.format": "99"}, "lying": {"manyhot.schema": '{"inputs": []}'}}[kind]
+        onnx.helper.set_model_props(model, found | change)
+        onnx.save(model, path)
+    elif kind != "none":
+        path.write_bytes({"text": b"hello", "empty": b"", "cut": data[: len(data) // 2]}[kind])
+    assert main(["predict", str(path), str(write_csv(tmp_path / "t.csv", {"a": ["1"]}))]) == 2
+    said = capsys.readouterr().err.strip()
+    assert str(path) in said
+    assert "Traceback" not in said
+    assert "\n" not in said
+    assert len(said) < 300
+
+
+def test_a_graph_only_answers(exported, fitted_tables):
+    alone = manyhot.load(exported / "model.onnx")
+    for asked in (alone.embed, lambda table: alone.judge(table, split="folds")):
+        with pytest.raises(UserError):
+            asked(fitted_tables / "table.csv")
+    assert "Classifier of" in repr(alone)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "model.txt"], "ends in .onnx"),
+        (["--out", "there.onnx"], "exists already"),
+        (["--format", "tflite"], "tflite"),
+    ],
+)
+def test_an_export_that_cannot_be_is_refused(exported, tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.onnx").write_bytes(b"mine")
+    try:
+        status = main(["export", str(exported), *words])
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
+    assert said in capsys.readouterr().err
+    assert (tmp_path / "there.onnx").read_bytes() == b"mine"
+
+
+def test_the_cache_holds_a_copy_that_is_quicker(exported, tmp_path, monkeypatch):
+    monkeypatch.setenv("MANYHOT_CACHE", str(tmp_path / "cache"))
+    first = graph.open_graph(exported / "model.onnx")
+    (copy,) = (tmp_path / "cache" / "graphs").iterdir()
+    x = np.zeros((2, first.session.get_inputs()[0].shape[1]), np.float32)
+    wanted = first.probabilities(x)
+    for damage in (b"", b"rubbish"):
+        second = graph.open_graph(exported / "model.onnx").probabilities(x)
+        assert all(np.array_equal(second[name], wanted[name]) for name in wanted)
+        copy.write_bytes(damage)
+
+
+def test_thirty_lines_with_onnxruntime_alone_do(exported, fitted_tables):
+    """The example answers as we do, gaps and unseen categories included."""
+    table, model = fitted_tables / "table.csv", manyhot.load(exported)
+    done = subprocess.run(
+        [sys.executable, EXAMPLE, exported / "model.onnx", table], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(": ") for line in done.stdout.splitlines())
+    for name in ("ripe", "fruit"):
+        for row, chances in enumerate(model.predict_proba(table)[name]):
+            best = model.schema.target(name).classes[chances.argmax()]
+            assert lines[f"row {row}, {name}"] == f"{best} ({chances.max():.3f})"
+
+
+def test_int8_is_judged_by_pictures_held_out(fitted_pictures, tmp_path, capsys):
+    words = ["export", str(fitted_pictures / "model"), "--precision", "int8", "--json"]
+    data = ["--data", str(fitted_pictures / "table.csv")]
+    out = tmp_path / "small.onnx"
+    assert main([*words, *data, "--out", str(out), "--tolerance", "1"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["bytes"] == out.stat().st_size
+    assert {*said["log_loss"]} == {"ripe", "fruit", "tags", "flags"}
+    types = {each.data_type for each in onnx.load(out).graph.initializer}
+    assert onnx.TensorProto.INT8 in types
+    before, after = manyhot.load(fitted_pictures / "model"), manyhot.load(out)
+    table = fitted_pictures / "table.csv"
+    apart = [np.abs(before.predict_proba(table)[n] - v).max() for n, v in after.predict_proba(table).items()]
+    assert 0 < max(apart) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("pictures", "words", "said"),
+    [
+        (True, ["--data", "DATA", "--tolerance", "-1"], "more than -1; nothing was written"),
+        (True, [], "labelled pictures"),
+        (False, ["--data", "DATA"], "is for networks with convolutions"),
+    ],
+)
+def test_int8_that_costs_too_much_is_refused(
+    fitted_pictures, fitted_tables, tmp_path, capsys, pictures, words, said
+):
+    folder = fitted_pictures if pictures else fitted_tables
+    words = [str(folder / "table.csv") if word == "DATA" else word for word in words]
+    out = tmp_path / "small.onnx"
+    assert main(["export", str(folder / "model"), "--precision", "int8", "--out", str(out), *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not out.exists()

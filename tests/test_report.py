@@ -15,6 +15,7 @@ from manyhot.data.table import from_python
 from manyhot.judge import Judged
 from manyhot.report import curves, mistakes, plots
 from manyhot.report.page import Report, render
+from manyhot.report.record import FitRecord
 from manyhot.report.sheet import as_png, contact_sheet, thumbnail
 from manyhot.report.svg import log_ticks, ticks
 from manyhot.schema import Input, Schema, Target
@@ -83,9 +84,7 @@ def report(targets=TARGETS, rows=60, image=False, lines=(), unknown=False, **cha
         "version": "1",
         "schema": schema,
         "config": {"command": ["manyhot", "fit", EVIL], "epochs": 3, "optim": {"rate": 0.1}, "device": None},
-        "notes": [f"left out {EVIL}"],
-        "rows": {"train": 100, "val": rows, "unreadable": 0},
-        "history": lines,
+        "fit": FitRecord({"train": 100, "val": rows, "unreadable": 0}, [f"left out {EVIL}"], history=lines),
         "judged": Judged("val", table, schema, y, p, scores, {"row 3": f"broken {EVIL}"}),
         "picture": (lambda i: png() if i % 2 else None) if image else None,
     }
@@ -196,7 +195,7 @@ def test_a_score_too_good_shows_how_much_columns_tell_alone():
 
     def page(scores):
         given = replace(judged, scores=scores)
-        return render(Report("t", "today", "0", judged.schema, {}, (), {"val": 40}, (), given))
+        return render(Report("t", "today", "0", judged.schema, {}, FitRecord({"val": 40}), given))
 
     shown = page(scores)
     card = shown[shown.index("Too good to be true") :].split("</section>")[0]

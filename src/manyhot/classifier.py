@@ -30,7 +30,7 @@ from manyhot.data.sources.read import read
 from manyhot.data.sources.write import write
 from manyhot.data.table import Table
 from manyhot.errors import UserError
-from manyhot.judge import Judged, judge, recalled
+from manyhot.judge import Judged, explained, judge, recalled
 from manyhot.model.device import pick, use_threads
 from manyhot.model.network import build
 from manyhot.progress import Lines
@@ -210,31 +210,18 @@ class Classifier:
         *,
         split: str | None = None,
         overwrite: bool = False,
+        progress: Progress | None = None,
     ) -> Path:
         """Write the page about the model judged by some rows, and return its path.
 
-        Without `data` it is the page that `fit` draws, of the rows that it held back.
+        Without `data` it is the model's own page, of the rows that `fit` held back.
 
         Raises:
             UserError: `out` exists and `overwrite` is False, or there are no rows to judge.
         """
-        from manyhot.report.card import report_of  # drawing needs time, so only when asked for
-
         path = _path(out)
         files.check_out(path, overwrite)
-        own = None if self.folder is None else self.folder / "report.html"
-        if data is not None:
-            lines = bundles.history(self.folder) if self.folder is not None else []
-            lines = lines if self.run is None else self.run.history
-            judged, source = self.judge(data, split), str(data) if isinstance(data, (str, Path)) else ""
-            notes = self.bundle.predictor.ensemble.notes
-            page = report_of(self.bundle, judged, source or judged.table.source, lines, notes=notes)
-        elif self.run is not None:
-            page = self._own_report(self.run)
-        elif own is not None and own.is_file():
-            page = own.read_text(encoding="utf-8")
-        else:
-            raise UserError("the model has no report of its own; name rows to judge: report(data).")
+        page = self._own_page() if data is None else self._page_of(self.judge(data, split, progress=progress))
         files.write_text(path, page)
         return path
 
@@ -281,36 +268,56 @@ class Classifier:
         if self.tuning is None:
             bundles.replace_schema(self.schema, folder)
             return
-        judged = recalled(self.tuning.after, folder, self.tuning.own)
-        bundles.replace_schema(self.schema, folder)
-        from manyhot.report.card import batch_of, model_card, report_of
+        from manyhot.report import card, record  # drawing needs time, so only when asked for
 
-        page, lines = folder / "report.html", bundles.history(folder)
-        batch = batch_of(page.read_text(encoding="utf-8")) if page.is_file() else None
-        counts = {name: int((self.seen.parts == name).sum()) for name in split.PARTS}
-        source, notes = judged.table.source, self.bundle.predictor.ensemble.notes
-        files.write_text(page, report_of(self.bundle, judged, source, lines, counts, notes, batch=batch))
-        if self.tuning.own:
-            files.write_text(folder / "README.md", model_card(self.bundle, judged, source, counts))
+        own, known = self.tuning.own, record.read(folder)
+        judged = recalled(self.tuning.after, folder, own)
+        bundles.replace_schema(self.schema, folder)
+        files.write_text(folder / "report.html", card.report_of(self.bundle, judged, known))
+        if own:
+            readme = card.model_card(self.bundle, judged, judged.table.source, known.rows)
+            files.write_text(folder / "README.md", readme)
             files.write_json(folder / "metrics.json", judged.record)
             write(_answers_of(judged), folder / "validation.parquet")
 
-    def _own_report(self, run: Run) -> str:
-        from manyhot.report.card import report_of  # drawing needs time, so only when asked for
+    def _own_page(self) -> str:
+        """Return the page of the rows that `fit` held back, as it was drawn where it was written."""
+        from manyhot.report import card, record  # drawing needs time, so only when asked for
 
-        judged = (run.judged, run.source, run.history, run.counts, run.notes, run.preview)
-        return report_of(self.bundle, *judged, conflicts=run.conflicts)
+        if self.run is not None:
+            return card.report_of(self.bundle, self.run.judged, record.of_run(self.run, self.schema))
+        own = None if self.folder is None else self.folder / "report.html"
+        if own is None or not own.is_file():
+            raise UserError("the model has no report of its own; name rows to judge it by.")
+        if self.tuning is None:
+            return own.read_text(encoding="utf-8")
+        judged = recalled(self.tuning.after, own.parent, self.tuning.own)
+        return card.report_of(self.bundle, judged, record.read(own.parent))
+
+    def _page_of(self, judged: Judged) -> str:
+        """Return the page of other rows."""
+        from manyhot.report import card, record  # drawing needs time, so only when asked for
+
+        fit = record.FitRecord()
+        if self.run is not None:
+            fit = record.of_run(self.run, self.schema)
+            judged = replace(judged, taught=self.run.judged.taught)
+        elif self.folder is not None:
+            fit, judged = record.read(self.folder), recalled(judged, self.folder)
+        return card.report_of(self.bundle, explained(self.bundle, judged), fit, own=False)
 
     def _write(self, folder: Path) -> None:
-        from manyhot.report.card import model_card  # drawing needs time, so only when asked for
+        from manyhot.report import card, record  # drawing needs time, so only when asked for
 
         extra: dict[str, object] = {}
         if self.run is not None:
+            fit = record.of_run(self.run, self.schema)
             extra = {
+                record.FILE: fit.to_json(),
                 "metrics.json": self.run.judged.record,
                 "history.jsonl": "".join(json.dumps(line) + "\n" for line in self.run.history),
-                "README.md": model_card(self.bundle, self.run.judged, self.run.source, self.run.counts),
-                "report.html": self._own_report(self.run),
+                "README.md": card.model_card(self.bundle, self.run.judged, self.run.source, self.run.counts),
+                "report.html": card.report_of(self.bundle, self.run.judged, fit),
             }
         folder.mkdir(parents=True, exist_ok=True)
         if self.run is not None:

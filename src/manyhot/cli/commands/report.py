@@ -7,7 +7,6 @@ from pathlib import Path
 
 from manyhot import files
 from manyhot.cli import options, progress, show
-from manyhot.errors import UserError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,29 +20,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from manyhot import bundle
+    files.check_out(Path(args.out), args.overwrite)
     from manyhot.classifier import load
-    from manyhot.judge import explained, recalled
-    from manyhot.report.card import report_of
 
-    out = Path(args.out)
-    files.check_out(out, args.overwrite)
-    if args.data is None:
-        bundle.check(Path(args.model))
-        page = Path(args.model, "report.html")
-        if not page.is_file():
-            raise UserError(
-                f"{args.model} has no report of its own; name rows to judge: manyhot report MODEL DATA"
-            )
-        files.write_bytes(out, page.read_bytes())
-    else:
-        classifier = load(args.model)
-        table = options.read_table(args, args.data)
-        judged = classifier.judge(table, args.split, progress=progress.of_rows(args.json))
-        judged = recalled(explained(classifier.bundle, judged), Path(args.model))
-        lines = bundle.history(Path(args.model))
-        notes = classifier.bundle.predictor.ensemble.notes
-        files.write_text(out, report_of(classifier.bundle, judged, args.data, lines, notes=notes))
+    classifier = load(args.model)
+    table = None if args.data is None else options.read_table(args, args.data)
+    reading = progress.of_rows(args.json)
+    classifier.report(table, args.out, split=args.split, overwrite=args.overwrite, progress=reading)
     if args.json:
         show.as_json({"out": args.out})
     else:

@@ -117,8 +117,8 @@ def columns():
 def test_a_fit_is_told(at_once, capsys):
     manyhot.fit(columns(), "ripe", **QUICK)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("training mlp, at most 1 epochs, about ")
-    assert any(line.startswith("epoch 1 of 1 done, loss ") for line in lines)
+    assert lines[0].startswith("effort fast: backbone mlp, at most 1 epochs of batches of 16, ")
+    assert any(line.startswith("epoch 1/1  loss ") and line.endswith(" s *") for line in lines)
     assert any(line.startswith("selecting the ensemble") for line in lines)
     assert lines[-1].startswith("done in ")
 

@@ -100,7 +100,9 @@ class Classifier:
     def answers(self, data: object, progress: Progress | None = None) -> Table:
         """Return the rows with answers and probabilities beside them, as `manyhot predict` writes them."""
         table = self._table(data)
-        return predict.answers(self.schema, table, predict.predict(self.bundle, table, progress))
+        with Lines(self.verbose and progress is None) as told:
+            predicted = predict.predict(self.bundle, table, progress or told.reading)
+        return predict.answers(self.schema, table, predicted)
 
     def answer_file(
         self,
@@ -127,11 +129,11 @@ class Classifier:
         if out.exists() and resume:
             return rows
         files.check_out(out, overwrite)
-        with pieces.parts_of(out, pieces.key_of(source, self.bundle.fingerprint()), resume) as parts:
+        kept = pieces.parts_of(out, pieces.key_of(source, self.bundle.fingerprint()), resume)
+        with Lines(self.verbose and progress is None) as told, kept as parts:
             for table in pieces.pieces(source, skip=parts.count):
                 parts.add(self.answers(table))
-                if progress is not None:
-                    progress(min(parts.count * pieces.ROWS, rows), rows)
+                (progress or told.answering)(min(parts.count * pieces.ROWS, rows), rows)
             parts.join()
         return rows
 
@@ -193,8 +195,9 @@ class Classifier:
 
         `tuning` of what is returned tells what these rows show before and after; see `train.tune.tune`.
         """
-        options = (objective, split, weight, targets, progress)
-        tuning = tune(self.bundle, self._table(data), self.seen, *options)
+        with Lines(self.verbose and progress is None) as told:
+            options = (objective, split, weight, targets, progress or told.reading)
+            tuning = tune(self.bundle, self._table(data), self.seen, *options)
         run = self.run if tuning.own else None
         return replace(
             self,
@@ -210,7 +213,6 @@ class Classifier:
         *,
         split: str | None = None,
         overwrite: bool = False,
-        progress: Progress | None = None,
     ) -> Path:
         """Write the page about the model judged by some rows, and return its path.
 
@@ -221,7 +223,7 @@ class Classifier:
         """
         path = _path(out)
         files.check_out(path, overwrite)
-        page = self._own_page() if data is None else self._page_of(self.judge(data, split, progress=progress))
+        page = self._own_page() if data is None else self._page_of(self.judge(data, split))
         files.write_text(path, page)
         return path
 
@@ -365,11 +367,6 @@ def fit(
         UserError: the data or an option cannot be used; nothing has been written.
         RunError: training failed, such as by a loss that is not finite.
     """
-    if verbose and begin is None and on_event is None and progress is None:
-        given: Any = {"out": out, "resume": resume, "overwrite": overwrite, **options}
-        with Lines() as told:
-            callbacks: Any = {"begin": told.begin, "on_event": told.on_event, "progress": told.reading}
-            return replace(fit(data, schema, **given, verbose=False, **callbacks), verbose=True)
     said = next((name for name in options if name in READING), None)
     if said is not None:
         raise UserError(f"{said} says how a table is read: fit(data, manyhot.infer(data, {said}=…)).")
@@ -383,28 +380,31 @@ def fit(
     if folder is not None:
         files.check_out(folder, overwrite or resume)
         files.check_ours(folder, bundles.MARKS)
+    told = Lines(verbose and begin is None and on_event is None and progress is None)
+    begin, on_event = begin or told.begin, on_event or told.on_event
     world = distributed.start()
     device = pick(options.get("device", "auto"))
     if folder is not None and world.leads and (folder / "checkpoints").is_dir():
         with files.held(folder / "checkpoints", folder):
             pass  # another run into it is told of here, before all has been read
-    prepared = prepare(table, schema, {**options, "device": device.type}, progress)
-    use_threads(prepared.config.threads)
-    if begin is not None and world.leads:
-        values = int(np.prod(prepared.x.shape[1:]))
-        begin(prepared.config, estimate(prepared.config, len(prepared.of_part(split.TRAIN)), values))
-    network = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
-    distributed.share_statistics(network, world)
-    heard = on_event if on_event is not None and world.leads else lambda line: None
-    begun = nullcontext() if folder is None else _begun(folder, prepared, resume, overwrite, world)
-    with begun as checkpoints:
-        state = None if checkpoints is None else checkpoints.load()
-        training = Training(prepared, network, world, heard, folder, checkpoints, state)
-        bundle, left = run(training, table.source)
-        rows = prepared.row_table()
-        classifier = Classifier(bundle, _seen(rows), left, rows, verbose=verbose)
-        if folder is not None and world.leads:
-            classifier._write(folder)
+    with told:
+        prepared = prepare(table, schema, {**options, "device": device.type}, progress or told.reading)
+        use_threads(prepared.config.threads)
+        if world.leads:
+            values = int(np.prod(prepared.x.shape[1:]))
+            begin(prepared.config, estimate(prepared.config, len(prepared.of_part(split.TRAIN)), values))
+        network = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
+        distributed.share_statistics(network, world)
+        heard = on_event if world.leads else lambda line: None
+        begun = nullcontext() if folder is None else _begun(folder, prepared, resume, overwrite, world)
+        with begun as checkpoints:
+            state = None if checkpoints is None else checkpoints.load()
+            training = Training(prepared, network, world, heard, folder, checkpoints, state)
+            bundle, left = run(training, table.source)
+            rows = prepared.row_table()
+            classifier = Classifier(bundle, _seen(rows), left, rows, verbose=verbose)
+            if folder is not None and world.leads:
+                classifier._write(folder)
     distributed.finish()
     return classifier
 

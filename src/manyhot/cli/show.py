@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from manyhot.report.text import UNSEEN, grid, put, visible
+from manyhot.notebook import UNSEEN, visible
+from manyhot.notebook import number as number
 from manyhot.report.text import escape as escape  # which commands take from here
-from manyhot.report.text import number as number
+from manyhot.report.text import grid, put
 
 if TYPE_CHECKING:
     from rich.console import Console

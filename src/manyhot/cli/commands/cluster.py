@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manyhot import files
-from manyhot.cli import options, progress, show
+from manyhot.cli import options, show
 from manyhot.config import CHOICES
 from manyhot.errors import UserError
 
@@ -63,8 +63,6 @@ def run(args: argparse.Namespace) -> None:
         kinds=options.kinds_of(args, table),
         spread=args.spread,
         source=args.data,
-        progress=progress.of_rows(args.json),
-        on_event=progress.of_steps(args.json),
         **settings,
     )
     if not args.json:

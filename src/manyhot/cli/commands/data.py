@@ -6,8 +6,9 @@ import argparse
 import shlex
 from pathlib import Path
 
-from manyhot.cli import progress, show
+from manyhot.cli import show
 from manyhot.errors import UserError
+from manyhot.progress import Lines
 
 # Named here, since data.datasets loads more than `--help` may wait for; a test compares the two.
 DATASETS = ("stanford-cars", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "corel5k")
@@ -29,7 +30,8 @@ def run(args: argparse.Namespace) -> None:
         brands = [brand.strip() for brand in args.brands.split(",") if brand.strip()]
         if args.name != "stanford-cars" or not brands:
             raise UserError('--brands names the classes of stanford-cars, such as --brands "Audi,BMW".')
-    found = prepare(args.name, Path(args.dir), brands, progress.of_steps())
+    with Lines() as told:
+        found = prepare(args.name, Path(args.dir), brands, told.on_step)
     for note in found.table.notes:
         show.say(f"note: {note}")
     words = [str(found.path), *found.options, "--out", f"{args.name}-model"]

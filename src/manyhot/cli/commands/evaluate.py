@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from manyhot import files
-from manyhot.cli import options, progress, show
+from manyhot.cli import options, show
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +38,7 @@ def run(args: argparse.Namespace) -> None:
         files.check_out(Path(args.mistakes), args.overwrite, "--mistakes")
     classifier, table = load(args.model), options.read_table(args, args.data)
     table = gather(table, classifier.schema) if args.long else table
-    reading = progress.of_rows(args.json)
-    judged = classifier.judge(table, args.split, args.unknown_class, reading, args.weight)
+    judged = classifier.judge(table, args.split, args.unknown_class, weight=args.weight)
     found: dict[str, Any] = judged.details()
     if args.mistakes:
         wrong = judged.mistakes()

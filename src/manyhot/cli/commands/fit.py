@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     if not args.json:
         show.description(describe(table, schema, options.set_apart(args, table)), stderr=True)
     training = progress.Training()
-    with training.bar:
+    with training:
         classifier = fit(
             table,
             schema,

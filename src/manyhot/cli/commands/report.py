@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from manyhot import files
-from manyhot.cli import options, progress, show
+from manyhot.cli import options, show
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +25,7 @@ def run(args: argparse.Namespace) -> None:
 
     classifier = load(args.model)
     table = None if args.data is None else options.read_table(args, args.data)
-    reading = progress.of_rows(args.json)
-    classifier.report(table, args.out, split=args.split, overwrite=args.overwrite, progress=reading)
+    classifier.report(table, args.out, split=args.split, overwrite=args.overwrite)
     if args.json:
         show.as_json({"out": args.out})
     else:

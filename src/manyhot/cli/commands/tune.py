@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from manyhot.cli import options, progress, show
+from manyhot.cli import options, show
 from manyhot.errors import listed
 from manyhot.schema import Target, check_objective
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     from manyhot.data.rows.long import gather
     from manyhot.report.scores import rows_of
 
-    table, reading = options.read_table(args, args.data), progress.of_rows(args.json)
+    table = options.read_table(args, args.data)
     model = load(args.model)
     classifier = model.tune(
         gather(table, model.schema) if args.long else table,
@@ -38,7 +38,6 @@ def run(args: argparse.Namespace) -> None:
         args.split,
         weight=args.weight,
         targets=args.target,
-        progress=reading,
     )
     classifier.update(args.model)
     assert classifier.tuning is not None, "tune says what it did"

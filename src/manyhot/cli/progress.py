@@ -60,11 +60,11 @@ class Training(Lines):
         overall, rows = kept["validation"]["overall"], run.judged.scores["rows"]
         had = f"exact match {number(overall['exact_match'])} and loss {number(overall['loss'])}"
         who = dict.fromkeys(member.name for member in ensemble.members if any(member.weights.values()))
-        model = [f"answers of {' and '.join(who)}"] if [*who] != [NETWORK] else []
+        model = [f"the answers of {' and '.join(who)}"] if [*who] != [NETWORK] else []
         model += [f"each picture in {ensemble.views} views"] if ensemble.views > 1 else []
-        model += [f"on all {rows:,} held-out rows"] if kept["validation"]["rows"] < rows else []
+        model += [f"all {rows:,} held-out rows"] if kept["validation"]["rows"] < rows else []
         prose(
-            f"kept: epoch {kept['epoch']}, the last with a *, which marks the best so far (and a last epoch "
-            f"that is worse by no more than chance). Its network had {had}; the scores below are of the "
-            f"finished model: {', '.join([*model, 'probabilities calibrated'])}."
+            f"kept: epoch {kept['epoch']}, the last one marked * (the best so far, or a last epoch that is "
+            f"worse by no more than chance). The network alone had {had} then; the scores below are of the "
+            f"finished model: {', '.join([*model, 'calibrated probabilities'])}."
         )

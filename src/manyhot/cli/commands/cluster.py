@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--spread",
         action="store_true",
-        help="give the labels of --target to rows without one that are surely alike",
+        help="label the rows without a --target as those around them, where these agree",
     )
     options.add_columns(add, "number, category, date, image or ignore")
     add = parser.add_argument_group("learning (what is not given follows from the data)").add_argument

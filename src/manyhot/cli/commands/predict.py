@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_reading(parser)
     add("--out", metavar="FILE", help="a .csv, .tsv, .jsonl or .parquet file (default: print CSV)")
     add("--overwrite", action="store_true", help="replace --out where it exists")
-    add("--resume", action="store_true", help="go on where it was stopped (from Parquet to Parquet)")
+    add("--resume", action="store_true", help="go on from where it was stopped (from Parquet to Parquet)")
 
 
 def run(args: argparse.Namespace) -> None:

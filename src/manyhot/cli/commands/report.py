@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="MODEL", help="a folder that `fit` wrote")
     add("data", metavar="DATA", nargs="?", help="rows to judge (default: the page that `fit` wrote)")
     options.add_reading(parser)
-    add("--split", metavar="NAME", help="train, val, test or all")
+    add("--split", metavar="NAME", help="train, val, test, folds or all, as for evaluate")
     add("--out", metavar="FILE", default="report.html", help="an HTML file (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace --out where it exists")
 

@@ -15,12 +15,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="a folder that `fit` wrote")
     add("data", metavar="DATA", help="labelled rows: those that `fit` was given, or others")
-    add("--objective", metavar="AIM", required=True, help="as for fit")
+    add(
+        "--objective",
+        metavar="AIM",
+        required=True,
+        help="hamming, exact_match, micro_f1, macro_f1, precision=P or recall=R",
+    )
     help = "a target to tune; repeat it for several (default: all that have thresholds)"
     add("--target", metavar="NAME", action="append", default=[], help=help)
     options.add_reading(parser)
     options.add_long(add)
-    help = "train, val, test, folds or all (default: the rows that `fit` held out, or of other DATA all)"
+    help = "train, val, test, folds or all (default: the rows that `fit` held out; of other DATA, all)"
     add("--split", metavar="NAME", help=help)
     add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
 

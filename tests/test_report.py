@@ -287,7 +287,7 @@ def test_columns_are_shown_by_what_they_matter():
     check(html)
     assert html.index('&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;</span><i><u style="width:100.0%') > 0
     assert "width:50.0%" in html
-    assert "and 1 that change less" in html
+    assert "and 1 more with less effect" in html
     assert "go most with the labels" not in html
     nothing = {target.name: {"width": (-0.1, 0.1)}}
     assert "<h3>Columns" not in render(report((target,), judged=replace(judged, importance=nothing)))
@@ -344,6 +344,19 @@ def test_history_of_steps_only_and_single_epoch():
     ]
     assert curves.training(lines[:5], TARGETS)[0].title == "Training loss"
     assert curves.training([], TARGETS) == []
+
+
+def test_one_step_among_many_epochs_draws_no_lone_dot():
+    lines = [line for line in history(TARGETS) if line["kind"] == "epoch" or line["step"] == 1]
+    figures = {figure.title: figure for figure in curves.training(lines, TARGETS)}
+    assert "each step" not in [name for _, name in figures["Training loss"].legend]
+    assert figures["Learning rate"].svg.count("<title>learning rate, epoch ") == 3
+
+
+def test_parts_without_rows_are_not_shown():
+    html = render(report())
+    assert "</i>val <b>60</b>" in html
+    assert "</i>unreadable" not in html
 
 
 def test_the_same_page_again():

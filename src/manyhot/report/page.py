@@ -200,9 +200,9 @@ def _better(metric: str) -> str:
 
 
 def _splits(rows: Mapping[str, int]) -> list[tuple[str, int, float]]:
-    """Return name, count and share of each part of the rows."""
+    """Return name, count and share of each part that has rows."""
     total = max(1, sum(rows.values()))
-    return [(name, number, number / total) for name, number in rows.items()]
+    return [(name, number, number / total) for name, number in rows.items() if number]
 
 
 def _flat(config: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:

@@ -74,14 +74,15 @@ def run(args: argparse.Namespace) -> None:
     show.notes(found.notes)
     _show(found.scores, args.data)
     show.tell()
-    show.tell(f"written to {args.out}; look at {args.out}/clusters.html, then name what you see there:")
+    then = f"written to {args.out}; look at {args.out}/clusters.html, then name what you see there:"
+    show.prose(then, stderr=False)
     show.tell(f"  manyhot name {shlex.join([args.out])} 0=NAME 1=NAME")
     if args.spread:
         spread = Path(args.out, "spread.csv")
         model = Path(f"{Path(args.out)}-model")
         words = fit_words(found.scores, spread, args.target, model, ignored=[f"{args.target}_spread"])
         show.tell()
-        show.tell(f"the spread labels are in {spread}; train on them with:")
+        show.prose(f"the spread labels are in {spread}; train on them with:", stderr=False)
         show.tell(f"  manyhot {shlex.join(words)}")
 
 

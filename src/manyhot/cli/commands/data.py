@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     with Lines() as told:
         found = prepare(args.name, Path(args.dir), brands, told.on_step)
     for note in found.table.notes:
-        show.say(f"note: {note}")
+        show.prose(f"note: {note}")
     words = [str(found.path), *found.options, "--out", f"{args.name}-model"]
     line = f"manyhot fit {shlex.join(words)}"
     rows, columns = len(found.table), list(found.table.names)
@@ -41,5 +41,6 @@ def run(args: argparse.Namespace) -> None:
         document = {"name": args.name, "out": str(found.path), "rows": rows, "columns": columns, "fit": line}
         show.as_json(document)
     else:
-        show.tell(f"{found.path}: {rows:,} rows with {', '.join(columns)}; train on them with:")
+        have = f"{rows:,} rows with {', '.join(columns)}"
+        show.prose(f"{found.path}: {have}; train on them with:", stderr=False)
         show.tell(f"  {line}")

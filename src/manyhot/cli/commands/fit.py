@@ -128,8 +128,8 @@ def _say_next(args: argparse.Namespace, tested: bool) -> None:
     judging += ["--long"] if args.long else []
     judging += ["--weight", args.weight] if args.weight else []
     show.tell()
-    show.tell(f"model written to {args.out}; look at {args.out}/report.html, then:")
+    show.prose(f"model written to {args.out}; look at {args.out}/report.html, then:", stderr=False)
     show.tell(f"  manyhot evaluate {shlex.join(judging)}")
     show.tell(f"  manyhot predict {shlex.join(new)} --out answers.csv")
     needs = "" if tested else "; `evaluate` needs their labels too"
-    show.tell(f"where NEW is a table or folder of rows that the model has not seen{needs}")
+    show.prose(f"where NEW is a table or folder of rows that the model has not seen{needs}", stderr=False)

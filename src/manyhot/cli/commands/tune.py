@@ -51,12 +51,12 @@ def run(args: argparse.Namespace) -> None:
         cuts = {name: each["after"]["thresholds"] for name, each in found["targets"].items()}
         show.as_json({"objective": args.objective, "thresholds": cuts, **found})
         return
-    show.say(f"{args.model} now aims at {args.objective}; its probabilities are as before")
+    show.prose(f"{args.model} now aims at {args.objective}; its probabilities are as before")
     weighed = f", by the weights in '{args.weight}'" if args.weight else ""
-    show.say(f"fitted on {rows_of(found)}{weighed}, which flatter it; `evaluate` judges it by others")
+    show.prose(f"fitted on {rows_of(found)}{weighed}, which flatter it; `evaluate` judges it by others")
     for name, each in found["targets"].items():
         for line in _sentences(classifier.schema.target(name), args.objective, each):
-            show.say(f"  {line}")
+            show.prose(f"  {line}")
     show.tuning(found)
 
 

@@ -1,11 +1,12 @@
 """The object that people hold: what it shows of itself, in which forms rows come, its report."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from making import QUICK, pixels
+from making import QUICK, infer_options, pixels, status_of, write_table
 from PIL import Image
 
 import manyhot
@@ -189,5 +190,49 @@ def test_a_report_is_written_and_its_path_returned(tables, fresh, fitted_tables,
     assert again.read_bytes() == (fitted_tables / "model" / "report.html").read_bytes()
     judged = tables.report(fitted_tables / "table.csv", tmp_path / "judged.html", split="all")
     assert "table.csv" in judged.read_text(encoding="utf-8")
-    with pytest.raises(UserError, match=r"name rows to judge: report\(data\)"):
+    with pytest.raises(UserError, match="name rows to judge it by"):
         replace(fresh, run=None).report(out=tmp_path / "none.html")
+
+
+def test_the_command_and_python_draw_one_page_of_other_rows(tables, fresh, fitted_tables, tmp_path):
+    rows = fitted_tables / "table.csv"
+    page = tables.report(rows, tmp_path / "python.html", split="all").read_text()
+    words = ("report", fitted_tables / "model", rows, "--split", "all", "--out", tmp_path / "command.html")
+    assert status_of(*words) == 0
+    assert without_date(page) == without_date((tmp_path / "command.html").read_text())
+    unsaved = fresh.report(
+        {"x": [*range(40)], "y": ["a", "b"] * 20}, tmp_path / "unsaved.html", split="all"
+    ).read_text()
+    for shown in ("<h3>Columns", "how many train", "epoch"):
+        assert shown in page
+        assert shown in unsaved
+
+
+def without_date(page):
+    return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "", page)
+
+
+def test_a_page_of_a_tuned_model_tells_all_of_the_fit(tmp_path):
+    table = manyhot.read(write_table(tmp_path, "mixed", 60, image=True))
+    names = table.column("image").to_pylist()
+    (tmp_path / names[0]).write_bytes(b"no picture")
+    twice = table.with_columns({"image": [*names[:57], *names[1:2] * 3]})  # equal, with different labels
+    schema = manyhot.infer(twice, **infer_options("mixed"))
+    model = tmp_path / "m"
+    manyhot.fit(twice, schema, out=model, **QUICK)
+    first, kept = (model / "report.html").read_text(), manyhot.load(model)
+    tuned = kept.tune(twice, "recall=1")
+    drawn = tuned.report(out=tmp_path / "tuned.html").read_text()
+    tuned.update(model)
+    second = (model / "report.html").read_text()
+    assert without_date(drawn) == without_date(second) != without_date(first)
+    for start, end in (('<section id="data"', "</section>"), ("<h3>A training batch", "</section>")):
+        one, two = (page[page.index(start) : page.index(end, page.index(start))] for page in (first, second))
+        assert one == two
+        assert "data:image/png" in one
+    assert "unreadable <b>1</b>" in second
+    assert f", {names[0]}: " in second
+    assert "A training batch" in kept.report(table, tmp_path / "other.html", split="all").read_text()
+    (model / "fit.json").write_text('{"rows": 1}')
+    with pytest.raises(UserError, match=r"fit\.json: not the record of a fit"):
+        manyhot.load(model).tune(twice, "recall=1").update(model)

@@ -95,6 +95,7 @@ IMAGE_IS_ASKED = {
     "report/card.py": (1, "pictures are shown"),
     "report/clusters.py": (3, "pictures are shown, rows of a table told apart"),
     "report/mistakes.py": (3, "a mistake is shown by its path, whole, or by its cells"),
+    "report/record.py": (1, "pictures that contradict each other are kept to be shown"),
     "resolve.py": (6, "settings that only pictures, or only tables, have"),
     "schema.py": (1, "one picture column at a time"),
     "train/prepare.py": (1, "the size of pictures"),

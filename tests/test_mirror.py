@@ -72,7 +72,7 @@ def test_where_nothing_was_learned_nothing_is_mirrored():
 def test_the_trial_is_of_as_many_steps_whatever_the_rows():
     for rows in (100, 1_000, 10_000):
         config = mirror.of_trial(FitConfig(mixup=0.5, patience=3), rows)
-        assert config.epochs * rows / config.batch_size == pytest.approx(mirror.STEPS, rel=0.2)
+        assert config.epochs * rows / config.batch_size == pytest.approx(mirror.TRIAL_STEPS, rel=0.2)
         assert config == replace(config, mixup=0.0, patience=0, mirror="no", first_size=0)
 
 

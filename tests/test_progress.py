@@ -1,10 +1,11 @@
 """Progress for who calls from Python: silent for a moment, one line or a few, ended whatever happens."""
 
 import io
+import re
 
 import numpy as np
 import pytest
-from making import QUICK, features, label_columns
+from making import QUICK, features, label_columns, status_of, write_csv
 
 import manyhot
 from manyhot import progress
@@ -73,6 +74,12 @@ def test_a_terminal_and_a_notebook_get_one_line_that_changes(clock, monkeypatch,
     ]
 
 
+def test_a_line_that_changes_fits_into_the_terminal(clock, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    first, *_ = told(clock, monkeypatch, Screen(), [30]).split("\r")
+    assert first == "read 300 of 900 pic"
+
+
 def stopped(clock):
     with Lines() as lines:
         clock.now = 5
@@ -117,10 +124,25 @@ def columns():
 def test_a_fit_is_told(at_once, capsys):
     manyhot.fit(columns(), "ripe", **QUICK)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("training mlp, at most 1 epochs, about ")
-    assert any(line.startswith("epoch 1 of 1 done, loss ") for line in lines)
+    assert lines[0].startswith("effort fast: backbone mlp, at most 1 epochs of batches of 16, ")
+    assert any(line.startswith("epoch 1/1  loss ") and line.endswith(" s *") for line in lines)
     assert any(line.startswith("selecting the ensemble") for line in lines)
     assert lines[-1].startswith("done in ")
+
+
+def test_the_command_tells_a_fit_in_the_same_words(at_once, capsys, tmp_path):
+    manyhot.fit(columns(), "ripe", **QUICK)
+    told_in_python = without_seconds(capsys.readouterr().err)
+    settings = [word for name, value in QUICK.items() for word in ("--set", f"{name}={value}")]
+    table = write_csv(tmp_path / "t.csv", columns())
+    assert status_of("fit", table, "--target", "ripe", *settings, "--out", tmp_path / "m") == 0
+    told_by_the_command = without_seconds(capsys.readouterr().err)
+    assert [line for line in told_in_python if line.startswith(("effort", "epoch"))]
+    assert {*told_in_python[:-1]} <= {*told_by_the_command}
+
+
+def without_seconds(lines):
+    return [re.sub(r"[ (]*\d+(\.\d)? s\b\)?", "", line) for line in lines.splitlines()]
 
 
 @pytest.mark.parametrize("quietly", [{"verbose": False}, {"on_event": lambda line: None}], ids=["off", "own"])

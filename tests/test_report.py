@@ -15,6 +15,7 @@ from manyhot.data.table import from_python
 from manyhot.judge import Judged
 from manyhot.report import curves, mistakes, plots
 from manyhot.report.page import Report, render
+from manyhot.report.record import FitRecord
 from manyhot.report.sheet import as_png, contact_sheet, thumbnail
 from manyhot.report.svg import log_ticks, ticks
 from manyhot.schema import Input, Schema, Target
@@ -83,9 +84,7 @@ def report(targets=TARGETS, rows=60, image=False, lines=(), unknown=False, **cha
         "version": "1",
         "schema": schema,
         "config": {"command": ["manyhot", "fit", EVIL], "epochs": 3, "optim": {"rate": 0.1}, "device": None},
-        "notes": [f"left out {EVIL}"],
-        "rows": {"train": 100, "val": rows, "unreadable": 0},
-        "history": lines,
+        "fit": FitRecord({"train": 100, "val": rows, "unreadable": 0}, [f"left out {EVIL}"], history=lines),
         "judged": Judged("val", table, schema, y, p, scores, {"row 3": f"broken {EVIL}"}),
         "picture": (lambda i: png() if i % 2 else None) if image else None,
     }
@@ -196,7 +195,7 @@ def test_a_score_too_good_shows_how_much_columns_tell_alone():
 
     def page(scores):
         given = replace(judged, scores=scores)
-        return render(Report("t", "today", "0", judged.schema, {}, (), {"val": 40}, (), given))
+        return render(Report("t", "today", "0", judged.schema, {}, FitRecord({"val": 40}), given))
 
     shown = page(scores)
     card = shown[shown.index("Too good to be true") :].split("</section>")[0]
@@ -288,7 +287,7 @@ def test_columns_are_shown_by_what_they_matter():
     check(html)
     assert html.index('&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;</span><i><u style="width:100.0%') > 0
     assert "width:50.0%" in html
-    assert "and 1 that change less" in html
+    assert "and 1 more with less effect" in html
     assert "go most with the labels" not in html
     nothing = {target.name: {"width": (-0.1, 0.1)}}
     assert "<h3>Columns" not in render(report((target,), judged=replace(judged, importance=nothing)))
@@ -345,6 +344,19 @@ def test_history_of_steps_only_and_single_epoch():
     ]
     assert curves.training(lines[:5], TARGETS)[0].title == "Training loss"
     assert curves.training([], TARGETS) == []
+
+
+def test_one_step_among_many_epochs_draws_no_lone_dot():
+    lines = [line for line in history(TARGETS) if line["kind"] == "epoch" or line["step"] == 1]
+    figures = {figure.title: figure for figure in curves.training(lines, TARGETS)}
+    assert "each step" not in [name for _, name in figures["Training loss"].legend]
+    assert figures["Learning rate"].svg.count("<title>learning rate, epoch ") == 3
+
+
+def test_parts_without_rows_are_not_shown():
+    html = render(report())
+    assert "</i>val <b>60</b>" in html
+    assert "</i>unreadable" not in html
 
 
 def test_the_same_page_again():

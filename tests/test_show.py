@@ -127,13 +127,6 @@ def test_scores_stand_above_those_of_a_constant_and_what_is_wrong_below(seen, fi
     assert any(line.startswith("note: 'ripe': accuracy") for line in lines)  # of one epoch
 
 
-def test_a_line_that_changes_fits_into_the_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "20")
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    show.say("read 1,000 of 1,000,000 pictures", end="\r")
-    assert sys.stderr.getvalue() == "read 1,000 of 1,000\r"
-
-
 def test_pictures_have_a_width_a_height_and_ranges_of_both(seen, tmp_path):
     for name, size in {"a": (30, 20), "b": (40, 20), "c": (30, 50)}.items():
         Image.new("L", size).save(tmp_path / f"{name}.png")
@@ -174,6 +167,12 @@ def test_sentences_are_broken_between_words_and_only_for_people_at_a_terminal(mo
         show.notes(["one note that is long and has a_word_that_is_longer_than_that"])
         found = sys.stderr.getvalue().splitlines()
         assert (found == lines) if columns else len(found) == lines
+        monkeypatch.setattr(sys, "stdout", io.StringIO())
+        show.prose("  then go on with the next", stderr=False)
+        indented = sys.stdout.getvalue().splitlines()
+        assert indented == (
+            ["  then go on with", "  the next"] if columns else ["  then go on with the next"]
+        )
 
 
 def test_answers_on_a_terminal_are_plain_too(drawn, model, tmp_path):

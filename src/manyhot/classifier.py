@@ -31,7 +31,7 @@ from manyhot.data.sources.write import write
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.graph import ENDING
-from manyhot.judge import Judged, judge, recalled
+from manyhot.judge import Judged, explained, judge, recalled
 from manyhot.model.device import pick, use_threads
 from manyhot.model.network import build
 from manyhot.progress import Lines
@@ -111,7 +111,9 @@ class Classifier:
     def answers(self, data: object, progress: Progress | None = None) -> Table:
         """Return the rows with answers and probabilities beside them, as `manyhot predict` writes them."""
         table = self._table(data)
-        return predict.answers(self.schema, table, predict.predict(self.bundle, table, progress))
+        with Lines(self.verbose and progress is None) as told:
+            predicted = predict.predict(self.bundle, table, progress or told.reading)
+        return predict.answers(self.schema, table, predicted)
 
     def answer_file(
         self,
@@ -138,11 +140,11 @@ class Classifier:
         if out.exists() and resume:
             return rows
         files.check_out(out, overwrite)
-        with pieces.parts_of(out, pieces.key_of(source, self.bundle.fingerprint()), resume) as parts:
+        kept = pieces.parts_of(out, pieces.key_of(source, self.bundle.fingerprint()), resume)
+        with Lines(self.verbose and progress is None) as told, kept as parts:
             for table in pieces.pieces(source, skip=parts.count):
                 parts.add(self.answers(table))
-                if progress is not None:
-                    progress(min(parts.count * pieces.ROWS, rows), rows)
+                (progress or told.answering)(min(parts.count * pieces.ROWS, rows), rows)
             parts.join()
         return rows
 
@@ -198,7 +200,6 @@ class Classifier:
         data: object = None,
         tolerance: float = 0.01,
         overwrite: bool = False,
-        progress: Progress | None = None,
     ) -> Exported:
         """Write the model as one ONNX file, which answers without torch.
 
@@ -234,8 +235,9 @@ class Classifier:
             if data is None:
                 writing.write(self.bundle, path, self._numbers())
             else:
-                judging = (self._table(data), self.seen, tolerance, progress)
-                losses.update(writing.write_int8(self.bundle, path, self._numbers(), *judging))
+                with Lines(self.verbose) as told:
+                    judging = (self._table(data), self.seen, tolerance, told.reading)
+                    losses.update(writing.write_int8(self.bundle, path, self._numbers(), *judging))
 
         if path is not None:
             write_to(path)
@@ -267,8 +269,9 @@ class Classifier:
 
         `tuning` of what is returned tells what these rows show before and after; see `train.tune.tune`.
         """
-        options = (objective, split, weight, targets, progress)
-        tuning = tune(self.bundle, self._table(data), self.seen, *options)
+        with Lines(self.verbose and progress is None) as told:
+            options = (objective, split, weight, targets, progress or told.reading)
+            tuning = tune(self.bundle, self._table(data), self.seen, *options)
         run = self.run if tuning.own else None
         return replace(
             self,
@@ -287,28 +290,14 @@ class Classifier:
     ) -> Path:
         """Write the page about the model judged by some rows, and return its path.
 
-        Without `data` it is the page that `fit` draws, of the rows that it held back.
+        Without `data` it is the model's own page, of the rows that `fit` held back.
 
         Raises:
             UserError: `out` exists and `overwrite` is False, or there are no rows to judge.
         """
-        from manyhot.report.card import report_of  # drawing needs time, so only when asked for
-
         path = _path(out)
         files.check_out(path, overwrite)
-        own = None if self.folder is None else self.folder / "report.html"
-        if data is not None:
-            lines = bundles.history(self.folder) if self.folder is not None else []
-            lines = lines if self.run is None else self.run.history
-            judged, source = self.judge(data, split), str(data) if isinstance(data, (str, Path)) else ""
-            notes = self.bundle.ensemble.notes
-            page = report_of(self.bundle, judged, source or judged.table.source, lines, notes=notes)
-        elif self.run is not None:
-            page = self._own_report(self.run)
-        elif own is not None and own.is_file():
-            page = own.read_text(encoding="utf-8")
-        else:
-            raise UserError("the model has no report of its own; name rows to judge: report(data).")
+        page = self._own_page() if data is None else self._page_of(self.judge(data, split))
         files.write_text(path, page)
         return path
 
@@ -355,36 +344,56 @@ class Classifier:
         if self.tuning is None:
             bundles.replace_schema(self.schema, folder)
             return
-        judged = recalled(self.tuning.after, folder, self.tuning.own)
-        bundles.replace_schema(self.schema, folder)
-        from manyhot.report.card import batch_of, model_card, report_of
+        from manyhot.report import card, record  # drawing needs time, so only when asked for
 
-        page, lines = folder / "report.html", bundles.history(folder)
-        batch = batch_of(page.read_text(encoding="utf-8")) if page.is_file() else None
-        counts = {name: int((self.seen.parts == name).sum()) for name in split.PARTS}
-        source, notes = judged.table.source, self.bundle.ensemble.notes
-        files.write_text(page, report_of(self.bundle, judged, source, lines, counts, notes, batch=batch))
-        if self.tuning.own:
-            files.write_text(folder / "README.md", model_card(self.bundle, judged, source, counts))
+        own, known = self.tuning.own, record.read(folder)
+        judged = recalled(self.tuning.after, folder, own)
+        bundles.replace_schema(self.schema, folder)
+        files.write_text(folder / "report.html", card.report_of(self.bundle, judged, known))
+        if own:
+            readme = card.model_card(self.bundle, judged, judged.table.source, known.rows)
+            files.write_text(folder / "README.md", readme)
             files.write_json(folder / "metrics.json", judged.record)
             write(_answers_of(judged), folder / "validation.parquet")
 
-    def _own_report(self, run: Run) -> str:
-        from manyhot.report.card import report_of  # drawing needs time, so only when asked for
+    def _own_page(self) -> str:
+        """Return the page of the rows that `fit` held back, as it was drawn where it was written."""
+        from manyhot.report import card, record  # drawing needs time, so only when asked for
 
-        judged = (run.judged, run.source, run.history, run.counts, run.notes, run.preview)
-        return report_of(self.bundle, *judged, conflicts=run.conflicts)
+        if self.run is not None:
+            return card.report_of(self.bundle, self.run.judged, record.of_run(self.run, self.schema))
+        own = None if self.folder is None else self.folder / "report.html"
+        if own is None or not own.is_file():
+            raise UserError("the model has no report of its own; name rows to judge it by.")
+        if self.tuning is None:
+            return own.read_text(encoding="utf-8")
+        judged = recalled(self.tuning.after, own.parent, self.tuning.own)
+        return card.report_of(self.bundle, judged, record.read(own.parent))
+
+    def _page_of(self, judged: Judged) -> str:
+        """Return the page of other rows."""
+        from manyhot.report import card, record  # drawing needs time, so only when asked for
+
+        fit = record.FitRecord()
+        if self.run is not None:
+            fit = record.of_run(self.run, self.schema)
+            judged = replace(judged, taught=self.run.judged.taught)
+        elif self.folder is not None:
+            fit, judged = record.read(self.folder), recalled(judged, self.folder)
+        return card.report_of(self.bundle, explained(self.bundle, judged), fit, own=False)
 
     def _write(self, folder: Path) -> None:
-        from manyhot.report.card import model_card  # drawing needs time, so only when asked for
+        from manyhot.report import card, record  # drawing needs time, so only when asked for
 
         extra: dict[str, object] = {}
         if self.run is not None:
+            fit = record.of_run(self.run, self.schema)
             extra = {
+                record.FILE: fit.to_json(),
                 "metrics.json": self.run.judged.record,
                 "history.jsonl": "".join(json.dumps(line) + "\n" for line in self.run.history),
-                "README.md": model_card(self.bundle, self.run.judged, self.run.source, self.run.counts),
-                "report.html": self._own_report(self.run),
+                "README.md": card.model_card(self.bundle, self.run.judged, self.run.source, self.run.counts),
+                "report.html": card.report_of(self.bundle, self.run.judged, fit),
             }
         folder.mkdir(parents=True, exist_ok=True)
         if self.run is not None:
@@ -432,11 +441,6 @@ def fit(
         UserError: the data or an option cannot be used; nothing has been written.
         RunError: training failed, such as by a loss that is not finite.
     """
-    if verbose and begin is None and on_event is None and progress is None:
-        given: Any = {"out": out, "resume": resume, "overwrite": overwrite, **options}
-        with Lines() as told:
-            callbacks: Any = {"begin": told.begin, "on_event": told.on_event, "progress": told.reading}
-            return replace(fit(data, schema, **given, verbose=False, **callbacks), verbose=True)
     said = next((name for name in options if name in READING), None)
     if said is not None:
         raise UserError(f"{said} says how a table is read: fit(data, manyhot.infer(data, {said}=…)).")
@@ -450,28 +454,31 @@ def fit(
     if folder is not None:
         files.check_out(folder, overwrite or resume)
         files.check_ours(folder, bundles.MARKS)
+    told = Lines(verbose and begin is None and on_event is None and progress is None)
+    begin, on_event = begin or told.begin, on_event or told.on_event
     world = distributed.start()
     device = pick(options.get("device", "auto"))
     if folder is not None and world.leads and (folder / "checkpoints").is_dir():
         with files.held(folder / "checkpoints", folder):
             pass  # another run into it is told of here, before all has been read
-    prepared = prepare(table, schema, {**options, "device": device.type}, progress)
-    use_threads(prepared.config.threads)
-    if begin is not None and world.leads:
-        values = int(np.prod(prepared.x.shape[1:]))
-        begin(prepared.config, estimate(prepared.config, len(prepared.of_part(split.TRAIN)), values))
-    network = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
-    distributed.share_statistics(network, world)
-    heard = on_event if on_event is not None and world.leads else lambda line: None
-    begun = nullcontext() if folder is None else _begun(folder, prepared, resume, overwrite, world)
-    with begun as checkpoints:
-        state = None if checkpoints is None else checkpoints.load()
-        training = Training(prepared, network, world, heard, folder, checkpoints, state)
-        bundle, left = run(training, table.source)
-        rows = prepared.row_table()
-        classifier = Classifier(bundle, _seen(rows), left, rows, verbose=verbose)
-        if folder is not None and world.leads:
-            classifier._write(folder)
+    with told:
+        prepared = prepare(table, schema, {**options, "device": device.type}, progress or told.reading)
+        use_threads(prepared.config.threads)
+        if world.leads:
+            values = int(np.prod(prepared.x.shape[1:]))
+            begin(prepared.config, estimate(prepared.config, len(prepared.of_part(split.TRAIN)), values))
+        network = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
+        distributed.share_statistics(network, world)
+        heard = on_event if world.leads else lambda line: None
+        begun = nullcontext() if folder is None else _begun(folder, prepared, resume, overwrite, world)
+        with begun as checkpoints:
+            state = None if checkpoints is None else checkpoints.load()
+            training = Training(prepared, network, world, heard, folder, checkpoints, state)
+            bundle, left = run(training, table.source)
+            rows = prepared.row_table()
+            classifier = Classifier(bundle, _seen(rows), left, rows, verbose=verbose)
+            if folder is not None and world.leads:
+                classifier._write(folder)
     distributed.finish()
     return classifier
 

@@ -1,16 +1,25 @@
 """What a notebook and a prompt show of an object: words come in, one plain line or an HTML table leaves.
 
-`Table`, `Schema`, `Classifier` and what `manyhot.inspect` returns call it.
+`Table`, `Schema`, `Classifier` and what `manyhot.inspect` returns call it; a terminal is spared the same
+characters.
 """
 
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 LONGEST = 110  # characters of a line
 CELL = 40  # of a cell
 ROWS = 30  # of a table that may be long
+
+# Characters that steer a terminal, turn the direction of a text or hide in it; not the joiners, of which many
+# scripts make their words.
+UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 def lines(*texts: str) -> str:
@@ -46,8 +55,17 @@ def names(found: Iterable[str], most: int = 6) -> str:
 
 
 def visible(text: str) -> str:
-    """Write characters that do not print as Python writes them."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    """Write what would steer a terminal, or hide in it, as Python writes it.
+
+    >>> print(visible("\x1b[31mred"))
+    \\x1b[31mred
+    """
+    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def number(value: float | None) -> str:
+    """Write a score with four decimals."""
+    return "n/a" if value is None else f"{value:.4f}"
 
 
 def _row(kind: str, cells: Iterable[object]) -> str:

@@ -1,7 +1,8 @@
-"""How far a piece of work is, for who calls from Python: events come in, lines on standard error leave.
+"""How far a piece of work is: events come in, words leave, and lines of them on standard error.
 
-`classifier` and `clustering.cluster` tell it, unless they are called with `verbose=False` or with
-callbacks of the caller's own, as the command line has them. Work of a moment passes without a word.
+`classifier`, `clustering.cluster` and the commands tell Lines, unless they are called with `verbose=False`
+or with callbacks of the caller's own; `cli.progress` draws the same words as a bar. Work of a moment passes
+without a word.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from shutil import get_terminal_size
 from typing import Any, Self
 
 from manyhot.config import FitConfig
+from manyhot.notebook import number
+from manyhot.resolve import PHOTO_BACKBONES
 
 SILENT = 2.0  # seconds of work of which nobody is told
 REDRAW = 0.1  # seconds between two drawings of a line that changes
@@ -28,46 +31,73 @@ STAGES = {  # those that may take long
 }
 
 
-class Lines:
-    """One line that changes on a terminal and in a notebook, a few plain ones elsewhere."""
+class Words:
+    """What happens on the way, in words, which `tell` draws."""
 
-    def __init__(self, verbose: bool = True) -> None:
-        self.began = self.told = time.monotonic()
-        self.plan = ""  # what is about to be trained; the first of plain lines
-        self.epochs: int | None = None
-        self.silent = not verbose or os.environ.get("RANK", "0") != "0"  # of several processes one speaks
-        self.drawn = 0  # characters of the line that may be changed
-        self.spoke = False
-        self.last = ""
+    epochs: int | None = None
+
+    def tell(self, text: str, done: int = 0, total: int = 0, lasting: bool = False) -> None:
+        """Draw a text about so much of a piece of work; one that is `lasting` is worth a line that stays."""
+        raise NotImplementedError
 
     def reading(self, done: int, rows: int) -> None:
         """Tell that some pictures have been read."""
-        self._tell(f"read {done:,} of {rows:,} pictures")
+        self.tell(f"read {done:,} of {rows:,} pictures", done, rows)
+
+    def answering(self, done: int, rows: int) -> None:
+        """Tell that some rows have been answered."""
+        self.tell(f"answered {done:,} of {rows:,} rows", done, rows)
 
     def begin(self, config: FitConfig, estimate: str) -> None:
         """Tell what is about to be trained."""
         self.epochs = config.epochs
-        self.plan = f"training {config.backbone}, at most {config.epochs} epochs, {estimate}"
-        self._tell(self.plan)
+        why = f" ({PHOTO_BACKBONES[config.backbone]})" if config.backbone in PHOTO_BACKBONES else ""
+        size = f", {config.size} pixels" if config.size else ""
+        folds = f" of {config.folds} members, a fold for each" if config.folds > 1 else ""
+        weights = "" if config.weights == "auto" else f", weights {config.weights}"
+        text = (
+            f"effort {config.effort}: backbone {config.backbone}{why}{size}{weights}{folds}, at most "
+            f"{config.epochs} epochs of batches of {config.batch_size}, rate {config.learning_rate:g}, "
+            f"{config.precision}, {config.threads} threads, seed {config.seed}; {estimate}"
+        )
+        self.tell(text, 0, config.epochs, lasting=True)
 
     def on_event(self, line: Mapping[str, Any]) -> None:
         """Tell of a line of the history, of a stage, or of rows that a network has seen without learning."""
         match line["kind"]:
             case "features":
-                self._tell(f"features of {line['done']:,} of {line['rows']:,} rows")
+                done, rows = line["done"], line["rows"]
+                self.tell(f"features of {done:,} of {rows:,} rows", done, rows)
             case "stage":
                 if line["name"] in STAGES:
-                    self._tell(STAGES[line["name"]], at_once=True)
+                    self.tell(STAGES[line["name"]])
             case "step":
-                self._tell(f"epoch {line['epoch']} of {self.epochs}, loss {line['loss']:.4f}")
+                place = f"epoch {line['epoch']}/{self.epochs}, step {line['step']:,}"
+                self.tell(f"{place}, loss {line['loss']:.4f}", line["epoch"] - 1, self.epochs or 0)
             case _:
-                loss = line["validation"]["overall"]["loss"]
-                held = "" if loss is None else f", held-out loss {loss:.4f}"
-                self._tell(f"epoch {line['epoch']} of {self.epochs} done, loss {line['loss']:.4f}{held}")
+                held, best = line["validation"]["overall"], " *" if line["best"] else ""
+                text = (
+                    f"epoch {line['epoch']}/{self.epochs}  loss {line['loss']:.4f}  "
+                    f"held-out loss {number(held['loss'])}  exact match {number(held['exact_match'])}  "
+                    f"{line['seconds']:.1f} s{best}"
+                )
+                self.tell(text, line["epoch"], self.epochs or 0, lasting=True)
 
     def on_step(self, what: str, done: int, total: int) -> None:
         """Tell how far a step of a long piece of work is."""
-        self._tell(f"{what}: {done:,}" + (f" of {total:,}" if total else ""))
+        self.tell(f"{what}: {done:,}" + (f" of {total:,}" if total else ""), done, total)
+
+
+class Lines(Words):
+    """One line that changes on a terminal and in a notebook, a few plain ones elsewhere."""
+
+    def __init__(self, verbose: bool = True) -> None:
+        self.began = self.told = time.monotonic()
+        self.plan = ""  # what is about to be trained; the first of plain lines
+        self.silent = not verbose or os.environ.get("RANK", "0") != "0"  # of several processes one speaks
+        self.drawn = 0  # characters of the line that may be changed
+        self.spoke = False
+        self.last = ""
 
     def __enter__(self) -> Self:
         return self
@@ -78,19 +108,22 @@ class Lines:
         elif self.drawn:  # the line stays, and what is said of the error begins on another
             self._write(self.last, "\n")
 
-    def _tell(self, text: str, at_once: bool = False) -> None:
+    def tell(self, text: str, done: int = 0, total: int = 0, lasting: bool = False) -> None:
+        """Draw a text where the work takes long, and the last was not drawn just now."""
+        if lasting and not done:
+            self.plan = text
         now = time.monotonic()
         since = now - self.began
         if self.silent or since < SILENT or text == self.last:
             return
         live = _can_redraw()
         pause = REDRAW if live else max(FIRST_PAUSE, PAUSE * since)
-        if self.spoke and not at_once and now - self.told < pause:
+        if self.spoke and total and now - self.told < pause:  # a stage has no total, and is told at once
             return
         if not self.spoke and not live and self.plan not in ("", text):
             self._write(self.plan, "\n")
         self.told, self.spoke, self.last = now, True, text
-        self._write(f"{text} ({since:.0f} s)", "\r" if live else "\n")
+        self._write(text if lasting else f"{text} ({since:.0f} s)", "\r" if live else "\n")
 
     def _write(self, text: str, end: str) -> None:
         """Write a line over the one that may be changed; nobody may be listening, which stops no run."""

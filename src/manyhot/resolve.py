@@ -32,6 +32,7 @@ PHOTO_BACKBONES = {  # the defaults, and why each is one
 }
 PHOTO_SIDES = {"fast": 112, "balanced": 144, "best": 160}  # pixels
 CONVOLUTIONAL = ("mobilenet", "resnet", "efficientnet", "convnext", "regnet", "vgg")  # take any size
+TRIAL_STEPS, TRIAL_BATCH = 300, 64  # of `train.mirror`: 2 to 5 s for pictures of 32 pixels on two cores
 SMALL_IMAGE = 64  # pixels; up to here images keep their size and have networks of their own
 
 
@@ -188,6 +189,8 @@ def estimate(config: FitConfig, rows: int, values: int) -> str:
     else:
         seconds = 3 + steps * per_step + rows * config.epochs * a_row
         seconds += 2 * rows * a_row / 3 if config.linear_probe else 0.0  # for the heads, and for neighbours
+    if config.mirror == "auto":
+        seconds += TRIAL_STEPS * (per_step + min(TRIAL_BATCH, rows) * per_row["cnn"])
     unit = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
     return f"about {unit} on 2 cores if all epochs are run"
 

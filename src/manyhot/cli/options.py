@@ -31,12 +31,14 @@ def seed(text: str) -> int:
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how DATA is read."""
     add = parser.add_argument_group("reading").add_argument
-    add("--root", metavar="FOLDER", help="what image paths are relative to (default: the table)")
-    help = "where the names of the columns are: in the first row, or nowhere (default: found out)"
+    add(
+        "--root", metavar="FOLDER", help="what image paths are relative to (default: the folder of the table)"
+    )
+    help = "whether the first row names the columns, or nothing does (default: found out)"
     add("--header", metavar="first|none", help=help)
     add("--sheet-name", metavar="NAME", help="the sheet of a workbook (default: the only one that has rows)")
     add("--labels", metavar="FILE", help="a second table with labels, joined on path or row")
-    help = "a table that says what each class of COLUMN stands for: the class, then such as its tags"
+    help = "a table with a row for each class of COLUMN: the class, then what it stands for, such as tags"
     add("--map", metavar="COLUMN=FILE", action="append", default=[], help=help)
 
 
@@ -79,8 +81,8 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
     add("--bins", metavar="NAME=N", action="append", default=[], help=help)
     add_long(add)
     add_columns(add, "binary, multiclass, multilabel, number, category, date, image or ignore")
-    help = "the decimal mark, where cells such as 1,234 leave it open (default: as in the others)"
-    add("--decimal", choices=(".", ","), help=help)
+    help = "the decimal mark, where cells such as 1,234 leave it open (default: that of the other columns)"
+    add("--decimal", choices=(".", ","), metavar=".|,", help=help)
     add("--schema", metavar="FILE", help="a file that says all of this, as `inspect --write-schema` wrote it")
 
 
@@ -121,7 +123,7 @@ def schema_of(args: argparse.Namespace, table: Table) -> Schema:
 
 def add_long(add: Callable[..., object]) -> None:
     """Add the option that gathers the rows of one picture."""
-    add("--long", action="store_true", help="DATA has a row for each label; gather those of equal inputs")
+    add("--long", action="store_true", help="DATA has a row for each label: rows of equal inputs become one")
 
 
 def labelled(args: argparse.Namespace, table: Table) -> tuple[Table, Schema]:
@@ -140,7 +142,7 @@ def labelled(args: argparse.Namespace, table: Table) -> tuple[Table, Schema]:
 def add_columns(add: Callable[..., object], kinds: str) -> None:
     """Add the options that say how columns are read."""
     add("--missing", metavar="WORDS", default="", help='words that mean an empty cell, such as "NA,?"')
-    add("--image", metavar="COLUMN", help="the column of image paths, where it is not found")
+    add("--image", metavar="COLUMN", help="the column of image paths, where it is not found out")
     help = f"read a column as {kinds}"
     add("--kind", metavar="COLUMN=KIND", action="append", default=[], help=help)
 

@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from manyhot.report.text import UNSEEN, grid, put, visible
+from manyhot.notebook import UNSEEN, visible
+from manyhot.notebook import number as number
 from manyhot.report.text import escape as escape  # which commands take from here
-from manyhot.report.text import number as number
+from manyhot.report.text import grid, put
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,11 +36,8 @@ def tell(text: str = "") -> None:
 
 
 def say(text: str = "", end: str = "\n") -> None:
-    """Print a line on standard error, or with another `end` one that the next line of a terminal replaces."""
-    line = visible(text)
-    if end == "\r":
-        line = line[: (_columns(sys.stderr) or WIDTH) - 1]
-    _on_the_way(line + end)
+    """Print a line on standard error."""
+    _on_the_way(visible(text) + end)
 
 
 def notes(lines: Sequence[str]) -> None:
@@ -48,12 +46,12 @@ def notes(lines: Sequence[str]) -> None:
         prose(f"note: {line}")
 
 
-def prose(text: str) -> None:
-    """Print sentences on standard error; a terminal gets them broken between words."""
-    width = _columns(sys.stderr)
-    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) if width else [text]
-    for line in lines:
-        say(line)
+def prose(text: str, stderr: bool = True) -> None:
+    """Print sentences on standard error, or on standard output; a terminal gets them broken between words."""
+    width, indent = _columns(sys.stderr if stderr else sys.stdout), text[: len(text) - len(text.lstrip())]
+    how: Any = {"subsequent_indent": indent, "break_long_words": False, "break_on_hyphens": False}
+    for line in textwrap.wrap(text, width, **how) if width else [text]:
+        say(line) if stderr else tell(line)
 
 
 def problems(lines: Sequence[str]) -> None:

@@ -209,11 +209,7 @@ def cluster(
     >>> found.answers().column("cluster").to_pylist()
     ['0', '0', '0', '0', '1', '1']
     """
-    if verbose and progress is None and on_event is None:
-        given: Any = {"clusters": clusters, "features": features, "target": target, "spread": spread}
-        given |= {"image": image, "missing": missing, "kinds": kinds, "source": source, **options}
-        with Lines() as told:
-            return cluster(data, **given, verbose=False, progress=told.reading, on_event=told.on_step)
+    told = Lines(verbose and progress is None and on_event is None)
     table = data if isinstance(data, Table) else read(data)
     source = source or (str(data) if isinstance(data, (str, Path)) else "")
     names = [target] if target else list(table.targets)
@@ -224,13 +220,14 @@ def cluster(
     # What is in the way of the answers is refused before anything is learned.
     predict.refuse_clashes(table, [COLUMN], [COLUMN])
     schema = infer.unlabelled(table, image=image, missing=missing, kinds=kinds, ignore=names)
-    seen = embed.look(table, schema, parse_options(options), features, progress)
-    known_to_it = sorted({*names} & {column.name for column in seen.schema.inputs})
-    if known_to_it:
-        raise UserError(
-            f"--features {features}: sees {listed(known_to_it)}, so groups cannot be compared with it."
-        )
-    z, groups, apart = _grouped(seen, clusters, on_event or (lambda what, done, total: None))
+    with told:
+        seen = embed.look(table, schema, parse_options(options), features, progress or told.reading)
+        known_to_it = sorted({*names} & {column.name for column in seen.schema.inputs})
+        if known_to_it:
+            raise UserError(
+                f"--features {features}: sees {listed(known_to_it)}, so groups cannot be compared with it."
+            )
+        z, groups, apart = _grouped(seen, clusters, on_event or told.on_step)
     labels = {name: Known(tuple(map(text_of, cells.values)), cells.codes) for name, cells in known.items()}
     filled = spread_from(z, groups, labels[names[0]].y[seen.rows]) if spread else None
     bundle = answering(seen, groups, z, apart)

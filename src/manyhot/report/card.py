@@ -1,14 +1,13 @@
 """The two pages of a bundle: report.html for looking, README.md (a model card) for reading.
 
-`classifier` writes both when it saves, `clustering` the card of its own; `cli report` draws the first anew
-for other rows.
+`classifier` writes both when it saves, and draws the first anew for other rows; `clustering` has a card of
+its own.
 """
 
 from __future__ import annotations
 
-import base64
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,58 +15,34 @@ from manyhot import __version__
 from manyhot.baselines import main_metric
 from manyhot.bundle import Bundle
 from manyhot.data.inputs.images.opening import picture
-from manyhot.data.rows.conflicts import Conflict
-from manyhot.data.table import Table
 from manyhot.judge import Judged
 from manyhot.report.mistakes import PIXELS
-from manyhot.report.mistakes import source as source_of
 from manyhot.report.page import Report, render, score
-from manyhot.report.sheet import batch_sheet
-from manyhot.train.preview import BatchPreview
-
-CONFLICTS = 24  # sets of equal rows that are shown
+from manyhot.report.record import FitRecord
 
 
-def report_of(
-    bundle: Bundle,
-    judged: Judged,
-    source: str,
-    history: Sequence[Mapping[str, Any]] = (),
-    counts: Mapping[str, int] | None = None,
-    notes: Sequence[str] = (),
-    preview: BatchPreview | None = None,
-    batch: bytes | None = None,
-    conflicts: tuple[Sequence[Conflict], Table] = ((), Table({})),
-) -> str:
-    """Return the page about a model judged by some rows, as HTML; `batch` is a PNG of a training batch."""
+def report_of(bundle: Bundle, judged: Judged, fit: FitRecord, own: bool = True) -> str:
+    """Return the page about a model judged by some rows, as HTML.
+
+    Its rows and notes are those of the fit, or where the page is not the model's `own`, of the judged rows.
+    """
+    if not own or not fit.rows:
+        rows = {judged.split: len(judged.table), "unreadable": len(judged.unreadable)}
+        notes = bundle.ensemble.notes
+        fit = replace(fit, rows=rows, notes=notes, conflicts=(), more_conflicts=0)
     images = bundle.schema.is_image
-    found, firsts = conflicts
     return render(
         Report(
-            title=source,
+            title=judged.table.source,
             created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
             version=__version__,
             schema=bundle.schema,
             config=bundle.config.to_json(),
-            notes=notes,
-            rows=counts or {judged.split: len(judged.table), "unreadable": len(judged.unreadable)},
-            history=history,
+            fit=fit,
             judged=judged,
-            batch=batch if preview is None else batch_sheet(preview),
             picture=(lambda row: picture(judged.table, bundle.schema, row, PIXELS)) if images else None,
-            conflicts=[
-                (each, source_of(picture(firsts, bundle.schema, number)) if images else "")
-                for number, each in enumerate(found[:CONFLICTS])
-            ],
-            more_conflicts=len(found[CONFLICTS:]),
         )
     )
-
-
-def batch_of(page: str) -> bytes | None:
-    """Return the picture of a training batch that a page has, for another page about the same model."""
-    found = re.search(r'<img class="sheet" src="data:image/png;base64,([^"]+)"', page)
-    return None if found is None else base64.b64decode(found[1])
 
 
 def model_card(bundle: Bundle, judged: Judged, source: str, counts: Mapping[str, int]) -> str:

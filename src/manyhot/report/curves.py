@@ -31,9 +31,10 @@ def training(history: Sequence[Mapping[str, Any]], targets: Sequence[Target]) ->
     at_steps, at_epochs = _epoch_of(steps, epochs), np.arange(1, len(epochs) + 1, dtype=float)
     best = max((i + 1 for i, line in enumerate(epochs) if line.get("best")), default=None)
     learned: list[Line] = [
-        ("each step", "faint ink", at_steps, _values(steps, "loss")),
         ("mean of the epoch", "bold ink", at_epochs, _values(epochs, "loss")),
     ]
+    if len(steps) > 1:
+        learned.insert(0, ("each step", "faint ink", at_steps, _values(steps, "loss")))
     held: list[Line] = [
         ("held-out rows", "bold ink", at_epochs, _values(epochs, "validation", "overall", "loss"))
     ]
@@ -44,16 +45,16 @@ def training(history: Sequence[Mapping[str, Any]], targets: Sequence[Target]) ->
             held.append((*line, _values(epochs, "validation", "targets", target.name, "log_loss")))
     over = " The bold line is the sum over the targets." if len(targets) > 1 else ""
     words = (
-        "What training lowers; weights, mixed pictures and sets of tags are in it, so its unit is its own."
+        "What training minimises. Class weights, mixed pictures and sets of tags count in it, so that it "
+        "cannot be compared with the held-out loss."
     )
     figures = [
         _figure("Training loss", words + over, learned, best),
-        _figure("Held-out loss", f"The log loss of rows that did not teach.{over}", held, best),
+        _figure("Held-out loss", f"The log loss on rows from which nothing was learned.{over}", held, best),
     ]
     figures.append(_scores(epochs, at_epochs, targets, best))
-    rates: list[Line] = [("learning rate", "s2", at_steps, _values(steps, "learning_rate"))]
-    if not steps:
-        rates = [("learning rate", "s2", at_epochs, _values(epochs, "learning_rate"))]
+    at, lines = (at_steps, steps) if len(steps) > len(epochs) else (at_epochs, epochs)
+    rates: list[Line] = [("learning rate", "s2", at, _values(lines, "learning_rate"))]
     figures.append(_figure("Learning rate", "", rates, None))
     return [figure for figure in figures if figure.legend]
 

@@ -7,7 +7,7 @@ colours in page.css; the pictures come from `curves` and `plots`, the rows from 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,10 @@ from markupsafe import Markup, escape
 
 from manyhot import metrics
 from manyhot.baselines import main_metric
-from manyhot.data.rows.conflicts import Conflict
 from manyhot.data.rows.leaks import telling_alone
 from manyhot.judge import Judged
 from manyhot.report import curves, mistakes, plots
+from manyhot.report.record import FitRecord
 from manyhot.report.verdict import verdict
 from manyhot.schema import Schema, Target
 from manyhot.targets import UNKNOWN, WEIGHT, IntArray
@@ -53,12 +53,8 @@ class Report:
     """All that the page shows.
 
     schema   what the model reads; its targets are shown as judged, so `judged.schema` has them
-    rows     how many rows each split has, and how many were left out ("train", "unreadable", …)
-    history  the lines of history.jsonl
-    batch    a training batch as PNG bytes, or None
+    fit      what is known of the fit
     picture  gives a judged row's picture as PNG bytes by its place in `judged`, or None
-    conflicts  equal rows with different labels, each set with the source of its picture, "" for none
-    more_conflicts  how many sets are not among these
     """
 
     title: str
@@ -66,14 +62,9 @@ class Report:
     version: str
     schema: Schema
     config: Mapping[str, Any]
-    notes: Sequence[str]
-    rows: Mapping[str, int]
-    history: Sequence[Mapping[str, Any]]
+    fit: FitRecord
     judged: Judged
-    batch: bytes | None = field(default=None, repr=False)
     picture: Callable[[int], bytes | None] | None = field(default=None, repr=False)
-    conflicts: Sequence[tuple[Conflict, str]] = ()
-    more_conflicts: int = 0
 
 
 def render(report: Report) -> str:
@@ -88,13 +79,12 @@ def render(report: Report) -> str:
         allowed="",
         judged_rows=scores.get("rows", len(report.judged.table)),
         overall=scores.get("overall", {}),
-        verdict=verdict(report.judged, report.history),
+        verdict=verdict(report.judged, report.fit.history),
         targets=targets,
         too_good=[_too_good(report, item) for item in targets if (item["main"][1] or 0) >= TOO_GOOD],
         folded=len(targets) > UNFOLDED,
-        splits=_splits(report.rows),
-        training=curves.training(report.history, judged),
-        batch=None if report.batch is None else mistakes.source(report.batch, 1_200),
+        splits=_splits(report.fit.rows),
+        training=curves.training(report.fit.history, judged),
         columns=mistakes.columns(report.schema, report.judged),
         config=_flat(report.config),
         command=_command(report.config),
@@ -210,9 +200,9 @@ def _better(metric: str) -> str:
 
 
 def _splits(rows: Mapping[str, int]) -> list[tuple[str, int, float]]:
-    """Return name, count and share of each part of the rows."""
+    """Return name, count and share of each part that has rows."""
     total = max(1, sum(rows.values()))
-    return [(name, number, number / total) for name, number in rows.items()]
+    return [(name, number, number / total) for name, number in rows.items() if number]
 
 
 def _flat(config: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:

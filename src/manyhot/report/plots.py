@@ -117,7 +117,7 @@ def _confusion(target: Target, y: IntArray, probabilities: FloatArray) -> Figure
     svg, width = _heat(
         target.classes, shares, styles, numbers if size <= NUMBERED else None, hints, ("answered", "given")
     )
-    words = "Given on the left, answered on top; the shade is the share of a line."
+    words = "Given on the left, answered on top; the darker, the larger its share of the row."
     return Figure(
         "Confusion",
         svg,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from manyhot.choose import FOLDS
 from manyhot.judge import Judged
-from manyhot.report.text import escape, grid, number, put
+from manyhot.notebook import number
+from manyhot.report.text import escape, grid, put
 
 if TYPE_CHECKING:
     from rich.console import Console

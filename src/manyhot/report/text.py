@@ -5,30 +5,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
+
+from manyhot.notebook import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as Grid
 
 GAP = 2  # between columns of a table
-
-# Characters that steer a terminal, turn the direction of a text or hide in it; not the joiners, of which many
-# scripts make their words.
-UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
-)
-
-
-def visible(text: str) -> str:
-    """Write what would steer a terminal, or hide in it, as Python writes it.
-
-    >>> print(visible("\x1b[31mred"))
-    \\x1b[31mred
-    """
-    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def escape(text: str) -> str:
@@ -65,8 +50,3 @@ def put(out: Console, table: Grid) -> None:
     for column, width in zip(columns, widths, strict=True):
         column.width = width
     out.print(table)
-
-
-def number(value: float | None) -> str:
-    """Write a score with four decimals."""
-    return "n/a" if value is None else f"{value:.4f}"

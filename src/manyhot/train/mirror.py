@@ -14,25 +14,25 @@ from numpy.typing import NDArray
 from manyhot.config import FitConfig
 from manyhot.data.batches.loader import Loader
 from manyhot.model.network import Network
+from manyhot.resolve import TRIAL_BATCH, TRIAL_STEPS
 from manyhot.schema import Target
 from manyhot.targets import Labels
 from manyhot.train.loop import train
 from manyhot.train.validation import Validation
 
-STEPS, BATCH = 300, 64  # of the trial: 2 to 5 s for pictures of 32 pixels on two cores
 MAX_ROWS, MAX_HELD = 10_000, 2_000  # that it learns from, and that it is asked about
 KEPT = 0.9  # of what it knows, for pictures that are mirrored
 
 
 def of_trial(config: FitConfig, rows: int) -> FitConfig:
     """Return the settings of the trial on so many rows: a small network, briefly, that sees none mirrored."""
-    batch = min(BATCH, rows)
+    batch = min(TRIAL_BATCH, rows)
     return replace(
         config,
         backbone="cnn",
         weights="none",
         batch_size=batch,
-        epochs=max(1, round(STEPS * batch / rows)),
+        epochs=max(1, round(TRIAL_STEPS * batch / rows)),
         learning_rate=4e-3,
         weight_decay=0.02,
         dropout=0.0,

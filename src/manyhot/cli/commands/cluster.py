@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manyhot import files
-from manyhot.cli import options, progress, show
+from manyhot.cli import options, show
 from manyhot.config import CHOICES
 from manyhot.errors import UserError
 
@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--spread",
         action="store_true",
-        help="give the labels of --target to rows without one that are surely alike",
+        help="label the rows without a --target as those around them, where these agree",
     )
     options.add_columns(add, "number, category, date, image or ignore")
     add = parser.add_argument_group("learning (what is not given follows from the data)").add_argument
@@ -63,8 +63,6 @@ def run(args: argparse.Namespace) -> None:
         kinds=options.kinds_of(args, table),
         spread=args.spread,
         source=args.data,
-        progress=progress.of_rows(args.json),
-        on_event=progress.of_steps(args.json),
         **settings,
     )
     if not args.json:
@@ -76,14 +74,15 @@ def run(args: argparse.Namespace) -> None:
     show.notes(found.notes)
     _show(found.scores, args.data)
     show.tell()
-    show.tell(f"written to {args.out}; look at {args.out}/clusters.html, then name what you see there:")
+    then = f"written to {args.out}; look at {args.out}/clusters.html, then name what you see there:"
+    show.prose(then, stderr=False)
     show.tell(f"  manyhot name {shlex.join([args.out])} 0=NAME 1=NAME")
     if args.spread:
         spread = Path(args.out, "spread.csv")
         model = Path(f"{Path(args.out)}-model")
         words = fit_words(found.scores, spread, args.target, model, ignored=[f"{args.target}_spread"])
         show.tell()
-        show.tell(f"the spread labels are in {spread}; train on them with:")
+        show.prose(f"the spread labels are in {spread}; train on them with:", stderr=False)
         show.tell(f"  manyhot {shlex.join(words)}")
 
 

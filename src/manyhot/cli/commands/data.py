@@ -6,8 +6,9 @@ import argparse
 import shlex
 from pathlib import Path
 
-from manyhot.cli import progress, show
+from manyhot.cli import show
 from manyhot.errors import UserError
+from manyhot.progress import Lines
 
 # Named here, since data.datasets loads more than `--help` may wait for; a test compares the two.
 DATASETS = ("stanford-cars", "mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "corel5k")
@@ -29,9 +30,10 @@ def run(args: argparse.Namespace) -> None:
         brands = [brand.strip() for brand in args.brands.split(",") if brand.strip()]
         if args.name != "stanford-cars" or not brands:
             raise UserError('--brands names the classes of stanford-cars, such as --brands "Audi,BMW".')
-    found = prepare(args.name, Path(args.dir), brands, progress.of_steps())
+    with Lines() as told:
+        found = prepare(args.name, Path(args.dir), brands, told.on_step)
     for note in found.table.notes:
-        show.say(f"note: {note}")
+        show.prose(f"note: {note}")
     words = [str(found.path), *found.options, "--out", f"{args.name}-model"]
     line = f"manyhot fit {shlex.join(words)}"
     rows, columns = len(found.table), list(found.table.names)
@@ -39,5 +41,6 @@ def run(args: argparse.Namespace) -> None:
         document = {"name": args.name, "out": str(found.path), "rows": rows, "columns": columns, "fit": line}
         show.as_json(document)
     else:
-        show.tell(f"{found.path}: {rows:,} rows with {', '.join(columns)}; train on them with:")
+        have = f"{rows:,} rows with {', '.join(columns)}"
+        show.prose(f"{found.path}: {have}; train on them with:", stderr=False)
         show.tell(f"  {line}")

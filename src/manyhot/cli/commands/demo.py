@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     files.check_ours(out, ["few.csv"])
     files.clear(out)
     table = write_digits(out, args.seed)
-    show.say(f"wrote 1,797 handwritten digits and {table}, a tenth of its label cells left empty")
+    show.prose(f"wrote 1,797 handwritten digits and {table}, a tenth of its label cells left empty")
     few = out / "few.csv"
     few.write_text("".join(table.read_text(encoding="utf-8").splitlines(keepends=True)[:6]), encoding="utf-8")
 
@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> None:
             answers = ", ".join(f"{name} {row[name]} (given: {label})" for name, label in given.items())
             show.tell(f"  {row['image']}: {answers}")
     show.tell()
-    show.tell(f"Look at {out}/sheet.png and {out}/report.html. These commands did it, and do the same")
-    show.tell("with a table of your own:")
+    then = "These commands did it, and do the same with a table of your own:"
+    show.prose(f"Look at {out}/sheet.png and {out}/report.html. {then}", stderr=False)
     show.tell()
     for line in lines:
         show.tell(f"  {line}")

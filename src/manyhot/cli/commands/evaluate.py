@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from manyhot import files
-from manyhot.cli import options, progress, show
+from manyhot.cli import options, show
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -16,9 +16,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("data", metavar="DATA", help="labelled rows, such as those that `fit` was given")
     options.add_reading(parser)
     options.add_long(add)
-    help = "train, val, test, all, or folds: training rows out of fold (default: test where there is one)"
+    help = (
+        "train, val, test, all, or folds: all that train, each judged by the member of the network that did "
+        "not learn from it (default: test where there is one, else all)"
+    )
     add("--split", metavar="NAME", help=help)
-    help = "how rows count of a class that training never saw (default: %(default)s)"
+    help = "how labels count that training never saw: as wrong, or as missing (default: %(default)s)"
     add("--unknown-class", choices=("wrong", "missing"), default="wrong", help=help)
     add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
     add("--by", choices=("class",), help="show every class, where a target has many")
@@ -38,8 +41,7 @@ def run(args: argparse.Namespace) -> None:
         files.check_out(Path(args.mistakes), args.overwrite, "--mistakes")
     classifier, table = load(args.model), options.read_table(args, args.data)
     table = gather(table, classifier.schema) if args.long else table
-    reading = progress.of_rows(args.json)
-    judged = classifier.judge(table, args.split, args.unknown_class, reading, args.weight)
+    judged = classifier.judge(table, args.split, args.unknown_class, weight=args.weight)
     found: dict[str, Any] = judged.details()
     if args.mistakes:
         wrong = judged.mistakes()

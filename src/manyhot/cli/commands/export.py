@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from manyhot.cli import options, progress, show
+from manyhot.cli import options, show
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,6 @@ def run(args: argparse.Namespace) -> None:
         data=data,
         tolerance=args.tolerance,
         overwrite=args.overwrite,
-        progress=progress.of_rows(args.json),
     )
     size = path.stat().st_size
     if args.json:

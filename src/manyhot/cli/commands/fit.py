@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("data", metavar="DATA", help="a table, a folder of class folders, or an IDX folder")
     add("--out", metavar="MODEL", required=True, help="the folder to write the model to")
     add("--overwrite", action="store_true", help="replace --out where it exists")
-    add("--resume", action="store_true", help="go on where a stopped run was")
+    add("--resume", action="store_true", help="go on from where a run was stopped")
     options.add_reading(parser)
     options.add_labelling(parser)
     add = parser.add_argument_group("training (what is not given follows from the data)").add_argument
@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--backbone", metavar="NAME", help=help)
     help = "what the backbone starts from: its own pretrained weights, nothing, or a safetensors file"
     add("--weights", metavar="auto|none|PATH", help=help)
-    help = "train the heads alone, on what pretrained weights see"
+    help = "train only the last layers (the heads), on the features of pretrained weights"
     add("--freeze", action="store_true", default=None, help=help)
     help = (
         "what may answer, with commas between: network, pretrained, neighbours, forest, boosted, linear "
@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--size", metavar="PIXELS", help="the side that pictures are brought to, before the network sees them"
     )
-    help = "balanced lets rare classes count like others"
+    help = "balanced: rare classes count as much as frequent ones (default: none)"
     add("--class-weight", choices=CHOICES["class_weight"], help=help)
     help = "hamming, exact_match, micro_f1, macro_f1, precision=P or recall=R"
     add("--objective", metavar="AIM", help=help)
@@ -45,13 +45,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--unknown-class",
         choices=CHOICES["unknown_class"],
-        help="a class that the schema lacks is an error, or its cell is unknown",
+        help="what a class that --schema lacks is: an error (default), or an unknown label",
     )
     add("--test", metavar="FRACTION", help="a share of the rows to keep back for `evaluate`, such as 0.2")
     add(
         "--group",
         metavar="COLUMN",
-        help="rows with an equal cell here train together, or are held out together",
+        help="rows with the same value here stay together: all train, or all are held out",
     )
     add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
     add("--device", choices=CHOICES["device"], help="where to compute (default: auto)")
@@ -73,10 +73,13 @@ def run(args: argparse.Namespace) -> None:
     from manyhot.data.rows.describe import describe
     from manyhot.report.verdict import problems
 
+    said: list[str] = []
     if not args.json:
-        show.description(describe(table, schema, options.set_apart(args, table)), stderr=True)
+        described = describe(table, schema, options.set_apart(args, table))
+        show.description(described, stderr=True)
+        said = described["problems"]
     training = progress.Training()
-    with training.bar:
+    with training:
         classifier = fit(
             table,
             schema,
@@ -103,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
         }
         show.as_json(found)
     elif done is not None:
-        show.notes(done.notes)
+        show.notes([note for note in done.notes if note not in said])
         training.end(done, classifier.bundle.ensemble)
         heading = "rows held back to choose the best epoch and to calibrate"
         show.scores({**done.judged.scores, "baselines": done.judged.baselines}, heading)
@@ -125,8 +128,8 @@ def _say_next(args: argparse.Namespace, tested: bool) -> None:
     judging += ["--long"] if args.long else []
     judging += ["--weight", args.weight] if args.weight else []
     show.tell()
-    show.tell(f"model written to {args.out}; look at {args.out}/report.html, then:")
+    show.prose(f"model written to {args.out}; look at {args.out}/report.html, then:", stderr=False)
     show.tell(f"  manyhot evaluate {shlex.join(judging)}")
     show.tell(f"  manyhot predict {shlex.join(new)} --out answers.csv")
     needs = "" if tested else "; `evaluate` needs their labels too"
-    show.tell(f"where NEW is a table or folder of rows that the model has not seen{needs}")
+    show.prose(f"where NEW is a table or folder of rows that the model has not seen{needs}", stderr=False)

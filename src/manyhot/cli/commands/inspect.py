@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from manyhot import files
-from manyhot.cli import options, progress, show
+from manyhot.cli import options, show
 from manyhot.errors import UserError
+from manyhot.progress import Lines
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,8 @@ def run(args: argparse.Namespace) -> None:
     elif args.write_schema or args.sheet or args.long:
         raise UserError("name what to predict first: --target NAME or --tags NAME.")
     found = describe(table, schema, options.set_apart(args, table)) if schema else look(table)
-    open_pictures(table, found, progress.of_rows(args.json))
+    with Lines() as told:
+        open_pictures(table, found, told.reading)
     if schema:
         compare_rows(table, schema, found)
     if schema and args.write_schema:

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
         show.as_json({"out": str(out), "rows": len(named), "named": rows, "fit": line})
         return
     then = "train on them with:" if line else "give two different names at least, then train on them"
-    show.say(f"wrote {out}: {rows:,} of {len(named):,} rows have a name; {then}")
+    show.prose(f"wrote {out}: {rows:,} of {len(named):,} rows have a name; {then}")
     if line:
         show.tell(f"  {line}")
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from manyhot import files
-from manyhot.cli import options, progress, show
+from manyhot.cli import options, show
 from manyhot.errors import UserError
 
 
@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_reading(parser)
     add("--out", metavar="FILE", help="a .csv, .tsv, .jsonl or .parquet file (default: print CSV)")
     add("--overwrite", action="store_true", help="replace --out where it exists")
-    add("--resume", action="store_true", help="go on where it was stopped (from Parquet to Parquet)")
+    add("--resume", action="store_true", help="go on from where it was stopped (from Parquet to Parquet)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,10 +36,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("--resume is for one Parquet file answered into another, without --labels and --map.")
     classifier = load(args.model)
     if in_pieces and not classifier.schema.is_image:
-        answered = progress.of_rows(args.json, "answered")
-        rows = classifier.answer_file(
-            args.inputs[0], args.out, resume=args.resume, overwrite=args.overwrite, progress=answered
-        )
+        how = {"resume": args.resume, "overwrite": args.overwrite}
+        rows = classifier.answer_file(args.inputs[0], args.out, **how)
         _say_written(args, rows)
         return
     are_pictures = all(map(is_image_name, args.inputs))
@@ -49,12 +47,13 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("the model reads features, not pictures; INPUT must be a table.")
     one = args.inputs[0]
     table = read_pictures(args.inputs, args.root) if are_pictures else options.read_table(args, one)
-    answers = classifier.answers(table, progress.of_rows(args.json))
+    answers = classifier.answers(table)
     if are_pictures:
         answers = answers.with_columns({"image": args.inputs})  # as they were typed
     if "error" in answers.columns:
         wrong = [reason for reason in answers.column("error").to_pylist() if reason]
-        show.say(f"{len(wrong)} of {len(answers)} rows cannot be read and are left empty; see column 'error'")
+        left = f"{len(wrong)} of {len(answers)} rows cannot be read and are left empty"
+        show.prose(f"{left}; see column 'error'")
     if args.out:
         write(answers, Path(args.out))
         _say_written(args, len(answers))

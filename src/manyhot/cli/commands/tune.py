@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from manyhot.cli import options, progress, show
+from manyhot.cli import options, show
 from manyhot.errors import listed
 from manyhot.schema import Target, check_objective
 
@@ -15,12 +15,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="a folder that `fit` wrote")
     add("data", metavar="DATA", help="labelled rows: those that `fit` was given, or others")
-    add("--objective", metavar="AIM", required=True, help="as for fit")
+    add(
+        "--objective",
+        metavar="AIM",
+        required=True,
+        help="hamming, exact_match, micro_f1, macro_f1, precision=P or recall=R",
+    )
     help = "a target to tune; repeat it for several (default: all that have thresholds)"
     add("--target", metavar="NAME", action="append", default=[], help=help)
     options.add_reading(parser)
     options.add_long(add)
-    help = "train, val, test, folds or all (default: the rows that `fit` held out, or of other DATA all)"
+    help = "train, val, test, folds or all (default: the rows that `fit` held out; of other DATA, all)"
     add("--split", metavar="NAME", help=help)
     add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
 
@@ -30,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     from manyhot.data.rows.long import gather
     from manyhot.report.scores import rows_of
 
-    table, reading = options.read_table(args, args.data), progress.of_rows(args.json)
+    table = options.read_table(args, args.data)
     model = load(args.model)
     classifier = model.tune(
         gather(table, model.schema) if args.long else table,
@@ -38,7 +43,6 @@ def run(args: argparse.Namespace) -> None:
         args.split,
         weight=args.weight,
         targets=args.target,
-        progress=reading,
     )
     classifier.update(args.model)
     assert classifier.tuning is not None, "tune says what it did"
@@ -47,12 +51,12 @@ def run(args: argparse.Namespace) -> None:
         cuts = {name: each["after"]["thresholds"] for name, each in found["targets"].items()}
         show.as_json({"objective": args.objective, "thresholds": cuts, **found})
         return
-    show.say(f"{args.model} now aims at {args.objective}; its probabilities are as before")
+    show.prose(f"{args.model} now aims at {args.objective}; its probabilities are as before")
     weighed = f", by the weights in '{args.weight}'" if args.weight else ""
-    show.say(f"fitted on {rows_of(found)}{weighed}, which flatter it; `evaluate` judges it by others")
+    show.prose(f"fitted on {rows_of(found)}{weighed}, which flatter it; `evaluate` judges it by others")
     for name, each in found["targets"].items():
         for line in _sentences(classifier.schema.target(name), args.objective, each):
-            show.say(f"  {line}")
+            show.prose(f"  {line}")
     show.tuning(found)
 
 

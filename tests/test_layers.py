@@ -61,7 +61,8 @@ WITHOUT_TORCH = {
     "judge",
     "ensemble",
     "priors",
-}  # rooms that reach none of SLOW, nor what loads one of them:
+    "data/inputs",
+}  # rooms and folders that reach none of SLOW, nor what loads one of them:
 BRINGS_SLOW = SLOW | {"sklearn", "tabm", "rtdl_num_embeddings", "safetensors.torch"}
 
 # Where the kind of a target is asked, and why. Elsewhere `target.exclusive` is all that may be asked.
@@ -125,15 +126,20 @@ def module_of(name):
     return ".".join(("manyhot", *PurePosixPath(name).with_suffix("").parts)).removesuffix(".__init__")
 
 
-def part(module, inside="manyhot"):
+def part(module, package="manyhot"):
     """The part of a package that a module is in; None where it is in none."""
-    if module == inside:
+    if module == package:
         return "__init__"
-    return module[len(inside) + 1 :].split(".")[0] if module.startswith(f"{inside}.") else None
+    return module[len(package) + 1 :].split(".")[0] if module.startswith(f"{package}.") else None
 
 
 def room(name):
     return part(module_of(name))
+
+
+def inside(name, rooms):
+    """Whether a file is in one of some rooms or folders."""
+    return any(name == f"{here}.py" or name.startswith(f"{here}/") for here in rooms)
 
 
 def imported(name, nodes):
@@ -204,17 +210,17 @@ def known(module, modules):
 
 
 def ways_to(unwanted, files, rooms):
-    """Say by which imports some rooms reach unwanted packages.
+    """Say by which imports some rooms, or folders of theirs, reach unwanted packages.
 
-    All imports of the rooms count, and of other modules those that run when they are loaded.
+    All imports of these count, and of other modules those that run when they are loaded.
     """
     by_module = {module_of(name): (name, tree) for name, tree in files}
-    ways = {module: [module] for module, (name, _) in by_module.items() if room(name) in rooms}
+    ways = {module: [module] for module, (name, _) in by_module.items() if inside(name, rooms)}
     wrong, left = [], deque(ways)
     while left:
         module = left.popleft()
         name, tree = by_module[module]
-        nodes = ast.walk(tree) if room(name) in rooms else run_when_loaded(tree)
+        nodes = ast.walk(tree) if inside(name, rooms) else run_when_loaded(tree)
         for wanted in sorted({*imported(name, nodes)}):
             pieces = wanted.split(".")
             loaded = [".".join(pieces[: i + 1]) for i in range(len(pieces))]  # packages on the way run too
@@ -252,7 +258,7 @@ def test_no_circles_of_modules():
 
 def test_what_serves_reaches_no_torch():
     assert ways_to(BRINGS_SLOW, trees(), WITHOUT_TORCH) == []
-    modules = [module_of(name) for name, _ in trees() if room(name) in WITHOUT_TORCH]
+    modules = [module_of(name) for name, _ in trees() if inside(name, WITHOUT_TORCH)]
     assert modules_after("\n".join(f"import {module}" for module in modules)) & SLOW == set()
 
 

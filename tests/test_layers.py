@@ -44,6 +44,7 @@ ORDER = (
         "train",
         "report",
         "classifier",
+        "fitting",
         "estimator",
     ),
     *("clustering", "audit", "explain", "compare", "suggest", "export", "serve", "scale", "cli"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from manyhot.classifier import Classifier, fit, load
+    from manyhot.classifier import Classifier, load
     from manyhot.clustering.cluster import Clustering, cluster
     from manyhot.data.rows.infer import infer
     from manyhot.data.rows.long import gather
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from manyhot.data.table import Table
     from manyhot.errors import RunError, UserError
     from manyhot.estimator import ManyhotClassifier
+    from manyhot.fitting import fit
     from manyhot.inspection import inspect
     from manyhot.schema import Input, Schema, Target
 
 _PLACES = {
     "Classifier": "manyhot.classifier",
-    "fit": "manyhot.classifier",
+    "fit": "manyhot.fitting",
     "Clustering": "manyhot.clustering.cluster",
     "cluster": "manyhot.clustering.cluster",
     "ManyhotClassifier": "manyhot.estimator",

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from manyhot import __version__
 from manyhot.config import FitConfig
@@ -150,6 +149,7 @@ def load(folder: Path) -> Bundle:
         UserError: there is no such folder, it is no finished model, it was written by a newer
             manyhot, or a file in it is missing or was changed.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from manyhot.model import predictor

@@ -1,6 +1,6 @@
 """Pictures into arrays: how a column of pictures is brought to one size for the network.
 
-`classifier.fit` fits ImageInputs, everything later calls `transform`, a server `pixels_of`. How a picture is
+`fitting.fit` fits ImageInputs, everything later calls `transform`, a server `pixels_of`. How a picture is
 read stands in `decode`, which is loaded when the first one is.
 
 Shapes: N rows · H W C height, width and channels (1 grey, 3 colour), always uint8.

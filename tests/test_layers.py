@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from making import write_table
+from PIL import Image
 
 import manyhot
 
@@ -52,7 +53,18 @@ ORDER = (
 )
 COMING = {"audit", "explain", "compare", "suggest", "export", "serve", "scale"}  # not there yet
 # Within `data` too. (`rows` stands after `inputs`, by which it measures a picture.)
-DATA_ORDER = ("__init__", "numbers", "table", "dates", "columns", "sources", "inputs", "rows", "batches")
+DATA_ORDER = (
+    "__init__",
+    "arrays",
+    "numbers",
+    "table",
+    "dates",
+    "columns",
+    "sources",
+    "inputs",
+    "rows",
+    "batches",
+)
 
 SLOW = {"torch", "timm", "torchvision", "scipy"}
 WITHOUT_TORCH = {
@@ -543,7 +555,8 @@ def modules_after(code):
     """The modules that are loaded when a fresh Python has run some code."""
     code = f"import sys\n{code}\nprint(*sorted(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return {name.split(".")[0] for name in done.stderr.splitlines()[-1].split()}
+    names = done.stderr.splitlines()[-1].split()
+    return {*names, *(name.split(".")[0] for name in names)}
 
 
 HELP = "from manyhot.cli import main\ntry:\n    main(['fit', '--help'])\nexcept SystemExit:\n    pass"
@@ -596,6 +609,58 @@ def test_inspect_loads_nothing_slow(tmp_path, options):
     words = ["inspect", path, *(word.format(out=tmp_path / "schema.json") for word in options)]
     code = f"from manyhot.cli import main\nassert main({words!r}) == 0"
     assert modules_after(code) & (SLOW | {"sklearn", "jinja2"}) == set()
+
+
+TRAINING = SLOW | {"sklearn", "safetensors"}
+FOR_MANY = TRAINING | {"pandas", "pyarrow.compute", "pyarrow.parquet", "rich", "jinja2"}
+FEW = """import manyhot.predict
+from pathlib import Path
+from manyhot.data.sources.read import read
+from manyhot.data.inputs.images.images import ImageInputs
+folder = Path({folder!r})
+table = read(folder / "t.csv")
+assert table.numbers("size")[1] == 2 and table.cells("colour").values == ("red", "blue")
+assert len(table.take(table.rows[:1] - 1)) == 1
+row = read({{"size": 1.5, "colour": "red", "ripe": None, "sold": True, "count": 3}})
+assert row.numbers("size")[0] == 1.5
+x, unreadable = ImageInputs("image", (4, 4), 3).transform(read(folder / "a.jpg"))
+assert x.shape == (1, 4, 4, 3) and not unreadable"""
+
+
+def test_a_few_rows_and_pictures_are_read_without_what_many_need(tmp_path):
+    (tmp_path / "t.csv").write_text("size,colour\n1,red\n2,blue\n")
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.jpg")
+    assert modules_after(FEW.format(folder=str(tmp_path))) & FOR_MANY == set()
+
+
+ANSWERED = """import sys
+sys.modules |= dict.fromkeys({blocked!r})
+import numpy as np
+from types import SimpleNamespace
+from manyhot import bundle, classifier, files, targets
+from manyhot.cli import main
+from manyhot.data.inputs import fitted
+
+def graph(folder):
+    found = bundle.read_schema(folder)
+    def probabilities(x, fold=None):
+        zeros = {{t.name: np.zeros((len(x), 1, targets.num_outputs(t)), np.float32) for t in found.targets}}
+        return {{t.name: targets.probabilities(t, zeros[t.name]) for t in found.targets}}
+    inputs = fitted.from_json(files.read_json(folder / "inputs.json"))
+    return SimpleNamespace(schema=found, inputs=inputs, probabilities=probabilities)
+
+classifier._answering = graph
+assert main({words!r}) == 0"""
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+@pytest.mark.parametrize("kind", ["tables", "pictures"])
+def test_what_answers_without_torch_needs_nothing_of_training(command, kind, request):
+    folder = request.getfixturevalue(f"fitted_{kind}")
+    words = [command, str(folder / "model"), str(folder / "table.csv"), "--json"]
+    words += ["--split", "all"] if command == "evaluate" else []
+    code = ANSWERED.format(blocked=[*TRAINING, "pandas"], words=words)
+    assert modules_after(code) & (FOR_MANY - {"pandas"} - TRAINING) == set()
 
 
 def test_the_schema_of_a_model_is_read_without_torch(fitted_tables):

@@ -20,7 +20,7 @@ from manyhot import files, notebook, predict
 from manyhot.bundle import Bundle
 from manyhot.choose import SeenRows
 from manyhot.data.inputs.images.paths import Progress
-from manyhot.data.rows import conflicts, split
+from manyhot.data.rows import split
 from manyhot.data.sources import pieces
 from manyhot.data.sources.read import read
 from manyhot.data.sources.write import write
@@ -305,6 +305,8 @@ class Classifier:
         folder.mkdir(parents=True, exist_ok=True)
         if self.run is not None:
             write(_answers_of(self.run.judged), folder / "validation.parquet")
+            from manyhot.data.rows import conflicts
+
             clashing, _ = self.run.conflicts
             if clashing:
                 write(conflicts.as_table(clashing), folder / conflicts.FILE)

@@ -19,7 +19,6 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +153,10 @@ class Cache:
 
 def rule(number: int) -> str:
     """Name how pixels follow from bytes: by a rule of decode.py, and by the versions of the decoders."""
-    return f"{number}-pillow{version('pillow')}-simplejpeg{version('simplejpeg')}"
+    from PIL import __version__ as pillow
+    from simplejpeg import __version__ as simplejpeg
+
+    return f"{number}-pillow{pillow}-simplejpeg{simplejpeg}"
 
 
 def usage() -> dict[str, Any]:

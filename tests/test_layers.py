@@ -663,6 +663,41 @@ def test_what_answers_without_torch_needs_nothing_of_training(command, kind, req
     assert modules_after(code) & (FOR_MANY - {"pandas"} - TRAINING) == set()
 
 
+@pytest.mark.parametrize("command", ["fit", "predict", "demo"])
+def test_what_is_missing_is_told_with_what_installs_it(fitted_tables, tmp_path, command):
+    model, data, out = str(fitted_tables / "model"), str(fitted_tables / "table.csv"), str(tmp_path / "out")
+    words = {
+        "fit": ["fit", data, "--target", "fruit", "--out", out],
+        "predict": ["predict", model, data],
+        "demo": ["demo", "--out", out],
+    }[command]
+    code = f"import sys\nsys.modules |= dict.fromkeys({[*TRAINING]!r})\nfrom manyhot.cli import main\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}sys.exit(main({words!r}))"], capture_output=True, text=True
+    )
+    (line,) = done.stderr.splitlines()[-1:]
+    assert done.returncode == 2
+    assert line.startswith("manyhot: training needs ")
+    assert line.endswith("is not exported: pip install 'manyhot[train]'.")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+LACKING = """import sys
+sys.modules["torch"] = None
+import manyhot
+try:
+    manyhot.fit
+except manyhot.UserError as error:
+    assert "pip install 'manyhot[train]'" in str(error)
+else:
+    raise SystemExit(1)"""
+
+
+def test_python_too_is_told_what_to_install():
+    subprocess.run([sys.executable, "-c", LACKING], check=True)
+
+
 def test_the_schema_of_a_model_is_read_without_torch(fitted_tables):
     folder = str(fitted_tables / "model")
     code = (

@@ -71,7 +71,12 @@ def __getattr__(name: str) -> Any:
     if name in _PLACES:
         from importlib import import_module
 
-        return getattr(import_module(_PLACES[name]), name)
+        try:
+            return getattr(import_module(_PLACES[name]), name)
+        except ModuleNotFoundError as error:
+            from manyhot.errors import lacking
+
+            raise lacking(error) or error from None
     raise AttributeError(f"module 'manyhot' has no attribute '{name}'")
 
 

@@ -46,7 +46,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/base: .venv/bin/python pyproject.toml
-	$(BIN)/pip install --disable-pip-version-check --quiet --editable .
+	$(BIN)/pip install --disable-pip-version-check --quiet --editable '.[train,serve]'
 	@touch $@
 
 .venv/test: .venv/bin/python pyproject.toml
@@ -56,8 +56,11 @@ clean:
 # What pyproject.toml allows at the lowest: each `name>=version` as `name==version`.
 .venv-lowest/test: pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/pip install --disable-pip-version-check --quiet $$($(PYTHON) -c "import tomllib; \
-	project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-	print(*project['dependencies'], *project['optional-dependencies']['test'])" | sed 's/>=/==/g')
+	$(PYTHON) -c "import tomllib; \
+	project = tomllib.load(open('pyproject.toml', 'rb'))['project']; extras = project['optional-dependencies']; \
+	every = [project['dependencies'], *(extras[name] for name in ('train', 'serve', 'excel', 'test'))]; \
+	print(*(line for lines in every for line in lines if not line.startswith('manyhot')), sep='\n')" \
+	| sed 's/>=/==/g' > .venv-lowest/lowest.txt
+	.venv-lowest/bin/pip install --disable-pip-version-check --quiet --requirement .venv-lowest/lowest.txt
 	.venv-lowest/bin/pip install --disable-pip-version-check --quiet --no-deps --editable .
 	@touch $@

@@ -26,7 +26,7 @@ try:
     import mnist_networks
 except ImportError:  # an earlier manyhot knows the network itself
     pass
-import manyhot, manyhot.classifier
+import manyhot, manyhot.fitting
 from manyhot.machine import cpu_flags
 from mnist_mlp import SETTINGS
 start = time.perf_counter()

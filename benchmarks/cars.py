@@ -66,7 +66,7 @@ def table():
 
 def ours(on_event=None, finer: str = "", **options) -> tuple[list[float], float, float]:
     """Return the test accuracy of each head, of all three, and the seconds of the whole fit."""
-    import manyhot.classifier
+    import manyhot.fitting
 
     start = time.perf_counter()
     cars = table()

@@ -31,7 +31,7 @@ def table():
 
 def ours(effort: str, seed: str) -> tuple[float, float]:
     """Return the mean average precision on the test rows, and the seconds of the fit."""
-    import manyhot.classifier
+    import manyhot.fitting
 
     start = time.perf_counter()
     photos = table()
@@ -48,7 +48,7 @@ def regression() -> tuple[float, float]:
     from sklearn.metrics import average_precision_score
     from sklearn.preprocessing import StandardScaler
 
-    import manyhot.classifier
+    import manyhot.fitting
 
     start = time.perf_counter()
     photos = table()

@@ -89,7 +89,7 @@ def frozen(table, schema, seed: int, **size: int):
     """Return our model, and the standardised features that it reads."""
     from sklearn.preprocessing import StandardScaler
 
-    import manyhot.classifier
+    import manyhot.fitting
 
     start = time.perf_counter()
     model = manyhot.fit(table, schema, freeze=True, seed=seed, **size, **cars.given())

@@ -28,7 +28,7 @@ EFFORTS = {"c": ["balanced"], "a": ["fast", "balanced"], "best": ["best"]}
 
 def ours(row: str, effort: str, seed: int) -> tuple[float, float]:
     """Return the test score and the seconds of one fit with every setting left to its default."""
-    import manyhot.classifier
+    import manyhot.fitting
 
     start = time.perf_counter()
     table = manyhot.read(data("mnist"))

@@ -573,7 +573,7 @@ if __name__ == "__main__":
             print(f"{name} is left out: {reason}")
     earlier = json.loads(Path(given.against).read_text(encoding="utf-8")) if given.against else None
     if not given.peers_only:
-        import manyhot.classifier  # noqa: F401  (so that the first fit is not charged for it)
+        import manyhot.fitting  # noqa: F401  (so that the first fit is not charged for it)
     result = run(given)
     summary(result["results"])
     if earlier is not None:

@@ -14,7 +14,7 @@ from making import QUICK, SIDE, write_csv, write_pictures, write_table
 import manyhot
 from manyhot.cli import main
 from manyhot.config import FitConfig
-from manyhot.data.inputs.images import cache, reading
+from manyhot.data.inputs.images import cache
 from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.errors import UserError
 from manyhot.machine import cache_folder, tenth_of_disk
@@ -36,13 +36,13 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def decoded(monkeypatch):
     """The pictures that were decoded."""
-    calls, real = [], reading.decode
+    calls, real = [], ImageInputs.pixels_of
 
-    def counted(data, size, channels):
+    def counted(inputs, data):
         calls.append(data)
-        return real(data, size, channels)
+        return real(inputs, data)
 
-    monkeypatch.setattr(reading, "decode", counted)
+    monkeypatch.setattr(ImageInputs, "pixels_of", counted)
     return calls
 
 
@@ -86,10 +86,11 @@ def test_another_size_or_rule_is_another_folder(tmp_path, folder, decoded, monke
     data = table(tmp_path / "a")
     INPUTS.read_files(data, cache=1.0)
     ImageInputs("image", (4, 4), 1).read_files(data, cache=1.0)
-    monkeypatch.setattr(cache, "rule", lambda: "2")
+    ImageInputs("image", (SIDE, SIDE), 1, rule=1).read_files(data, cache=1.0)
+    monkeypatch.setattr("simplejpeg.__version__", "99")
     INPUTS.read_files(data, cache=1.0)
-    assert len(decoded) == 90
-    assert len({path.parent for path in segments(folder)}) == 3
+    assert len(decoded) == 120
+    assert len({path.parent for path in segments(folder)}) == 4
 
 
 def test_streamed_pictures_come_from_the_cache(tmp_path, folder, decoded):

@@ -1,24 +1,33 @@
-"""One picture to pixels: torchvision and Pillow give the same, and what either refuses is refused."""
+"""One picture to pixels: libjpeg-turbo and Pillow give the same, and what either refuses is refused."""
 
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import simplejpeg
+import torch
 from making import QUICK, write_csv
 from PIL import Image, ImageOps
+from torch.nn.functional import interpolate
 
 import manyhot
 from manyhot.bundle import Bundle
-from manyhot.data.inputs.images import decode as module
-from manyhot.data.inputs.images.decode import decode
-from manyhot.data.inputs.images.images import ImageInputs
-from manyhot.data.inputs.images.opening import MAX_PIXELS
+from manyhot.data.inputs.images.decode import decode as decode_by
+from manyhot.data.inputs.images.decode import fitted
+from manyhot.data.inputs.images.images import RULES, ImageInputs
+from manyhot.data.inputs.images.opening import MAX_PIXELS, open_image
+from manyhot.data.inputs.images.resize import as_torch
 from manyhot.errors import UserError
 from manyhot.train.prepare import prepare
 
 SIZE = (24, 24)
+
+
+def decode(data, size, channels, rule=RULES[-1]):
+    return decode_by(data, size, channels, rule)
 
 
 def photo(seed=0, size=(36, 30)):
@@ -47,14 +56,14 @@ def by_pillow(data, mode="RGB"):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What torchvision decoded."""
-    calls, real = [], module._decode_jpeg
+    """How libjpeg-turbo was asked to decode."""
+    calls, real = [], simplejpeg.decode_jpeg
 
-    def counted(data, channels):
-        calls.append(channels)
-        return real(data, channels)
+    def counted(data, *colours, **sizes):
+        calls.append(sizes)
+        return real(data, *colours, **sizes)
 
-    monkeypatch.setattr(module, "_decode_jpeg", counted)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", counted)
     return calls
 
 
@@ -73,13 +82,15 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_torchvision_decodes_as_pillow_does(name, asked):
+@pytest.mark.parametrize("rule", RULES)
+def test_libjpeg_decodes_as_pillow_does(name, rule, asked):
     wanted = by_pillow(PLAIN[name])
-    found = decode(PLAIN[name], wanted.shape[:2], 3)
+    found = decode(PLAIN[name], wanted.shape[:2], 3, rule)
     assert len(asked) == 1
     assert found.shape == wanted.shape
     assert np.abs(found.astype(int) - wanted).max() <= 1
     assert found.flags.c_contiguous
+    assert found.flags.writeable
 
 
 def test_a_grey_jpeg_in_a_grey_column(asked):
@@ -113,12 +124,22 @@ def test_the_colours_of_cmyk_are_right():
     assert np.abs(plain.astype(int) - cmyk).mean() < 8
 
 
-def test_colour_in_a_grey_column_and_large_pictures_are_pillows(asked):
+def test_colour_in_a_grey_column_is_pillows(asked):
     grey = decode(PLAIN["usual"], (30, 36), 1)[..., 0]
     assert (grey == by_pillow(PLAIN["usual"], "L")).all()
-    large = saved(photo(size=(400, 300)))
-    assert decode(large, SIZE, 3).shape == (24, 24, 3)
     assert asked == []
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("times", [2, 3, 4, 5, 8, 11])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"keep_rgb": True}])
+def test_a_large_jpeg_is_decoded_at_a_fraction_as_pillow_does(times, options, rule, asked):
+    size = (13, 17)
+    data = saved(photo(size=(17 * times + 3, 13 * times + 2)), **options)
+    opened = open_image(data, near=size)
+    assert (decode(data, size, 3, rule) == fitted(opened, size, 3, rule)).all()
+    (factor,) = [sizes["min_factor"] for sizes in asked]
+    assert opened.height == -(-(13 * times + 2) // factor)
 
 
 @pytest.mark.parametrize("size", [(60, 72), (30, 36), (20, 24), (12, 13), (24, 24)])
@@ -127,15 +148,41 @@ def test_the_size_is_reached_by_means_of_triangles(size):
     assert np.abs(decode(SPECIAL["PNG"], size, 3).astype(int) - wanted).max() <= 1
 
 
-def test_without_torchvisions_decoder_the_pixels_are_the_same(monkeypatch):
-    usual = {name: decode(data, SIZE, 3) for name, data in PLAIN.items()}
+def by_torch(pixels, size):
+    """What rule 1 was made of."""
+    x = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
+    resized = interpolate(x, size, mode="bilinear", antialias=True)
+    return resized.permute(0, 2, 3, 1)[0].numpy()
 
-    def gone(data, channels):
-        raise AttributeError("'_OpNamespace' 'image' object has no attribute 'decode_jpeg'")
 
-    monkeypatch.setattr(module, "_decode_jpeg", gone)
-    for name, data in PLAIN.items():
-        assert np.abs(decode(data, SIZE, 3).astype(int) - usual[name]).max() <= 1
+def test_the_first_rule_resizes_to_the_bit_as_torch_does():
+    rng = np.random.default_rng(0)
+    for number in range(150):
+        height, width, *size = (int(side) for side in rng.integers(1, 90, 4))
+        height *= 20 if number % 10 == 0 else 1
+        pixels = rng.integers(0, 256, (height, width, (1, 3)[number % 2]), dtype=np.uint8)
+        pixels = np.where(pixels > 127, 255, 0).astype(np.uint8) if number % 3 == 0 else pixels
+        assert (as_torch(pixels, tuple(size)) == by_torch(pixels, size)).all(), (pixels.shape, size)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("size", [(24, 24), (61, 70), (30, 20)])
+def test_the_first_rule_gives_the_pixels_that_old_models_learned(name, size):
+    assert (decode(PLAIN[name], size, 3, 1) == by_torch(by_pillow(PLAIN[name]).copy(), size)).all()
+
+
+def test_the_second_rule_resizes_as_pillow_does():
+    wanted = np.asarray(photo().resize((20, 24), Image.Resampling.BILINEAR))
+    assert (decode(SPECIAL["PNG"], (24, 20), 3) == wanted).all()
+    assert (decode(SPECIAL["PNG"], (24, 20), 3, 1) != wanted).any()
+
+
+def test_threads_decode_beside_each_other():
+    every = [saved(photo(seed, (400, 300)), quality=95) for seed in range(8)] * 8
+    alone = [decode(data, (290, 390), 3) for data in every]
+    with ThreadPoolExecutor(8) as pool:
+        together = [*pool.map(lambda data: decode(data, (290, 390), 3), every)]
+    assert all((a == b).all() for a, b in zip(alone, together, strict=True))
 
 
 # What cannot be read
@@ -223,6 +270,7 @@ def test_every_way_to_the_pixels_gives_the_same_bits(tmp_path, monkeypatch):
     for x in ways:
         assert np.asarray(x[good]).tobytes() == held.x[good].tobytes()
     for row in good:
+        assert inputs.pixels_of((tmp_path / f"{row}.jpg").read_bytes()).tobytes() == held.x[row].tobytes()
         alone = inputs.transform(table.take(np.array([row])))[0]
         assert alone[0].tobytes() == held.x[row].tobytes()
 
@@ -232,8 +280,10 @@ def test_training_judging_and_predicting_see_the_same(tmp_path, monkeypatch):
     fitted = manyhot.fit(path, ["y"], size=24, backbone="cnn", **QUICK)
     table = manyhot.read(path)
     trained = prepare(table, fitted.schema, fitted.bundle.config.to_json())
-    seen, logits = [], Bundle.logits
-    monkeypatch.setattr(Bundle, "logits", lambda bundle, x, *fold: seen.append(x) or logits(bundle, x, *fold))
+    seen, real = [], Bundle.probabilities
+    monkeypatch.setattr(
+        Bundle, "probabilities", lambda model, x, *fold: seen.append(x) or real(model, x, *fold)
+    )
     fitted.judge(path, "all")
     fitted.predict(path)
     assert len(trained.x) == 39

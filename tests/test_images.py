@@ -415,9 +415,28 @@ def test_json_and_back():
     inputs = ImageInputs("image", (8, 9), 3, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert from_json(inputs.to_json()) == inputs
     assert inputs.shape == (8, 9, 3)
-    for wrong in ({}, [], None, {"kind": "sound"}, {"kind": "image", "x": 1}):
+    for wrong in (
+        {},
+        [],
+        None,
+        {"kind": "sound"},
+        {"kind": "image", "x": 1},
+        {**inputs.to_json(), "rule": 3},
+    ):
         with pytest.raises(UserError, match="not the inputs of a model"):
             from_json(wrong)
+
+
+def test_a_model_keeps_the_rule_that_it_was_trained_by():
+    """What is trained now is trained by the last; a document that names none is of the first."""
+    now = ImageInputs("image", (5, 5), 3)
+    assert now.to_json()["rule"] == 2
+    then = from_json({name: value for name, value in now.to_json().items() if name != "rule"})
+    assert then.rule == 1
+    assert from_json(then.to_json()).rule == 1
+    table = read((pixels(20, channels=3, side=9), ["a", "b"] * 10))
+    first, second = (inputs.transform(table)[0].astype(int) for inputs in (then, now))
+    assert 0 < np.abs(first - second).max() <= 2
 
 
 def test_mean_and_deviation_are_those_of_the_training_rows():

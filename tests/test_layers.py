@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from making import write_table
+from PIL import Image
 
 import manyhot
 
@@ -46,6 +47,7 @@ ORDER = (
         "report",
         "export",
         "classifier",
+        "fitting",
         "estimator",
     ),
     *("clustering", "audit", "explain", "compare", "suggest", "serve", "scale", "cli"),
@@ -53,7 +55,18 @@ ORDER = (
 )
 COMING = {"audit", "explain", "compare", "suggest", "serve", "scale"}  # not there yet
 # Within `data` too. (`rows` stands after `inputs`, by which it measures a picture.)
-DATA_ORDER = ("__init__", "numbers", "table", "dates", "columns", "sources", "inputs", "rows", "batches")
+DATA_ORDER = (
+    "__init__",
+    "arrays",
+    "numbers",
+    "table",
+    "dates",
+    "columns",
+    "sources",
+    "inputs",
+    "rows",
+    "batches",
+)
 
 SLOW = {"torch", "timm", "torchvision", "scipy"}
 WITHOUT_TORCH = {
@@ -64,7 +77,8 @@ WITHOUT_TORCH = {
     "judge",
     "ensemble",
     "priors",
-}  # rooms that reach none of SLOW, nor what loads one of them:
+    "data/inputs",
+}  # rooms and folders that reach none of SLOW, nor what loads one of them:
 BRINGS_SLOW = SLOW | {"sklearn", "tabm", "rtdl_num_embeddings", "safetensors.torch"}
 
 # Where the kind of a target is asked, and why. Elsewhere `target.exclusive` is all that may be asked.
@@ -130,15 +144,20 @@ def module_of(name):
     return ".".join(("manyhot", *PurePosixPath(name).with_suffix("").parts)).removesuffix(".__init__")
 
 
-def part(module, inside="manyhot"):
+def part(module, package="manyhot"):
     """The part of a package that a module is in; None where it is in none."""
-    if module == inside:
+    if module == package:
         return "__init__"
-    return module[len(inside) + 1 :].split(".")[0] if module.startswith(f"{inside}.") else None
+    return module[len(package) + 1 :].split(".")[0] if module.startswith(f"{package}.") else None
 
 
 def room(name):
     return part(module_of(name))
+
+
+def inside(name, rooms):
+    """Whether a file is in one of some rooms or folders."""
+    return any(name == f"{here}.py" or name.startswith(f"{here}/") for here in rooms)
 
 
 def imported(name, nodes):
@@ -209,17 +228,17 @@ def known(module, modules):
 
 
 def ways_to(unwanted, files, rooms):
-    """Say by which imports some rooms reach unwanted packages.
+    """Say by which imports some rooms, or folders of theirs, reach unwanted packages.
 
-    All imports of the rooms count, and of other modules those that run when they are loaded.
+    All imports of these count, and of other modules those that run when they are loaded.
     """
     by_module = {module_of(name): (name, tree) for name, tree in files}
-    ways = {module: [module] for module, (name, _) in by_module.items() if room(name) in rooms}
+    ways = {module: [module] for module, (name, _) in by_module.items() if inside(name, rooms)}
     wrong, left = [], deque(ways)
     while left:
         module = left.popleft()
         name, tree = by_module[module]
-        nodes = ast.walk(tree) if room(name) in rooms else run_when_loaded(tree)
+        nodes = ast.walk(tree) if inside(name, rooms) else run_when_loaded(tree)
         for wanted in sorted({*imported(name, nodes)}):
             pieces = wanted.split(".")
             loaded = [".".join(pieces[: i + 1]) for i in range(len(pieces))]  # packages on the way run too
@@ -257,7 +276,7 @@ def test_no_circles_of_modules():
 
 def test_what_serves_reaches_no_torch():
     assert ways_to(BRINGS_SLOW, trees(), WITHOUT_TORCH) == []
-    modules = [module_of(name) for name, _ in trees() if room(name) in WITHOUT_TORCH]
+    modules = [module_of(name) for name, _ in trees() if inside(name, WITHOUT_TORCH)]
     assert modules_after("\n".join(f"import {module}" for module in modules)) & SLOW == set()
 
 
@@ -541,7 +560,8 @@ def modules_after(code):
     """The modules that are loaded when a fresh Python has run some code."""
     code = f"import sys\n{code}\nprint(*sorted(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return {name.split(".")[0] for name in done.stderr.splitlines()[-1].split()}
+    names = done.stderr.splitlines()[-1].split()
+    return {*names, *(name.split(".")[0] for name in names)}
 
 
 HELP = "from manyhot.cli import main\ntry:\n    main(['fit', '--help'])\nexcept SystemExit:\n    pass"
@@ -594,6 +614,93 @@ def test_inspect_loads_nothing_slow(tmp_path, options):
     words = ["inspect", path, *(word.format(out=tmp_path / "schema.json") for word in options)]
     code = f"from manyhot.cli import main\nassert main({words!r}) == 0"
     assert modules_after(code) & (SLOW | {"sklearn", "jinja2"}) == set()
+
+
+TRAINING = SLOW | {"sklearn", "safetensors"}
+FOR_MANY = TRAINING | {"pandas", "pyarrow.compute", "pyarrow.parquet", "rich", "jinja2"}
+FEW = """import manyhot.predict
+from pathlib import Path
+from manyhot.data.sources.read import read
+from manyhot.data.inputs.images.images import ImageInputs
+folder = Path({folder!r})
+table = read(folder / "t.csv")
+assert table.numbers("size")[1] == 2 and table.cells("colour").values == ("red", "blue")
+assert len(table.take(table.rows[:1] - 1)) == 1
+row = read({{"size": 1.5, "colour": "red", "ripe": None, "sold": True, "count": 3}})
+assert row.numbers("size")[0] == 1.5
+x, unreadable = ImageInputs("image", (4, 4), 3).transform(read(folder / "a.jpg"))
+assert x.shape == (1, 4, 4, 3) and not unreadable"""
+
+
+def test_a_few_rows_and_pictures_are_read_without_what_many_need(tmp_path):
+    (tmp_path / "t.csv").write_text("size,colour\n1,red\n2,blue\n")
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.jpg")
+    assert modules_after(FEW.format(folder=str(tmp_path))) & FOR_MANY == set()
+
+
+ANSWERED = """import sys
+sys.modules |= dict.fromkeys({blocked!r})
+import numpy as np
+from types import SimpleNamespace
+from manyhot import bundle, classifier, files, targets
+from manyhot.cli import main
+from manyhot.data.inputs import fitted
+
+def graph(folder):
+    found = bundle.read_schema(folder)
+    def probabilities(x, fold=None):
+        zeros = {{t.name: np.zeros((len(x), 1, targets.num_outputs(t)), np.float32) for t in found.targets}}
+        return {{t.name: targets.probabilities(t, zeros[t.name]) for t in found.targets}}
+    inputs = fitted.from_json(files.read_json(folder / "inputs.json"))
+    return SimpleNamespace(schema=found, inputs=inputs, probabilities=probabilities)
+
+classifier._answering = graph
+assert main({words!r}) == 0"""
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+@pytest.mark.parametrize("kind", ["tables", "pictures"])
+def test_what_answers_without_torch_needs_nothing_of_training(command, kind, request):
+    folder = request.getfixturevalue(f"fitted_{kind}")
+    words = [command, str(folder / "model"), str(folder / "table.csv"), "--json"]
+    words += ["--split", "all"] if command == "evaluate" else []
+    code = ANSWERED.format(blocked=[*TRAINING, "pandas"], words=words)
+    assert modules_after(code) & (FOR_MANY - {"pandas"} - TRAINING) == set()
+
+
+@pytest.mark.parametrize("command", ["fit", "predict", "demo"])
+def test_what_is_missing_is_told_with_what_installs_it(fitted_tables, tmp_path, command):
+    model, data, out = str(fitted_tables / "model"), str(fitted_tables / "table.csv"), str(tmp_path / "out")
+    words = {
+        "fit": ["fit", data, "--target", "fruit", "--out", out],
+        "predict": ["predict", model, data],
+        "demo": ["demo", "--out", out],
+    }[command]
+    code = f"import sys\nsys.modules |= dict.fromkeys({[*TRAINING]!r})\nfrom manyhot.cli import main\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}sys.exit(main({words!r}))"], capture_output=True, text=True
+    )
+    (line,) = done.stderr.splitlines()[-1:]
+    assert done.returncode == 2
+    assert line.startswith("manyhot: training needs ")
+    assert line.endswith("is not exported: pip install 'manyhot[train]'.")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+LACKING = """import sys
+sys.modules["torch"] = None
+import manyhot
+try:
+    manyhot.fit
+except manyhot.UserError as error:
+    assert "pip install 'manyhot[train]'" in str(error)
+else:
+    raise SystemExit(1)"""
+
+
+def test_python_too_is_told_what_to_install():
+    subprocess.run([sys.executable, "-c", LACKING], check=True)
 
 
 def test_the_schema_of_a_model_is_read_without_torch(fitted_tables):

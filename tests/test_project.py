@@ -1,5 +1,6 @@
 """The files about the project agree: pyproject.toml, Makefile, MANIFEST.in, mkdocs.yml and the workflow."""
 
+import ast
 import importlib.metadata
 import importlib.util
 import re
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 import manyhot
+from manyhot.errors import EXTRAS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -79,6 +81,32 @@ def test_the_text_files_are_as_the_hooks_want_them():
         assert data.endswith(b"\n") or not data, f"{name} does not end with a line's end"
         assert not data.endswith(b"\n\n"), f"{name} ends with empty lines"
         assert not re.search(rb"[ \t]+$", data, re.MULTILINE), f"{name} has blanks at the end of a line"
+
+
+def brought(requirements):
+    """The packages that some requirements bring, as they are imported."""
+    called = {"scikit-learn": "sklearn", "pillow": "PIL"}
+    names = [re.match(r"[\w-]+", line)[0] for line in requirements]
+    return {called.get(name, name.replace("-", "_")) for name in names}
+
+
+def test_what_is_imported_is_installed_by_what_one_does():
+    """Base packages are all that is imported beside extras, and one that is missing names its extra."""
+    extras, named = PROJECT["optional-dependencies"], {}
+    for extra, (_, *packages) in EXTRAS.items():
+        assert brought(extras[extra]) <= {*packages}, extra
+        named |= dict.fromkeys(packages, extra)
+    base = brought(PROJECT["dependencies"])
+    assert base.isdisjoint(named)
+    assert {f"manyhot[{','.join(sorted([*EXTRAS, 'excel']))}]"} <= {*extras["test"]}
+    others = {"pandas", "umap", "python_calamine"}  # only where they are, see `clustering.layout` and `excel`
+    others.add("markupsafe")  # which is jinja2's
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            tops = {module.split(".")[0] for module in modules} - {*sys.stdlib_module_names, "manyhot"}
+            assert tops <= {*base, *named, *others}, f"{path.name}: {tops}"
 
 
 def test_the_project_has_one_address():

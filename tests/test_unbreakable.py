@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import manyhot
-from manyhot import classifier, files
+from manyhot import files, fitting
 from manyhot.data.table import from_python
 from manyhot.errors import RunError
 
@@ -112,14 +112,14 @@ def test_a_second_run_into_the_same_folder_is_refused(tmp_path: Path, options: d
 def test_runs_that_begin_together_are_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one finds the folder free at first, and taken once it has read its rows."""
     out = tmp_path / "model"
-    read = classifier.prepare
+    read = fitting.prepare
 
     def meanwhile(*args: object) -> object:
-        monkeypatch.setattr(classifier, "prepare", read)
+        monkeypatch.setattr(fitting, "prepare", read)
         run(out, epochs=1)
         return read(*args)
 
-    monkeypatch.setattr(classifier, "prepare", meanwhile)
+    monkeypatch.setattr(fitting, "prepare", meanwhile)
     with pytest.raises(manyhot.UserError, match="exists already"):
         run(out, epochs=2)
     assert manyhot.load(out).bundle.config.epochs == 1

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from manyhot.classifier import Classifier, fit, load
+    from manyhot.classifier import Classifier, load
     from manyhot.clustering.cluster import Clustering, cluster
     from manyhot.data.rows.infer import infer
     from manyhot.data.rows.long import gather
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from manyhot.data.table import Table
     from manyhot.errors import RunError, UserError
     from manyhot.estimator import ManyhotClassifier
+    from manyhot.fitting import fit
     from manyhot.inspection import inspect
     from manyhot.schema import Input, Schema, Target
 
 _PLACES = {
     "Classifier": "manyhot.classifier",
-    "fit": "manyhot.classifier",
+    "fit": "manyhot.fitting",
     "Clustering": "manyhot.clustering.cluster",
     "cluster": "manyhot.clustering.cluster",
     "ManyhotClassifier": "manyhot.estimator",
@@ -70,7 +71,12 @@ def __getattr__(name: str) -> Any:
     if name in _PLACES:
         from importlib import import_module
 
-        return getattr(import_module(_PLACES[name]), name)
+        try:
+            return getattr(import_module(_PLACES[name]), name)
+        except ModuleNotFoundError as error:
+            from manyhot.errors import lacking
+
+            raise lacking(error) or error from None
     raise AttributeError(f"module 'manyhot' has no attribute '{name}'")
 
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.data.columns import row_weights
+from manyhot.data.columns import row_weights, split_of
 from manyhot.data.inputs.fitted import row_hashes
-from manyhot.data.rows import infer
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.schema import Schema
@@ -114,7 +113,7 @@ def choose(schema: Schema, table: Table, seen: SeenRows, split: str | None = Non
     Raises:
         UserError: there are none.
     """
-    given, name = infer.split_of(table), split or "test"
+    given, name = split_of(table), split or "test"
     if given is not None and split != "all" and (split is None or (given == name).any()):
         mine = np.asarray(given == name)
         return _known_again(schema, table.take(mine), seen).take(np.ones(mine.sum(), bool), name)
@@ -134,7 +133,7 @@ def held_out(schema: Schema, table: Table, seen: SeenRows) -> tuple[Chosen, bool
     Raises:
         UserError: there are none.
     """
-    given = infer.split_of(table)
+    given = split_of(table)
     if given is not None and (given == "val").any():
         chosen = choose(schema, table, seen, "val")
         return chosen, len(chosen.parts) == (chosen.parts == "val").sum() == (seen.parts == "val").sum()

@@ -1,14 +1,13 @@
-"""The object users hold: fit it, ask it, judge it, save it, load it.
+"""The object users hold: ask it, judge it, save it, load it.
 
-`fit` and `load` make a Classifier; the command line and the page do nothing that it cannot do. How it is
-trained stands in `train.run`.
+`load` and `fitting.fit` make a Classifier; the command line and the page do nothing that it cannot do. It
+answers without what trained it: torch is loaded where a model of torch answers, and no sooner.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,11 +19,8 @@ from manyhot import bundle as bundles
 from manyhot import files, notebook, predict
 from manyhot.bundle import Bundle
 from manyhot.choose import SeenRows
-from manyhot.config import APART, FitConfig, parse_options
 from manyhot.data.inputs.images.paths import Progress
-from manyhot.data.rows import conflicts, split
-from manyhot.data.rows.infer import OPTIONS as READING
-from manyhot.data.rows.infer import infer
+from manyhot.data.rows import split
 from manyhot.data.sources import pieces
 from manyhot.data.sources.read import read
 from manyhot.data.sources.write import write
@@ -32,23 +28,14 @@ from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.graph import ENDING
 from manyhot.judge import Judged, explained, judge, recalled
-from manyhot.model.device import pick, use_threads
-from manyhot.model.network import build
 from manyhot.progress import Lines
-from manyhot.resolve import estimate
 from manyhot.schema import Schema
 from manyhot.targets import FloatArray, IntArray, decide, decode, marginals
-from manyhot.train import distributed
-from manyhot.train.checkpoint import Checkpoints
-from manyhot.train.distributed import World
-from manyhot.train.loop import OnEvent
-from manyhot.train.prepare import prepare
-from manyhot.train.prepared import Prepared
-from manyhot.train.run import Run, Training, run
-from manyhot.train.tune import Tuning, tune
 
 if TYPE_CHECKING:
     from manyhot.report.scores import Scores
+    from manyhot.train.run import Run
+    from manyhot.train.tune import Tuning
 
 
 SCORES = ("rows", "targets", "overall")  # of a record
@@ -186,11 +173,11 @@ class Classifier:
         Raises:
             UserError: the folder exists and `overwrite` is False.
         """
-        path = _path(folder)
+        path = as_path(folder)
         files.check_out(path, overwrite)
         files.check_ours(path, bundles.MARKS)
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
-        files.replace_folder(path, self._write)
+        files.replace_folder(path, self.write_into)
 
     def export(
         self,
@@ -224,7 +211,7 @@ class Classifier:
             raise UserError("--precision int8 is judged by labelled pictures: name them with --data.")
         if out is None and self.folder is None:
             raise UserError("the model lies in no folder; say where its file goes: export(out).")
-        path = None if out is None else _path(out)
+        path = None if out is None else as_path(out)
         if path is not None:
             if path.suffix != ENDING:
                 raise UserError(f"{path}: an exported model ends in {ENDING}.")
@@ -269,6 +256,8 @@ class Classifier:
 
         `tuning` of what is returned tells what these rows show before and after; see `train.tune.tune`.
         """
+        from manyhot.train.tune import tune  # fitting needs scipy
+
         with Lines(self.verbose and progress is None) as told:
             options = (objective, split, weight, targets, progress or told.reading)
             tuning = tune(self.bundle, self._table(data), self.seen, *options)
@@ -295,7 +284,7 @@ class Classifier:
         Raises:
             UserError: `out` exists and `overwrite` is False, or there are no rows to judge.
         """
-        path = _path(out)
+        path = as_path(out)
         files.check_out(path, overwrite)
         page = self._own_page() if data is None else self._page_of(self.judge(data, split))
         files.write_text(path, page)
@@ -332,7 +321,7 @@ class Classifier:
         """Read rows to answer; of a model of pictures an array (H, W) is one."""
         if isinstance(data, np.ndarray) and data.ndim == 2 and self.schema.is_image:
             data = data[None, ..., None]
-        return _table(data)
+        return as_table(data)
 
     def update(self, folder: str | Path) -> None:
         """Write the model over the one in `folder`, leaving its history.
@@ -382,7 +371,8 @@ class Classifier:
             fit, judged = record.read(self.folder), recalled(judged, self.folder)
         return card.report_of(self.bundle, explained(self.bundle, judged), fit, own=False)
 
-    def _write(self, folder: Path) -> None:
+    def write_into(self, folder: Path) -> None:
+        """Write the files of the model into a folder, beside what is there."""
         from manyhot.report import card, record  # drawing needs time, so only when asked for
 
         extra: dict[str, object] = {}
@@ -398,6 +388,8 @@ class Classifier:
         folder.mkdir(parents=True, exist_ok=True)
         if self.run is not None:
             write(_answers_of(self.run.judged), folder / "validation.parquet")
+            from manyhot.data.rows import conflicts
+
             clashing, _ = self.run.conflicts
             if clashing:
                 write(conflicts.as_table(clashing), folder / conflicts.FILE)
@@ -405,102 +397,6 @@ class Classifier:
                 files.clear(folder / conflicts.FILE)
         write(self.rows, folder / "split.csv")
         bundles.save(self.bundle, folder, extra)
-
-
-def fit(
-    data: object,
-    schema: Schema | str | Sequence[str] | None = None,
-    *,
-    out: str | Path | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    begin: Callable[[FitConfig, str], None] | None = None,
-    on_event: OnEvent | None = None,
-    progress: Progress | None = None,
-    verbose: bool = True,
-    **options: Any,
-) -> Classifier:
-    """Train a classifier.
-
-    How far it is appears on standard error, on a terminal and in a notebook in one line that changes, unless
-    `verbose` is False or one of the three callbacks is given.
-
-    Args:
-        data: a Table, or anything that `manyhot.read` reads.
-        schema: from `manyhot.infer`, or the names of the target columns.
-        out: a folder for the model, with checkpoints on the way; without it nothing is written
-            until `save`.
-        resume: go on from the newest checkpoint in `out`, where there is one.
-        begin: is called with the settings and an estimate of the time, before training starts.
-        on_event: is called with each line of the history as it comes, with one of the kind "stage" as each
-            begins, and of the kind "features" while pictures pass through a network that does not learn.
-        progress: is called with (done, all) while pictures are read.
-        options: fields of FitConfig, such as `effort="fast"` or `epochs=5`.
-
-    Raises:
-        UserError: the data or an option cannot be used; nothing has been written.
-        RunError: training failed, such as by a loss that is not finite.
-    """
-    said = next((name for name in options if name in READING), None)
-    if said is not None:
-        raise UserError(f"{said} says how a table is read: fit(data, manyhot.infer(data, {said}=…)).")
-    options, table = parse_options(options), _table(data)
-    if not isinstance(schema, Schema):
-        apart = [options[setting] for setting in APART if options.get(setting)]
-        schema = infer(table, schema or (), ignore=apart)
-    folder = None if out is None else _path(out)
-    if folder is not None and resume and bundles.finished(folder):
-        return load(folder, verbose)
-    if folder is not None:
-        files.check_out(folder, overwrite or resume)
-        files.check_ours(folder, bundles.MARKS)
-    told = Lines(verbose and begin is None and on_event is None and progress is None)
-    begin, on_event = begin or told.begin, on_event or told.on_event
-    world = distributed.start()
-    device = pick(options.get("device", "auto"))
-    if folder is not None and world.leads and (folder / "checkpoints").is_dir():
-        with files.held(folder / "checkpoints", folder):
-            pass  # another run into it is told of here, before all has been read
-    with told:
-        prepared = prepare(table, schema, {**options, "device": device.type}, progress or told.reading)
-        use_threads(prepared.config.threads)
-        if world.leads:
-            values = int(np.prod(prepared.x.shape[1:]))
-            begin(prepared.config, estimate(prepared.config, len(prepared.of_part(split.TRAIN)), values))
-        network = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
-        distributed.share_statistics(network, world)
-        heard = on_event if world.leads else lambda line: None
-        begun = nullcontext() if folder is None else _begun(folder, prepared, resume, overwrite, world)
-        with begun as checkpoints:
-            state = None if checkpoints is None else checkpoints.load()
-            training = Training(prepared, network, world, heard, folder, checkpoints, state)
-            bundle, left = run(training, table.source)
-            rows = prepared.row_table()
-            classifier = Classifier(bundle, _seen(rows), left, rows, verbose=verbose)
-            if folder is not None and world.leads:
-                classifier._write(folder)
-    distributed.finish()
-    return classifier
-
-
-@contextmanager
-def _begun(
-    folder: Path, prepared: Prepared, resume: bool, overwrite: bool, world: World
-) -> Iterator[Checkpoints]:
-    """Hold a folder for a run, which its checkpoints say is under way until it is done.
-
-    A model that is being replaced stays until the new one is whole.
-    """
-    path = folder / "checkpoints"
-    if world.leads:
-        files.check_out(folder, overwrite or resume)  # another run may have begun while this one was reading
-    with files.held(path, folder) if world.leads else nullcontext():
-        if world.leads:
-            files.sweep(folder) if resume else files.empty(path)
-        world.wait()
-        yield Checkpoints(path, prepared.fingerprint())
-    if world.leads:
-        files.clear(path)
 
 
 def load(folder: str | Path, verbose: bool = True) -> Classifier:
@@ -513,15 +409,15 @@ def load(folder: str | Path, verbose: bool = True) -> Classifier:
     Raises:
         UserError: the folder is missing, is no finished model, or was changed.
     """
-    path = _path(folder)
+    path = as_path(folder)
     if path.suffix == ENDING and not path.is_dir():
         return Classifier(bundles.of_graph(path), SeenRows(), verbose=verbose)
-    bundle = bundles.load(path)
     rows = read(path / "split.csv") if (path / "split.csv").is_file() else Table({})
-    return Classifier(bundle, _seen(rows), rows=rows, folder=path, verbose=verbose)
+    return Classifier(bundles.load(path), seen_in(rows), rows=rows, folder=path, verbose=verbose)
 
 
-def _seen(rows: Table) -> SeenRows:
+def seen_in(rows: Table) -> SeenRows:
+    """Read the table of the rows that a fit used, as `split.csv` has it."""
     count = len(rows) if "hash" in rows.columns else 0
     numbers = {"row": np.full(count, -1.0), "fold": np.full(count, -1.0)}
     if not count:
@@ -542,12 +438,13 @@ def _answers_of(judged: Judged) -> Table:
     return predict.answers(judged.schema, judged.table, predict.Predicted(judged.probabilities, {}))
 
 
-def _path(given: object) -> Path:
+def as_path(given: object) -> Path:
     """Return a path; raise UserError where what was given can be none."""
     if not isinstance(given, str | Path):
         raise UserError(f"a model or a file is named by its path, got {type(given).__name__}.")
     return Path(given)
 
 
-def _table(data: object) -> Table:
+def as_table(data: object) -> Table:
+    """Return a table, which data are already or are read as."""
     return data if isinstance(data, Table) else read(data)

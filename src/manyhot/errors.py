@@ -12,6 +12,22 @@ from manyhot.wording import in_python
 
 MAX_MESSAGE = 290  # characters; a line of 300 with `manyhot: ` before it
 MAX_LIST, MAX_NAME = 150, 60  # characters of several names in it, and of one
+EXTRAS = {  # what an installation may lack, as it is imported: the extra that brings it, and what for
+    "train": (
+        "training needs {} and more, and so does a model that is not exported",
+        *("torch", "torchvision", "timm", "sklearn", "scipy", "safetensors", "huggingface_hub", "tabm"),
+        *("rtdl_num_embeddings", "threadpoolctl", "onnx", "onnxscript"),
+    ),
+    "serve": (
+        "serving needs {} and more",
+        "starlette",
+        "uvicorn",
+        "httptools",
+        "uvloop",
+        "multipart",
+        "python_multipart",
+    ),
+}
 
 
 class ManyhotError(Exception):
@@ -41,6 +57,19 @@ class RunError(ManyhotError, RuntimeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
+
+
+def lacking(error: ImportError) -> UserError | None:
+    """Say what to install where a package is missing that an extra brings; None where it is another.
+
+    >>> print(lacking(ModuleNotFoundError(name="torch.nn")))
+    training needs torch and more, and so does a model that is not exported: pip install 'manyhot[train]'.
+    """
+    package = (error.name or "").split(".")[0]
+    for extra, (what, *packages) in EXTRAS.items():
+        if package in packages and isinstance(error, ModuleNotFoundError):
+            return UserError(f"{what.format(package)}: pip install 'manyhot[{extra}]'.")
+    return None
 
 
 def shortened(text: str, limit: int = MAX_NAME) -> str:

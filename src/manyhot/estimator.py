@@ -1,6 +1,6 @@
 """The classifier as a scikit-learn estimator: arrays in, arrays out.
 
-It makes a table of X and y, and leaves the rest to `classifier.fit`.
+It makes a table of X and y, and leaves the rest to `fitting.fit`.
 
 Shapes: N rows · D features · C classes.
 """
@@ -20,12 +20,12 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from manyhot.classifier import fit
 from manyhot.config import APART, FitConfig
 from manyhot.data.columns import as_input, is_list
 from manyhot.data.rows.infer import infer
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError, suggest
+from manyhot.fitting import fit
 from manyhot.schema import Input, Kind, Schema, Target
 from manyhot.targets import UNKNOWN, IntArray, decode, encode
 

@@ -21,7 +21,6 @@ from manyhot.baselines import Scores, constant
 from manyhot.choose import FOLDS, Chosen, SeenRows, choose, weighed_by
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.inputs.images.stream import X
-from manyhot.data.rows import infer
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.importance import Importance, importance
@@ -174,8 +173,10 @@ def judge_rows(
     model: Answering, chosen: Chosen, unknown_class: str = "wrong", progress: Progress | None = None
 ) -> Judged:
     """Judge a model by rows that are chosen already; see `judge`."""
+    from manyhot.data.rows.describe import contradictions  # who only answers needs nothing of it
+
     table = chosen.table
-    for line in infer.contradictions(table, model.schema):
+    for line in contradictions(table, model.schema):
         log.warning("%s", line)
     schema, y = _labels(model.schema, table, unknown_class)
     if chosen.weights is not None:

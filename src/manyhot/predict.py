@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from manyhot.data import arrays
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.paths import Progress, Unreadable
 from manyhot.data.inputs.images.stream import X
@@ -117,11 +117,11 @@ def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
     for target in schema.targets:
         values = predicted.probabilities[target.name]
         texts = decode(target, decide(target, values))
-        added[target.name] = pa.array([text if text else None for text in texts], pa.string())
+        added[target.name] = arrays.texts([text if text else None for text in texts])
         chances = marginals(target, values)
         for number, name in enumerate(target.classes):
             column = chances[:, number].astype(np.float64).round(6)
-            added[f"{target.name}.{name}"] = pa.array(column, from_pandas=True)  # NaN becomes an empty cell
+            added[f"{target.name}.{name}"] = arrays.array(column)  # NaN becomes an empty cell
     return beside(table, added, {target.name for target in schema.targets}, predicted.unreadable)
 
 

@@ -18,7 +18,7 @@ from types import FrameType
 from manyhot.cli import show, streams
 from manyhot.cli.commands import module_of
 from manyhot.cli.parser import build_parser
-from manyhot.errors import ManyhotError, RunError, UserError
+from manyhot.errors import ManyhotError, RunError, UserError, lacking
 
 
 class Terminated(BaseException):
@@ -54,6 +54,11 @@ def _run(args: argparse.Namespace, words: Sequence[str]) -> int:
         return 0
     except UserError as error:
         return _failed(error, 2, args.debug)
+    except ModuleNotFoundError as error:
+        known = lacking(error)
+        if known is None:
+            raise
+        return _failed(known, 2, args.debug)
     except (RunError, OSError, MemoryError) as error:
         return _failed(error, 1, args.debug)
     except (KeyboardInterrupt, Terminated) as stop:

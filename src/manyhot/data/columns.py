@@ -14,10 +14,10 @@ from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from manyhot.data import dates, numbers
+from manyhot.data.arrays import pc
 from manyhot.data.numbers import SAMPLE, is_number
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from manyhot.data.arrays import contains, pc
 from manyhot.schema import Notation
 
 SAMPLE = 200  # cells looked at before all of them are
@@ -126,7 +126,7 @@ def pattern(notation: Notation) -> str:
 
 def matches(texts: pa.ChunkedArray, notation: Notation) -> pa.ChunkedArray:
     """Tell of each text whether it is a number in some notation; null for null."""
-    return pc.match_substring_regex(texts, f"^(?:{pattern(notation)})$")
+    return contains(texts, f"^(?:{pattern(notation)})$")
 
 
 def as_plain(texts: pa.ChunkedArray, notation: Notation) -> pa.ChunkedArray:

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from manyhot import notebook
-from manyhot.data import numbers
+from manyhot.data import arrays, numbers
 from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.schema import Notation
 from manyhot.targets import Cell, Cells
@@ -113,11 +112,11 @@ class Table:
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             values, codes = _distinct_lists(column)
         else:
-            encoded = column.combine_chunks().dictionary_encode()
+            encoded = arrays.call("dictionary_encode", column.combine_chunks())
             if isinstance(encoded, pa.ChunkedArray):
                 encoded = encoded.combine_chunks()
             values = _texts(encoded.dictionary)
-            codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+            codes = np.nan_to_num(arrays.numbers(encoded.indices), nan=-1).astype(np.int32)
         values, codes = _merged(values, codes, {"", *missing})
         typed = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
         return Cells(values, codes, name, self.source, typed, self.rows)
@@ -141,19 +140,19 @@ class Table:
         """
         column = self.column(name)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            column = pc.utf8_trim_whitespace(column)
-            blank = pc.is_in(column, value_set=pa.array(["", *numbers.alike(missing)], column.type))
-            column = pc.if_else(blank, pa.scalar(None, column.type), column)
+            column = arrays.call("utf8_trim_whitespace", column)
+            column = arrays.without(column, arrays.is_one_of(column, ["", *numbers.alike(missing)]))
             if notation is not None:
-                wrong = np.flatnonzero(pc.equal(numbers.matches(column, notation), False).fill_null(False))
+                is_none = arrays.call("invert", numbers.matches(column, notation))
+                wrong = np.flatnonzero(np.array(is_none.to_pylist(), bool))  # a null is not wrong
                 if len(wrong):
                     raise self._no_number(name, int(wrong[0]), f" written like {numbers.example(notation)}")
                 column = numbers.as_plain(column, notation)
         try:
-            floats = pc.cast(column, pa.float64())
+            floats = arrays.cast(column, pa.float64())
         except pa.ArrowInvalid:
             return self._parse_numbers(name, column)
-        return np.asarray(floats.combine_chunks().to_numpy(zero_copy_only=False), dtype=np.float64)
+        return np.asarray(arrays.numbers(floats), dtype=np.float64)
 
     def _parse_numbers(self, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
         """Read numbers one by one, for the spellings Arrow does not know (1e3, inf, +5)."""
@@ -177,9 +176,10 @@ class Table:
     def take(self, index: NDArray[Any]) -> Table:
         """Return the rows at these positions (integers), or where a mask is True; row numbers stay."""
         positions = np.flatnonzero(index) if index.dtype == bool else index
+        taken = arrays.array(positions)
         return replace(
             self,
-            columns={name: column.take(pa.array(positions)) for name, column in self.columns.items()},
+            columns={name: arrays.call("take", c, taken) for name, c in self.columns.items()},
             pixels=None if self.pixels is None else self.pixels[positions],
             rows=self.rows[positions],
             files={name: held[positions] for name, held in self.files.items()},
@@ -187,8 +187,8 @@ class Table:
 
     def with_columns(self, columns: Mapping[str, Any]) -> Table:
         """Return the table with columns added or replaced."""
-        arrays = {name: _chunked(column) for name, column in columns.items()}
-        return replace(self, columns={**self.columns, **arrays})
+        added = {name: _chunked(column) for name, column in columns.items()}
+        return replace(self, columns={**self.columns, **added})
 
 
 def from_python(data: Any, source: str = "table") -> Table:
@@ -303,7 +303,7 @@ def _chunked(values: Any) -> pa.ChunkedArray:
     if isinstance(values, np.ndarray) and values.ndim == 2:
         values = list(values)
     try:
-        array = pa.array(values, from_pandas=True)
+        array = arrays.array(values)
         if isinstance(getattr(array.type, "value_type", array.type), pa.BaseExtensionType):
             array = _as_text(values)  # such as the intervals of pandas.cut
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
@@ -315,7 +315,7 @@ def _chunked(values: Any) -> pa.ChunkedArray:
 
 def _as_text(values: Iterable[Any]) -> pa.Array:
     """Give each cell its own text, as a CSV would have it."""
-    return pa.array([None if _empty(value) else str(value) for value in values], pa.string())
+    return arrays.texts([None if _empty(value) else str(value) for value in values])
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -325,15 +325,15 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return _plain(column.cast(kind.value_type))
+        return _plain(arrays.cast(column, kind.value_type))
     if pa.types.is_decimal(kind):
-        return column.cast(pa.float64())
+        return arrays.cast(column, pa.float64())
     if pa.types.is_float32(kind) or pa.types.is_float64(kind):
-        return pc.if_else(pc.is_nan(column), pa.scalar(None, kind), column)
+        return arrays.without(column, arrays.call("is_nan", column))
     if pa.types.is_fixed_size_list(kind):
-        return column.cast(pa.list_(kind.value_type))
+        return arrays.cast(column, pa.list_(kind.value_type))
     if pa.types.is_null(kind) or pa.types.is_temporal(kind) or kind in (pa.large_string(), pa.string_view()):
-        return column.cast(pa.string())
+        return arrays.cast(column, pa.string())
     if pa.types.is_struct(kind) or pa.types.is_map(kind):
         return pa.chunked_array([_as_text(column.to_pylist())])
     return column

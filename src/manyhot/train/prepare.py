@@ -1,6 +1,6 @@
 """A table and a schema into arrays to train on: labels, inputs, parts, in that order.
 
-`classifier.fit` calls `prepare` once; all that can be wrong with the user's data is refused here, before
+`fitting.fit` calls `prepare` once; all that can be wrong with the user's data is refused here, before
 anything is written or trained. `clustering` opens its rows here too.
 
 Shapes: N rows of the table that is left: without test rows of its own, and without unreadable ones.

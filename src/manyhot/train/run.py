@@ -1,6 +1,6 @@
 """The run of a fit: prepared rows go in, a bundle, scores and a history come out.
 
-`classifier.fit` calls `run`. What a run does is the list that `stages` returns; each stage takes the run as
+`fitting.fit` calls `run`. What a run does is the list that `stages` returns; each stage takes the run as
 the one before left it.
 """
 

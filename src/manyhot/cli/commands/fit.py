@@ -68,9 +68,9 @@ def run(args: argparse.Namespace) -> None:
     if not args.resume:
         files.check_out(Path(args.out), args.overwrite)
     table, schema = options.labelled(args, options.read_table(args, args.data))
-    from manyhot.classifier import fit  # torch is loaded here, after all cheap mistakes are found
     from manyhot.data.columns import split_of
     from manyhot.data.rows.describe import describe
+    from manyhot.fitting import fit  # torch is loaded here, after all cheap mistakes are found
     from manyhot.report.verdict import problems
 
     said: list[str] = []

@@ -1,6 +1,6 @@
 """Columns of numbers, categories and dates into one float array, by rules fitted on training rows.
 
-`classifier.fit` fits TableInputs; training, `evaluate`, `predict` and the server call `transform`.
+`fitting.fit` fits TableInputs; training, `evaluate`, `predict` and the server call `transform`.
 
 Shapes: N rows · D features. A number stands in x scaled, NaN where it is missing; a category as
 its code, 0 for a missing, rare or never-seen one. The model's first layer takes it from there.

@@ -1,6 +1,6 @@
 """The one question that is asked of inputs: pictures or features? Everything else is theirs.
 
-`classifier.fit` fits inputs, the bundle stores them as JSON, `predict` reads them back; whoever
+`fitting.fit` fits inputs, the bundle stores them as JSON, `predict` reads them back; whoever
 holds one calls `transform` and need not know which it is.
 """
 

@@ -1,6 +1,6 @@
 """Rows into parts: stratified over all targets at once, groups and duplicates kept together.
 
-`classifier.fit` calls it with the encoded targets; only positions come back.
+`fitting.fit` calls it with the encoded targets; only positions come back.
 
 The method is iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, "On the
 stratification of multi-label data"), dealt label by label rather than row by row so that it is
@@ -13,14 +13,16 @@ each target "unknown") · P parts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, csc_matrix, csr_matrix
-from scipy.sparse.csgraph import connected_components
 
 from manyhot.schema import Target
 from manyhot.targets import IntArray, dense, known
+
+if TYPE_CHECKING:
+    from scipy.sparse import csc_matrix, csr_matrix
 
 TRAIN, VAL, TEST = 0, 1, 2
 PARTS = ("train", "val", "test")
@@ -47,6 +49,8 @@ def split(
     >>> np.bincount(parts).tolist()
     [80, 20]
     """
+    from scipy.sparse import csr_matrix  # here and below: who judges a model deals no rows
+
     labels = _label_matrix(targets, y)
     units = _units(labels.shape[0], together)
     sums = csr_matrix((np.ones(len(units), np.float32), (units, np.arange(len(units))))) @ labels
@@ -55,6 +59,8 @@ def split(
 
 def _label_matrix(targets: Sequence[Target], y: Mapping[str, IntArray]) -> csr_matrix:
     """Return float32 (N, L): 1 where a row has a class, and where a target of it is unknown."""
+    from scipy.sparse import coo_matrix
+
     rows, columns, width, count = [], [], 0, 0
     for target in targets:
         values = y[target.name]
@@ -81,6 +87,9 @@ def _units(rows: int, together: Sequence[IntArray]) -> IntArray:
     """Number the rows so that those which must stay together share a number; int (N,)."""
     if not together:
         return np.arange(rows)
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     edges = []
     for key in together:
         _, first, inverse = np.unique(key, return_index=True, return_inverse=True)

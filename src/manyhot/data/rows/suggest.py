@@ -13,8 +13,8 @@ from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from manyhot.data.arrays import pc
 from manyhot.data.columns import as_input, image_columns, is_list, is_text, split_column
 from manyhot.data.numbers import SAMPLE
 from manyhot.data.rows.kinds import SEPARATORS, separators_of

@@ -10,14 +10,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from manyhot.data.sources.hugging_face import class_names, held_pictures
 from manyhot.data.sources.text import column_names
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError, listed
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 ARROW = b"ARROW1"  # how files begin, and a stream of Arrow's does not
 # What is raised of broken files; the last two where a header promises too much, and where a name is no text.
@@ -54,11 +57,13 @@ def read_arrow(path: Path, root: Path | None = None) -> Table:
 
 
 @contextmanager
-def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+def open_parquet(path: Path) -> Iterator[ParquetFile]:
     """Open a Parquet file, of which no more is read than is asked for. Raises UserError as `read_parquet`."""
+    from pyarrow.parquet import ParquetFile
+
     try:
         stream = pa.OSFile(os.fsencode(path))  # no file of Python's, see `text._as_utf_8`
-        with stream, pq.ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False) as file:
+        with stream, ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False) as file:
             if not file.metadata.num_rows:
                 raise UserError(f"{path}: the file has no rows.")
             yield file

@@ -27,7 +27,6 @@ from manyhot.errors import UserError, listed, shortened, suggest
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
 
-ENDINGS = (".xlsx", ".xlsm")  # of an .xls its reader ends the process where it is damaged
 
 Row = list[Any]  # what the cells of a row hold, None where they are empty
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from manyhot.data.arrays import pc
 from manyhot.data.columns import is_image_name, is_list, is_text
 from manyhot.data.numbers import SAMPLE
 

@@ -13,9 +13,9 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from manyhot.data.arrays import pc
 from manyhot.data.columns import image_columns
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from manyhot import files
 from manyhot.data.sources.arrow import from_arrow, open_parquet
@@ -76,6 +75,7 @@ class Parts:
 
     def join(self) -> None:
         """Make the output of all pieces, whole or not at all."""
+        import pyarrow.parquet as pq
 
         def fill(temporary: Path) -> None:
             first = pq.read_schema(self._path(0))

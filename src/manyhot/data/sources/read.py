@@ -9,21 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import pyarrow as pa
 
+from manyhot.data.arrays import texts
 from manyhot.data.columns import is_image_name
-from manyhot.data.sources.arff import read_arff
-from manyhot.data.sources.arrow import read_arrow, read_parquet
-from manyhot.data.sources.excel import ENDINGS as WORKBOOKS
-from manyhot.data.sources.excel import read_excel
 from manyhot.data.sources.folder import read_folder
 from manyhot.data.sources.headers import check_header
 from manyhot.data.sources.idx import find_idx, read_idx
 from manyhot.data.sources.join import join
-from manyhot.data.sources.jsonl import read_json, read_jsonl
 from manyhot.data.sources.mapping import add_mapped
 from manyhot.data.sources.packed import ENDINGS, is_packed, unpacked
 from manyhot.data.sources.pictures import held
@@ -109,18 +106,28 @@ def _in_memory(source: object) -> Table:
     return from_python(source) if pictures is None else pictures
 
 
+def _late(module: str, name: str) -> Callable[..., Table]:
+    """Return a reader of the modules here, which is imported when it first reads."""
+
+    def reader(*args: Any, **said: Any) -> Table:
+        found: Table = getattr(import_module(f"manyhot.data.sources.{module}"), name)(*args, **said)
+        return found
+
+    return reader
+
+
+read_excel = _late("excel", "read_excel")
 READERS: dict[str, Callable[..., Table]] = {
     ".csv": read_text,
     ".tsv": read_text,
     ".tab": read_text,
     ".txt": read_text,
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
-    ".json": read_json,
-    ".parquet": read_parquet,
-    **dict.fromkeys((".arrow", ".feather", ".ipc"), read_arrow),
-    ".arff": read_arff,
-    **dict.fromkeys(WORKBOOKS, read_excel),
+    **dict.fromkeys((".jsonl", ".ndjson"), _late("jsonl", "read_jsonl")),
+    ".json": _late("jsonl", "read_json"),
+    ".parquet": _late("arrow", "read_parquet"),
+    **dict.fromkeys((".arrow", ".feather", ".ipc"), _late("arrow", "read_arrow")),
+    ".arff": _late("arff", "read_arff"),
+    **dict.fromkeys((".xlsx", ".xlsm"), read_excel),  # not .xls, whose reader a damaged one brings down
 }
 TAKEN: dict[Callable[..., Table], tuple[str, ...]] = {read_text: ("header",), read_excel: ("header", "sheet")}
 OPTIONS = {"header": "--header (of text and workbooks)", "sheet": "--sheet-name (of workbooks)"}
@@ -136,7 +143,7 @@ def _read_path(path: Path, root: Path | None, said: Mapping[str, str]) -> Table:
         if not path.is_file():
             raise UserError(f"{path}: is neither a file nor a folder.")
         if is_image_name(path.name):
-            return Table({"image": pa.chunked_array([[path.name]])}, path.name, path.parent)
+            return Table({"image": pa.chunked_array([texts([path.name])])}, path.name, path.parent)
         if not is_packed(path):
             return _reader_of(path, path.name, said)(path, root, **said)
         with unpacked(path) as inside:

@@ -18,9 +18,9 @@ from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from manyhot.data.arrays import contains, some
 from manyhot.data.sources.dialect import DELIMITER_NAMES, ROWS, Dialect, codec_of, dialect_of
 from manyhot.data.sources.headers import DOUBT, SURE, first_row
 from manyhot.data.sources.unnamed import Unnamed, gather, name_columns
@@ -271,5 +271,4 @@ def _decodes(path: Path, encoding: str) -> bool:
 
 def _restored(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Take away the quote that was written before text a spreadsheet would run as a formula."""
-    found = pc.any(pc.match_substring_regex(column, ESCAPED)).as_py()
-    return restore(column) if found else column
+    return restore(column) if some(contains(column, ESCAPED)) else column

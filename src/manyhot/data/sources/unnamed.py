@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from manyhot.data.arrays import pc
 from manyhot.data.columns import SPLIT, SPLIT_ALIASES, image_columns, is_image_name, is_text
 from manyhot.data.numbers import is_number
 from manyhot.data.sources.headers import is_split

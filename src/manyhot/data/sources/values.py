@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from manyhot.data.arrays import array, cast, texts
 from manyhot.errors import UserError
 
 BATCH = 20_000  # rows held as Python objects before they become arrays
@@ -61,10 +62,10 @@ def _array(values: list[Any]) -> pa.Array:
         return pa.array([_tags(value) for value in values], pa.list_(pa.string()))
     if len(kinds) <= 1 or kinds == {int, float}:
         try:
-            return pa.array(values, from_pandas=True)
+            return array(values)
         except (pa.ArrowInvalid, OverflowError):  # an integer beyond 64 bits, or one that no float holds
             pass
-    return pa.array([_text(value) for value in values], pa.string())
+    return texts([_text(value) for value in values])
 
 
 def _tags(value: list[Any] | None) -> list[str] | None:
@@ -82,11 +83,11 @@ def _joined(chunks: list[pa.Array]) -> pa.ChunkedArray:
     """Put the batches of a column together; where their types differ, as numbers or else as text."""
     kinds = {chunk.type for chunk in chunks if chunk.type != pa.null()}
     if not kinds:
-        return pa.chunked_array(chunks).cast(pa.string())
+        return cast(pa.chunked_array(chunks), pa.string())
     kind = kinds.pop()
     if kinds == ({pa.int64(), pa.float64()} - {kind}) and kinds:
         kind = pa.float64()
     elif kinds:
         kind = pa.string()
-        chunks = [pa.array([_text(value) for value in chunk.to_pylist()], kind) for chunk in chunks]
-    return pa.chunked_array([chunk.cast(kind) for chunk in chunks], kind)
+        chunks = [texts([_text(value) for value in chunk.to_pylist()]) for chunk in chunks]
+    return pa.chunked_array([cast(chunk, kind) for chunk in chunks], kind)

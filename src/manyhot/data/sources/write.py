@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet
 
+from manyhot.data.arrays import call, cast, contains, pc, some, texts
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.files import write_with
@@ -52,7 +51,9 @@ def write_to(table: Table, file: IO[bytes], ending: str = ".csv") -> None:
     """Write a table to an open binary file, in the format of an ending."""
     arrow = pa.table(dict(table.columns))
     if ending == ".parquet":
-        pa.parquet.write_table(arrow, file)
+        from pyarrow.parquet import write_table
+
+        write_table(arrow, file)
     elif ending == ".jsonl":
         text = io.TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
         for row in arrow.to_pylist():
@@ -67,9 +68,9 @@ def write_to(table: Table, file: IO[bytes], ending: str = ".csv") -> None:
 
 def escape(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Put an apostrophe before text that a spreadsheet would run as a formula; numbers stay."""
-    risky = pc.and_(
-        pc.match_substring_regex(column, FORMULA), pc.invert(pc.match_substring_regex(column, NUMBER))
-    )
+    risky = call("and_not", contains(column, FORMULA), contains(column, NUMBER))
+    if not some(risky):
+        return column
     return pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
 
 
@@ -82,16 +83,16 @@ def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Make a column one that a CSV can hold: lists become JSON, text is escaped."""
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        texts = [
-            None if items is None else json.dumps(items, ensure_ascii=False) for items in column.to_pylist()
-        ]
-        return pa.chunked_array([pa.array(texts, pa.string())])
+        lists = column.to_pylist()
+        return pa.chunked_array(
+            [texts([None if items is None else json.dumps(items, ensure_ascii=False) for items in lists])]
+        )
     if pa.types.is_dictionary(kind):
-        column = pc.cast(column, kind.value_type)
+        column = cast(column, kind.value_type)
     return (
         escape(column) if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) else column
     )
 
 
 def _escape_text(text: str) -> str:
-    return str(escape(pa.chunked_array([[text]]))[0])
+    return str(escape(pa.chunked_array([texts([text])]))[0])

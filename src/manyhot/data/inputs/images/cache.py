@@ -19,7 +19,6 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +39,19 @@ log = logging.getLogger("manyhot")
 
 
 class Cache:
-    """Pictures of one size: `get` gives what was decoded before, `add` and `close` keep what was not.
+    """Pictures of one size and rule: `get` gives those decoded before, `add` and `close` keep others.
 
     `room` is how many bytes all decoded pictures together may take; 0 only looks. Without a folder there
     is nothing to look at.
     """
 
-    def __init__(self, shape: tuple[int, int, int], folder: Path | None, room: float = 0) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], number: int, folder: Path | None, room: float = 0
+    ) -> None:
         self.shape, self.bytes = shape, int(np.prod(shape)) + RECORD.itemsize  # of a picture
         self.room = room if folder else 0
         self.began = time.time() - 0.01  # the clock of files may lag behind by some milliseconds
-        self.folder = Path(folder or "", "pictures", f"{'x'.join(map(str, shape))}-{rule()}")
+        self.folder = Path(folder or "", "pictures", f"{'x'.join(map(str, shape))}-{rule(number)}")
         self.waiting: list[tuple[int, NDArray[np.uint8]]] = []
         self.written = False
         self.writer: threading.Thread | None = None
@@ -150,9 +151,12 @@ class Cache:
             self.room = 0
 
 
-def rule() -> str:
-    """Name how pixels follow from bytes; it changes with decode.py, with opening.py and with the decoders."""
-    return f"1-pillow{version('pillow')}-torchvision{version('torchvision')}"
+def rule(number: int) -> str:
+    """Name how pixels follow from bytes: by a rule of decode.py, and by the versions of the decoders."""
+    from PIL import __version__ as pillow
+    from simplejpeg import __version__ as simplejpeg
+
+    return f"{number}-pillow{pillow}-simplejpeg{simplejpeg}"
 
 
 def usage() -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """One picture for the network: the bytes of its file enter, pixels of one size leave.
 
-The one rule for training, judging and predicting, called by `reading`. JPEGs that need nothing else are
-decoded by torchvision, all others by Pillow; all are resized by torch. Whoever changes what pixels come of it
-raises the number in `cache.rule`.
+`ImageInputs.pixels_of` calls it with the rule of its model, for training, judging and predicting alike:
+
+2   JPEGs that need nothing else are decoded by libjpeg-turbo, all others by Pillow, which resizes all
+1   of models trained before there was a rule 2: all are resized as torch does
+
+Whoever changes what pixels come of it adds a rule.
 
 Shapes: H W C height, width and channels (1 grey, 3 colour), always uint8.
 """
@@ -12,59 +15,53 @@ from __future__ import annotations
 import struct
 
 import numpy as np
-import torch
-import torchvision  # noqa: F401  gives torch.ops.image, the operators behind its functions
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
-from torch.nn.functional import interpolate
 
 from manyhot.data.inputs.images.opening import MAX_PIXELS, open_image
+from manyhot.data.inputs.images.resize import as_torch, by_pillow
 
 # An EXIF entry that says "upright", in either order of bytes, and the number by which it begins
 UPRIGHT = (b"\x01\x12\0\3\0\0\0\1\0\1", b"\x12\1\3\0\1\0\0\0\1\0")
 ORIENTATION = (b"\x01\x12", b"\x12\1", b"Orientation")  # how EXIF and XMP name it
 
 
-def decode(data: bytes, size: tuple[int, int], channels: int) -> NDArray[np.uint8]:
+def decode(data: bytes, size: tuple[int, int], channels: int, rule: int) -> NDArray[np.uint8]:
     """Decode one picture at a size; uint8 (H, W, C).
 
     Raises:
         UserError: it is truncated, too large, or of no listed format.
     """
     pixels = _plain_jpeg(data, size, channels)
-    return fitted(open_image(data, size), size, channels) if pixels is None else _resized(pixels, size)
+    return (
+        fitted(open_image(data, size), size, channels, rule)
+        if pixels is None
+        else _resized(pixels, size, rule)
+    )
 
 
-def fitted(image: Image.Image, size: tuple[int, int], channels: int) -> NDArray[np.uint8]:
+def fitted(image: Image.Image, size: tuple[int, int], channels: int, rule: int) -> NDArray[np.uint8]:
     """Bring an opened picture to a size and to grey or colour; uint8 (H, W, C)."""
     pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
-    return _resized(pixels.reshape(*pixels.shape[:2], channels), size)
+    return _resized(pixels.reshape(*pixels.shape[:2], channels), size, rule)
 
 
 def _plain_jpeg(data: bytes, size: tuple[int, int], channels: int) -> NDArray[np.uint8] | None:
-    """Decode a JPEG by torchvision; None where it is anything special, or damaged, or much too large.
+    """Decode a JPEG by libjpeg-turbo; None where it is anything special, damaged, or too large.
 
-    At twice the size wanted Pillow, which decodes at a fraction, is as fast; beyond that it is faster.
+    One of twice the size wanted or more is decoded at a half, a quarter or an eighth, as Pillow does.
     """
     height, width, components = _frame(data)
-    draft = min(height // size[0], width // size[1]) >= 2
-    if draft or not 0 < height * width <= MAX_PIXELS or components not in (1, channels):
+    if not 0 < height * width <= MAX_PIXELS or components not in (1, channels):
         return None
+    factor = max(f for f in (1, 2, 4, 8) if f <= max(1, min(height // size[0], width // size[1])))
     try:
-        decoded = _decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), channels)
-    except (RuntimeError, AttributeError):
+        # The least size is exact: other fractions are slower.
+        least = {"min_height": -(-height // factor), "min_width": -(-width // factor), "min_factor": factor}
+        return np.asarray(simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB", **least))
+    except ValueError:
         return None
-    return np.asarray(decoded.permute(1, 2, 0).numpy())
-
-
-def _decode_jpeg(data: torch.Tensor, channels: int) -> torch.Tensor:
-    """Call torchvision's operator; uint8 (C, H, W).
-
-    Its function `decode_jpeg` warns since 0.29 that it will be removed. Where the operator is gone, an
-    AttributeError sends all JPEGs to Pillow, which gives the same pixels more slowly.
-    """
-    decoded: torch.Tensor = torch.ops.image.decode_jpeg(data, channels, False)
-    return decoded
 
 
 def _frame(data: bytes) -> tuple[int, int, int]:
@@ -90,11 +87,7 @@ def _may_be_turned(metadata: bytes) -> bool:
     return any(mark in metadata for mark in ORIENTATION)
 
 
-def _resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize by triangles as wide as a pixel of the result; torch's takes half the time of Pillow's."""
+def _resized(pixels: NDArray[np.uint8], size: tuple[int, int], rule: int) -> NDArray[np.uint8]:
     if pixels.shape[:2] == size:
         return np.ascontiguousarray(pixels)
-    # A batch of one first: so torch sees that channels come last, and resizes them as they lie.
-    x = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
-    resized = interpolate(x, size, mode="bilinear", antialias=True)
-    return np.asarray(resized.permute(0, 2, 3, 1)[0].contiguous().numpy())
+    return as_torch(pixels, size) if rule == 1 else by_pillow(pixels, size)

@@ -1,7 +1,7 @@
 """Pictures into arrays: how a column of pictures is brought to one size for the network.
 
-`classifier.fit` fits ImageInputs, everything later calls `transform`. How a picture is read stands in
-`decode`, which is loaded when the first one is.
+`fitting.fit` fits ImageInputs, everything later calls `transform`, a server `pixels_of`. How a picture is
+read stands in `decode`, which is loaded when the first one is.
 
 Shapes: N rows · H W C height, width and channels (1 grey, 3 colour), always uint8.
 """
@@ -25,6 +25,7 @@ from manyhot.schema import Schema
 if TYPE_CHECKING:
     from manyhot.data.inputs.images.reading import ReadPictures
 
+RULES = (1, 2)  # from bytes to pixels, see `decode`; a model is trained by the last, and keeps its own
 MAX_MEASURED = 100_000_000  # values that the mean and the deviation are taken from
 
 
@@ -32,7 +33,8 @@ MAX_MEASURED = 100_000_000  # values that the mean and the deviation are taken f
 class ImageInputs:
     """How the pictures of a table become arrays: their column, size, channels, mean and deviation.
 
-    `mean` and `std` are per channel on the scale 0 to 1; the model's first layer uses them.
+    `mean` and `std` are per channel on the scale 0 to 1; the model's first layer uses them. `rule` says how
+    pixels follow from the bytes of a file.
     """
 
     column: str
@@ -41,6 +43,7 @@ class ImageInputs:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     kind: str = "image"
+    rule: int = RULES[-1]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -51,6 +54,16 @@ class ImageInputs:
     def columns(self) -> dict[str, list[int]]:
         """No place in x is a column of its own."""
         return {}
+
+    def pixels_of(self, data: bytes) -> NDArray[np.uint8]:
+        """Turn the bytes of one picture file into pixels; uint8 (H, W, C). Any thread may call it.
+
+        Raises:
+            UserError: the picture is truncated, too large, or of no listed format.
+        """
+        from manyhot.data.inputs.images.decode import decode  # loads Pillow, which a table does without
+
+        return decode(data, self.size, self.channels, self.rule)
 
     def transform(
         self, table: Table, progress: Progress | None = None, hashes: NDArray[np.uint64] | None = None
@@ -86,12 +99,12 @@ class ImageInputs:
         Raises:
             UserError: the column is missing, or a path leaves the table's folder.
         """
-        from manyhot.data.inputs.images.reading import read_pictures  # loads torch and torchvision
+        from manyhot.data.inputs.images.reading import read_pictures  # only pictures need it
 
         pictures = pictures_of(table, picture_column(table, self.column))
-        kept = Cache(self.shape, None if cache == 0 else cache_folder(), (cache or 0) * 1e9)
+        kept = Cache(self.shape, self.rule, None if cache == 0 else cache_folder(), (cache or 0) * 1e9)
         limit = (memory or half_of_memory()) * 1e9
-        return read_pictures(pictures, self.shape, kept, limit, num_cores(), progress, hashes)
+        return read_pictures(pictures, self.pixels_of, self.shape, kept, limit, num_cores(), progress, hashes)
 
     def standardised(self, x: NDArray[np.uint8] | Pictures, rows: NDArray[np.intp]) -> ImageInputs:
         """Return the inputs with the mean and deviation of these rows of x (of some, where they are many)."""
@@ -120,9 +133,12 @@ class ImageInputs:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ImageInputs:
-        """Read what `to_json` gave."""
+        """Read what `to_json` gave; a document that names no rule is older than the second."""
         lists: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
-        return cls(**lists)
+        found = cls(**{"rule": RULES[0], **lists})
+        if found.rule not in RULES:
+            raise TypeError(f"it reads pictures by rule {found.rule!r}; update manyhot")
+        return found
 
     def _from_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if pixels.shape[1:] == self.shape:
@@ -132,7 +148,9 @@ class ImageInputs:
         from manyhot.data.inputs.images.decode import fitted
         from manyhot.data.inputs.images.opening import from_array
 
-        return np.stack([fitted(from_array(picture), self.size, self.channels) for picture in pixels])
+        return np.stack(
+            [fitted(from_array(picture), self.size, self.channels, self.rule) for picture in pixels]
+        )
 
 
 def image_inputs(schema: Schema, size: int) -> ImageInputs:

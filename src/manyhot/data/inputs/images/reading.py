@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from manyhot.data.inputs.hashing import hash_bytes
 from manyhot.data.inputs.images.cache import Cache
-from manyhot.data.inputs.images.decode import decode
 from manyhot.data.inputs.images.paths import Picture, Progress, Unreadable, read_file
 from manyhot.data.inputs.images.stream import Pictures
 from manyhot.errors import RunError, UserError
@@ -26,6 +25,7 @@ PART = 16  # pictures that a thread reads in one go; handing over each by itself
 DECODED = "decoded"
 First = tuple[NDArray[np.uint8] | None, str]  # pixels and how they came, or None and why there are none
 Work = Callable[[range], list[First]]
+PixelsOf = Callable[[bytes], NDArray[np.uint8]]  # from the bytes of a file, by `ImageInputs`
 
 
 class ReadPictures(NamedTuple):
@@ -38,6 +38,7 @@ class ReadPictures(NamedTuple):
 
 def read_pictures(
     pictures: Sequence[Picture],
+    pixels_of: PixelsOf,
     shape: tuple[int, int, int],
     cache: Cache,
     memory: float,
@@ -54,7 +55,7 @@ def read_pictures(
     Shape:
         x: uint8 (N, H, W, C); the rows of unreadable pictures are zero, or cannot be asked for.
     """
-    files = _Files(pictures, shape, cache, hashes)
+    files = _Files(pictures, pixels_of, cache, hashes)
     streamed = Pictures(files.again, np.arange(len(pictures)), shape)
     x = np.zeros(streamed.shape, np.uint8) if streamed.size <= memory else None
     unreadable: Unreadable = {}
@@ -97,11 +98,11 @@ class _Files:
     def __init__(
         self,
         pictures: Sequence[Picture],
-        shape: tuple[int, int, int],
+        pixels_of: PixelsOf,
         cache: Cache,
         hashes: NDArray[np.uint64] | None,
     ) -> None:
-        self.pictures, self.size, self.channels, self.cache = pictures, shape[:2], shape[2], cache
+        self.pictures, self.pixels_of, self.cache = pictures, pixels_of, cache
         self.known = hashes is not None
         self.hashes = np.zeros(len(pictures), np.uint64) if hashes is None else hashes
 
@@ -118,7 +119,7 @@ class _Files:
                 self.hashes[row] = hash_bytes(data)
             pixels = self.cache.get(int(self.hashes[row]))
             if pixels is None:
-                return decode(data or read_file(picture), self.size, self.channels), DECODED
+                return self.pixels_of(data or read_file(picture)), DECODED
         except UserError as error:
             return None, str(error)
         return pixels, ""
@@ -129,7 +130,7 @@ class _Files:
         if pixels is not None:
             return pixels
         try:
-            return decode(read_file(self.pictures[row]), self.size, self.channels)
+            return self.pixels_of(read_file(self.pictures[row]))
         except UserError as error:
             raise RunError(
                 f"{self.pictures[row]}: could be read when the run began and now cannot ({error})."

@@ -1,0 +1,122 @@
+"""Arrow's arrays, made and worked on without what pyarrow would load for it.
+
+`pa.array` and `to_numpy` import pandas wherever that is installed, and `import pyarrow.compute`, which most
+methods of arrays do too, takes as long as pyarrow itself. A few rows are read and answered without either;
+what looks for the meaning of columns takes `pc`, which is `pyarrow.compute` from the first use on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+try:
+    from pyarrow import _compute as compiled  # what pyarrow.compute wraps
+except ImportError:
+    import pyarrow.compute as compiled
+
+NUMBERS = "iufb"  # kinds of NumPy's numbers and booleans
+MANY = 10_000  # texts, beyond which what pyarrow imports is earned back
+
+
+class _Late:
+    """A stand-in for `pyarrow.compute`, which is imported when something of it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        import pyarrow.compute
+
+        return getattr(pyarrow.compute, name)
+
+
+pc: Any = _Late()
+
+
+def array(values: Any) -> pa.Array:
+    """Make an array of anything column-like, of the type that its values share; NaN and None become null.
+
+    >>> array([1.5, None]).null_count, str(array(["a", None]).type), str(array(np.array([True])).type)
+    (1, 'string', 'bool')
+    """
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.isnative:
+        if values.dtype.kind in NUMBERS:
+            return _of_numbers(values, np.isnan(values) if values.dtype.kind == "f" else None)
+    elif isinstance(values, (list, tuple)):
+        match [*{type(value) for value in values if value is not None}]:
+            case []:
+                return pa.nulls(len(values))
+            case [kind] if kind is str:
+                return texts(values)
+            case [kind] if kind in (int, float, bool):
+                filled = np.array([kind() if value is None else value for value in values], kind)
+                missing = np.array([value is None or value != value for value in values])
+                return _of_numbers(filled, missing)
+    return pa.array(values, from_pandas=True)
+
+
+def texts(values: Sequence[str | None]) -> pa.Array:
+    """Make an array of texts, also where all are null."""
+    if len(values) > MANY:
+        return pa.array(values, pa.string())
+    builder = pa.lib.StringBuilder()
+    builder.append_values(values)
+    return builder.finish()
+
+
+def _of_numbers(values: NDArray[Any], missing: NDArray[np.bool_] | None) -> pa.Array:
+    """Make an array of numbers (N,), null where they are missing."""
+    valid = None if missing is None or not missing.any() else _bits(~missing)
+    data = _bits(values) if values.dtype.kind == "b" else pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [valid, data])
+
+
+def _bits(flags: NDArray[np.bool_]) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(flags, bitorder="little"))
+
+
+def numbers(column: Any) -> NDArray[Any]:
+    """Return a column of numbers as NumPy's, float64 with NaN where there is a null."""
+    found = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not len(found):
+        return np.zeros(0, found.type.to_pandas_dtype())
+    valid, data = found.buffers()
+    end = found.offset + len(found)
+    values = np.frombuffer(data, found.type.to_pandas_dtype(), end)[found.offset :]
+    if not found.null_count:
+        return values
+    known = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")[found.offset : end]
+    return np.where(known, values, np.nan)
+
+
+def call(name: str, *arrays: Any, options: Any = None) -> Any:
+    """Call one of Arrow's functions by its name."""
+    return compiled.call_function(name, [*arrays], options)
+
+
+def cast(column: Any, kind: pa.DataType) -> Any:
+    """Bring a column to a type; raises ArrowInvalid where a cell does not fit."""
+    return column if column.type == kind else call("cast", column, options=compiled.CastOptions.safe(kind))
+
+
+def contains(column: Any, pattern: str) -> Any:
+    """Tell of each text whether a regular expression is found in it; null for null."""
+    return call("match_substring_regex", column, options=compiled.MatchSubstringOptions(pattern))
+
+
+def is_one_of(column: Any, words: Sequence[str]) -> Any:
+    """Tell of each text whether it is one of some words; False for null."""
+    among = cast(texts(words), column.type)
+    return call("is_in", column, options=compiled.SetLookupOptions(among, skip_nulls=True))
+
+
+def without(column: Any, unwanted: Any) -> Any:
+    """Return a column with null where a flag is True."""
+    return call("if_else", unwanted, pa.nulls(1, column.type)[0], column)
+
+
+def some(flags: Any) -> bool:
+    """Tell whether any flag is True."""
+    return bool(call("any", flags).as_py())

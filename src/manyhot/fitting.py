@@ -1,0 +1,131 @@
+"""Training: rows come in, a Classifier leaves.
+
+`manyhot.fit`, the command line and the estimator call `fit`. The stages of a run stand in `train.run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manyhot import bundle as bundles
+from manyhot import files
+from manyhot.classifier import Classifier, as_path, as_table, load, seen_in
+from manyhot.config import APART, FitConfig, parse_options
+from manyhot.data.inputs.images.paths import Progress
+from manyhot.data.rows import split
+from manyhot.data.rows.infer import OPTIONS as READING
+from manyhot.data.rows.infer import infer
+from manyhot.errors import UserError
+from manyhot.model.device import pick, use_threads
+from manyhot.model.network import build
+from manyhot.progress import Lines
+from manyhot.resolve import estimate
+from manyhot.schema import Schema
+from manyhot.train import distributed
+from manyhot.train.checkpoint import Checkpoints
+from manyhot.train.distributed import World
+from manyhot.train.loop import OnEvent
+from manyhot.train.prepare import prepare
+from manyhot.train.prepared import Prepared
+from manyhot.train.run import Training, run
+
+
+def fit(
+    data: object,
+    schema: Schema | str | Sequence[str] | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    begin: Callable[[FitConfig, str], None] | None = None,
+    on_event: OnEvent | None = None,
+    progress: Progress | None = None,
+    verbose: bool = True,
+    **options: Any,
+) -> Classifier:
+    """Train a classifier.
+
+    How far it is appears on standard error, on a terminal and in a notebook in one line that changes, unless
+    `verbose` is False or one of the three callbacks is given.
+
+    Args:
+        data: a Table, or anything that `manyhot.read` reads.
+        schema: from `manyhot.infer`, or the names of the target columns.
+        out: a folder for the model, with checkpoints on the way; without it nothing is written
+            until `save`.
+        resume: go on from the newest checkpoint in `out`, where there is one.
+        begin: is called with the settings and an estimate of the time, before training starts.
+        on_event: is called with each line of the history as it comes, with one of the kind "stage" as each
+            begins, and of the kind "features" while pictures pass through a network that does not learn.
+        progress: is called with (done, all) while pictures are read.
+        options: fields of FitConfig, such as `effort="fast"` or `epochs=5`.
+
+    Raises:
+        UserError: the data or an option cannot be used; nothing has been written.
+        RunError: training failed, such as by a loss that is not finite.
+    """
+    said = next((name for name in options if name in READING), None)
+    if said is not None:
+        raise UserError(f"{said} says how a table is read: fit(data, manyhot.infer(data, {said}=…)).")
+    options, table = parse_options(options), as_table(data)
+    if not isinstance(schema, Schema):
+        apart = [options[setting] for setting in APART if options.get(setting)]
+        schema = infer(table, schema or (), ignore=apart)
+    folder = None if out is None else as_path(out)
+    if folder is not None and resume and bundles.finished(folder):
+        return load(folder, verbose)
+    if folder is not None:
+        files.check_out(folder, overwrite or resume)
+        files.check_ours(folder, bundles.MARKS)
+    told = Lines(verbose and begin is None and on_event is None and progress is None)
+    begin, on_event = begin or told.begin, on_event or told.on_event
+    world = distributed.start()
+    device = pick(options.get("device", "auto"))
+    if folder is not None and world.leads and (folder / "checkpoints").is_dir():
+        with files.held(folder / "checkpoints", folder):
+            pass  # another run into it is told of here, before all has been read
+    with told:
+        prepared = prepare(table, schema, {**options, "device": device.type}, progress or told.reading)
+        use_threads(prepared.config.threads)
+        if world.leads:
+            values = int(np.prod(prepared.x.shape[1:]))
+            begin(prepared.config, estimate(prepared.config, len(prepared.of_part(split.TRAIN)), values))
+        network = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
+        distributed.share_statistics(network, world)
+        heard = on_event if world.leads else lambda line: None
+        begun = nullcontext() if folder is None else _begun(folder, prepared, resume, overwrite, world)
+        with begun as checkpoints:
+            state = None if checkpoints is None else checkpoints.load()
+            training = Training(prepared, network, world, heard, folder, checkpoints, state)
+            bundle, left = run(training, table.source)
+            rows = prepared.row_table()
+            classifier = Classifier(bundle, seen_in(rows), left, rows, verbose=verbose)
+            if folder is not None and world.leads:
+                classifier.write_into(folder)
+    distributed.finish()
+    return classifier
+
+
+@contextmanager
+def _begun(
+    folder: Path, prepared: Prepared, resume: bool, overwrite: bool, world: World
+) -> Iterator[Checkpoints]:
+    """Hold a folder for a run, which its checkpoints say is under way until it is done.
+
+    A model that is being replaced stays until the new one is whole.
+    """
+    path = folder / "checkpoints"
+    if world.leads:
+        files.check_out(folder, overwrite or resume)  # another run may have begun while this one was reading
+    with files.held(path, folder) if world.leads else nullcontext():
+        if world.leads:
+            files.sweep(folder) if resume else files.empty(path)
+        world.wait()
+        yield Checkpoints(path, prepared.fingerprint())
+    if world.leads:
+        files.clear(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors import safe_open
 
 import manyhot
@@ -225,3 +226,38 @@ def test_the_model_card_says_what_it_is(fitted_tables):
     card = (fitted_tables / "model" / "README.md").read_text()
     for word in ("ripe", "fruit", "tags", "flags", "apple, pear, plum", "manyhot predict"):
         assert word in card
+
+
+@pytest.mark.parametrize(("folder", "kind"), [("fitted_tables", "tabular"), ("fitted_pictures", "image")])
+def test_the_model_card_is_read_by_hubs(folder, kind, request):
+    from huggingface_hub import ModelCard
+
+    folder = request.getfixturevalue(folder) / "model"
+    card = ModelCard.load(folder / "README.md")  # raises where `model-index` lacks what a hub wants
+    assert card.text.lstrip().startswith("# Classifier for ripe, fruit, tags, flags\n")
+    assert (card.data.library_name, card.data.pipeline_tag) == ("manyhot", f"{kind}-classification")
+    assert card.data.license is None  # which only the owner knows
+    assert card.data.tags == ["manyhot", "binary", "multiclass", "multilabel"]
+    scores = json.loads((folder / "metrics.json").read_text())["targets"]
+    assert {each.metric_name: each.metric_value for each in card.data.eval_results} == {
+        f"{metric} of {name}": pytest.approx(scores[name][metric], abs=1e-4)
+        for name, metric in [
+            ("ripe", "accuracy"),
+            ("fruit", "accuracy"),
+            ("tags", "micro_f1"),
+            ("flags", "micro_f1"),
+        ]
+    }
+    assert {each.metric_type for each in card.data.eval_results} == {"accuracy", "f1"}
+    assert {each.task_type for each in card.data.eval_results} == {f"{kind}-classification"}
+
+
+@pytest.mark.parametrize(
+    "name", ['a: "b" #c\\', "- x", "null", "ünï 🍐", "a\x7f\x85\u2028\ufeffb", "\t---\n"]
+)
+def test_front_matter_is_yaml_whatever_the_names(name):
+    from manyhot.report.card import front_matter
+
+    begin, *lines, end, _ = front_matter({"tags": [name], "name": name, "value": 0.5})
+    assert (begin, end) == ("---", "---")
+    assert yaml.safe_load("\n".join(lines)) == {"tags": [name], "name": name, "value": 0.5}

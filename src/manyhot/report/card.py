@@ -6,6 +6,8 @@ its own.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -19,6 +21,8 @@ from manyhot.judge import Judged
 from manyhot.report.mistakes import PIXELS
 from manyhot.report.page import Report, render, score
 from manyhot.report.record import FitRecord
+
+NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")  # unless it is escaped
 
 
 def report_of(bundle: Bundle, judged: Judged, fit: FitRecord, own: bool = True) -> str:
@@ -48,8 +52,10 @@ def report_of(bundle: Bundle, judged: Judged, fit: FitRecord, own: bool = True) 
 def model_card(bundle: Bundle, judged: Judged, source: str, counts: Mapping[str, int]) -> str:
     """Return the README of a bundle: what it answers, from what, how well, and how to use it."""
     config = bundle.config
+    title = f"Classifier for {', '.join(target.name for target in bundle.schema.targets)}"
     lines = [
-        f"# Classifier for {', '.join(target.name for target in bundle.schema.targets)}",
+        *front_matter(metadata(bundle, judged, title, source)),
+        f"# {title}",
         "",
         f"Trained by manyhot {__version__} on `{source}`: {counts.get('train', 0):,} rows to train, "
         f"{counts.get('val', 0):,} to choose and calibrate. "
@@ -82,9 +88,50 @@ def model_card(bundle: Bundle, judged: Judged, source: str, counts: Mapping[str,
     return "\n".join(lines)
 
 
+def metadata(bundle: Bundle, judged: Judged, title: str, source: str) -> dict[str, Any]:
+    """Return what hubs read of a model: what it does, by which library, and its main score of each target.
+
+    A licence is left out, since only its owner knows it.
+
+    Source: huggingface/hub-docs, modelcard.md (the fields, and `model-index`).
+    """
+    kind = "image" if bundle.schema.is_image else "tabular"
+    task = {"type": f"{kind}-classification"}
+    dataset = {"type": "imagefolder" if kind == "image" else "tabular", "name": source, "split": judged.split}
+    hub: dict[str, dict[str, Any]] = {
+        "accuracy": {"type": "accuracy"},
+        "micro_f1": {"type": "f1", "args": {"average": "micro"}},
+    }
+    metrics = []
+    for target in bundle.schema.targets:
+        metric = main_metric(target)
+        value = judged.scores["targets"][target.name].get(metric)
+        if value is not None:
+            metrics.append({**hub[metric], "value": round(value, 4), "name": f"{metric} of {target.name}"})
+    results = [{"task": task, "dataset": dataset, "metrics": metrics}]
+    return {
+        "library_name": "manyhot",
+        "pipeline_tag": task["type"],
+        "tags": ["manyhot", *dict.fromkeys(target.kind for target in bundle.schema.targets)],
+        **({"model-index": [{"name": title, "results": results}]} if metrics else {}),
+    }
+
+
+def front_matter(fields: Mapping[str, Any]) -> list[str]:
+    """Return the lines in YAML that a README begins with; the values are JSON, which YAML contains."""
+    lines = (f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
+    return [
+        "---",
+        *(NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in lines),
+        "---",
+        "",
+    ]
+
+
 def clusters_card(scores: Mapping[str, Any], source: str) -> str:
     """Return the README of a folder of clusters: what they are, how well parted, and how to go on."""
     lines = [
+        *front_matter({"library_name": "manyhot", "tags": ["manyhot", "clustering"]}),
         "# Clusters",
         "",
         f"Found by manyhot {__version__} in `{source}`: {scores['rows']:,} rows in "

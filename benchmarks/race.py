@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -59,11 +60,8 @@ def first_at(epochs: list[tuple[int, float, float]], score: float) -> float:
     return min((seconds for _, found, seconds in epochs if found >= score), default=float("inf"))
 
 
-def machine() -> str:
+def machine(*packages: str) -> str:
     """Name the machine and the versions that a ratio was measured with."""
-    import sklearn
-    import torch
-
     cpu = next(
         (
             line.split(":", 1)[1].strip()
@@ -73,7 +71,8 @@ def machine() -> str:
         platform.processor(),
     )
     cores = len(os.sched_getaffinity(0))
-    return f"{cpu}, {cores} cores; torch {torch.__version__}, scikit-learn {sklearn.__version__}"
+    versions = (f"{name} {version(name)}" for name in packages or ("torch", "scikit-learn"))
+    return f"{cpu}, {cores} cores; {', '.join(versions)}"
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from manyhot import machine
 from manyhot.config import CHOICES, FitConfig, parse_options
 from manyhot.errors import UserError
-from manyhot.machine import num_cores
+from manyhot.machine import half_of_memory, num_cores
 from manyhot.resolve import Pretrained, resolve
 from manyhot.schema import Input, Schema, Target
 
@@ -229,3 +230,20 @@ def test_options_that_are_given_are_not_changed():
 )
 def test_nonsense_is_refused_in_a_line(options, words):
     assert words in refused(options)
+
+
+@pytest.mark.parametrize(
+    ("said", "cores"),
+    [("200000 100000", 2), ("150000 100000", 2), ("5000 100000", 1), ("max 100000", 8), ("", 8)],
+)
+def test_the_limits_of_a_container_are_seen(said, cores, tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    if said:
+        (tmp_path / "cpu.max").write_text(f"{said}\n")
+        (tmp_path / "memory.max").write_text("1000000000\n")
+        assert half_of_memory() == 0.5
+    assert num_cores() == cores
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert num_cores() == 5

@@ -106,7 +106,7 @@ IMAGE_IS_ASKED = {
     "clustering/embed.py": (3, "what sees rows without labels, and at which size"),
     "data/inputs/fitted.py": (3, "which of the two kinds of input reads and hashes"),
     "data/rows/describe.py": (1, "beside pictures no column is used"),
-    "report/card.py": (1, "pictures are shown"),
+    "report/card.py": (2, "pictures are shown; hubs have another task for them"),
     "report/clusters.py": (3, "pictures are shown, rows of a table told apart"),
     "report/mistakes.py": (3, "a mistake is shown by its path, whole, or by its cells"),
     "report/record.py": (1, "pictures that contradict each other are kept to be shown"),

@@ -7,18 +7,29 @@ import platform
 import shutil
 from pathlib import Path
 
+CGROUP = Path("/sys/fs/cgroup")  # the limits of a container (cgroup v2)
+
 
 def num_cores() -> int:
     """Return the cores this process may use: OMP_NUM_THREADS where it is set, else those it is given.
 
-    In a container these are fewer than the machine's.
+    In a container these are fewer than the machine's: some of its cores (cpuset), or a part of their time, as
+    `docker run --cpus` and Kubernetes give it, which counts as so many cores, rounded up.
     """
     if os.environ.get("OMP_NUM_THREADS", "").isdigit():
         return max(1, int(os.environ["OMP_NUM_THREADS"]))
     try:
-        return len(os.sched_getaffinity(0))
+        given = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
+        given = os.cpu_count() or 1
+    quota, _, period = _limit("cpu.max").partition(" ")  # microseconds in so many
+    return max(1, min(given, -(-int(quota) // int(period)))) if quota.isdigit() else given
+
+
+def _limit(name: str) -> str:
+    """Return a limit of this container as the kernel writes it; "max" is none."""
+    path = CGROUP / name
+    return path.read_text().strip() if path.exists() else "max"
 
 
 def half_of_memory() -> float:
@@ -27,9 +38,8 @@ def half_of_memory() -> float:
         amount = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError):  # not on Windows
         amount = 8 << 30
-    limit = Path("/sys/fs/cgroup/memory.max")  # of a container
-    words = limit.read_text().strip() if limit.exists() else "max"
-    return round((min(amount, int(words)) if words.isdigit() else amount) / 2e9, 1)
+    limit = _limit("memory.max")
+    return round((min(amount, int(limit)) if limit.isdigit() else amount) / 2e9, 1)
 
 
 def cache_folder() -> Path | None:

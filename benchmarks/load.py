@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for both sides, as manyhot sets it
 BOUNDARY = "manyhot-benchmark"
 PHOTOS = 50  # that are sent in turn
 

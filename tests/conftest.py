@@ -7,6 +7,7 @@ import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small are fastest on one core
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks for weights over a network
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # nor tells anybody anything
 os.environ["MANYHOT_CACHE"] = tempfile.mkdtemp(prefix="manyhot-cache-")  # nobody's own is touched
 
 import pytest

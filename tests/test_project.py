@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -141,6 +142,23 @@ def test_the_source_distribution_has_all_that_its_tests_read(tmp_path):
     assert {name for name in there if not NOT_DISTRIBUTED.match(name)} - packed == set()
     made = {name for name in packed - there if not name.startswith("src/manyhot.egg-info/")}
     assert made == {"PKG-INFO", "setup.cfg"}
+
+
+@pytest.mark.parametrize("given", [None, "0"])
+def test_onnxruntime_tells_nobody_what_it_runs(given, tmp_path):
+    kept = {"PATH", "PYTHONPATH", "SYSTEMROOT"}  # not CI, where it keeps quiet by itself
+    environment = {name: value for name, value in os.environ.items() if name in kept}
+    environment["HOME"] = str(tmp_path)
+    code = "import manyhot, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    if given is None:
+        code += "; import onnxruntime as o, onnxruntime.datasets as d"
+        code += "; o.InferenceSession(d.get_example('mul_1.onnx'))"
+    else:  # by whoever wants it otherwise
+        environment["ORT_DISABLE_TELEMETRY"] = given
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == (given or "1")
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_the_site_shows_every_page_once():

@@ -12,9 +12,14 @@ Names are loaded when first used, so that importing manyhot takes no time.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# From 1.29 on onnxruntime tells Microsoft which models it runs, and on what, and keeps that in the user's
+# home until it is sent, unless this is set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from manyhot.classifier import Classifier, load

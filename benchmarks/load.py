@@ -198,7 +198,7 @@ class _Client(asyncio.Protocol):
 
     def send(self) -> None:
         self.sent = time.perf_counter()
-        self.transport.write(next(self.requests))  # type: ignore[attr-defined]
+        self.transport.write(next(self.requests))
 
     def data_received(self, data: bytes) -> None:
         self.data += data

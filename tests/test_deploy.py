@@ -94,7 +94,7 @@ def test_an_image_is_built_from_what_is_there():
     assert {PROJECT["readme"], *PROJECT["license-files"]} <= set(sources)
 
 
-@pytest.mark.skipif("serve" not in PROJECT["optional-dependencies"], reason="there is no extra for it yet")
+@pytest.mark.skipif("train" not in PROJECT["optional-dependencies"], reason="the base brings torch still")
 def test_an_image_holds_what_serves_and_nothing_that_trains():
     (install,) = [rest for word, rest in instructions() if word == "RUN" and " install " in rest]
     names = re.findall(r'"\.\[([\w,]+)\]"', install)

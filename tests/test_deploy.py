@@ -260,7 +260,6 @@ class Triton(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.skipif("## export" not in COMMANDS, reason="there is no `manyhot export` yet")
 def test_the_client_for_triton_gives_the_answers_of_predict(fitted_tables, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert status_of("export", fitted_tables / "model", "--out", "flowers.onnx") == 0

@@ -51,6 +51,12 @@ def test_what_fits_no_type_is_refused_as_pyarrow_does():
         arrays.array(["\ud800"])
 
 
+@pytest.mark.parametrize("values", [[1.5, None, float("nan")], [7, None], [True, None], ["a", None]])
+def test_few_and_many_values_are_the_same(values):
+    many = values * (arrays.MANY // len(values) + 1)
+    assert arrays.array(many).slice(0, len(values)).equals(arrays.array(values))
+
+
 def test_few_and_many_texts_are_the_same():
     words = [None if i % 7 == 0 else f"w{i}" for i in range(arrays.MANY + 5)]
     assert arrays.texts(words).slice(0, arrays.MANY).equals(arrays.texts(words[: arrays.MANY]))

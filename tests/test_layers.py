@@ -642,19 +642,24 @@ ANSWERED = """import sys
 sys.modules |= dict.fromkeys({blocked!r})
 import numpy as np
 from types import SimpleNamespace
-from manyhot import bundle, classifier, files, targets
+from manyhot import bundle, files, targets
 from manyhot.cli import main
+from manyhot.config import FitConfig
 from manyhot.data.inputs import fitted
+from manyhot.ensemble import Ensemble
 
-def graph(folder):
-    found = bundle.read_schema(folder)
-    def probabilities(x, fold=None):
-        zeros = {{t.name: np.zeros((len(x), 1, targets.num_outputs(t)), np.float32) for t in found.targets}}
-        return {{t.name: targets.probabilities(t, zeros[t.name]) for t in found.targets}}
-    inputs = fitted.from_json(files.read_json(folder / "inputs.json"))
-    return SimpleNamespace(schema=found, inputs=inputs, probabilities=probabilities)
+def with_a_graph(folder):
+    names = ("config", "inputs", "predictor")
+    config, inputs, ensemble = (files.read_json(folder / f"{{name}}.json") for name in names)
+    schema = bundle.read_schema(folder)
+    def probabilities(x):
+        zeros = {{t.name: np.zeros((len(x), 1, targets.num_outputs(t)), np.float32) for t in schema.targets}}
+        return {{t.name: targets.probabilities(t, zeros[t.name]) for t in schema.targets}}
+    graph = SimpleNamespace(probabilities=probabilities)
+    parts = FitConfig.from_json(config), fitted.from_json(inputs), Ensemble.from_json(ensemble)
+    return bundle.Bundle(schema, *parts, None, graph)
 
-classifier._answering = graph
+bundle.load = with_a_graph
 assert main({words!r}) == 0"""
 
 

@@ -373,6 +373,7 @@ class Classifier:
 
     def write_into(self, folder: Path) -> None:
         """Write the files of the model into a folder, beside what is there."""
+        from manyhot.data.rows import conflicts
         from manyhot.report import card, record  # drawing needs time, so only when asked for
 
         extra: dict[str, object] = {}
@@ -388,8 +389,6 @@ class Classifier:
         folder.mkdir(parents=True, exist_ok=True)
         if self.run is not None:
             write(_answers_of(self.run.judged), folder / "validation.parquet")
-            from manyhot.data.rows import conflicts
-
             clashing, _ = self.run.conflicts
             if clashing:
                 write(conflicts.as_table(clashing), folder / conflicts.FILE)

@@ -20,7 +20,7 @@ except ImportError:
     import pyarrow.compute as compiled
 
 NUMBERS = "iufb"  # kinds of NumPy's numbers and booleans
-MANY = 10_000  # texts, beyond which what pyarrow imports is earned back
+MANY = 10_000  # cells, beyond which what pyarrow imports is earned back
 
 
 class _Late:
@@ -44,7 +44,7 @@ def array(values: Any) -> pa.Array:
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.isnative:
         if values.dtype.kind in NUMBERS:
             return _of_numbers(values, np.isnan(values) if values.dtype.kind == "f" else None)
-    elif isinstance(values, (list, tuple)):
+    elif isinstance(values, (list, tuple)) and len(values) <= MANY:
         match [*{type(value) for value in values if value is not None}]:
             case []:
                 return pa.nulls(len(values))

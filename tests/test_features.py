@@ -202,3 +202,25 @@ def test_where_one_usual_word_means_empty_the_others_do_too():
     inputs = table_inputs(infer(plain, ["y"]), plain, np.arange(15))
     with pytest.raises(UserError, match="'n/a' is not a number"):
         inputs.transform(from_python({"x": ["n/a"], "day": ["2024-01-31"]}, "new.csv"))
+
+
+def test_pieces_that_an_older_bundle_holds_are_passed_over(tmp_path):
+    """They follow from the inputs; once they were kept beside the weights."""
+    from safetensors.torch import load_file, save_file
+
+    from manyhot import bundle, files
+
+    columns = {f"c{i}": [float((i * 7 + row * 3) % 11) for row in range(40)] for i in range(3)}
+    table = columns | {"y": ["a", "b"] * 20}
+    model = manyhot.fit(table, ["y"], **QUICK, piecewise=True)
+    model.save(tmp_path / "m")
+    state = load_file(tmp_path / "m" / "weights.safetensors")
+    assert not [name for name in state if name.startswith("stem")]
+    save_file(
+        state | {"stem.pieces.impl.weight": next(iter(state.values())).clone()},
+        tmp_path / "m" / "weights.safetensors",
+    )
+    manifest = files.read_json(tmp_path / "m" / bundle.MANIFEST)
+    manifest["checksums"]["weights.safetensors"] = files.checksum(tmp_path / "m" / "weights.safetensors")
+    files.write_json(tmp_path / "m" / bundle.MANIFEST, manifest)
+    assert manyhot.load(tmp_path / "m").predict(columns) == model.predict(columns)

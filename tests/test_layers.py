@@ -79,7 +79,7 @@ WITHOUT_TORCH = {
     "priors",
     "data/inputs",
 }  # rooms and folders that reach none of SLOW, nor what loads one of them:
-BRINGS_SLOW = SLOW | {"sklearn", "tabm", "rtdl_num_embeddings", "safetensors.torch"}
+BRINGS_SLOW = SLOW | {"sklearn", "tabm", "safetensors.torch"}
 
 # Where the kind of a target is asked, and why. Elsewhere `target.exclusive` is all that may be asked.
 KIND_IS_ASKED = {

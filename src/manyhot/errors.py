@@ -16,7 +16,7 @@ EXTRAS = {  # what an installation may lack, as it is imported: the extra that b
     "train": (
         "training needs {} and more, and so does a model that is not exported",
         *("torch", "torchvision", "timm", "sklearn", "scipy", "safetensors", "huggingface_hub", "tabm"),
-        *("rtdl_num_embeddings", "threadpoolctl", "onnx", "onnxscript"),
+        *("threadpoolctl", "onnx", "onnxscript"),
     ),
     "serve": (
         "serving needs {} and more",

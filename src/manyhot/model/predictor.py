@@ -30,6 +30,7 @@ from manyhot.model.network import Heads, Network, build_heads
 from manyhot.model.stems import build_stem
 from manyhot.schema import Target
 
+FOLLOWING = "stem.pieces."  # what bundles once held of a stem, and which follows from its inputs
 Answerer = Heads | Neighbours | Forest
 
 
@@ -144,7 +145,8 @@ def build(
     predictor = Predictor(ensemble, stem, encoders, members)
     if config.channels_last:
         predictor = predictor.to(memory_format=torch.channels_last)
-    predictor.load_state_dict(state)
+    kept = {name: value for name, value in state.items() if not name.startswith(FOLLOWING)}
+    predictor.load_state_dict(kept)
     return predictor.eval()
 
 

@@ -5,6 +5,8 @@ Shapes: N rows · D columns of x · H W C · P prepared columns.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,8 +45,11 @@ class TableStem(nn.Module):
     two different values is followed by how far it reaches through each of its pieces, from 0 to 1.
 
     Source: Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning",
-    section 3.2, by its authors' package.
+    section 3.2.
     """
+
+    left: Tensor
+    reach: Tensor
 
     def __init__(self, inputs: TableInputs, piecewise: bool = False) -> None:
         super().__init__()
@@ -53,22 +58,20 @@ class TableStem(nn.Module):
         self.flagged = [i for i, f in features if f.kind == "number" and f.has_missing]
         self.categories = [(i, len(f.classes) + 1) for i, f in features if f.kind != "number"]
         width = len(self.numbers) + len(self.flagged) + sum(count for _, count in self.categories)
-        edges = {i: torch.tensor(f.edges) for i, f in features if piecewise and len(f.edges) > 2}
-        self.in_pieces = list(edges)
-        self.pieces: nn.Module = nn.Identity()  # of no columns
-        if edges:
-            from rtdl_num_embeddings import PiecewiseLinearEncoding
-
-            self.pieces = PiecewiseLinearEncoding(list(edges.values()))
-            width += sum(len(each) - 1 for each in edges.values())
-        self.shape = (width,)
+        edges = {i: f.edges for i, f in features if piecewise and len(f.edges) > 2}
+        pieces = [(i, left, right - left) for i, each in edges.items() for left, right in pairwise(each)]
+        self.in_pieces = [i for i, _, _ in pieces]
+        self.register_buffer("left", torch.tensor([left for _, left, _ in pieces]), persistent=False)
+        self.register_buffer("reach", torch.tensor([reach for _, _, reach in pieces]), persistent=False)
+        self.shape = (width + len(pieces),)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float (N, P)."""
         parts = [torch.nan_to_num(x[:, self.numbers], nan=0.0), torch.isnan(x[:, self.flagged]).float()]
         parts += [F.one_hot(x[:, i].long(), count).float() for i, count in self.categories]
-        # The package lets the outer pieces go on beyond what training had, as steeply as they are narrow.
-        parts.append(self.pieces(torch.nan_to_num(x[:, self.in_pieces], nan=0.0)).clamp(0, 1))
+        # Beyond what training had no piece goes on, which would be as steep as the outer ones are narrow.
+        into = torch.nan_to_num(x[:, self.in_pieces], nan=0.0) - self.left
+        parts.append((into / self.reach).clamp(0, 1))
         return torch.cat(parts, dim=1)
 
 

@@ -53,7 +53,7 @@ ORDER = (
     *("clustering", "audit", "explain", "compare", "suggest", "serve", "scale", "cli"),
     *("inspection", "__main__"),
 )
-COMING = {"audit", "explain", "compare", "suggest", "serve", "scale"}  # not there yet
+COMING = {"audit", "explain", "compare", "suggest", "scale"}  # not there yet
 # Within `data` too. (`rows` stands after `inputs`, by which it measures a picture.)
 DATA_ORDER = (
     "__init__",

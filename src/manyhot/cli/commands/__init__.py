@@ -12,7 +12,7 @@ from types import ModuleType
 
 COMMANDS = (  # as --help lists them
     *("inspect", "fit", "evaluate", "predict", "cluster", "name"),
-    *("report", "tune", "export", "data", "cache", "demo"),
+    *("report", "tune", "export", "serve", "data", "cache", "demo"),
 )
 
 

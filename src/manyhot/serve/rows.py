@@ -1,0 +1,239 @@
+"""Bodies of requests → rows → what a model reads; and probabilities → the answers of each row.
+
+A row is a mapping of the names of inputs to values: a number, a text, a truth value, None for unknown, or the
+bytes of a picture. What is wrong with a whole body is a UserError; what is wrong with one row stands in its
+place, and fails no other row.
+
+Shapes: N rows · P probabilities of a row.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyhot.data.inputs.fitted import Inputs
+from manyhot.data.inputs.images.images import ImageInputs
+from manyhot.data.inputs.images.stream import X
+from manyhot.data.table import from_python
+from manyhot.errors import UserError, listed, shortened, suggest
+from manyhot.schema import Schema, Target
+from manyhot.targets import decide, decode, marginals
+
+Value = float | str | bytes | None
+Row = Mapping[str, Value] | str  # or why there is none
+Form = Sequence[tuple[str, str | bytes]]  # a field is a text, a file is bytes
+
+
+def json_of(body: bytes) -> Any:
+    """Read JSON. Raises UserError where it is none; NaN is no JSON."""
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"The body is no JSON ({error}).") from None
+
+
+def of_json(schema: Schema, body: bytes) -> list[Row]:
+    """Return the rows of `{"rows": [{…}, …]}`, of a list of rows, or of one row `{…}`."""
+    found = json_of(body)
+    if isinstance(found, dict) and isinstance(found.get("rows"), list):
+        found = found["rows"]
+    elif isinstance(found, dict):
+        found = [found]
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        example = json.dumps({"rows": [{column.name: "…" for column in schema.inputs[:2]}]})
+        raise UserError(f"The body must be rows by the names of the inputs, such as {example}.")
+    return [of_values(schema, row) for row in found]
+
+
+def of_csv(schema: Schema, body: bytes) -> list[Row]:
+    """Return the rows of a CSV in UTF-8 with a header, its fields parted by commas, semicolons or tabs.
+
+    Raises:
+        UserError: it is in no UTF-8, has no row, or a row has more or fewer fields than the header.
+    """
+    from manyhot.data.sources.write import ESCAPED  # of a text that a spreadsheet would run
+
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError("The CSV is not in UTF-8. Save it as UTF-8.") from None
+    first = text.partition("\n")[0]
+    limit = csv.field_size_limit(len(text) + 1)
+    try:
+        delimiter = max(",;\t", key=first.count)
+        header, *lines = [line for line in csv.reader(io.StringIO(text, ""), delimiter=delimiter) if line]
+    except (csv.Error, ValueError) as error:
+        raise UserError(f"The body is no CSV with a header ({error}).") from None
+    finally:
+        csv.field_size_limit(limit)
+    names = [re.sub(ESCAPED, r"\1", name.strip()) for name in header]
+    if len({*names}) < len(names):
+        raise UserError("The CSV has a column twice; leave one out.")
+    for number, line in enumerate(lines, 1):
+        if len(line) != len(names):
+            raise UserError(f"CSV row {number}: {len(line)} fields, the header has {len(names)}.")
+    if not lines:
+        raise UserError("The CSV has no row below its header.")
+    cells = ([re.sub(ESCAPED, r"\1", cell) for cell in line] for line in lines)
+    return [of_values(schema, dict(zip(names, line, strict=True))) for line in cells]
+
+
+def of_form(schema: Schema, form: Form) -> list[Row]:
+    """Return the rows of a form: its files are pictures, its other fields the columns of one row.
+
+    Where there is one picture in a row, a file may have any name, and several files are several rows.
+    """
+    pictures = [column.name for column in schema.inputs if column.kind == "image"]
+    files = [(name, value) for name, value in form if isinstance(value, bytes)]
+    names = {column.name for column in schema.inputs}
+    fields = [(name, value) for name, value in form if isinstance(value, str) and name in names]
+    twice = sorted({name for name, _ in fields if [name for name, _ in fields].count(name) > 1})
+    if twice:
+        raise UserError(f"The form has {listed(twice)} more than once. Send several rows as JSON or CSV.")
+    if files and not pictures:
+        raise UserError(
+            "The model reads no pictures, and the form has a file. Send a table with Content-Type: text/csv."
+        )
+    if len(pictures) == 1:
+        each = [{pictures[0]: value} for _, value in files]
+    else:
+        strange = sorted({name for name, _ in files} - {*pictures})
+        if strange:
+            raise UserError(f"The form has files {listed(strange)}; the pictures are {listed(pictures)}.")
+        each = [dict(files)] if files else []
+    if len(each) > 1 and fields:
+        raise UserError("The form has several pictures and other fields; send one row at a time, or JSON.")
+    if not each and not fields:
+        raise UserError(f"The form has nothing to answer. Send {listed(names)}.")
+    return [of_values(schema, {**row, **dict(fields)}) for row in each or [{}]]
+
+
+def of_values(schema: Schema, given: Mapping[str, Any]) -> Row:
+    """Return a row of what was given, whose pictures may be base64; or why it is none."""
+    absent = [column.name for column in schema.inputs if column.name not in given]
+    if absent:
+        strange = [name for name in given if name not in {column.name for column in schema.inputs}]
+        near = next(((name, meant) for name in strange if (meant := suggest(name, absent))), None)
+        typo = f"; '{shortened(near[0])}' is no input{near[1]}" if near else ""
+        return f"lacks {listed(absent, 4)}{typo}; give null or an empty cell for what is unknown"
+    row: dict[str, Value] = {}
+    for column in schema.inputs:
+        value = given[column.name]
+        if column.kind == "image":
+            value = _picture(value)
+            if isinstance(value, str):
+                return f"'{shortened(column.name)}': {value}"
+        elif isinstance(value, (dict, list, bytes)):
+            return f"'{shortened(column.name)}': must be a number, a text, true, false or null"
+        elif column.kind == "number" and isinstance(value, (bool, int, float)):
+            try:
+                value = float(value)
+            except OverflowError:
+                value = math.inf
+        row[column.name] = value
+    return row
+
+
+def _picture(value: object) -> bytes | str:
+    """Return the bytes of a picture, or why there are none."""
+    if isinstance(value, str):
+        try:
+            value = base64.b64decode(value.removeprefix(_data_url(value)), validate=True)
+        except (binascii.Error, ValueError):
+            return "is no picture in base64"
+    if not isinstance(value, bytes):
+        return "must be a picture: a file of a form, or base64 in JSON"
+    return value or "is empty"
+
+
+def _data_url(text: str) -> str:
+    """Return how a picture begins that a browser wrote: data:image/jpeg;base64,"""
+    return text[: text.index(",") + 1] if text.startswith("data:") and "," in text[:100] else ""
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON; write null for what is unknown")
+
+
+def to_x(inputs: Inputs, rows: Sequence[Row]) -> tuple[X, dict[int, str]]:
+    """Return what a model reads of rows, and by position why rows cannot be read; these are zero in x.
+
+    Equal rows come out equal whatever stands beside them.
+
+    Shape:
+        x: uint8 (N, H, W, C) of pictures, float32 (N, D) of columns.
+    """
+    reasons = {position: row for position, row in enumerate(rows) if isinstance(row, str)}
+    there = {position: row for position, row in enumerate(rows) if not isinstance(row, str)}
+    if isinstance(inputs, ImageInputs):
+        x: NDArray[Any] = np.zeros((len(rows), *inputs.shape), np.uint8)
+        for position, row in there.items():
+            data = row[inputs.column]
+            assert isinstance(data, bytes)
+            try:
+                x[position] = inputs.pixels_of(data)
+            except UserError as error:
+                reasons[position] = error.typed
+        return x, reasons
+    x = np.zeros((len(rows), len(inputs.features)), np.float32)
+    # Cells of one type share a table: beside a text a number would be read as one, by the column's notation.
+    parts: dict[frozenset[str], list[int]] = {}
+    for position, row in there.items():
+        typed = frozenset(name for name, value in row.items() if isinstance(value, (bool, int, float)))
+        parts.setdefault(typed, []).append(position)
+    left = [*parts.values()]
+    while left:
+        part = left.pop()
+        columns = {name: [there[position][name] for position in part] for name in there[part[0]]}
+        try:
+            x[part] = inputs.transform(from_python(columns))[0]
+        except UserError as error:
+            if len(part) == 1:
+                reasons[part[0]] = _reason(error)
+            else:  # somewhere in here is a cell that is no number
+                left += [part[: len(part) // 2], part[len(part) // 2 :]]
+    return x, reasons
+
+
+def _reason(error: UserError) -> str:
+    """Say what is wrong with one row: without its number in a table that nobody sent, and options."""
+    found = re.search(r"'.*", error.typed, re.DOTALL)
+    return (found[0] if found else error.typed).partition(". Correct the cell")[0]
+
+
+def answers(
+    targets: Iterable[Target],
+    found: Mapping[str, NDArray[np.float32]],
+    reasons: Mapping[int, str],
+    count: int,
+) -> list[dict[str, Any]]:
+    """Return the answers of rows as JSON: for each target the best answer and the probability of each class.
+
+    Shape:
+        found: float32 (N, P) by target; the rows of `reasons` are of no account.
+    """
+    rows: list[dict[str, Any]] = [{"answers": {}, "error": reasons.get(number)} for number in range(count)]
+    for target in targets:
+        decided = decide(target, found[target.name])
+        names = (
+            decode(target, decided)
+            if target.exclusive
+            else [[target.classes[place] for place in np.flatnonzero(row == 1)] for row in decided]
+        )
+        chances = marginals(target, found[target.name]).astype(float).round(6).tolist()
+        for number, row in enumerate(rows):
+            if row["error"] is None:
+                by_class = dict(zip(target.classes, chances[number], strict=True))
+                row["answers"][target.name] = {"answer": names[number], "probabilities": by_class}
+    return rows

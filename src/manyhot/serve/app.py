@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from manyhot.errors import UserError, listed, suggest
-from manyhot.serve import rows
-from manyhot.serve.batcher import Answered, Batcher, FullError
+from manyhot.errors import UserError, shortened
+from manyhot.serve import openapi, protocol, rows
 from manyhot.serve.gate import MAX_BODY, Gate, Rules
-from manyhot.serve.metrics import Metrics
 from manyhot.serve.rows import Row
 from manyhot.serve.served import Served
+from manyhot.serve.state import LARGE, State
 
 PAGE = Path(__file__).parent / "page"
 FILES = {  # of the page, by their path
@@ -32,70 +32,12 @@ FILES = {  # of the page, by their path
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/favicon.svg": ("favicon.svg", "image/svg+xml"),
 }
-PATIENCE = 30.0  # seconds that a request waits for its answer
-LARGE = 1 << 18  # bytes of a body from which on it is read beside the event loop
 
 
 class Parts(MultiPartParser):
     """A form whose files stay in memory: the gate bounds them."""
 
     spool_max_size = MAX_BODY + 1
-
-
-class State:
-    """What the routes share: the models by name, who answers, what was counted, whether more may come."""
-
-    def __init__(self, models: Sequence[Served], runners: int) -> None:
-        self.models = {served.name: served for served in models}
-        self.metrics = Metrics()
-        self.batcher = Batcher(runners, self.metrics)
-        self.ready = True
-
-    def model(self, name: str | None) -> Served:
-        """Return the model of a name; without one the only model there is."""
-        if name is None and len(self.models) == 1:
-            return next(iter(self.models.values()))
-        if name is None:
-            raise UserError(
-                f"Several models are served; POST to /models/NAME/predict, of {listed(self.models)}."
-            )
-        if name not in self.models:
-            near = suggest(name, self.models)
-            raise HTTPException(404, f"There is no model '{name}'{near}; there are {listed(self.models)}.")
-        return self.models[name]
-
-    async def answer(self, request: Request, served: Served, found: Sequence[Row]) -> Answered:
-        """Answer rows; a request that nobody waits for any more is dropped.
-
-        Raises:
-            HTTPException: there are too many rows, or more wait already than are answered soon.
-            ClientDisconnect: the client went away.
-        """
-        if len(found) > served.room:
-            raise HTTPException(413, f"{len(found):,} rows; send at most {served.room:,} in a request.")
-        if not found:
-            return Answered({}, {})
-        try:
-            job = self.batcher.put(served, found)
-        except FullError:
-            raise busy("Too many rows wait already.") from None
-        left = asyncio.ensure_future(request.receive())  # behind the body only the disconnect comes
-        try:
-            waited_for: set[asyncio.Future[Any]] = {job.future, left}
-            await asyncio.wait(waited_for, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-            if job.future.done():
-                return job.future.result()
-            if left.done():
-                raise ClientDisconnect
-            raise busy(f"The answer took more than {PATIENCE:g} seconds.")
-        finally:
-            job.gone = True
-            left.cancel()
-
-
-def busy(why: str) -> HTTPException:
-    """Return a 503 that asks to come again."""
-    return HTTPException(503, f"{why} Try again in a second.", {"Retry-After": "1"})
 
 
 async def form_of(request: Request) -> list[tuple[str, str | bytes]]:
@@ -132,24 +74,27 @@ async def rows_of(request: Request, served: Served) -> list[Row]:
     return await asyncio.to_thread(readers[kind], served.schema, body)
 
 
-def routes(state: State, corrections: bool) -> list[Route]:
-    """Return the routes of the models and of the page."""
+def routes(state: State, corrections: bool, token: bool) -> list[Route]:
+    """Return the routes of the models, of the page, and of what describes the server."""
+    described = {
+        "models": [served.describe() for served in state.models.values()],
+        "corrections": corrections,
+    }
+    by_openapi = openapi.document(state.models.values(), token)
 
     async def models(_: Request) -> Response:
-        described = [served.describe() for served in state.models.values()]
-        return JSONResponse({"models": described, "corrections": corrections})
+        return JSONResponse(described)
+
+    async def spec(_: Request) -> Response:
+        return JSONResponse(by_openapi)
 
     async def predict(request: Request) -> Response:
         served = state.model(request.path_params.get("name"))
         given = await rows_of(request, served)
         answered = await state.answer(request, served, given)
-        count = len(given)
-        request.scope["manyhot.rows"] = count
-        content = {
-            "model": served.name,
-            "rows": rows.answers(served.schema.targets, *answered, count) if count else [],
-        }
-        return JSONResponse(content)
+        return JSONResponse(
+            {"model": served.name, "rows": rows.answers(served.schema.targets, *answered, len(given))}
+        )
 
     async def metrics(_: Request) -> Response:
         waiting = {name: state.batcher.waiting[name] for name in state.models}
@@ -161,6 +106,7 @@ def routes(state: State, corrections: bool) -> list[Route]:
         Route("/predict", predict, methods=["POST"]),
         Route("/models/{name}/predict", predict, methods=["POST"]),
         Route("/metrics", metrics),
+        Route("/openapi.json", spec),
     ]
 
 
@@ -173,19 +119,33 @@ def _file(name: str, kind: str) -> Callable[[Request], Any]:
     return file
 
 
-def build(state: State, rules: Rules, more: Sequence[Route] = ()) -> Gate:
-    """Return the application; `more` are the routes of corrections, where they are kept."""
+def build(
+    state: State,
+    rules: Rules,
+    more: Sequence[Route] = (),
+    said: Callable[[dict[str, Any]], None] | None = None,
+) -> Gate:
+    """Return the application.
 
-    async def refused(_: Request, error: Exception) -> Response:
+    Args:
+        more: the routes of corrections, where they are kept.
+        said: is told of each request when it is over.
+    """
+
+    async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        content = {"error": error.detail}
-        return JSONResponse(content, error.status_code, error.headers)
+        said = error.detail
+        if said == HTTPStatus(error.status_code).phrase:  # Starlette's own
+            said = f"{request.method} {shortened(request.url.path)}: {said.lower()}; see /openapi.json."
+        return JSONResponse({"error": said}, error.status_code, error.headers)
 
     async def wrong(_: Request, error: Exception) -> Response:
         assert isinstance(error, UserError)
         return JSONResponse({"error": error.typed}, 400)
 
-    every = [*routes(state, bool(more)), *more]
+    every = [*routes(state, bool(more), rules.token is not None), *protocol.routes(state), *more]
     app = Starlette(routes=every, exception_handlers={HTTPException: refused, UserError: wrong})
     named = {route.endpoint: route.path for route in every}
-    return Gate(app, rules, state.metrics, lambda scope: named.get(scope.get("endpoint", refused), "other"))
+    return Gate(
+        app, rules, state.metrics, lambda scope: named.get(scope.get("endpoint", refused), "other"), said
+    )

@@ -30,6 +30,8 @@ from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.schema import Schema, Target
 from manyhot.targets import decide, decode, marginals
 
+MAX_VALUES = 1_000_000  # of a body
+
 Value = float | str | bytes | None
 Row = Mapping[str, Value] | str  # or why there is none
 Form = Sequence[tuple[str, str | bytes]]  # a field is a text, a file is bytes
@@ -37,6 +39,7 @@ Form = Sequence[tuple[str, str | bytes]]  # a field is a text, a file is bytes
 
 def json_of(body: bytes) -> Any:
     """Read JSON. Raises UserError where it is none; NaN is no JSON."""
+    _bound(body, b",")
     try:
         return json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -56,6 +59,12 @@ def of_json(schema: Schema, body: bytes) -> list[Row]:
     return [of_values(schema, row) for row in found]
 
 
+def _bound(body: bytes, *marks: bytes) -> None:
+    """Refuse before it is read what would take fifty times its bytes."""
+    if sum(map(body.count, marks)) > MAX_VALUES:
+        raise UserError(f"The body has more than {MAX_VALUES:,} values; send fewer rows at a time.")
+
+
 def of_csv(schema: Schema, body: bytes) -> list[Row]:
     """Return the rows of a CSV in UTF-8 with a header, its fields parted by commas, semicolons or tabs.
 
@@ -69,6 +78,7 @@ def of_csv(schema: Schema, body: bytes) -> list[Row]:
     except UnicodeDecodeError:
         raise UserError("The CSV is not in UTF-8. Save it as UTF-8.") from None
     first = text.partition("\n")[0]
+    _bound(body, b",", b";", b"\t", b"\n")
     limit = csv.field_size_limit(len(text) + 1)
     try:
         delimiter = max(",;\t", key=first.count)

@@ -18,8 +18,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from manyhot.errors import UserError
-from manyhot.serve.app import State
 from manyhot.serve.gate import is_loopback
+from manyhot.serve.state import State
 
 FIRST = 10.0  # seconds that a sender has for a request
 RATE = 16_384  # bytes for which he has a second more

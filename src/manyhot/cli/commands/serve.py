@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from manyhot.cli import show
 from manyhot.errors import UserError
@@ -44,17 +44,17 @@ def run(args: argparse.Namespace) -> None:
             f"serving needs {error.name}, which is not here: pip install 'manyhot[serve]'"
         ) from None
     from manyhot.machine import num_cores
+    from manyhot.serve.state import State
 
     token = args.token or os.environ.get("MANYHOT_TOKEN") or None
     if not 0 <= args.port < 65536:
         raise UserError(f"--port {args.port}: must be from 0 to 65535.")
     listener = server.listen(args.host, args.port, token)
     models = opened(args.models)
-    state = app.State([*models.values()], num_cores())
-    gate = app.build(state, Rules(args.host, token))
+    state = State([*models.values()], num_cores())
+    gate = app.build(state, Rules(args.host, token), said=_log if args.json else None)
     address = server.address_of(listener)
     if args.json:
-        gate.said = lambda line: print(json.dumps(line), file=sys.stderr, flush=True)
         show.as_json({"url": address, "models": [*models]})
         sys.stdout.flush()
     else:
@@ -64,6 +64,11 @@ def run(args: argparse.Namespace) -> None:
         raise KeyboardInterrupt
     if forced is not None:
         sys.exit(128 + forced)
+
+
+def _log(line: dict[str, Any]) -> None:
+    """Write a line for a request that is over."""
+    print(json.dumps(line), file=sys.stderr, flush=True)
 
 
 def _say(address: str, models: list[Served], token: str | None) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 from manyhot.errors import UserError, shortened
 from manyhot.serve import openapi, protocol, rows
@@ -51,9 +52,11 @@ async def form_of(request: Request) -> list[tuple[str, str | bytes]]:
             request.headers, request.stream(), max_files=10_000, max_fields=10_000, max_part_size=MAX_BODY
         )
         found = await parts.parse()
+        fields = [(n, v if isinstance(v, str) else v.file.read()) for n, v in found.multi_items()]
+        await found.close()
+        return fields
     except MultiPartException as error:
         raise UserError(f"The body is no form ({error.message.rstrip('.')}).") from None
-    return [(n, v if isinstance(v, str) else v.file.read()) for n, v in found.multi_items()]
 
 
 async def rows_of(request: Request, served: Served) -> list[Row]:
@@ -143,9 +146,18 @@ def build(
         assert isinstance(error, UserError)
         return JSONResponse({"error": error.typed}, 400)
 
+    async def gone(_: Request, error: Exception) -> Response:
+        return Response(status_code=499)  # which nobody gets
+
+    async def failed(_: Request, error: Exception) -> Response:
+        return JSONResponse({"error": "The server failed on this request; its log says why."}, 500)
+
     every = [*routes(state, bool(more), rules.token is not None), *protocol.routes(state), *more]
-    app = Starlette(routes=every, exception_handlers={HTTPException: refused, UserError: wrong})
-    named = {route.endpoint: route.path for route in every}
-    return Gate(
-        app, rules, state.metrics, lambda scope: named.get(scope.get("endpoint", refused), "other"), said
-    )
+    handlers = {HTTPException: refused, UserError: wrong, ClientDisconnect: gone, Exception: failed}
+    app = Starlette(routes=every, exception_handlers=handlers)
+    named = {(route.endpoint, *route.param_convertors): route.path for route in every}
+
+    def route_of(scope: Scope) -> str:
+        return named.get((scope.get("endpoint"), *scope.get("path_params", ())), "other")
+
+    return Gate(app, rules, state.metrics, route_of, said)

@@ -17,7 +17,6 @@ from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -53,7 +52,7 @@ class Rules:
     def refusal(self, path: str, headers: Headers) -> HTTPException | None:
         """Return why a request is refused, None where it may pass."""
         if self.token is not None:
-            given = headers.get("authorization", "").encode()
+            given = headers.get("authorization", "").encode("latin-1")  # as it came
             if path in OPEN or hmac.compare_digest(given, f"Bearer {self.token}".encode()):
                 return None
             return HTTPException(
@@ -131,17 +130,12 @@ class Gate:
             if refusal is not None:
                 raise refusal
             await self.app(scope, receive_some, send_more)
-        except ClientDisconnect:
-            pass
         except HTTPException as error:
             await JSONResponse({"error": error.detail}, error.status_code, error.headers)(
                 scope, receive, send_more
             )
         except Exception:
-            log.exception("%s %s failed", scope["method"], scope["path"])
-            if status == 499:
-                content = {"error": "The server failed on this request; its log says why."}
-                await JSONResponse(content, 500)(scope, receive, send_more)
+            log.exception("%s %s failed", scope["method"], scope["path"])  # and it was answered with 500
         finally:
             self.held -= mine
             seconds = time.perf_counter() - began

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manyhot.data.numbers import example as written
 from manyhot.predict import Answering, readable, spread
 from manyhot.schema import Schema
 from manyhot.serve.rows import Row, to_x
@@ -66,7 +67,11 @@ class Served:
             }
             return nothing, reasons
         found = (self.wide if alone else self.one).probabilities(readable(x, reasons))
-        return {name: spread(np.asarray(values), reasons) for name, values in found.items()}, reasons
+        whole = {name: spread(np.asarray(values), reasons) for name, values in found.items()}
+        spoilt = np.logical_or.reduce([np.isnan(values).any(axis=1) for values in whole.values()])
+        for number in np.flatnonzero(spoilt):
+            reasons.setdefault(int(number), "the model gives no probabilities for it")
+        return whole, reasons
 
     def example(self) -> dict[str, str | float | None]:
         """Return a row that the model could be asked about; a picture is None."""
@@ -80,7 +85,8 @@ class Served:
                 case "date":
                     row[column.name] = "2026-05-01"
                 case "number":
-                    row[column.name] = float(f"{feature.center:.4g}") if feature else 1.0
+                    value = float(f"{feature.center:.4g}") if feature else 1.0
+                    row[column.name] = value if column.notation is None else written(column.notation)
                 case "category":
                     row[column.name] = feature.classes[0] if feature and feature.classes else ""
         return row

@@ -52,7 +52,7 @@ class Impatient(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what comes."""
-        if self.watch is None:
+        if self.watch is None or self.received == 0:
             self._begin()
         self.received += len(data)
         super().data_received(data)
@@ -81,6 +81,7 @@ class Impatient(HttpToolsProtocol):
         self._refuse(400, "This is no HTTP request.")
 
     def _begin(self) -> None:
+        self._end()
         self.began, self.received = time.monotonic(), 0
         self.watch = self.loop.call_later(FIRST, self._look)
 
@@ -96,7 +97,7 @@ class Impatient(HttpToolsProtocol):
         late = time.monotonic() - self.began - allowed
         if late < 0 or self.flow.read_paused:  # where the server itself does not read, it waits
             self.watch = self.loop.call_later(max(-late, 1.0), self._look)
-        elif not answered:
+        elif self.received and not answered:
             self._refuse(408, "The request came too slowly.")
         else:
             self.transport.close()
@@ -184,7 +185,15 @@ def address_of(listener: socket.socket) -> str:
 
 def run(app: ASGIApp, state: State, listener: socket.socket) -> tuple[int | None, int | None]:
     """Answer until a signal comes; return it, and the second one where that stopped it at once."""
-    config = uvicorn.Config(
+    server = Server(settings(app), state)
+    server.run([listener])
+    state.batcher.close()
+    return server.stopped, server.forced
+
+
+def settings(app: ASGIApp) -> uvicorn.Config:
+    """Return what uvicorn is told: all that it does not need is off."""
+    return uvicorn.Config(
         app,
         http=Impatient,
         ws="none",
@@ -196,7 +205,3 @@ def run(app: ASGIApp, state: State, listener: socket.socket) -> tuple[int | None
         server_header=False,
         timeout_graceful_shutdown=DRAIN,
     )
-    server = Server(config, state)
-    server.run([listener])
-    state.batcher.close()
-    return server.stopped, server.forced

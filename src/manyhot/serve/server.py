@@ -65,6 +65,7 @@ class Impatient(HttpToolsProtocol):
         self.heading = True
         if self.watch is None:
             self._begin()
+            self.received = 1  # at least
 
     def on_headers_complete(self) -> None:
         """Note that the body comes."""
@@ -96,7 +97,7 @@ class Impatient(HttpToolsProtocol):
         allowed = FIRST if answered else FIRST + self.received / RATE
         late = time.monotonic() - self.began - allowed
         if late < 0 or self.flow.read_paused:  # where the server itself does not read, it waits
-            self.watch = self.loop.call_later(max(-late, 1.0), self._look)
+            self.watch = self.loop.call_later(max(-late, 0.05), self._look)
         elif self.received and not answered:
             self._refuse(408, "The request came too slowly.")
         else:

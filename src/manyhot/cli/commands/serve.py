@@ -40,26 +40,25 @@ def run(args: argparse.Namespace) -> None:
     except ImportError as error:
         if error.name and error.name.startswith("manyhot"):
             raise
-        raise UserError(
-            f"serving needs {error.name}, which is not here: pip install 'manyhot[serve]'"
-        ) from None
+        lacking = (error.name or "more").partition(".")[0]
+        raise UserError(f"serving needs {lacking}, which is not here: pip install 'manyhot[serve]'") from None
     from manyhot.machine import num_cores
     from manyhot.serve.state import State
 
     token = args.token or os.environ.get("MANYHOT_TOKEN") or None
     if not 0 <= args.port < 65536:
         raise UserError(f"--port {args.port}: must be from 0 to 65535.")
-    listener = server.listen(args.host, args.port, token)
-    models = opened(args.models)
-    state = State([*models.values()], num_cores())
-    gate = app.build(state, Rules(args.host, token), said=_log if args.json else None)
-    address = server.address_of(listener)
-    if args.json:
-        show.as_json({"url": address, "models": [*models]})
-        sys.stdout.flush()
-    else:
-        _say(address, [*models.values()], token)
-    stopped, forced = server.run(gate, state, listener)
+    with server.listen(args.host, args.port, token) as listener:
+        models = opened(args.models)
+        state = State([*models.values()], num_cores())
+        gate = app.build(state, Rules(args.host, token), said=_log if args.json else None)
+        address = server.address_of(listener)
+        if args.json:
+            show.as_json({"url": address, "models": [*models]})
+            sys.stdout.flush()
+        else:
+            _say(address, [*models.values()], token)
+        stopped, forced = server.run(gate, state, listener)
     if signal.SIGINT in (stopped, forced):
         raise KeyboardInterrupt
     if forced is not None:

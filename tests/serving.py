@@ -1,6 +1,7 @@
 """What tests of the server share: models that are quick and known, a request without a network, a server."""
 
 import asyncio
+import io
 import json
 import threading
 import time
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import Image
 
 from manyhot.data.inputs.features import table_inputs
 from manyhot.data.inputs.images.images import ImageInputs
@@ -67,6 +69,12 @@ def picture_model(name="photos", size=8, **options):
     schema = Schema((Input("photo", "image", (size, size, 3)),), TARGETS)
     model = Fake(schema, ImageInputs("photo", (size, size), 3, (0.5,) * 3, (0.2,) * 3), **options)
     return Served(name, model, model, "beef")
+
+
+def png(level=200, side=8):
+    file = io.BytesIO()
+    Image.fromarray(np.full((side, side, 3), level, np.uint8)).save(file, "PNG")
+    return file.getvalue()
 
 
 @contextmanager

@@ -2,15 +2,12 @@
 
 import asyncio
 import base64
-import io
 import json
 import struct
 import zlib
 
-import numpy as np
 import pytest
-from PIL import Image
-from serving import FORM, HTML, application, ask, form, picture_model, send, table_model
+from serving import FORM, HTML, application, ask, form, picture_model, png, send, table_model
 
 from manyhot.serve import app as app_module
 from manyhot.serve import gate
@@ -18,12 +15,6 @@ from manyhot.serve.gate import Rules
 from manyhot.serve.metrics import Metrics
 
 ROW = {"width": 2, "price": "1,5", "origin": "n"}
-
-
-def png(level=200, side=8):
-    file = io.BytesIO()
-    Image.fromarray(np.full((side, side, 3), level, np.uint8)).save(file, "PNG")
-    return file.getvalue()
 
 
 def huge_png(width, height):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -128,10 +129,11 @@ def test_a_large_body_is_refused_while_it_comes(impatient):
         connection.sendall(HEAD.replace(b"%d" % len(BODY), b"99000000"))
         assert status(read_all(connection, 0.2)) == 413
         began = time.monotonic()
-        with pytest.raises(OSError, match="reset|pipe|closed"):
+        with suppress(OSError):  # it is closed
             while time.monotonic() - began < 5:
                 connection.sendall(bytes(4096))
                 time.sleep(0.01)
+        assert time.monotonic() - began < 3
 
 
 def test_too_many_connections_are_refused(monkeypatch):
@@ -293,7 +295,10 @@ def test_two_models_of_one_name_are_refused(capsys, fitted_tables, fitted_pictur
 
 
 def test_what_is_not_installed_is_said_in_one_line():
-    program = "import sys; sys.modules['starlette'] = None; from manyhot.cli import main; main(['serve', 'x', '--port', '0'])"
+    program = (
+        "import sys; sys.modules['starlette'] = None\n"
+        "from manyhot.cli import main; main(['serve', 'x', '--port', '0'])"
+    )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (
         found.stderr == "manyhot: serving needs starlette, which is not here: pip install 'manyhot[serve]'\n"

@@ -139,9 +139,11 @@ def read(schema: Schema, body: bytes, length: str | None) -> Asked:
     if strange:
         near = suggest(strange[0], [column.name for column in schema.inputs])
         raise UserError(f"The model has no input {listed(strange)}{near}.")
+    if not tensors:
+        raise UserError("There are no inputs.")
     counts = {len(values) for values in tensors.values()}
     if len(counts) != 1:
-        raise UserError(f"The inputs must have one number of rows, got {sorted(counts) or 'none'}.")
+        raise UserError(f"The inputs must all have as many rows, got {sorted(counts)}.")
     given = [dict(zip(tensors, values, strict=True)) for values in zip(*tensors.values(), strict=True)]
     made = [rows.of_values(schema, _texts(schema, row)) for row in given]
     name = document.get("id")

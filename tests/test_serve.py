@@ -176,12 +176,13 @@ def test_a_form_of_several_pictures_is_several_rows_of_which_one_may_be_bad(phot
 
 def test_pictures_in_json_are_base64(photos):
     text = base64.b64encode(png(9)).decode()
-    rows = [{"photo": each} for each in (text, f"data:image/png;base64,{text}", "!", 3, None)]
+    others = ("http://127.0.0.1/x.png", "file:///etc/passwd", 3, None)  # nothing is fetched or opened
+    rows = [{"photo": each} for each in (text, f"data:image/png;base64,{text}", *others)]
     found = ask(photos, "POST", "/predict", {"rows": rows}).json["rows"]
     by_form = first(ask(photos, "POST", "/predict", form([("x", png(9))]), FORM))
     assert found[:2] == [by_form, by_form]
     must = "'photo': must be a picture: a file of a form, or base64 in JSON"
-    assert [row["error"] for row in found[2:]] == ["'photo': is no picture in base64", must, must]
+    assert [row["error"] for row in found[2:]] == ["'photo': is no picture in base64"] * 2 + [must, must]
 
 
 def test_a_picture_with_too_many_pixels_is_refused_by_its_header(photos):

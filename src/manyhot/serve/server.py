@@ -25,7 +25,7 @@ FIRST = 10.0  # seconds that a sender has for a request
 RATE = 16_384  # bytes for which he has a second more
 MAX_HEAD = 65_536  # bytes of the line and the headers of a request
 LINGER = 1.0  # seconds in which a stopped server still takes requests, while it is said to be not ready
-DRAIN = 60  # seconds in which accepted requests must be answered then
+DRAIN = 30  # seconds in which all that was taken must be answered then
 CONNECTIONS = 1000
 
 

@@ -45,9 +45,8 @@ def run(args: argparse.Namespace) -> None:
     from manyhot.machine import num_cores
     from manyhot.serve.state import State
 
-    token = (
-        args.token or os.environ.get("MANYHOT_TOKEN", "").strip() or None
-    )  # a file may end in a line break
+    # What the environment has may come of a file that ends in a line break.
+    token = args.token or os.environ.get("MANYHOT_TOKEN", "").strip() or None
     if not 0 <= args.port < 65536:
         raise UserError(f"--port {args.port}: must be from 0 to 65535.")
     with server.listen(args.host, args.port, token) as listener:

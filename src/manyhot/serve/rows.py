@@ -16,7 +16,9 @@ import io
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from manyhot.schema import Schema, Target
 from manyhot.targets import decide, decode, marginals
 
 MAX_VALUES = 1_000_000  # of a body
+MAX_PIXELS = 25_000_000  # of a picture that is no JPEG: 0.4 GB while it is decoded, from a file of 80 kB
 
 Value = float | str | bytes | None
 Row = Mapping[str, Value] | str  # or why there is none
@@ -192,6 +195,7 @@ def to_x(inputs: Inputs, rows: Sequence[Row]) -> tuple[X, dict[int, str]]:
             data = row[inputs.column]
             assert isinstance(data, bytes)
             try:
+                _refuse_large(data)
                 x[position] = inputs.pixels_of(data)
             except UserError as error:
                 reasons[position] = error.typed
@@ -214,6 +218,23 @@ def to_x(inputs: Inputs, rows: Sequence[Row]) -> tuple[X, dict[int, str]]:
             else:  # somewhere in here is a cell that is no number
                 left += [part[: len(part) // 2], part[len(part) // 2 :]]
     return x, reasons
+
+
+def _refuse_large(data: bytes) -> None:
+    """Refuse by its header a picture that would take too much memory; JPEGs are decoded at a fraction."""
+    if data.startswith(b"\xff\xd8"):
+        return
+    from PIL import Image
+
+    from manyhot.data.inputs.images.opening import FORMATS
+
+    pixels = 0
+    with suppress(Exception), warnings.catch_warnings():  # what else is wrong is said by who decodes it
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise UserError(f"{pixels:,} pixels are more than {MAX_PIXELS:,}; send a JPEG, or a smaller picture")
 
 
 def _reason(error: UserError) -> str:

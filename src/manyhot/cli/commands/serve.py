@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("models", metavar="MODEL", nargs="+", help="folders that `fit` wrote; each is named by its folder")
+    add(
+        "models",
+        metavar="MODEL",
+        nargs="+",
+        help="folders that `fit` wrote, or files that `export` wrote; each by its name",
+    )
     add("--host", metavar="ADDRESS", default="127.0.0.1", help="where to listen (default: %(default)s)")
     add(
         "--port",
@@ -34,15 +39,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    try:
-        from manyhot.serve import app, server
-        from manyhot.serve.gate import Rules
-    except ImportError as error:
-        if error.name and error.name.startswith("manyhot"):
-            raise
-        lacking = (error.name or "more").partition(".")[0]
-        raise UserError(f"serving needs {lacking}, which is not here: pip install 'manyhot[serve]'") from None
     from manyhot.machine import num_cores
+    from manyhot.serve import app, server
+    from manyhot.serve.gate import Rules
     from manyhot.serve.state import State
 
     # What the environment has may come of a file that ends in a line break.
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     if not 0 <= args.port < 65536:
         raise UserError(f"--port {args.port}: must be from 0 to 65535.")
     with server.listen(args.host, args.port, token) as listener:
-        models = opened(args.models)
+        models = opened(args.models, (lambda line: None) if args.json else show.say)
         state = State([*models.values()], num_cores())
         gate = app.build(state, Rules(args.host, token), said=_log if args.json else None)
         address = server.address_of(listener)
@@ -87,38 +86,31 @@ def _say(address: str, models: list[Served], token: str | None) -> None:
     show.say(f"try it: curl{secret} {body} {address}{where}")
 
 
-def opened(paths: list[str]) -> Mapping[str, Served]:
-    """Return the models of some folders by their names.
+def opened(paths: list[str], say: Callable[[str], None]) -> Mapping[str, Served]:
+    """Return the models of some folders and files by their names; `say` is told which has no graph.
 
     Raises:
         UserError: one is no model, or two have the same name.
     """
-    from manyhot.machine import num_cores
 
     found: dict[str, Served] = {}
     for path in paths:
         name = Path(os.path.normpath(Path(path).absolute())).name.removesuffix(".onnx")
         if name in found:
             raise UserError(f"{path}: another model is called '{name}' too; rename one of the folders.")
-        found[name] = _open(name, Path(path), num_cores())
+        found[name] = _open(name, Path(path), say)
     return found
 
 
-def _open(name: str, path: Path, cores: int) -> Served:
-    import threading
-
-    from manyhot.bundle import load
+def _open(name: str, path: Path, say: Callable[[str], None]) -> Served:
+    """Open a model twice: by its graph with one thread and with all cores; without one by torch."""
+    from manyhot.bundle import load, of_graph
+    from manyhot.graph import ENDING, open_graph
     from manyhot.serve.served import Served
 
-    bundle, lock = load(path), threading.Lock()
-
-    class Locked:
-        """A bundle that answers one thread at a time."""
-
-        schema, inputs = bundle.schema, bundle.inputs
-
-        def probabilities(self, x, fold=None):  # type: ignore[no-untyped-def]
-            with lock:
-                return bundle.probabilities(x, fold)
-
-    return Served(name, Locked(), Locked(), bundle.fingerprint())
+    bundle = of_graph(path) if path.suffix == ENDING and not path.is_dir() else load(path)
+    if bundle.graph is None:
+        say(f"{path} was not exported, so PyTorch answers, more slowly; `manyhot export {path}` mends that")
+        return Served(name, bundle, bundle, bundle.fingerprint())
+    wide = bundle.graph
+    return Served(name, open_graph(wide.path, threads=1), wide, wide.fingerprint, wide.card)

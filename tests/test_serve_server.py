@@ -5,6 +5,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -303,16 +304,24 @@ def test_what_is_not_installed_is_said_in_one_line():
     assert found.stderr == "manyhot: serving needs starlette and more: pip install 'manyhot[serve]'.\n"
 
 
-def test_the_command_serves_what_predict_answers(fitted_tables, capsys, monkeypatch):
-    """End to end: what is said at the start, the same answers as `predict`, a line for each request."""
-    from manyhot.cli import main
+WITHOUT_TORCH = "import sys; sys.modules |= dict.fromkeys(['torch', 'scipy', 'pandas', 'sklearn']); "
 
+
+@pytest.mark.parametrize("exported", [False, True], ids=["as trained", "exported"])
+def test_the_command_serves_what_predict_answers(fitted_tables, tmp_path, capsys, exported):
+    """End to end: what is said at the start, the answers of `predict`, a line for each request."""
+    model, table = shutil.copytree(fitted_tables / "model", tmp_path / "model"), fitted_tables / "table.csv"
+    assert status_of("predict", model, table, "--json") == 0
+    expected = json.loads(capsys.readouterr().out)["rows"]
+    if exported:
+        assert status_of("export", model) == 0
+    program = "from manyhot.cli import main; raise SystemExit(main())"
     command = [
         sys.executable,
-        "-m",
-        "manyhot",
+        "-c",
+        WITHOUT_TORCH * exported + program,
         "serve",
-        str(fitted_tables / "model"),
+        model,
         "--port",
         "0",
         "--json",
@@ -323,25 +332,35 @@ def test_the_command_serves_what_predict_answers(fitted_tables, capsys, monkeypa
         assert said["models"] == ["model"]
         host, port = said["url"].removeprefix("http://").split(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=10)
-        body = (fitted_tables / "table.csv").read_bytes()
-        connection.request("POST", "/predict", body, {"Content-Type": "text/csv"})
+        connection.request("POST", "/predict", table.read_bytes(), {"Content-Type": "text/csv"})
         served = json.load(connection.getresponse())["rows"]
+        connection.request("GET", "/models")
+        card = json.load(connection.getresponse())["models"][0]["card"]
         connection.close()
     finally:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
-    line, *rest = err.splitlines()
-    assert (json.loads(line)["path"], json.loads(line)["rows"]) == ("/predict", 60)
-    assert rest == ["", "stopped"]
+    assert bool(card) == exported
+    lines = [json.loads(line) for line in err.splitlines()[:2]]
+    assert [(line["path"], line["rows"]) for line in lines] == [("/predict", 60), ("/models", 0)]
+    assert err.splitlines()[2:] == ["", "stopped"]
     assert process.returncode == 130
-    assert main(["predict", str(fitted_tables / "model"), str(fitted_tables / "table.csv"), "--json"]) == 0
-    for row, expected in zip(served, json.loads(capsys.readouterr().out)["rows"], strict=True):
+    for row, wanted in zip(served, expected, strict=True):
         for name, found in row["answers"].items():
             answer = found["answer"]
-            text = answer if isinstance(answer, str) else ";".join(answer) or "[]"
-            assert text == expected[name]
+            assert (answer if isinstance(answer, str) else ";".join(answer) or "[]") == wanted[name]
             for label, chance in found["probabilities"].items():
-                assert chance == pytest.approx(expected[f"{name}.{label}"], abs=2e-6)
+                assert chance == pytest.approx(wanted[f"{name}.{label}"], abs=2e-6)
+
+
+def test_a_model_that_was_not_exported_is_said_to_be_slower(fitted_tables):
+    from manyhot.cli.commands.serve import opened
+
+    said = []
+    (served,) = opened([str(fitted_tables / "model")], said.append).values()
+    assert served.one is served.wide
+    assert len(said) == 1
+    assert "`manyhot export " in said[0]
 
 
 def test_a_model_is_named_by_its_folder_however_it_is_written(fitted_tables, monkeypatch):

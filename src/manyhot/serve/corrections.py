@@ -14,21 +14,24 @@ import sqlite3
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, ParamSpec, TypeVar
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from manyhot.errors import UserError, listed, suggest
+from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.schema import Schema
+from manyhot.serve.app import form_of
+from manyhot.serve.rows import Value, of_form
+from manyhot.serve.served import Served
+from manyhot.serve.state import busy
 
 APPLICATION = 0x6D686F74  # "mhot", by which SQLite's files tell whose they are
 FORMAT = 1
@@ -36,6 +39,7 @@ WAIT_SECONDS = 5  # for another process that writes
 LONGEST = 200  # letters of a class
 MARKS = re.compile(r"[;|]|^\s*[\[({]|^\s|\s$")  # what makes a cell more than one plain name
 CHUNK = 1 << 18  # bytes of a ZIP sent at once
+OWN = ("model", "labels", "answers")  # fields of a correction that are not of its row
 TABLES = """
 CREATE TABLE pictures (sha256 TEXT PRIMARY KEY, content BLOB NOT NULL);
 CREATE TABLE corrections (
@@ -58,21 +62,10 @@ ENDINGS = (  # how the files of pictures begin, and what their names end in
 )
 
 Row = Mapping[str, str | bytes]
+P = ParamSpec("P")
+T = TypeVar("T")
 Labels = Mapping[str, str | list[str]]
-
-
-class Served(Protocol):
-    """What is asked of a model that is served."""
-
-    @property
-    def schema(self) -> Schema:
-        """Its inputs and targets."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Which model it is, whatever it is called."""
-        ...
+Labelled = list[tuple[dict[str, Any], dict[str, Any]]]  # rows, each with its labels
 
 
 class Entry(NamedTuple):
@@ -155,9 +148,9 @@ class Store:
             datetime.now(UTC).isoformat(timespec="milliseconds"),
             entry.model,
             entry.fingerprint,
-            _json(row),
-            _json(entry.answers),
-            _json(entry.labels),
+            json.dumps(row),
+            json.dumps(entry.answers),
+            json.dumps(entry.labels),
         )
         with self._lock, self._open as database:
             database.executemany("INSERT OR IGNORE INTO pictures VALUES (?, ?)", pictures.items())
@@ -171,6 +164,8 @@ class Store:
 
     def remove(self, number: int) -> bool:
         """Undo an entry: it goes, and pictures that no other entry has. False where there is none."""
+        if number.bit_length() > 63:  # no number of SQLite's
+            return False
         with self._lock, self._open as database:
             found = database.execute(
                 "DELETE FROM corrections WHERE id = ? RETURNING row", (number,)
@@ -213,29 +208,25 @@ class Store:
                     _write_csv(rows, pictures, out)
 
 
-def routes(store: Store, models: Mapping[str, Served], limit_bytes: int) -> list[Route]:
-    """Return what a server answers under /corrections; `limit_bytes` is the largest picture it takes."""
+def routes(store: Store, models: Mapping[str, Served]) -> list[Route]:
+    """Return what a server answers under /corrections."""
 
     async def add(request: Request) -> Response:
-        entry = await _entry(request, models, limit_bytes)
-        try:
-            number = await run_in_threadpool(store.add, entry)
-        except sqlite3.Error as error:
-            raise HTTPException(503, f"The correction could not be stored ({error}). Try again.") from None
-        return JSONResponse({"id": number}, 201)
+        entry = await _entry(request, models)
+        return JSONResponse({"id": await _beside(store.add, entry)}, 201)
 
     async def remove(request: Request) -> Response:
         number = request.path_params["number"]
-        if not await run_in_threadpool(store.remove, number):
+        if not await _beside(store.remove, number):
             raise HTTPException(404, f"There is no correction {number}; it may have been undone already.")
         return JSONResponse({"id": number})
 
     async def count(_: Request) -> Response:
-        rows, commands = await run_in_threadpool(lambda: (store.count(), store.commands()))
+        rows, commands = await _beside(lambda: (store.count(), store.commands()))
         return JSONResponse({"count": rows, "commands": commands})
 
     async def export(_: Request) -> Response:
-        file = await run_in_threadpool(_exported, store)
+        file = await _beside(_exported, store)
         headers = {"Content-Disposition": 'attachment; filename="corrections.zip"'}
         return StreamingResponse(_chunks(file), media_type="application/zip", headers=headers)
 
@@ -245,6 +236,14 @@ def routes(store: Store, models: Mapping[str, Served], limit_bytes: int) -> list
         Route("/corrections/{number:int}", remove, methods=["DELETE"]),
         Route("/corrections.zip", export),
     ]
+
+
+async def _beside(call: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+    """Run what reads or writes the file beside the event loop."""
+    try:
+        return await run_in_threadpool(call, *args, **more)
+    except (sqlite3.Error, OSError) as error:
+        raise busy(f"The corrections' file cannot be used now ({error}).") from None
 
 
 def _exported(store: Store) -> IO[bytes]:
@@ -260,48 +259,56 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
             yield chunk
 
 
-async def _entry(request: Request, models: Mapping[str, Served], limit_bytes: int) -> Entry:
-    """Read the body of a request; raise HTTPException with what to do where it is not what it should be."""
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise HTTPException(415, "Send a correction as multipart/form-data: the row's fields, and 'labels'.")
-    async with request.form(max_files=100, max_fields=10_000, max_part_size=1 << 20) as form:
-        fields = {name: value for name, value in form.items() if isinstance(value, str)}
-        files = {name: value for name, value in form.items() if isinstance(value, UploadFile)}
-        pictures = {name: await file.read(limit_bytes + 1) for name, file in files.items()}
-    name = fields.pop("model", next(iter(models)) if len(models) == 1 else "")
+async def _entry(request: Request, models: Mapping[str, Served]) -> Entry:
+    """Return what a form says: the fields of one row, as /predict has them, and OWN behind them.
+
+    Raises:
+        UserError: the form is not that.
+    """
+    form = await form_of(request)
+    # Of fields called alike the last: a row may have a column "model".
+    own = {name: place for place, (name, value) in enumerate(form) if name in OWN and isinstance(value, str)}
+    said = {name: str(form[place][1]) for name, place in own.items()}
+    name = said.get("model", next(iter(models)) if len(models) == 1 else "")
     if name not in models:
-        raise HTTPException(
-            404, f"There is no model '{name}'{suggest(name, models)}; there are {listed(models)}."
+        raise UserError(
+            f"There is no model '{shortened(name)}'{suggest(name, models)}; there are {listed(models)}."
         )
-    model = models[name]
-    labels = checked_labels(model.schema, fields.pop("labels", ""))
-    answers = _object("answers", fields.pop("answers", "{}"))
-    for part, picture in pictures.items():
-        if len(picture) > limit_bytes:
-            raise HTTPException(
-                413, f"'{part}' is larger than {limit_bytes >> 20} MB. Send a smaller picture."
-            )
-    return Entry(name, model.fingerprint, _row(model.schema, fields, pictures), answers, labels)
+    served = models[name]
+    labels = checked_labels(served.schema, said.get("labels", ""))
+    answers = _object("answers", said.get("answers", "{}"))
+    found = of_form(served.schema, [part for place, part in enumerate(form) if place not in own.values()])
+    if len(found) != 1:
+        raise UserError(f"The form has {len(found)} rows; send a correction for each.")
+    if isinstance(found[0], str):
+        raise UserError(f"The row {found[0]}.")
+    return Entry(
+        name, served.fingerprint, {key: _kept(value) for key, value in found[0].items()}, answers, labels
+    )
+
+
+def _kept(value: Value) -> str | bytes:
+    return value if isinstance(value, bytes) else "" if value is None else str(value)
 
 
 def checked_labels(schema: Schema, text: str) -> dict[str, str | list[str]]:
     """Read the field `labels`. A class may be new: that is what the model is to learn."""
     labels = _object("labels", text)
     if not labels:
-        raise HTTPException(400, 'The field "labels" says nothing. Send {"TARGET": "CLASS"}, of tags a list.')
+        raise UserError('The field "labels" says nothing. Send {"TARGET": "CLASS"}, of tags a list.')
     targets = {target.name: target for target in schema.targets}
     for name, label in labels.items():
         if name not in targets:
-            raise HTTPException(
-                400, f"There is no target '{name}'{suggest(name, targets)}; there are {listed(targets)}."
+            raise UserError(
+                f"There is no target '{name}'{suggest(name, targets)}; there are {listed(targets)}."
             )
         single = targets[name].exclusive
         words = [label] if single else label
         known = targets[name].classes
         if not isinstance(words, list) or not all(word in known or _is_name(word) for word in words):
             wanted = "one class" if single else "a list of tags"
-            raise HTTPException(
-                400, f"labels: '{name}' must be {wanted}; each a text of 1 to {LONGEST} letters on one line."
+            raise UserError(
+                f"labels: '{name}' must be {wanted}; each a text of 1 to {LONGEST} letters on one line."
             )
     return labels
 
@@ -316,34 +323,11 @@ def _object(field: str, text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise HTTPException(400, f'The field "{field}" must be a JSON object, such as {{"TARGET": "CLASS"}}.')
+        raise UserError(f'The field "{field}" must be a JSON object, such as {{"TARGET": "CLASS"}}.')
     return found
 
 
-def _row(schema: Schema, fields: Mapping[str, str], pictures: Mapping[str, bytes]) -> Row:
-    """Put the parts of a body under the names of the model's inputs, in their order."""
-    wanted = [column.name for column in schema.inputs if column.kind == "image"]
-    if len(wanted) == len(pictures) == 1:  # the one picture may have any name
-        pictures = {wanted[0]: next(iter(pictures.values()))}
-    given: dict[str, str | bytes] = {**fields, **pictures}
-    names = [column.name for column in schema.inputs]
-    for name in given:
-        if name not in names:
-            raise HTTPException(
-                400, f"There is no input '{name}'{suggest(name, names)}; there are {listed(names)}."
-            )
-    for name in wanted:
-        if isinstance(given.get(name), str):
-            raise HTTPException(400, f"'{name}' is a picture: send it as a file.")
-    row = {name: given[name] for name in names if given.get(name)}
-    if not row:
-        raise HTTPException(
-            400, f"The correction has no row. Send the fields {listed(names)}, or some of them."
-        )
-    return row
-
-
-def _by_model(database: sqlite3.Connection) -> dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]:
+def _by_model(database: sqlite3.Connection) -> dict[str, Labelled]:
     """Return by model its rows with their labels, as first met; the last word on each target holds."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for model, row, labels in database.execute("SELECT model, row, labels FROM corrections ORDER BY id"):
@@ -353,9 +337,7 @@ def _by_model(database: sqlite3.Connection) -> dict[str, list[tuple[dict[str, An
     }
 
 
-def _write_csv(
-    rows: list[tuple[dict[str, Any], dict[str, Any]]], pictures: Mapping[str, str], out: IO[bytes]
-) -> None:
+def _write_csv(rows: Labelled, pictures: Mapping[str, str], out: IO[bytes]) -> None:
     """Write rows and labels as `fit` reads them: pictures as paths, several tags in one cell."""
     from manyhot.data.sources.write import write_to  # pyarrow is not for those who only answer
     from manyhot.data.table import from_python
@@ -384,7 +366,7 @@ def _cell(label: str | list[str]) -> str:
     return ";".join(label)
 
 
-def _command(file: str, rows: list[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+def _command(file: str, rows: Labelled) -> str:
     """Return the line that learns from a file of the export."""
     words: dict[str, list[str]] = {}
     for _, labels in rows:
@@ -416,7 +398,3 @@ def _ending(content: bytes) -> str:
     if content[4:12] in (b"ftypavif", b"ftypavis"):
         return ".avif"
     return next((ending for start, ending in ENDINGS if content.startswith(start)), ".jpg")
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

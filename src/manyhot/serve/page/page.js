@@ -104,7 +104,7 @@ function fieldsOf(item) {
   const body = new FormData();
   for (const { name } of model.inputs) {
     if (item.pictures[name]) body.append(name, item.pictures[name], item.name);
-    else if (item.values[name]) body.append(name, item.values[name]);
+    else if (!images().some((input) => input.name === name)) body.append(name, item.values[name] ?? "");
   }
   return body;
 }

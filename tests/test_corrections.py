@@ -118,11 +118,13 @@ def test_many_threads_lose_nothing(store):
 def test_each_model_has_its_table(store):
     add(store, {"width": "1"}, model="new cars", fruit="apple")
     add(store, {"width": "1"}, model="new/cars", fruit="pear")
-    add(store, {"width": "1"}, model="old", tags=[])
+    add(store, {"width": "1"}, model="old", tags=[], fruit="plum")
+    add(store, {"width": "2"}, model="old", tags=["red"])
     names = ["corrections-new_cars-1.csv", "corrections-new_cars-2.csv", "corrections-old.csv"]
     assert exported(store).namelist() == names
-    assert lines(store, names[2]) == [["width", "tags"], ["1", "[]"]]
-    assert store.commands()[2] == "manyhot fit corrections-old.csv --tags tags --out corrected"
+    assert lines(store, names[2]) == [["width", "tags", "fruit"], ["1", "[]", "plum"], ["2", "red", ""]]
+    command = "manyhot fit corrections-old.csv --tags tags --kind fruit=ignore --out corrected"
+    assert store.commands() == [command]  # the others have one class only, of which there is nothing to learn
 
 
 def test_what_a_spreadsheet_would_run_is_escaped(store):
@@ -227,8 +229,7 @@ def test_over_http(store):
         [("anything", png()), ("labels", labels), ("answers", '{"fruit": "pear"}')],
     )
     assert (status, json.loads(body)) == (201, {"id": 1})
-    command = "manyhot fit corrections.csv --target fruit --tags tags --out corrected"
-    assert json.loads(asked(store, "GET", "/corrections/count")[1]) == {"count": 1, "commands": [command]}
+    assert json.loads(asked(store, "GET", "/corrections/count")[1]) == {"count": 1, "commands": []}
     archive = zipfile.ZipFile(io.BytesIO(asked(store, "GET", "/corrections.zip")[1]))
     picture, _ = archive.namelist()
     assert archive.read(picture) == png()

@@ -186,10 +186,11 @@ class Store:
             return int(self._open.execute(query).fetchone()[0])
 
     def commands(self) -> list[str]:
-        """Return the `fit` lines that read what `export` writes, one for each model."""
+        """Return the `fit` lines that read what `export` writes, for each model with two classes or more."""
         with self._lock:
             labelled = _by_model(self._open)
-        return [_command(_file_name(name, labelled), rows) for name, rows in labelled.items()]
+        found = [_command(_file_name(name, labelled), rows) for name, rows in labelled.items()]
+        return [command for command in found if command]
 
     def export(self, file: IO[bytes]) -> None:
         """Write a ZIP of a CSV for each model and the folder pictures/, which `fit` reads as they are.
@@ -367,19 +368,26 @@ def _cell(label: str | list[str]) -> str:
 
 
 def _command(file: str, rows: Labelled) -> str:
-    """Return the line that learns from a file of the export."""
-    words: dict[str, list[str]] = {}
+    """Return the line that learns from a file of the export; "" where no target has two classes yet."""
+    cells: dict[str, set[str]] = {}
+    options: dict[str, list[str]] = {}
     for _, labels in rows:
         for name, label in labels.items():
+            cells.setdefault(name, set()).add(_cell(label))
             if isinstance(label, list):
-                words[name] = ["--tags", name]
+                options[name] = ["--tags", name]
             elif MARKS.search(label):  # one class, though it looks like tags
-                words[name] = ["--target", name, "--kind", f"{name}=multiclass"]
+                options[name] = ["--target", name, "--kind", f"{name}=multiclass"]
             else:
-                words.setdefault(name, ["--target", name])
-    return shlex.join(
-        ["manyhot", "fit", file, *(word for each in words.values() for word in each), "--out", "corrected"]
-    )
+                options.setdefault(name, ["--target", name])
+    if not any(len(each) > 1 for each in cells.values()):
+        return ""
+    words = [
+        option
+        for name, each in cells.items()
+        for option in (options[name] if len(each) > 1 else ["--kind", f"{name}=ignore"])
+    ]
+    return shlex.join(["manyhot", "fit", file, *words, "--out", "corrected"])
 
 
 def _file_name(model: str, models: Mapping[str, Any]) -> str:

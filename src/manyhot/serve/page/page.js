@@ -135,8 +135,8 @@ async function answer(item) {
 const images = () => model.inputs.filter((input) => input.kind === "image");
 const columns = () => model.inputs.filter((input) => input.kind !== "image");
 
-function newItem(name = "", values = {}) {
-  return { name, values, pictures: {}, url: "", answers: null, error: null, labels: {}, confirmed: false, asking: null };
+function newItem(name = "", values = typedValues()) {
+  return { name, values, pictures: Object.create(null), url: "", answers: null, error: null, labels: {}, confirmed: false, asking: null };
 }
 
 async function add(files) {
@@ -193,7 +193,8 @@ function clear() {
   [items, at, undoable] = [[], 0, []];
   problem("");
   say("");
-  if (!images().length) { items = [newItem()]; buildForm(); }
+  buildForm();
+  if (!images().length) items = [newItem()];
   draw();
 }
 
@@ -208,42 +209,45 @@ function go(step) {
 // ---- the form of a row ----------------------------------------------------------------------------
 
 let typing = 0;
+const boxes = new Map(); // by column; a form's own list of fields is at the mercy of their names
+const typedValues = () => Object.fromEntries(columns().map(({ name }) => [name, boxes.get(name)?.value.trim() ?? ""]));
+
 function buildForm() {
   const fields = columns();
+  boxes.clear();
   $("form").hidden = !fields.length;
   if (!fields.length) return;
   $("form").replaceChildren(...fields.map(field), h("p", { className: "buttons" },
     fields.some((input) => input.example) ? h("button", { className: "button", type: "button", onclick: example }, "Fill in an example") : null,
-    h("button", { className: "button plain", type: "button", onclick: () => { for (const e of $("form").elements) if (e.name) e.value = ""; typed(); } }, "Empty the row")));
+    h("button", { className: "button plain", type: "button", onclick: () => { for (const box of boxes.values()) box.value = ""; typed(); } }, "Empty the row")));
 }
 
 function field(input, index) {
   const example = input.example === null || input.example === undefined ? "" : String(input.example);
-  const props = { name: input.name, oninput: typed };
+  const labelled = (box, ...more) => (boxes.set(input.name, box), h("label", {}, input.name, box, ...more));
   const placeholder = example && `such as ${example}`;
   const classes = input.classes ?? [];
   if (input.kind === "category" && classes.length && classes.length <= CHOICES) {
     const options = classes.map((name) => h("option", { value: name }, name));
-    return h("label", {}, input.name, h("select", props, h("option", { value: "" }, "unknown"), ...options));
+    return labelled(h("select", { oninput: typed }, h("option", { value: "" }, "unknown"), ...options));
   }
   if (input.kind === "category" && classes.length) {
     const id = `list-${index}`;
     const options = classes.map((name) => h("option", { value: name }));
-    return h("label", {}, input.name, h("input", { ...props, placeholder, list: id }), h("datalist", { id }, ...options));
+    return labelled(h("input", { oninput: typed, placeholder, list: id }), h("datalist", { id }, ...options));
   }
   const isDate = input.kind === "date" && (!example || /^\d{4}-\d\d-\d\d$/.test(example));
   const kind = isDate ? { type: "date" } : input.kind === "number" ? { inputMode: "decimal" } : {};
-  return h("label", {}, input.name, h("input", { ...props, ...kind, placeholder }));
+  return labelled(h("input", { oninput: typed, ...kind, placeholder }));
 }
 
 function example() {
-  for (const input of columns()) $("form").elements.namedItem(input.name).value = input.example ?? "";
+  for (const input of columns()) boxes.get(input.name).value = input.example ?? "";
   typed();
 }
 
 function typed() {
-  const values = {};
-  for (const { name } of columns()) values[name] = $("form").elements.namedItem(name).value.trim();
+  const values = typedValues();
   const old = items[at];
   if (!old) return;
   old.asking?.abort();
@@ -261,15 +265,15 @@ const listOf = (given) => (Array.isArray(given) ? given : given && given !== "[]
 
 // What holds now for a target of a row: what people said, else what the model did.
 function current(item, target) {
-  if (target.name in item.labels) return item.labels[target.name];
+  if (Object.hasOwn(item.labels, target.name)) return item.labels[target.name];
   const given = item.answers?.[target.name]?.answer;
   return isTags(target) ? listOf(given) : given ?? "";
 }
 
 function ordered(item, target) {
   const chances = item.answers[target.name].probabilities;
-  const known = Object.keys(chances).sort((a, b) => chances[b] - chances[a]);
-  return [...known, ...[current(item, target)].flat().filter((name) => name && !(name in chances))];
+  const known = [...target.classes].sort((a, b) => chances[b] - chances[a]);
+  return [...known, ...[current(item, target)].flat().filter((name) => name && !Object.hasOwn(chances, name))];
 }
 
 function shown(item, target) {
@@ -298,7 +302,7 @@ function draw(changed = items[at]) {
     $("before").disabled = at === 0;
     $("after").disabled = at === items.length - 1;
     for (const { name } of columns()) {
-      const box = $("form").elements.namedItem(name);
+      const box = boxes.get(name);
       if (box !== document.activeElement) box.value = item.values[name] ?? "";
     }
   }
@@ -339,7 +343,7 @@ function spoken(item, target) {
 
 function drawTarget(item, target, index) {
   const given = item.answers[target.name];
-  const mine = target.name in item.labels;
+  const mine = Object.hasOwn(item.labels, target.name);
   const now = current(item, target);
   const names = shown(item, target);
   const rest = ordered(item, target).length - names.length;
@@ -369,7 +373,7 @@ const same = (a, b) => JSON.stringify([a].flat().sort()) === JSON.stringify([b].
 function choice(item, target, name, key, className, children) {
   const now = [current(item, target)].flat();
   const on = now.includes(name);
-  const mine = on && target.name in item.labels;
+  const mine = on && Object.hasOwn(item.labels, target.name);
   const props = { className: `${className}${on ? " on" : ""}${mine ? " mine" : ""}` };
   if (!takesCorrections) return h("div", props, ...children);
   return h("button", {
@@ -380,7 +384,7 @@ function choice(item, target, name, key, className, children) {
 
 function bar(item, target, name, key) {
   const chance = item.answers[target.name].probabilities[name] ?? 0;
-  const mine = current(item, target) === name && target.name in item.labels;
+  const mine = current(item, target) === name && Object.hasOwn(item.labels, target.name);
   const made = choice(item, target, name, key, "bar", [
     h("span", { className: "class" }, name), mine ? h("span", { className: "tick", "aria-hidden": "true" }, "✓") : null,
     h("span", { className: "share" }, percent(chance))]);
@@ -486,6 +490,7 @@ async function counted() {
     const { count, commands } = await (await ask("corrections/count")).json();
     $("stored").hidden = !count;
     $("stored-count").textContent = `${plural(count, "row")} corrected or confirmed`;
+    $("how").textContent = commands.length ? "Unpack it, and learn from it with" : "To learn from them takes two classes of a target: correct or confirm some more.";
     $("commands").replaceChildren(...commands.map((command) => h("div", { className: "line" }, h("code", {}, command),
       navigator.clipboard ? h("button", { className: "button", type: "button", onclick: () => navigator.clipboard.writeText(command).then(() => say("Copied."), () => say("The browser did not allow copying. Select the line instead.")) }, "Copy") : null)));
   } catch { /* what matters was said when storing */ }
@@ -530,7 +535,7 @@ function cells(item) {
   if (!item.answers) return [h("td", { className: "quiet", colSpan: model.targets.length }, "…")];
   return model.targets.map((target) => {
     const now = current(item, target);
-    const note = target.name in item.labels ? "✓" : isTags(target) ? "" : percent(item.answers[target.name]?.probabilities[now] ?? 0);
+    const note = Object.hasOwn(item.labels, target.name) ? "✓" : isTags(target) ? "" : percent(item.answers[target.name]?.probabilities[now] ?? 0);
     return h("td", {}, isTags(target) ? now.join(", ") || "none" : now, " ", h("small", {}, note));
   });
 }
@@ -544,7 +549,7 @@ function csv() {
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const joined = (value) => (Array.isArray(value) ? value.join(";") || "[]" : value);
-  const said = model.targets.filter(({ name }) => items.some((item) => name in item.labels));
+  const said = model.targets.filter(({ name }) => items.some((item) => Object.hasOwn(item.labels, name)));
   const head = ["file", ...columns().map(({ name }) => name)];
   for (const { name, classes } of model.targets) head.push(name, ...classes.map((each) => `${name}.${each}`));
   head.push(...said.map(({ name }) => `${name}_corrected`), "error");
@@ -554,7 +559,7 @@ function csv() {
       const given = item.answers?.[name];
       line.push(joined(given?.answer), ...classes.map((each) => given && Number(given.probabilities[each].toFixed(6))));
     }
-    return [...line, ...said.map(({ name }) => joined(item.labels[name])), item.error];
+    return [...line, ...said.map(({ name }) => joined(Object.hasOwn(item.labels, name) ? item.labels[name] : "")), item.error];
   });
   download(new Blob([[head, ...lines].map((line) => line.map(cell).join(",") + "\r\n").join("")], { type: "text/csv" }), "answers.csv");
 }
@@ -655,7 +660,6 @@ function use(name) {
   const words = images().length > 1 ? `Drop ${images().length} photos here` : "Drop a photo here";
   $("invite").textContent = coarse ? "Show me a photo" : words;
   aboutModel();
-  buildForm();
   listKeys();
   clear();
 }

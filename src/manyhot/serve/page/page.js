@@ -635,7 +635,8 @@ function aboutModel() {
   const card = model.card ?? {};
   const scores = card.scores?.targets ?? card.scores ?? {};
   const parts = [];
-  if (card.rows) parts.push(`Trained on ${plural(card.rows, "row")}${card.source ? ` of ${card.source}` : ""}. `);
+  const when = typeof card.trained === "string" && !isNaN(Date.parse(card.trained)) ? ` on ${new Date(card.trained).toLocaleDateString("en-GB", { dateStyle: "long" })}` : "";
+  if (card.rows) parts.push(`Trained${when} with ${plural(card.rows, "row")}${card.source ? ` of ${card.source}` : ""}. `);
   const best = model.targets.flatMap(({ name }) => {
     const metric = Object.keys(SCORES).find((key) => typeof scores[name]?.[key] === "number");
     return metric ? [`${name} ${percent(scores[name][metric])}${metric === "accuracy" ? "" : ` (${SCORES[metric]})`}`] : [];

@@ -104,7 +104,7 @@ function fieldsOf(item) {
   const body = new FormData();
   for (const { name } of model.inputs) {
     if (item.pictures[name]) body.append(name, item.pictures[name], item.name);
-    else if (!images().some((input) => input.name === name)) body.append(name, item.values[name] ?? "");
+    else if (!images().some((input) => input.name === name)) body.append(name, item.values[name]);
   }
   return body;
 }
@@ -119,7 +119,6 @@ async function answer(item) {
     const [row] = (await response.json()).rows;
     item.error = row.error;
     item.answers = row.error ? null : row.answers;
-    if (!row.error) problem("");
   } catch (error) {
     if (error.name === "AbortError") return;
     item.error = error instanceof Said ? error.message : "The server gave no answer that this page can read.";
@@ -135,7 +134,9 @@ async function answer(item) {
 const images = () => model.inputs.filter((input) => input.kind === "image");
 const columns = () => model.inputs.filter((input) => input.kind !== "image");
 
-function newItem(name = "", values = typedValues()) {
+const nothing = () => Object.fromEntries(columns().map(({ name }) => [name, ""]));
+
+function newItem(name = "", values = nothing()) {
   return { name, values, pictures: Object.create(null), url: "", answers: null, error: null, labels: {}, confirmed: false, asking: null };
 }
 
@@ -210,7 +211,7 @@ function go(step) {
 
 let typing = 0;
 const boxes = new Map(); // by column; a form's own list of fields is at the mercy of their names
-const typedValues = () => Object.fromEntries(columns().map(({ name }) => [name, boxes.get(name)?.value.trim() ?? ""]));
+const typedValues = () => Object.fromEntries(columns().map(({ name }) => [name, boxes.get(name).value.trim()]));
 
 function buildForm() {
   const fields = columns();
@@ -248,6 +249,7 @@ function example() {
 
 function typed() {
   const values = typedValues();
+  problem("");
   const old = items[at];
   if (!old) return;
   old.asking?.abort();
@@ -303,7 +305,7 @@ function draw(changed = items[at]) {
     $("after").disabled = at === items.length - 1;
     for (const { name } of columns()) {
       const box = boxes.get(name);
-      if (box !== document.activeElement) box.value = item.values[name] ?? "";
+      if (box !== document.activeElement) box.value = item.values[name];
     }
   }
   drawAnswers(item);

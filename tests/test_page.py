@@ -307,6 +307,24 @@ def test_a_server_that_is_gone_is_said_and_nothing_is_lost(serve):
     assert says(page, "fruit").startswith("apple")
 
 
+def test_a_page_that_could_not_begin_begins_later(serve):
+    opened = serve(table_model())
+    opened.allowed = ("ERR_",)
+    page = opened.page()
+    page.route("**/models", lambda route: route.abort(), times=1)
+    page.reload()
+    page.wait_for_selector("#problem:has-text('The server does not answer.')")
+    page.click("#problem button")
+    page.wait_for_selector("#form label")
+
+
+def test_what_is_no_picture_is_left_out_by_name(serve):
+    page = serve(picture_model()).page()
+    page.wait_for_selector("#start", state="visible")
+    page.evaluate(PASTE.replace("image/png", "text/plain"), ["notes.txt", [65], "drop"])
+    page.wait_for_selector("#problem:has-text('left out: notes.txt')")
+
+
 def test_the_token_is_asked_for_once(serve):
     opened = serve(picture_model(), rules=Rules(token="secret"))
     opened.allowed = ("401",)

@@ -218,9 +218,9 @@ function buildForm() {
   boxes.clear();
   $("form").hidden = !fields.length;
   if (!fields.length) return;
-  $("form").replaceChildren(...fields.map(field), h("p", { className: "buttons" },
-    fields.some((input) => input.example) ? h("button", { className: "button", type: "button", onclick: example }, "Fill in an example") : null,
-    h("button", { className: "button plain", type: "button", onclick: () => { for (const box of boxes.values()) box.value = ""; typed(); } }, "Empty the row")));
+  const example = h("button", { className: "button", type: "button", onclick: fill }, "Fill in an example");
+  const empty = h("button", { className: "button plain", type: "button", onclick: () => { for (const box of boxes.values()) box.value = ""; typed(); } }, "Empty the row");
+  $("form").replaceChildren(h("p", { className: "buttons" }, example, empty), ...fields.map(field));
 }
 
 function field(input, index) {
@@ -242,7 +242,7 @@ function field(input, index) {
   return labelled(h("input", { oninput: typed, ...kind, placeholder }));
 }
 
-function example() {
+function fill() {
   for (const input of columns()) boxes.get(input.name).value = input.example ?? "";
   typed();
 }

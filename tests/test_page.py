@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import time
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -254,6 +255,18 @@ def test_the_example_is_answered(serve):
     assert "Trained with 4 rows." in page.locator("#about").inner_text()
     page.click("text=Empty the row")
     page.wait_for_selector("text=Fill in what you know")
+
+
+def test_what_a_model_learned_from_and_how_good_it_is(serve):
+    scores = {"targets": {"fruit": {"accuracy": 0.72, "auroc": None}, "tags": {"exact_match": 0.5}}}
+    card = {"rows": {"train": 1800, "val": 200, "test": 0}, "scores": scores}
+    page = serve(replace(table_model(), card=card)).page()
+    page.wait_for_selector("#about")
+    said = page.locator("#about").inner_text().replace("\u00a0", " ")
+    assert said.startswith("Trained with 1,800 rows. ")
+    assert "it was right: fruit 72 % and tags 50 % (all tags right)." in said
+    page.click("text=All scores")
+    assert page.locator(".scores td").all_inner_texts() == ["accuracy 0.720", "exact match 0.500"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -637,8 +637,9 @@ function aboutModel() {
   const card = model.card ?? {};
   const scores = card.scores?.targets ?? card.scores ?? {};
   const parts = [];
+  const rows = card.rows?.train ?? card.rows;
   const when = typeof card.trained === "string" && !isNaN(Date.parse(card.trained)) ? ` on ${new Date(card.trained).toLocaleDateString("en-GB", { dateStyle: "long" })}` : "";
-  if (card.rows) parts.push(`Trained${when} with ${plural(card.rows, "row")}${card.source ? ` of ${card.source}` : ""}. `);
+  if (rows) parts.push(`Trained${when} with ${plural(rows, "row")}${card.source ? ` of ${card.source}` : ""}. `);
   const best = model.targets.flatMap(({ name }) => {
     const metric = Object.keys(SCORES).find((key) => typeof scores[name]?.[key] === "number");
     return metric ? [`${name} ${percent(scores[name][metric])}${metric === "accuracy" ? "" : ` (${SCORES[metric]})`}`] : [];

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -36,6 +37,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     help = "a secret word that requests must send (default: MANYHOT_TOKEN of the environment)"
     add("--token", metavar="WORD", help=help)
+    help = "keep what people correct on the page in FILE, with the pictures, to learn from it"
+    add("--corrections", metavar="FILE", type=Path, help=help)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -48,10 +51,18 @@ def run(args: argparse.Namespace) -> None:
     token = args.token or os.environ.get("MANYHOT_TOKEN", "").strip() or None
     if not 0 <= args.port < 65536:
         raise UserError(f"--port {args.port}: must be from 0 to 65535.")
-    with server.listen(args.host, args.port, token) as listener:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(server.listen(args.host, args.port, token))
+        store = None
+        if args.corrections:
+            from manyhot.serve import corrections
+
+            store = corrections.Store(args.corrections)
+            stack.callback(store.close)
         models = opened(args.models, (lambda line: None) if args.json else show.say)
         state = State([*models.values()], num_cores())
-        gate = app.build(state, Rules(args.host, token), said=_log if args.json else None)
+        more = corrections.routes(store, state.models) if store else ()
+        gate = app.build(state, Rules(args.host, token), more, _log if args.json else None)
         address = server.address_of(listener)
         if args.json:
             show.as_json({"url": address, "models": [*models]})

@@ -21,7 +21,6 @@ ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 COMMANDS = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-SERVING = pytest.mark.skipif("--corrections" not in COMMANDS, reason="`manyhot serve` is not all there yet")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # of an object of Kubernetes, RFC 1123
 
@@ -94,7 +93,6 @@ def test_an_image_is_built_from_what_is_there():
     assert {PROJECT["readme"], *PROJECT["license-files"]} <= set(sources)
 
 
-@pytest.mark.skipif("train" not in PROJECT["optional-dependencies"], reason="the base brings torch still")
 def test_an_image_holds_what_serves_and_nothing_that_trains():
     (install,) = [rest for word, rest in instructions() if word == "RUN" and " install " in rest]
     names = re.findall(r'"\.\[([\w,]+)\]"', install)
@@ -124,7 +122,6 @@ def test_an_image_asks_whether_it_is_ready():
     assert f"http://127.0.0.1:{only('EXPOSE')}/v2/health/ready" in code
 
 
-@SERVING
 def test_commands_are_those_of_the_server():
     given = command_of(json.loads(only("CMD")))
     assert str(given.port) == only("EXPOSE")
@@ -136,7 +133,6 @@ def test_commands_are_those_of_the_server():
         assert str(given.port) == only("EXPOSE")
 
 
-@SERVING
 def test_the_server_is_given_its_token_and_the_time_to_end():
     from manyhot.serve.server import DRAIN, LINGER
 

@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
-import pytest
 import yaml
 from making import status_of
 from onnxruntime import InferenceSession

@@ -44,7 +44,9 @@ def attributes(trees: Trees) -> dict[str, Any]:
         outputs = (fold * width + number % width)[:, None]
     else:
         outputs, said = fold[:, None] * width + np.arange(width), said / roots.shape[1]
-    each = outputs.shape[1]
+    told = said != 0  # most leaves of a forest are of one class, and nothing need be said of the others
+    told[:, 0] |= ~told.any(axis=1)  # but a leaf must say something
+    which = np.nonzero(told)[0]
 
     def of_inner(values: NDArray[Any], other: float = 0) -> list[Any]:
         found: list[Any] = np.where(inner, values, np.asarray(other, values.dtype)).tolist()
@@ -60,10 +62,10 @@ def attributes(trees: Trees) -> dict[str, Any]:
         "nodes_values": of_inner(trees.threshold.float().numpy()[node]),
         "nodes_truenodeids": of_inner(place[branches[1, node]]),
         "nodes_falsenodeids": of_inner(place[branches[0, node]]),
-        "target_treeids": np.repeat(tree[ends], each).tolist(),
-        "target_nodeids": np.repeat(place[node[ends]], each).tolist(),
-        "target_ids": outputs.reshape(-1).tolist(),
-        "target_weights": said.reshape(-1).tolist(),
+        "target_treeids": tree[ends][which].tolist(),
+        "target_nodeids": place[node[ends]][which].tolist(),
+        "target_ids": outputs[told].tolist(),
+        "target_weights": said[told].tolist(),
     }
 
 

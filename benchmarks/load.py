@@ -157,7 +157,7 @@ for _, name in ipairs({NAMES}) do
   bodies[#bodies + 1] = file:read("*a")
   file:close()
 end
-local headers = {["Content-Type"] = "multipart/form-data; boundary=BOUNDARY"}
+local headers = {["Content-Type"] = "image/jpeg"}
 function request()
   at = at % #bodies + 1
   return wrk.format("POST", "/predict", headers, bodies[at])
@@ -174,10 +174,10 @@ end
 def _wrk(port: int, photos: Sequence[Path], connections: int, seconds: float, folder: Path) -> Load:
     names = []
     for number, photo in enumerate(photos):
-        (folder / f"{number}.body").write_bytes(multipart(photo.read_bytes()))
+        (folder / f"{number}.body").write_bytes(photo.read_bytes())
         names.append(json.dumps(str(folder / f"{number}.body")))
     script = folder / "wrk.lua"
-    script.write_text(WRK.replace("NAMES", ", ".join(names)).replace("BOUNDARY", BOUNDARY))
+    script.write_text(WRK.replace("NAMES", ", ".join(names)))
     words = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(script)]
     done = subprocess.run([*words, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.strip().splitlines()[-1])
@@ -221,7 +221,7 @@ async def _asyncio(port: int, photos: Sequence[Path], connections: int, seconds:
     loop = asyncio.get_running_loop()
     times: list[float] = []
     failed: asyncio.Future[None] = loop.create_future()
-    requests = itertools.cycle([post(multipart(photo.read_bytes())) for photo in photos])
+    requests = itertools.cycle([post(photo.read_bytes(), "image/jpeg") for photo in photos])
     start = time.perf_counter()
     made = [
         await loop.create_connection(lambda: _Client(requests, times, failed), "127.0.0.1", port)

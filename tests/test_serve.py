@@ -163,6 +163,14 @@ def test_other_content_types_are_refused(market):
     assert "send the body as it is" in reply.error
 
 
+def test_a_picture_may_be_the_whole_body(photos):
+    alone = ask(photos, "POST", "/predict", png(7), "image/png").json
+    assert alone == ask(photos, "POST", "/predict", form([("photo", png(7))]), FORM).json
+    assert alone["rows"][0]["error"] is None
+    (row,) = ask(photos, "POST", "/predict", b"rubbish", "image/jpeg").json["rows"]
+    assert row["error"] == "not a picture that can be read"
+
+
 def test_a_form_of_several_pictures_is_several_rows_of_which_one_may_be_bad(photos):
     content = form([("a", png(0)), ("b", b"rubbish"), ("photo", png(255)), ("c", b""), ("more", "text")])
     rows = ask(photos, "POST", "/predict", content, FORM).json["rows"]

@@ -185,7 +185,7 @@ def load(folder: Path) -> Bundle:
         UserError: there is no such folder, it is no finished model, it was written by a newer
             manyhot, or a file in it is missing or was changed.
     """
-    manifest = check(folder)
+    manifest = check(folder, weights=False)
     schema = Schema.from_json(read_json(folder / "schema.json"))
     with _fitting(str(folder)):
         config = FitConfig.from_json(read_json(folder / "config.json"))
@@ -206,7 +206,7 @@ def load(folder: Path) -> Bundle:
             return predictor.build(ensemble, inputs, schema.targets, config, state()).to(pick("auto"))
 
     if "graph" in manifest:
-        graph = replace(open_graph(folder / GRAPH), name=folder.name)
+        graph = replace(open_graph(folder / GRAPH, digest=manifest["graph"]), name=folder.name)
         return Bundle(schema, config, inputs, ensemble, built, graph)
     built()
     return Bundle(schema, config, inputs, ensemble, built)
@@ -234,6 +234,7 @@ def _state(folder: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    check(folder)
     with _fitting(str(folder), SafetensorError):
         state: dict[str, Any] = load_file(folder / "weights.safetensors")
     return state
@@ -280,8 +281,11 @@ def _of_first_format(
     return Ensemble(equally(members, targets), views, config.mirrored), renamed
 
 
-def check(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a bundle after comparing its checksums; raises UserError as `load`."""
+def check(folder: Path, weights: bool = True) -> dict[str, Any]:
+    """Return the manifest of a bundle after comparing its checksums; raises UserError as `load`.
+
+    Without `weights` theirs is not compared, which takes longest, until they are read.
+    """
     if not folder.exists():
         near = suggest(folder.name, [p.name for p in folder.absolute().parent.glob("*") if p.is_dir()])
         raise UserError(f"{folder}: no such model{near}.")
@@ -301,6 +305,8 @@ def check(folder: Path) -> dict[str, Any]:
         )
     checksums = {name: manifest["checksums"].get(name) for name in CHECKED[manifest["format"]]}
     checksums |= {GRAPH: manifest["graph"]} if "graph" in manifest else {}
+    if not weights:
+        del checksums["weights.safetensors"]
     for name, allowed in checksums.items():
         path = folder / name
         if not path.is_file():

@@ -371,13 +371,12 @@ def decode(target: Target, answers: IntArray) -> list[str]:
     A multilabel row some of whose tags are unknown names those known to be there.
     """
     match target.kind:
-        case "multiclass":
-            return [*np.array([*target.classes, ""], dtype=object)[answers]]
-        case "binary":
-            return [*np.array([*target.classes, ""], dtype=object)[answers[:, 0]]]
+        case "multiclass" | "binary":
+            names = (*target.classes, "")
+            return [names[answer] for answer in answers.reshape(-1).tolist()]
         case "multilabel":
-            names = np.array(target.classes, dtype=object)
-            return ["" if (row == UNKNOWN).all() else ";".join(names[row == 1]) or "[]" for row in answers]
+            tags = np.array(target.classes, dtype=object)
+            return ["" if (row == UNKNOWN).all() else ";".join(tags[row == 1]) or "[]" for row in answers]
         case _:
             assert_never(target.kind)
 

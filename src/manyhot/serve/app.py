@@ -64,12 +64,14 @@ async def rows_of(request: Request, served: Served) -> list[Row]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return rows.of_form(served.schema, await form_of(request))
+    if kind.startswith("image/") and len(served.pictures) == 1:
+        return rows.of_form(served.schema, [(served.pictures[0], await request.body())])
     readers: dict[str, Callable[..., list[Row]]] = {"application/json": rows.of_json, "text/csv": rows.of_csv}
     if kind not in readers:
         raise HTTPException(
             415,
-            f"Content-Type is '{kind[:60]}'; send pictures as a form (curl -F image=@photo.jpg), "
-            "rows as application/json or text/csv.",
+            f"Content-Type is '{kind[:60]}'; send a picture as image/jpeg or several as a form "
+            "(curl -F image=@photo.jpg), rows as application/json or text/csv.",
         )
     body = await request.body()
     if len(body) < LARGE:

@@ -71,6 +71,8 @@ def _predict(served: Served) -> dict[str, Any]:
         },
         "multipart/form-data": {"schema": form},
     }
+    if len(served.pictures) == 1:
+        content["image/*"] = {"schema": {"type": "string", "format": "binary"}}
     if not served.pictures:
         cells = ["" if value is None else str(value) for value in example.values()]
         text = f"{','.join(map(_cell, example))}\n{','.join(map(_cell, cells))}\n"

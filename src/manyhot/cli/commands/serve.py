@@ -116,7 +116,7 @@ def opened(paths: list[str], say: Callable[[str], None]) -> Mapping[str, Served]
 def _open(name: str, path: Path, say: Callable[[str], None]) -> Served:
     """Open a model twice: by its graph with one thread and with all cores; without one by torch."""
     from manyhot.bundle import load, of_graph
-    from manyhot.graph import ENDING, open_graph
+    from manyhot.graph import ENDING
     from manyhot.serve.served import Served
 
     bundle = of_graph(path) if path.suffix == ENDING and not path.is_dir() else load(path)
@@ -124,4 +124,4 @@ def _open(name: str, path: Path, say: Callable[[str], None]) -> Served:
         say(f"{path} was not exported, so PyTorch answers, more slowly; `manyhot export {path}` mends that")
         return Served(name, bundle, bundle, bundle.fingerprint())
     wide = bundle.graph
-    return Served(name, open_graph(wide.path, threads=1), wide, wide.fingerprint, wide.card)
+    return Served(name, wide.again(threads=1), wide, wide.fingerprint, wide.card)

@@ -1,6 +1,7 @@
 """A model as a file of its own: what it says of itself, who reads it, and when it is refused."""
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,14 @@ def test_pictures_of_arrays(tmp_path):
     file = model.export(tmp_path / "pictures.onnx").path
     assert manyhot.load(file).predict(x) == model.predict(x)
     assert manyhot.load(file).predict(x[0]) == {"label": model.predict(x)["label"][:1]}
+
+
+def test_a_model_goes_to_another_process(exported, fitted_tables):
+    for folder in (exported, fitted_tables / "model"):
+        model = manyhot.load(folder)
+        there = pickle.loads(pickle.dumps(model))
+        assert (there.bundle.graph is None) == (model.bundle.graph is None)
+        assert there.predict(fitted_tables / "table.csv") == model.predict(fitted_tables / "table.csv")
 
 
 def test_new_thresholds_take_the_graph_with_them(exported, fitted_tables, tmp_path, capsys):

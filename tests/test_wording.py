@@ -90,9 +90,17 @@ def texts():
 
 
 def test_every_option_of_a_message_is_known_in_python():
-    calls = (manyhot.read, manyhot.infer, manyhot.fit, manyhot.cluster, Classifier.evaluate)
+    calls = (
+        manyhot.read,
+        manyhot.infer,
+        manyhot.fit,
+        manyhot.cluster,
+        Classifier.evaluate,
+        Classifier.export,
+    )
     known = {name for call in calls for name in signature(call).parameters}
     known |= {field.name for field in fields(FitConfig)} | {"label"}  # --label is of `name` alone
+    known |= {"host", "port", "token", "corrections"}  # and these of `serve`
     found = [*texts()]
     assert len(found) > 40
     for text in found:

@@ -106,7 +106,7 @@ class Bundle:
 
 def of_predictor(schema: Schema, config: FitConfig, inputs: Inputs, predictor: Predictor) -> Bundle:
     """Return the bundle of a predictor that is at hand."""
-    return Bundle(schema, config, inputs, predictor.ensemble, lambda: predictor)
+    return Bundle(schema, config, inputs, predictor.ensemble, partial(_itself, predictor))
 
 
 def save(bundle: Bundle, folder: Path, files: Mapping[str, object] | None = None) -> None:
@@ -197,14 +197,14 @@ def load(folder: Path) -> Bundle:
     else:
         ensemble = Ensemble.from_json(read_json(folder / "predictor.json"))
 
-    @cache
-    def built() -> Predictor:
+    def build() -> Predictor:
         from manyhot.model import predictor
         from manyhot.model.device import pick
 
         with _fitting(str(folder)):
             return predictor.build(ensemble, inputs, schema.targets, config, state()).to(pick("auto"))
 
+    built = Once(build)
     if "graph" in manifest:
         graph = replace(open_graph(folder / GRAPH, digest=manifest["graph"]), name=folder.name)
         return Bundle(schema, config, inputs, ensemble, built, graph)
@@ -223,10 +223,29 @@ def of_graph(path: Path) -> Bundle:
         config = FitConfig.from_json(graph.document["config"])
         ensemble = Ensemble.from_json(graph.document["predictor"])
 
-    def built() -> Predictor:
-        raise UserError(f"{path} is an exported graph, which only answers; name the folder it came from.")
+    return Bundle(graph.schema, config, graph.inputs, ensemble, partial(_refused, path), graph)
 
-    return Bundle(graph.schema, config, graph.inputs, ensemble, built, graph)
+
+def _refused(path: Path) -> Predictor:
+    raise UserError(f"{path} is an exported graph, which only answers; name the folder it came from.")
+
+
+def _itself(predictor: Predictor) -> Predictor:
+    return predictor
+
+
+class Once:
+    """A predictor that is built when it is first asked for; in another process it comes along built."""
+
+    def __init__(self, build: Callable[[], Predictor]) -> None:
+        self._build = cache(build)
+
+    def __call__(self) -> Predictor:
+        """Return the predictor."""
+        return self._build()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial, (_itself, self())
 
 
 def _state(folder: Path) -> dict[str, Any]:

@@ -84,6 +84,9 @@ class Graph:
         """Return the same graph, opened once more, which computes a batch with so many threads."""
         return replace(self, session=_session(self.path, threads, self.digest))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _named, (self.path, self.digest, self.name)  # another process opens the file
+
     def probabilities(self, x: X, fold: NDArray[np.int8] | None = None) -> dict[str, NDArray[np.float32]]:
         """Return the probabilities for x by target; float32 (N, P).
 
@@ -138,6 +141,10 @@ def open_graph(path: Path, threads: int = 0, digest: str = "") -> Graph:
     if lacking:
         raise UserError(f"{strange} (it lacks {listed(sorted(lacking))}).")
     return Graph(schema, inputs, path.stem, path, digest, document, session)
+
+
+def _named(path: Path, digest: str, name: str) -> Graph:
+    return replace(open_graph(path, digest=digest), name=name)
 
 
 def _session(path: Path, threads: int, digest: str) -> Any:

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _log(line: dict[str, Any]) -> None:
     """Write a line for a request that is over."""
-    print(json.dumps(line), file=sys.stderr, flush=True)
+    show.say(json.dumps(line))
 
 
 def _say(address: str, models: list[Served], token: str | None) -> None:

@@ -164,7 +164,7 @@ class Soak:
                     post(multipart(photo[: len(photo) // 2])),
                     post(multipart(rng.randbytes(5000))),
                     post(multipart(photo), f"multipart/form-data; boundary={BOUNDARY}x"),
-                    post(photo, "image/jpeg"),
+                    post(rng.randbytes(5000), "image/jpeg"),
                     post(b"").replace(b"Content-Length: 0", b"Content-Length: 99999999999999"),
                     b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
                 )

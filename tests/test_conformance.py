@@ -25,6 +25,8 @@ import manyhot
 from manyhot import metrics
 from manyhot.data.sources.write import write
 from manyhot.data.table import from_python
+from manyhot.export.writing import close
+from manyhot.model import inference
 from manyhot.targets import decide, decode
 from manyhot.train.select import Selection
 
@@ -110,6 +112,26 @@ def test_grid_of_mechanisms(tmp_path, monkeypatch, structure, mechanism):
     members = fitted.bundle.predictor.ensemble.members
     if "forest" not in settings.get("members", ""):
         check(len(members) == MEMBERS.get(mechanism, 1), "who answers")
+
+
+@pytest.mark.slow  # each cell takes seconds to export; test_export.py has each mechanism once
+@pytest.mark.parametrize("kind_of_input", [*INPUTS, *MECHANISMS])
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_grid_exported(tmp_path, monkeypatch, structure, kind_of_input):
+    """The graph answers every row of every cell as the model does."""
+    kind_of_input, settings = MECHANISMS.get(kind_of_input, (kind_of_input, {}))
+    if settings.get("backbone") == SMALL:
+        settings = {**settings, "weights": str(state(tmp_path)[0])}
+    values = iter(range(1_000))
+    monkeypatch.setattr(Selection, "score", lambda self, predictor: float(next(values)))
+    fitted = go_through(tmp_path, structure, kind_of_input, QUICK | settings)
+    table, _ = make(tmp_path, structure, kind_of_input)
+    alone = manyhot.load(fitted.export(tmp_path / "model.onnx").path)
+    check(alone.predict(table) == fitted.predict(table), "equal answers on every row")
+    logits = inference.logits(fitted.bundle.predictor, fitted.bundle.inputs.transform(table)[0])
+    for name, found in alone.predict_proba(table).items():
+        apart = np.abs(found - fitted.predict_proba(table)[name]).max()
+        check(apart <= close(logits[name]), f"{name}: probabilities")
 
 
 def go_through(tmp_path, structure, kind_of_input, settings):

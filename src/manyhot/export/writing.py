@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from manyhot import __version__, files
 from manyhot.bundle import Bundle
@@ -22,10 +23,13 @@ from manyhot.errors import RunError, UserError
 from manyhot.export.onnx import graph_of, rows_like
 from manyhot.graph import FORMAT, PREFIX, Graph, open_graph
 from manyhot.judge import judge_rows
+from manyhot.model import inference
+from manyhot.predict import from_logits
 
 Losses = dict[str, tuple[float, float]]  # target → log loss of the model, and of what was written
 TRIED = (1, 2, 7)  # rows at a time: an exporter may fix their number without a word
-CLOSE = 1e-4  # by how much a probability may differ
+# By how much a probability may differ: more only where logits are so large that float32 says no more of them.
+CLOSE, OF_LOGITS = 1e-4, 1e-6
 
 
 def write(bundle: Bundle, path: Path, card: Mapping[str, Any]) -> None:
@@ -88,6 +92,11 @@ def write_int8(
     return found
 
 
+def close(logits: NDArray[np.float32]) -> float:
+    """Return by how much probabilities may differ that come of such logits."""
+    return max(CLOSE, OF_LOGITS * float(np.abs(logits).max()))
+
+
 def _made(bundle: Bundle, card: Mapping[str, Any]) -> Any:
     """Return the graph of a bundle with its metadata, as onnx's ModelProto."""
     from onnx import helper
@@ -120,13 +129,13 @@ def _write(proto: Any, path: Path, check: Callable[[Graph], None]) -> None:
 
 def _try(bundle: Bundle, graph: Graph) -> None:
     """Answer made-up rows by the graph and by the model."""
-    model = replace(bundle, graph=None)
     for count in TRIED:
         x = rows_like(bundle.inputs, count, seed=count)
-        found, wanted = graph.probabilities(x), model.probabilities(x)
+        logits = inference.logits(bundle.predictor, x)
+        found, wanted = graph.probabilities(x), from_logits(bundle.schema.targets, logits)
         for name, values in wanted.items():
             apart = float(np.abs(found[name] - values).max()) if found[name].shape == values.shape else np.inf
-            if not apart <= CLOSE:
+            if not apart <= close(logits[name]):
                 raise RunError(
                     f"the exported graph answers '{name}' otherwise than the model, by {apart:.2g} in a "
                     f"batch of {count}; nothing was written. Please report it with the model's config.json."

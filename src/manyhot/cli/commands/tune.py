@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> None:
         for line in _sentences(classifier.schema.target(name), args.objective, each):
             show.prose(f"  {line}")
     show.tuning(found)
+    if model.bundle.graph is not None:
+        show.prose(f"its model.onnx is gone, since it had the old thresholds: manyhot export {args.model}")
 
 
 def _sentences(target: Target, objective: str, found: Mapping[str, Any]) -> Iterator[str]:

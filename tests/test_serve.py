@@ -129,7 +129,7 @@ def test_a_row_without_probabilities_has_no_answer():
         (b"{", "application/json", "The body is no JSON"),
         (b"[" * 100_000, "application/json", "The body is no JSON"),
         (b'{"width": NaN}', "application/json", "NaN is no JSON; write null"),
-        (b"[1, 2]", "application/json", "The body must be rows"),
+        (b"[1, 2]", "application/json", 'such as {"rows": [{"width": "…"'),
         (b'"text"', "application/json", "The body must be rows"),
         (b'{"rows": []}', "application/json", "There is no row"),
         (b"", "application/json", "The body is no JSON"),

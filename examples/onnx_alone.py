@@ -14,9 +14,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 session = onnxruntime.InferenceSession(sys.argv[1])
 meta = session.get_modelmeta().custom_metadata_map
-features = json.loads(meta["manyhot.inputs"])["features"]
+features = json.loads(meta["manyhot.inputs"]).get("features")
+if not features:
+    sys.exit("This is a model of pictures; try `manyhot predict MODEL.onnx`.")
 
 
 def cell(feature, text):
@@ -29,7 +33,19 @@ def cell(feature, text):
 with Path(sys.argv[2]).open(newline="", encoding="utf-8") as file:
     x = np.array([[cell(f, row[f["name"]]) for f in features] for row in csv.DictReader(file)], np.float32)
 for target in json.loads(meta["manyhot.schema"])["targets"]:
-    (probabilities,) = session.run([target["name"]], {"x": x})
+    name, classes, decision = target["name"], target["classes"], target["decision"]
+    cuts = np.array(decision["thresholds"] or 0.5)  # one for all, one for yes, or one for each class or tag
+    (probabilities,) = session.run([name], {"x": x})
+    if decision["objective"] == "exact_match" and target["label_sets"]:
+        (sets,) = session.run([f"{name}.sets"], {"x": x})
     for row, chances in enumerate(probabilities):
-        best = chances.argmax()
-        print(f"row {row}, {target['name']}: {target['classes'][best]} ({chances[best]:.3f})")
+        if target["kind"] == "multilabel":
+            tags = [tag for tag, yes in zip(classes, chances >= cuts, strict=True) if yes]
+            if decision["objective"] == "exact_match" and target["label_sets"]:
+                tags = target["label_sets"][sets[row].argmax()]
+            print(f"row {row}, {name}: {';'.join(tags) or '[]'}")
+        else:
+            best = (
+                int(np.all(chances[1] >= cuts)) if target["kind"] == "binary" else (chances - cuts).argmax()
+            )
+            print(f"row {row}, {name}: {classes[best]} ({chances[best]:.3f})")

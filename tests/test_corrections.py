@@ -8,12 +8,16 @@ import sqlite3
 import threading
 import zipfile
 
+import numpy as np
 import pytest
 from making import ROW_OPTIONS, pixels, status_of
 from PIL import Image
 from serving import FORM, application, ask, form
 
 import manyhot
+from manyhot.data.inputs.features import table_inputs
+from manyhot.data.inputs.images.images import ImageInputs
+from manyhot.data.table import from_python
 from manyhot.errors import UserError
 from manyhot.schema import Input, Schema, Target
 from manyhot.serve import corrections
@@ -31,7 +35,12 @@ class Answers:
     """What a server asks of a model, without one."""
 
     def __init__(self, schema):
-        self.schema, self.inputs = schema, None
+        self.schema = schema
+        self.inputs = (
+            ImageInputs("path", (8, 8), 1, (0.5,), (0.2,))
+            if schema is PICTURES
+            else table_inputs(schema, from_python({"width": ["1", "2"], "model": ["a", "b"]}), np.arange(2))
+        )
 
 
 def served(name, schema):
@@ -267,6 +276,7 @@ def test_a_column_may_be_called_like_a_field_of_ours(store):
         ([("x", png()), ("labels", '{"fruit": "pear"}'), ("model", "n")], "There is no model 'n'"),
         ([("x", png()), ("y", png()), ("labels", '{"fruit": "pear"}')], "The form has 2 rows"),
         ([("labels", '{"fruit": "pear"}')], "nothing to answer"),
+        ([("x", b"a,b"), ("labels", '{"fruit": "pear"}')], "cannot be kept: not a picture"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_kept(store, fields, said):
@@ -274,6 +284,19 @@ def test_what_is_wrong_is_said_and_nothing_kept(store, fields, said):
     assert status == 400
     assert said in body
     assert store.count() == 0
+
+
+def test_a_row_that_would_spoil_its_table_is_not_kept(store):
+    row = [("width", "long"), ("model", "a"), ("model", "b"), ("labels", '{"fruit": "pear"}')]
+    status, body = asked(store, "POST", "/corrections", row, [("b", COLUMNS)])
+    assert (status, body) == (400, "The row cannot be kept: 'width': 'long' is not a number.")
+    assert store.count() == 0
+
+
+def test_of_several_models_one_must_be_named(store):
+    fields = [("x", png()), ("labels", '{"fruit": "pear"}')]
+    status, said = asked(store, "POST", "/corrections", fields, [("a", PICTURES), ("b", PICTURES)])
+    assert (status, said) == (400, "Name the model in a field \"model\"; there are 'a', 'b'.")
 
 
 def test_a_full_disk_is_said(store, monkeypatch):

@@ -98,6 +98,9 @@ def test_new_thresholds_take_the_graph_with_them(exported, fitted_tables, tmp_pa
         "all",
     ]
     assert main(tuned) == 0
+    assert f"its model.onnx is gone, since it had the old thresholds: manyhot export {folder}" in (
+        " ".join(capsys.readouterr().err.split())
+    )
     assert not (folder / "model.onnx").exists()
     assert manyhot.load(folder).bundle.graph is None
     assert main(["export", str(folder), "--json"]) == 0
@@ -111,9 +114,20 @@ def test_a_changed_graph_is_refused(exported, tmp_path):
     (folder / "model.onnx").write_bytes(data)
     with pytest.raises(UserError, match=r"model\.onnx was changed since"):
         manyhot.load(folder)
-    (folder / "model.onnx").unlink()
-    with pytest.raises(UserError, match=r"model\.onnx is missing"):
+    with pytest.raises(UserError, match="delete it, and export the model again"):
         manyhot.load(folder)
+
+
+def test_without_its_graph_a_folder_answers_by_its_weights(exported, fitted_tables, tmp_path):
+    folder, table = shutil.copytree(exported, tmp_path / "model"), fitted_tables / "table.csv"
+    wanted = manyhot.load(folder).predict_proba(table)
+    (folder / "model.onnx").unlink()
+    model = manyhot.load(folder)
+    assert model.bundle.graph is None
+    for name, values in model.predict_proba(table).items():
+        np.testing.assert_allclose(values, wanted[name], atol=1e-4)
+    assert main(["export", str(folder), "--json"]) == 0
+    assert manyhot.load(folder).bundle.graph is not None
 
 
 def foreign(path):
@@ -145,6 +159,21 @@ def test_what_is_no_graph_of_ours_is_refused(exported, tmp_path, capsys, kind):
     assert len(said) < 300
 
 
+def test_a_file_alone_names_the_folder_it_came_from(exported, fitted_tables, capsys):
+    file, table = str(exported / "model.onnx"), str(fitted_tables / "table.csv")
+    for words in (["export", file], ["tune", file, table, "--objective", "macro_f1", "--split", "all"]):
+        assert main(words) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.endswith("is an exported file, which only answers; name the folder it came from.")
+
+
+def test_a_file_alone_does_not_know_what_trained_it(exported, fitted_tables, capsys):
+    note = "which rows trained this model is not known"
+    for model in (exported / "model.onnx", exported):
+        assert main(["evaluate", str(model), str(fitted_tables / "table.csv")]) == 0
+        assert (note in capsys.readouterr().err) == (model != exported)
+
+
 def test_a_graph_only_answers(exported, fitted_tables):
     alone = manyhot.load(exported / "model.onnx")
     for asked in (alone.embed, lambda table: alone.judge(table, split="folds")):
@@ -169,8 +198,15 @@ def test_an_export_that_cannot_be_is_refused(exported, tmp_path, monkeypatch, ca
     except SystemExit as stop:
         status = stop.code
     assert status == 2
-    assert said in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert said in error
+    assert "making its graph" not in error
     assert (tmp_path / "there.onnx").read_bytes() == b"mine"
+
+
+def test_labelled_rows_are_for_int8_alone(exported, fitted_tables, tmp_path):
+    with pytest.raises(UserError, match="which was not asked for"):
+        manyhot.load(exported).export(tmp_path / "x.onnx", data=fitted_tables / "table.csv")
 
 
 def test_the_cache_holds_a_copy_that_is_quicker(exported, tmp_path, monkeypatch):
@@ -185,18 +221,35 @@ def test_the_cache_holds_a_copy_that_is_quicker(exported, tmp_path, monkeypatch)
         copy.write_bytes(damage)
 
 
-def test_thirty_lines_with_onnxruntime_alone_do(exported, fitted_tables):
+def test_a_page_with_onnxruntime_alone_does(exported, fitted_tables):
     """The example answers as we do, gaps and unseen categories included."""
     table, model = fitted_tables / "table.csv", manyhot.load(exported)
     done = subprocess.run(
         [sys.executable, EXAMPLE, exported / "model.onnx", table], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    answers = model.predict(table)
     lines = dict(line.split(": ") for line in done.stdout.splitlines())
     for name in ("ripe", "fruit"):
         for row, chances in enumerate(model.predict_proba(table)[name]):
             best = model.schema.target(name).classes[chances.argmax()]
             assert lines[f"row {row}, {name}"] == f"{best} ({chances.max():.3f})"
+    for name in ("tags", "flags"):
+        for row, answer in enumerate(answers[name]):
+            assert lines[f"row {row}, {name}"] == answer
+
+
+@pytest.mark.parametrize("objective", ["precision=0.6", "exact_match"])
+def test_that_page_decides_as_the_model_was_tuned(fitted_tables, tmp_path, objective):
+    table = fitted_tables / "table.csv"
+    model = manyhot.load(fitted_tables / "model").tune(table, objective, "all")
+    file = model.export(tmp_path / "tuned.onnx").path
+    done = subprocess.run([sys.executable, EXAMPLE, file, table], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(": ") for line in done.stdout.splitlines())
+    for name, answers in model.predict(table).items():
+        for row, answer in enumerate(answers):
+            assert lines[f"row {row}, {name}"].split(" (")[0] == answer
 
 
 def test_int8_is_judged_by_pictures_held_out(fitted_pictures, tmp_path, capsys):

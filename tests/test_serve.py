@@ -12,7 +12,7 @@ from PIL import ImageFile
 from serving import FORM, HTML, application, ask, form, picture_model, png, send, table_model
 
 from manyhot.serve import app as app_module
-from manyhot.serve import gate
+from manyhot.serve import corrections, gate
 from manyhot.serve.gate import Rules
 from manyhot.serve.metrics import Metrics
 
@@ -129,7 +129,7 @@ def test_a_row_without_probabilities_has_no_answer():
         (b"{", "application/json", "The body is no JSON"),
         (b"[" * 100_000, "application/json", "The body is no JSON"),
         (b'{"width": NaN}', "application/json", "NaN is no JSON; write null"),
-        (b"[1, 2]", "application/json", "The body must be rows"),
+        (b"[1, 2]", "application/json", 'such as {"rows": [{"width": "…"'),
         (b'"text"', "application/json", "The body must be rows"),
         (b'{"rows": []}', "application/json", "There is no row"),
         (b"", "application/json", "The body is no JSON"),
@@ -215,7 +215,7 @@ def test_the_model_must_be_named_where_there_are_several(both):
     reply = ask(both, "POST", "/predict", ROW)
     assert (reply.status, reply.error) == (
         400,
-        "Several models are served; POST to /models/NAME/predict, of 'photos', 'market'.",
+        "Several models are served; POST to /models/NAME/predict. NAME is one of 'photos', 'market'.",
     )
     reply = ask(both, "POST", "/models/markt/predict", ROW)
     assert reply.status == 404
@@ -244,7 +244,10 @@ def test_models_are_described(both):
 def test_what_is_not_there_is_said_as_json(market):
     assert ask(market, "GET", "/nowhere").error == "GET /nowhere: not found; see /openapi.json."
     reply = ask(market, "GET", "/predict")
-    assert (reply.status, reply.error) == (405, "GET /predict: method not allowed; see /openapi.json.")
+    assert (reply.status, reply.error) == (
+        405,
+        "GET /predict: method not allowed, only POST; see /openapi.json.",
+    )
     assert ask(market, "GET", "/corrections/count").status == 404
     assert len(ask(market, "GET", "/" + "x" * 5000).error) < 300
 
@@ -451,6 +454,17 @@ def test_openapi_names_every_route(market):
     said = {*ask(market, "GET", "/openapi.json").json["paths"]}
     pages = {"/", "/page.css", "/page.js", "/favicon.svg", "/openapi.json"}
     assert said == {path for path in routes - pages if "{version}" not in path}
+
+
+def test_openapi_names_what_keeps_corrections(tmp_path):
+    openapi = pytest.importorskip("openapi_spec_validator")
+    store = corrections.Store(tmp_path / "c.db")
+    more = corrections.routes(store, {})
+    with application(table_model(), picture_model(), more=more) as app:
+        spec = ask(app, "GET", "/openapi.json").json
+    store.close()
+    openapi.validate(spec)
+    assert {route.path.replace(":int", "") for route in more} <= {*spec["paths"]}
 
 
 def test_send_tells_of_an_answer(market):

@@ -36,7 +36,7 @@ from manyhot.files import (
     write_text,
     write_with,
 )
-from manyhot.graph import Graph, open_graph
+from manyhot.graph import ENDING, Graph, open_graph
 from manyhot.predict import from_logits, out_of_fold, readable, spread
 from manyhot.schema import Schema
 
@@ -227,7 +227,7 @@ def of_graph(path: Path) -> Bundle:
 
 
 def _refused(path: Path) -> Predictor:
-    raise UserError(f"{path} is an exported graph, which only answers; name the folder it came from.")
+    raise only_answers(path)
 
 
 def _itself(predictor: Predictor) -> Predictor:
@@ -246,6 +246,11 @@ class Once:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial, (_itself, self())
+
+
+def only_answers(path: Path) -> UserError:
+    """Return what is said where more is wanted of an exported file than answers."""
+    return UserError(f"{path} is an exported file, which only answers; name the folder it came from.")
 
 
 def _state(folder: Path) -> dict[str, Any]:
@@ -308,6 +313,8 @@ def check(folder: Path, weights: bool = True) -> dict[str, Any]:
     if not folder.exists():
         near = suggest(folder.name, [p.name for p in folder.absolute().parent.glob("*") if p.is_dir()])
         raise UserError(f"{folder}: no such model{near}.")
+    if folder.suffix == ENDING and folder.is_file():
+        raise only_answers(folder)
     if not (folder / MANIFEST).is_file():
         unfinished = (folder / "checkpoints").is_dir()
         reason = (
@@ -323,6 +330,8 @@ def check(folder: Path, weights: bool = True) -> dict[str, Any]:
             f"it was written by manyhot {manifest.get('manyhot')}."
         )
     checksums = {name: manifest["checksums"].get(name) for name in CHECKED[manifest["format"]]}
+    if not (folder / GRAPH).is_file():
+        manifest.pop("graph", None)  # the weights answer as it did
     checksums |= {GRAPH: manifest["graph"]} if "graph" in manifest else {}
     if not weights:
         del checksums["weights.safetensors"]
@@ -331,5 +340,6 @@ def check(folder: Path, weights: bool = True) -> dict[str, Any]:
         if not path.is_file():
             raise UserError(f"{folder}: {name} is missing.")
         if checksum(path) not in (allowed if isinstance(allowed, list) else [allowed]):
-            raise UserError(f"{path} was changed since the model was saved; restore it, or train again.")
+            mend = "delete it, and export the model" if name == GRAPH else "restore it, or train"
+            raise UserError(f"{path} was changed since the model was saved; {mend} again.")
     return manifest

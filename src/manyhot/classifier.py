@@ -7,6 +7,7 @@ answers without what trained it: torch is loaded where a model of torch answers,
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ from manyhot.judge import Judged, explained, judge, recalled
 from manyhot.progress import Lines
 from manyhot.schema import Schema
 from manyhot.targets import FloatArray, IntArray, decide, decode, marginals
+
+log = logging.getLogger("manyhot")
 
 if TYPE_CHECKING:
     from manyhot.report.scores import Scores
@@ -207,7 +210,11 @@ class Classifier:
 
         if precision not in ("float32", "int8"):
             raise UserError(f"precision must be float32 or int8, got '{precision}'.")
-        if (precision == "int8") != (data is not None):
+        if self.folder is None and self.bundle.graph is not None:
+            raise bundles.only_answers(self.bundle.graph.path)
+        if data is not None and precision != "int8":
+            raise UserError("--data judges --precision int8, which was not asked for; say both or neither.")
+        if data is None and precision == "int8":
             raise UserError("--precision int8 is judged by labelled pictures: name them with --data.")
         if out is None and self.folder is None:
             raise UserError("the model lies in no folder; say where its file goes: export(out).")
@@ -217,6 +224,9 @@ class Classifier:
                 raise UserError(f"{path}: an exported model ends in {ENDING}.")
             files.check_out(path, overwrite)
         losses: writing.Losses = {}
+        slow = "calibrating it and judging it by your pictures (minutes)"
+        how = slow if data is not None else "trying it beside the model (some seconds to a minute)"
+        log.info(f"making its graph and {how}")
 
         def write_to(path: Path) -> None:
             if data is None:

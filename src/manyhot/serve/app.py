@@ -85,7 +85,7 @@ def routes(state: State, corrections: bool, token: bool) -> list[Route]:
         "models": [served.describe() for served in state.models.values()],
         "corrections": corrections,
     }
-    by_openapi = openapi.document(state.models.values(), token)
+    by_openapi = openapi.document(state.models.values(), token, corrections)
 
     async def models(_: Request) -> Response:
         return JSONResponse(described)
@@ -141,7 +141,9 @@ def build(
         assert isinstance(error, HTTPException)
         said = error.detail
         if said == HTTPStatus(error.status_code).phrase:  # Starlette's own
-            said = f"{request.method} {shortened(request.url.path)}: {said.lower()}; see /openapi.json."
+            takes = f", only {error.headers['Allow']}" if error.headers and "Allow" in error.headers else ""
+            path = shortened(request.url.path)
+            said = f"{request.method} {path}: {said.lower()}{takes}; see /openapi.json."
         return JSONResponse({"error": said}, error.status_code, error.headers)
 
     async def wrong(_: Request, error: Exception) -> Response:

@@ -29,7 +29,7 @@ from starlette.routing import Route
 from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.schema import Schema
 from manyhot.serve.app import form_of
-from manyhot.serve.rows import Value, of_form
+from manyhot.serve.rows import Value, of_form, to_x
 from manyhot.serve.served import Served
 from manyhot.serve.state import busy
 
@@ -271,6 +271,8 @@ async def _entry(request: Request, models: Mapping[str, Served]) -> Entry:
     own = {name: place for place, (name, value) in enumerate(form) if name in OWN and isinstance(value, str)}
     said = {name: str(form[place][1]) for name, place in own.items()}
     name = said.get("model", next(iter(models)) if len(models) == 1 else "")
+    if not name:
+        raise UserError(f'Name the model in a field "model"; there are {listed(models)}.')
     if name not in models:
         raise UserError(
             f"There is no model '{shortened(name)}'{suggest(name, models)}; there are {listed(models)}."
@@ -283,6 +285,9 @@ async def _entry(request: Request, models: Mapping[str, Served]) -> Entry:
         raise UserError(f"The form has {len(found)} rows; send a correction for each.")
     if isinstance(found[0], str):
         raise UserError(f"The row {found[0]}.")
+    _, reasons = await run_in_threadpool(to_x, served.one.inputs, found)
+    if reasons:  # it would spoil the table for `fit`
+        raise UserError(f"The row cannot be kept: {reasons[0]}.")
     return Entry(
         name, served.fingerprint, {key: _kept(value) for key, value in found[0].items()}, answers, labels
     )

@@ -22,7 +22,7 @@ ERRORS = {
 ERROR = {"$ref": "#/components/schemas/Error"}
 
 
-def document(models: Iterable[Served], token: bool) -> dict[str, Any]:
+def document(models: Iterable[Served], token: bool, corrections: bool = False) -> dict[str, Any]:
     """Return the description of all routes; JSON."""
     every = [*models]
     paths: dict[str, Any] = {
@@ -34,6 +34,8 @@ def document(models: Iterable[Served], token: bool) -> dict[str, Any]:
             "Whether it takes requests; 503 when it does not.", "Open Inference Protocol"
         ),
     }
+    if corrections:
+        paths |= _corrections(every)
     if len(every) == 1:
         paths["/predict"] = _predict(every[0])
     for served in every:
@@ -120,8 +122,31 @@ def _infer(served: Served) -> dict[str, Any]:
     }
 
 
+def _corrections(models: Iterable[Served]) -> dict[str, Any]:
+    names = [served.name for served in models]
+    fields = _object({"labels": {"type": "string"}, "answers": {"type": "string"}, "model": _classes(names)})
+    fields["required"] = ["labels"] if len(names) == 1 else ["labels", "model"]
+    fields["properties"]["labels"]["examples"] = ['{"TARGET": "CLASS"}']
+    fields["description"] = "The fields of one row, as /predict has them, and behind them these."
+    number = {"name": "number", "in": "path", "required": True, "schema": {"type": "integer"}}
+    undone = _responses("Undone.", "application/json", _object({"id": {"type": "integer"}}))
+    kept = _responses("Kept.", "application/json", _object({"id": {"type": "integer"}}))
+    kept["201"] = kept.pop("200")
+    add = {"summary": "Keep what people say of a row.", "tags": ["Corrections"], "responses": kept}
+    add["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": fields}}}
+    undo = {"summary": "Undo.", "tags": ["Corrections"], "parameters": [number], "responses": undone}
+    return {
+        "/corrections": {"post": add},
+        "/corrections/{number}": {"delete": undo},
+        "/corrections/count": _get(
+            "How many rows are kept, and the lines that learn from them.", "Corrections"
+        ),
+        "/corrections.zip": _get("What `manyhot fit` reads.", "Corrections", "application/zip"),
+    }
+
+
 def _get(summary: str, tag: str, kind: str = "application/json") -> dict[str, Any]:
-    schema = {"type": "string" if kind == "text/plain" else "object"}
+    schema = {"type": "object" if kind == "application/json" else "string"}
     return {"get": {"summary": summary, "tags": [tag], "responses": _responses("Found.", kind, schema)}}
 
 

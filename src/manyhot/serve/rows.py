@@ -57,7 +57,8 @@ def of_json(schema: Schema, body: bytes) -> list[Row]:
     elif isinstance(found, dict):
         found = [found]
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        example = json.dumps({"rows": [{column.name: "…" for column in schema.inputs[:2]}]})
+        row = {column.name: "…" for column in schema.inputs[:2]}
+        example = json.dumps({"rows": [row]}, ensure_ascii=False)
         raise UserError(f"The body must be rows by the names of the inputs, such as {example}.")
     return [of_values(schema, row) for row in found]
 

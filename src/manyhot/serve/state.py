@@ -34,7 +34,8 @@ class State:
             return next(iter(self.models.values()))
         if name is None:
             raise UserError(
-                f"Several models are served; POST to /models/NAME/predict, of {listed(self.models)}."
+                "Several models are served; POST to /models/NAME/predict. "
+                f"NAME is one of {listed(self.models)}."
             )
         if name not in self.models:
             near = suggest(name, self.models)

@@ -12,7 +12,7 @@ from manyhot.cli import options, show
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a folder that `fit` wrote")
+    add("model", metavar="MODEL", help="a folder that `fit` wrote, or a file that `export` wrote")
     add("data", metavar="DATA", help="labelled rows, such as those that `fit` was given")
     options.add_reading(parser)
     options.add_long(add)
@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
         return
     weighed = f", by the weights in '{args.weight}'" if args.weight else ""
     show.scores(found, f"{args.data}, split {judged.split}{weighed}", args.by == "class")
-    show.problems(problems(judged, args.model))
+    unknown = "which rows trained this model is not known; if these did, the scores are too good."
+    show.problems([*([] if len(classifier.seen.parts) else [unknown]), *problems(judged, args.model)])
     if args.mistakes:
         show.say(f"wrote {len(wrong):,} rows answered wrongly to {args.mistakes}")

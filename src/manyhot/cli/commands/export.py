@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from manyhot.cli import options, show
 
@@ -27,7 +28,6 @@ def run(args: argparse.Namespace) -> None:
     from manyhot.classifier import load
 
     data = options.read_table(args, args.data) if args.data else None
-    show.say("making its graph and trying it beside the model (some seconds to a minute)")
     path, losses = load(args.model).export(
         args.out,
         precision=args.precision,
@@ -43,4 +43,6 @@ def run(args: argparse.Namespace) -> None:
         show.say(f"{name}: log loss {before:.4f} with float32, {after:.4f} with int8, on rows held out")
     how = "" if losses else f" it answers as {args.model} does, without torch"
     show.say(f"wrote {path} ({size / 1e6:,.1f} MB)" + (f";{how}" if how else ""))
-    show.say(f"try it: manyhot predict {args.model if args.out is None else path} NEW --out answers.csv")
+    model = shlex.quote(str(args.model if args.out is None else path))
+    show.say(f"try it: manyhot predict {model} NEW --out answers.csv")
+    show.say(f"or over HTTP: manyhot serve {model}")

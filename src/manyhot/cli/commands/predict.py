@@ -14,7 +14,7 @@ from manyhot.errors import UserError
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a folder that `fit` wrote")
+    add("model", metavar="MODEL", help="a folder that `fit` wrote, or a file that `export` wrote")
     add("inputs", metavar="INPUT", nargs="+", help="tables, folders or image files")
     options.add_reading(parser)
     add("--out", metavar="FILE", help="a .csv, .tsv, .jsonl or .parquet file (default: print CSV)")

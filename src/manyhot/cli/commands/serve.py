@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -121,7 +122,8 @@ def _open(name: str, path: Path, say: Callable[[str], None]) -> Served:
 
     bundle = of_graph(path) if path.suffix == ENDING and not path.is_dir() else load(path)
     if bundle.graph is None:
-        say(f"{path} was not exported, so PyTorch answers, more slowly; `manyhot export {path}` mends that")
+        mend = f"manyhot export {shlex.quote(str(path))}"
+        say(f"{path} was not exported, so PyTorch answers, more slowly; `{mend}` mends that")
         return Served(name, bundle, bundle, bundle.fingerprint())
     wide = bundle.graph
     return Served(name, wide.again(threads=1), wide, wide.fingerprint, wide.card)

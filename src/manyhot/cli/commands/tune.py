@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -58,6 +59,9 @@ def run(args: argparse.Namespace) -> None:
         for line in _sentences(classifier.schema.target(name), args.objective, each):
             show.prose(f"  {line}")
     show.tuning(found)
+    if model.bundle.graph is not None:
+        again = f"manyhot export {shlex.quote(args.model)}"
+        show.prose(f"its model.onnx is gone, since it had the old thresholds: {again}")
 
 
 def _sentences(target: Target, objective: str, found: Mapping[str, Any]) -> Iterator[str]:

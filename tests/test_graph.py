@@ -174,6 +174,58 @@ def test_a_file_alone_does_not_know_what_trained_it(exported, fitted_tables, cap
         assert (note in capsys.readouterr().err) == (model != exported)
 
 
+def lie(exported, path, key, change):
+    """A graph whose metadata was changed by hand."""
+    model = onnx.load(exported / "model.onnx")
+    found = {item.key: item.value for item in model.metadata_props}
+    document = json.loads(found[f"manyhot.{key}"])
+    change(document)
+    onnx.helper.set_model_props(model, found | {f"manyhot.{key}": json.dumps(document)})
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("inputs", lambda inputs: inputs["features"].pop()),
+        ("inputs", lambda inputs: inputs["features"][0].update(kind=["number"])),
+        ("inputs", lambda inputs: inputs["features"][0].update(kind="colour")),
+        ("inputs", lambda inputs: inputs["features"][0].update(scale=[])),
+        ("inputs", lambda inputs: inputs["features"][-1].update(classes=["a", None])),
+        ("inputs", lambda inputs: inputs["features"].insert(0, None)),
+        ("schema", lambda schema: schema["targets"][1]["classes"].pop()),
+        ("schema", lambda schema: schema["targets"][1].update(name="other")),
+        ("predictor", lambda predictor: predictor.update(views=float("inf"))),
+    ],
+)
+def test_metadata_that_lie_are_refused_on_opening(exported, tmp_path, key, change):
+    lie(exported, tmp_path / "odd.onnx", key, change)
+    with pytest.raises(UserError) as refused:
+        manyhot.load(tmp_path / "odd.onnx")
+    assert "\n" not in refused.value.typed
+
+
+def test_a_graph_that_gives_what_it_does_not_declare_is_refused(exported, fitted_tables, tmp_path):
+    """Which onnxruntime does not see."""
+    model = onnx.load(exported / "model.onnx")
+    name = model.graph.output[0].name
+    for node in model.graph.node:
+        node.output[:] = ["before" if each == name else each for each in node.output]
+    model.graph.node.append(onnx.helper.make_node("Compress", ["before", "kept"], [name], axis=1))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([True, False]), "kept"))
+    onnx.save(model, tmp_path / "odd.onnx")
+    with pytest.raises(UserError, match="not of the shape"):
+        manyhot.load(tmp_path / "odd.onnx").predict(fitted_tables / "table.csv")
+
+
+def test_an_operator_whose_name_is_no_text_is_refused_in_silence(exported, tmp_path, capsys):
+    data = (exported / "model.onnx").read_bytes()
+    (tmp_path / "odd.onnx").write_bytes(data.replace(b"Sigmoid", b"S\xff\xffmoid"))
+    with pytest.raises(UserError, match="onnxruntime cannot run it"):
+        manyhot.load(tmp_path / "odd.onnx")
+    assert capsys.readouterr().out == ""
+
+
 def test_a_graph_only_answers(exported, fitted_tables):
     alone = manyhot.load(exported / "model.onnx")
     for asked in (alone.embed, lambda table: alone.judge(table, split="folds")):
@@ -219,6 +271,23 @@ def test_the_cache_holds_a_copy_that_is_quicker(exported, tmp_path, monkeypatch)
         second = graph.open_graph(exported / "model.onnx").probabilities(x)
         assert all(np.array_equal(second[name], wanted[name]) for name in wanted)
         copy.write_bytes(damage)
+    graph.open_graph(exported / "model.onnx")
+    assert copy.read_bytes() != damage  # made again
+    assert [*copy.parent.iterdir()] == [copy]
+
+
+def test_a_cache_that_cannot_be_written_costs_time_and_no_answer(exported, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_bytes(b"a file")
+    monkeypatch.setenv("MANYHOT_CACHE", str(tmp_path / "cache"))
+    graph.open_graph(exported / "model.onnx")
+    monkeypatch.setenv("MANYHOT_CACHE", str(tmp_path / "full"))
+
+    def full(path, write, sync=True):
+        write(path)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(graph.files, "write_with", full)
+    graph.open_graph(exported / "model.onnx")
 
 
 def test_a_page_with_onnxruntime_alone_does(exported, fitted_tables):

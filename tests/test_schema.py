@@ -106,7 +106,7 @@ def test_a_target_that_makes_no_sense(changes, words):
     [
         ([], "must be an object"),
         (None, "must be an object"),
-        ({}, "'inputs' must be a list"),
+        ({}, "lacks 'inputs', 'targets'"),
         ({"inputs": [], "targets": 3}, "'targets' must be"),
         ({"inputs": ["a"], "targets": []}, "'inputs' must be"),
         ({"inputs": [{"name": "a"}], "targets": []}, "lacks 'kind'"),

@@ -103,7 +103,7 @@ class Ensemble:
             if strange or not members:
                 raise ValueError(f"no such members: {listed(sorted(strange))}" if strange else "no members")
             return cls(members, int(data["views"]), bool(data["mirrored"]))
-        except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AssertionError, AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
             raise UserError(f"predictor.json: does not say who answers ({error}).") from None
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -91,7 +90,7 @@ class Graph:
         """Return the probabilities for x by target; float32 (N, P).
 
         Raises:
-            UserError: `fold` is given, of which a graph knows nothing.
+            UserError: `fold` is given, of which a graph knows nothing; or the graph is broken.
         """
         if fold is not None:
             raise UserError(f"{self.path}: a graph answers by all folds together; judge it by other rows.")
@@ -99,8 +98,14 @@ class Graph:
         given = self.session.get_inputs()[0].name
         rows = int(np.clip(VALUES // max(1, int(np.prod(x.shape[1:]))), 1, ROWS))
         starts = range(0, max(1, len(x)), rows)
-        pieces = [self.session.run(names, {given: np.asarray(x[at : at + rows])}) for at in starts]
+        try:
+            pieces = [self.session.run(names, {given: np.asarray(x[at : at + rows])}) for at in starts]
+        except Exception as error:
+            raise _broken(self.path, error) from None
         found = [np.concatenate(each) if len(each) > 1 else each[0] for each in zip(*pieces, strict=True)]
+        for target, values in zip(self.schema.targets, found, strict=True):
+            if values.shape != (len(x), target.outcomes):
+                raise UserError(f"{self.path}: its '{target.name}' is not of the shape that it says.")
         return {target.name: values for target, values in zip(self.schema.targets, found, strict=True)}
 
 
@@ -137,9 +142,13 @@ def open_graph(path: Path, threads: int = 0, digest: str = "") -> Graph:
         raise UserError(f"{strange}.") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{strange} ({error}).") from None
-    lacking = {output_of(t) for t in schema.targets} - {output.name for output in session.get_outputs()}
-    if lacking:
-        raise UserError(f"{strange} (it lacks {listed(sorted(lacking))}).")
+    wanted = {output_of(target): [target.outcomes] for target in schema.targets}
+    there = {output.name: output.shape[1:] for output in session.get_outputs()}
+    odd = [name for name, shape in wanted.items() if there.get(name) != shape]
+    if [each.shape[1:] for each in session.get_inputs()] != [[*inputs.shape]]:
+        odd.append(INPUT)
+    if odd:
+        raise UserError(f"{strange} (it lacks {listed(odd)}, or has it in another shape).")
     return Graph(schema, inputs, path.stem, path, digest, document, session)
 
 
@@ -151,31 +160,39 @@ def _session(path: Path, threads: int, digest: str) -> Any:
     """Load a graph, by a copy in the cache that is made ready for this processor, in a third of the time."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 4
-    # Threads that wait for each other in circles halve the time of a picture; once it is answered they sleep.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    ready, made = _ready(digest), None
-    if ready is not None and not ready.exists():
-        with suppress(OSError):  # a cache is a help and no more
-            ready.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            made = ready.with_name(f".{ready.name}.{os.getpid()}{files.PART}")
-            options.optimized_model_filepath = str(made)
-    elif ready is not None:
-        with suppress(Exception):  # damaged; the file itself is there
+    def opened(file: Path, copy: Path | None = None) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = threads, 4
+        # Threads that wait for each other in circles halve the time of a picture; once it is answered they
+        # sleep.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        if file == ready:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-            return onnxruntime.InferenceSession(ready, options, providers=PROVIDERS)
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=PROVIDERS)
-    except Exception as error:  # onnxruntime has a class for each way in which a file is broken
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: onnxruntime cannot run it ({shortened(reason, MAX_REASON)}).") from None
-    if ready is not None and made is not None:
-        with suppress(OSError):
-            made.replace(ready)
+        if copy is not None:
+            options.optimized_model_filepath = str(copy)
+        # Its fallback to another provider, of which there is none, would print.
+        return onnxruntime.InferenceSession(file, options, providers=PROVIDERS, enable_fallback=0)
+
+    ready = _ready(digest)
+    made: list[Any] = []
+    if ready is not None:
+        with suppress(Exception):  # damaged
+            if ready.exists():
+                return opened(ready)
+        with suppress(Exception):  # a cache is a help and no more
+            ready.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.write_with(ready, lambda copy: made.append(opened(path, copy)))
             _tidy(ready.parent)
-    return session
+    try:
+        return made[0] if made else opened(path)
+    except Exception as error:
+        raise _broken(path, error) from None
+
+
+def _broken(path: Path, error: Exception) -> UserError:
+    """Say what onnxruntime says, which has a class for each way in which a file is broken."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(f"{path}: onnxruntime cannot run it ({shortened(reason, MAX_REASON)}).")
 
 
 def _ready(digest: str) -> Path | None:

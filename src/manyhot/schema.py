@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sized
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from manyhot import notebook
-from manyhot.errors import UserError, listed, suggest
+from manyhot.errors import UserError, listed, shortened, suggest
 
 Kind = Literal["binary", "multiclass", "multilabel"]
 Structure = Literal["binary", "multiclass", "multilabel", "powerset"]
@@ -243,7 +243,7 @@ class Schema:
         Raises:
             UserError: a key is unknown or missing, or a value is of the wrong type.
         """
-        document = _checked(cls, data, "schema")
+        document = checked(cls, data, "schema")
         for key, kind in (("inputs", Input), ("targets", Target)):
             if not isinstance(document.get(key), (list, tuple)):
                 raise UserError(f"schema: '{key}' must be a list.")
@@ -255,18 +255,18 @@ class Schema:
 def _read(kind: type[Any], item: object, where: str) -> Any:
     """Read one input or target, of a schema of today or of the first format."""
     if kind is Input and isinstance(item, dict) and isinstance(item.get("notation"), dict):
-        item = {**item, "notation": Notation(**_checked(Notation, item["notation"], f"{where} notation"))}
+        item = {**item, "notation": Notation(**checked(Notation, item["notation"], f"{where} notation"))}
     if kind is Target and isinstance(item, dict):
         item = {OLD_NAMES.get(key, key): value for key, value in item.items()}
         flat = {key: item.pop(key) for key in ("objective", "temperature", "thresholds") if key in item}
         given = item.get("decision", {})
         whole = {**given, **flat} if isinstance(given, dict) else given
-        decision = _checked(Decision, whole, f"{where} decision")
+        decision = checked(Decision, whole, f"{where} decision")
         try:
             item["decision"] = Decision(**decision)
         except UserError as error:
             raise UserError(f"target '{item.get('name')}': {error.typed}") from None
-    return kind(**_checked(kind, item, where))
+    return kind(**checked(kind, item, where))
 
 
 def _count(items: Sized, what: str) -> str:
@@ -296,7 +296,7 @@ def check_objective(objective: str) -> tuple[str, float | None]:
     )
 
 
-def _checked(kind: type[Any], data: object, where: str) -> dict[str, Any]:
+def checked(kind: type[Any], data: object, where: str) -> dict[str, Any]:
     """Check the keys and the types of one JSON object against a dataclass; lists become tuples."""
     if not isinstance(data, dict):
         raise UserError(f"{where}: must be an object, got {type(data).__name__}.")
@@ -304,17 +304,16 @@ def _checked(kind: type[Any], data: object, where: str) -> dict[str, Any]:
     for key in data:
         if key not in known:
             raise UserError(f"{where}: unknown key '{key}'{suggest(str(key), known)}.")
-    checked: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in data.items():
         if not _fits(value, known[key]):
-            raise UserError(f"{where}: '{key}' must be {known[key]}, got {value!r}.")
-        checked[key] = _tuples(value)
-    needed = [
-        name for name in ("name", "kind", "classes", "columns") if name in known and name not in checked
-    ]
-    if needed:
+            raise UserError(f"{where}: '{key}' must be {known[key]}, got {shortened(repr(value))}.")
+        found[key] = _tuples(value)
+    needed = [item.name for item in fields(kind) if item.default is item.default_factory is MISSING]
+    if not {*needed} <= {*found}:
+        needed = [name for name in needed if name not in found]
         raise UserError(f"{where}: lacks {listed(needed)}.")
-    return checked
+    return found
 
 
 def _tuples(value: Any) -> Any:

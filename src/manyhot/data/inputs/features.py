@@ -19,7 +19,7 @@ from manyhot.data import dates
 from manyhot.data.numbers import alike
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
-from manyhot.schema import Notation, Schema
+from manyhot.schema import Notation, Schema, checked
 from manyhot.targets import Cells, text_of, value_of
 
 LARGEST = 1e100  # what is larger counts as so large, since squares of it overflow
@@ -57,6 +57,11 @@ class TableInputs:
     features: tuple[Feature, ...]
     missing: tuple[str, ...] = ()
     kind: str = "table"
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(D,) of the rows that `transform` gives."""
+        return (len(self.features),)
 
     @property
     def columns(self) -> dict[str, list[int]]:
@@ -105,23 +110,24 @@ class TableInputs:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TableInputs:
-        """Read what `to_json` gave. Raises KeyError or TypeError when it is something else."""
-        if not data["features"]:
-            raise KeyError("features")
-        features = (
-            Feature(**{**f, "classes": tuple(f["classes"]), "edges": tuple(f["edges"]), **_written(f)})
-            for f in ({key: v for key, v in f.items() if key != "counts"} for f in data["features"])
-        )  # the first format said which features count something
-        return cls(tuple(features), tuple(data["missing"]))
+        """Read what `to_json` gave. Raises UserError when it is something else."""
+        features = data.get("features")
+        if not isinstance(features, list) or not features:
+            raise UserError("inputs: 'features' must be a list with one at least.")
+        rest = checked(cls, {**data, "features": []}, "inputs")
+        return cls(**{**rest, "features": tuple(map(_feature, features))})
 
 
-def _written(feature: dict[str, Any]) -> dict[str, Any]:
-    """Read how the cells of a feature are written, of which the first format said nothing."""
-    notation = feature.get("notation")
-    return {
-        "notation": notation and Notation(**notation),
-        "missing": tuple(feature.get("missing", ())),
-    }
+def _feature(document: object) -> Feature:
+    """Read one feature, of today or of the first format, which said which features count something."""
+    if isinstance(document, dict):
+        document = {key: value for key, value in document.items() if key != "counts"}
+        if isinstance(document.get("notation"), dict):
+            document["notation"] = Notation(**checked(Notation, document["notation"], "inputs notation"))
+    found = Feature(**checked(Feature, document, "inputs features"))
+    if found.kind not in ("number", "category") or found.part not in ("", *dates.PARTS):
+        raise UserError(f"inputs: '{found.name}' is of no known kind.")
+    return found
 
 
 def table_inputs(schema: Schema, table: Table, rows: NDArray[np.intp]) -> TableInputs:

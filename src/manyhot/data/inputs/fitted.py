@@ -71,11 +71,11 @@ def from_json(data: object) -> Inputs:
     """Read inputs from a bundle. Raises UserError when they are not what a bundle holds."""
     kinds: dict[object, type[ImageInputs] | type[TableInputs]] = {"image": ImageInputs, "table": TableInputs}
     try:
-        if not isinstance(data, dict) or data.get("kind") not in kinds:
-            raise TypeError("unknown kind")
+        if not isinstance(data, dict) or data.get("kind") not in [*kinds]:
+            raise UserError("unknown kind")
         return kinds[data["kind"]].from_json(data)
-    except (TypeError, KeyError) as error:
-        raise UserError(f"inputs.json: not the inputs of a model ({error}).") from None
+    except UserError as error:
+        raise UserError(f"inputs.json: not the inputs of a model ({error.typed.rstrip('.')}).") from None
 
 
 def row_hashes(schema: Schema, table: Table) -> NDArray[np.uint64]:

@@ -19,8 +19,9 @@ from manyhot.data.inputs.images.cache import Cache
 from manyhot.data.inputs.images.paths import Progress, Unreadable, picture_column, pictures_of
 from manyhot.data.inputs.images.stream import Pictures
 from manyhot.data.table import Table
+from manyhot.errors import UserError
 from manyhot.machine import cache_folder, half_of_memory, num_cores
-from manyhot.schema import Schema
+from manyhot.schema import Schema, checked
 
 if TYPE_CHECKING:
     from manyhot.data.inputs.images.reading import ReadPictures
@@ -134,10 +135,11 @@ class ImageInputs:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ImageInputs:
         """Read what `to_json` gave; a document that names no rule is older than the second."""
-        lists: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
-        found = cls(**{"rule": RULES[0], **lists})
+        found = cls(**checked(cls, {"rule": RULES[0], **data}, "inputs"))
         if found.rule not in RULES:
-            raise TypeError(f"it reads pictures by rule {found.rule!r}; update manyhot")
+            raise UserError(f"inputs: they read pictures by rule {found.rule!r}; update manyhot.")
+        if len(found.size) != 2 or min(found.shape) < 1:
+            raise UserError(f"inputs: no picture is of the shape {found.shape}.")
         return found
 
     def _from_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """A model as a file of its own: what it says of itself, who reads it, and when it is refused."""
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from making import QUICK, SIDE, write_csv
 
 import manyhot
-from manyhot import graph
+from manyhot import bundle, graph
 from manyhot.cli import main
 from manyhot.errors import UserError
 
@@ -128,6 +129,34 @@ def test_without_its_graph_a_folder_answers_by_its_weights(exported, fitted_tabl
         np.testing.assert_allclose(values, wanted[name], atol=1e-4)
     assert main(["export", str(folder), "--json"]) == 0
     assert manyhot.load(folder).bundle.graph is not None
+
+
+@pytest.mark.parametrize("moment", ["replace", "write_json"])
+def test_an_export_that_is_killed_leaves_a_model_that_answers(
+    exported, fitted_tables, tmp_path, monkeypatch, moment
+):
+    folder = shutil.copytree(exported, tmp_path / "model")
+    left = folder / ".model.onnx.killed.part"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+
+    def replaced(*_):
+        raise KeyboardInterrupt
+
+    def export(path):
+        path.write_bytes(b"another")
+        if moment == "replace":
+            monkeypatch.setattr(Path, "replace", replaced)
+        else:
+            original = bundle.write_json
+            after = iter([original])
+            monkeypatch.setattr(bundle, "write_json", lambda *a: next(after, replaced)(*a))
+
+    with pytest.raises(KeyboardInterrupt):
+        bundle.add_graph(folder, export)
+    monkeypatch.undo()
+    assert not [*folder.glob("*.part"), *folder.glob(".*.part")]
+    manyhot.load(folder).predict(fitted_tables / "table.csv")
 
 
 def foreign(path):

@@ -31,6 +31,7 @@ from manyhot.files import (
     checksum_of,
     read_json,
     read_json_lines,
+    sweep,
     write_json,
     write_tensors,
     write_text,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 MANIFEST = "manyhot.json"
 GRAPH = "model.onnx"  # once it was exported; see `graph`
+LONG_AGO = 3600  # seconds after which a half-written graph is nobody's
 MARKS = (MANIFEST, "checkpoints", "history.jsonl")  # one of these is in every folder that a fit began
 CHECKED = {  # files that the manifest has checksums of, by format
     1: ("schema.json", "config.json", "inputs.json", "weights.safetensors"),
@@ -154,10 +156,20 @@ def replace_schema(schema: Schema, folder: Path) -> None:
 
 
 def add_graph(folder: Path, write: Callable[[Path], None]) -> Path:
-    """Let `write` make the graph of the model in a folder, and return its path."""
+    """Let `write` make the graph of the model in a folder, and return its path.
+
+    Killed at any moment it leaves a model that answers, with or without a graph.
+    """
     manifest, path = check(folder), folder / GRAPH
-    write_with(path, write)
-    write_json(folder / MANIFEST, {**manifest, "graph": checksum(path)})
+    sweep(folder, LONG_AGO)
+    alone = {key: value for key, value in manifest.items() if key != "graph"}
+
+    def write_alone(temporary: Path) -> None:
+        write(temporary)
+        write_json(folder / MANIFEST, alone)
+
+    write_with(path, write_alone)
+    write_json(folder / MANIFEST, {**alone, "graph": checksum(path)})
     return path
 
 

@@ -268,8 +268,9 @@ def test_the_client_for_triton_gives_the_answers_of_predict(fitted_tables, tmp_p
     assert 'name: "flowers"\n' in config
     assert '{ name: "x", data_type: TYPE_FP32, dims: [3] }' in config
     for target in graph.schema.targets:
+        output = names["outputs_of"](graph.schema.targets)[target.name]
         outcomes = f"data_type: TYPE_FP32, dims: [{target.outcomes}]"
-        assert f'{{ name: "{names["output_of"](target)}", {outcomes} }}' in config
+        assert f'{{ name: "{output}", {outcomes} }}' in config
 
     server = HTTPServer(("127.0.0.1", 0), type("Here", (Triton,), {"repository": tmp_path / "repository"}))
     thread = threading.Thread(target=server.handle_request)

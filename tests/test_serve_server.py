@@ -132,6 +132,25 @@ def test_what_is_no_http_is_refused(data):
     assert json.loads(reply.partition(b"\r\n\r\n")[2]) == {"error": "This is no HTTP request."}
 
 
+@pytest.mark.parametrize("body", [BODY, b"GET /models HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_a_body_for_another_protocol_is_refused_and_never_read_as_a_request(body):
+    """As Java's client asks for HTTP/2; what is no body is answered as ever."""
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\nHost"
+    head = HEAD.replace(b"%d" % len(BODY), b"%d" % len(body)).replace(b"Host", upgrade)
+    with listening() as (_, address):
+        with socket.create_connection(address, 5) as connection:
+            connection.sendall(head)
+            with suppress(OSError):
+                time.sleep(0.05)
+                connection.sendall(body)
+            reply = read_all(connection)
+        assert re.findall(rb"HTTP/1.1 (\d+)", reply) == [b"400"]
+        assert b"without the header Upgrade" in reply
+        with socket.create_connection(address, 5) as connection:
+            connection.sendall(b"GET /models HTTP/1.1\r\nHost: localhost\r\n\r\n".replace(b"Host", upgrade))
+            assert status(read_all(connection, 0.2)) == 200
+
+
 def test_a_large_body_is_refused_while_it_comes(impatient):
     """And who goes on sending it is not listened to for long."""
     with listening() as (_, address), socket.create_connection(address, 5) as connection:

@@ -13,14 +13,15 @@ and as metadata, each a JSON document, what turns rows into x and what its outpu
     manyhot.card         on how many rows it was trained, and its scores on the rows held back
 
 Its one input, `x`, is uint8 (N, H, W, C) or float32 (N, D). Its outputs are named as the targets: float32
-(N, C), the probability of every class; where one answers by whole sets of tags, NAME.sets is that of each.
+(N, C), the probability of every class; where one answers by whole sets of tags, NAME.sets is that of each
+(NAME.sets.sets where a target is called NAME.sets).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -94,7 +95,7 @@ class Graph:
         """
         if fold is not None:
             raise UserError(f"{self.path}: a graph answers by all folds together; judge it by other rows.")
-        names = [output_of(target) for target in self.schema.targets]
+        names = [*outputs_of(self.schema.targets).values()]
         given = self.session.get_inputs()[0].name
         rows = int(np.clip(VALUES // max(1, int(np.prod(x.shape[1:]))), 1, ROWS))
         starts = range(0, max(1, len(x)), rows)
@@ -109,9 +110,20 @@ class Graph:
         return {target.name: values for target, values in zip(self.schema.targets, found, strict=True)}
 
 
-def output_of(target: Target) -> str:
-    """Return the name of the output that has the probabilities (N, P) which `targets.decide` takes."""
-    return target.name + SETS if target.structure == "powerset" else target.name
+def outputs_of(targets: Sequence[Target]) -> dict[str, str]:
+    """Return by target the output that has the probabilities (N, P) which `targets.decide` takes.
+
+    That of sets is called as no target is, nor another's sets.
+    """
+    taken = {target.name for target in targets}
+    found: dict[str, str] = {}
+    for target in targets:
+        name = target.name
+        while target.structure == "powerset" and name in taken:
+            name += SETS
+        taken.add(name)
+        found[target.name] = name
+    return found
 
 
 def open_graph(path: Path, threads: int = 0, digest: str = "") -> Graph:
@@ -142,7 +154,8 @@ def open_graph(path: Path, threads: int = 0, digest: str = "") -> Graph:
         raise UserError(f"{strange}.") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{strange} ({error}).") from None
-    wanted = {output_of(target): [target.outcomes] for target in schema.targets}
+    names = outputs_of(schema.targets)
+    wanted = {names[target.name]: [target.outcomes] for target in schema.targets}
     there = {output.name: output.shape[1:] for output in session.get_outputs()}
     odd = [name for name, shape in wanted.items() if there.get(name) != shape]
     if [each.shape[1:] for each in session.get_inputs()] != [[*inputs.shape]]:

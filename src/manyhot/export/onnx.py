@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from manyhot.data.inputs.features import TableInputs
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.export import trees
-from manyhot.graph import INPUT, SETS
+from manyhot.graph import INPUT, outputs_of
 from manyhot.model.backbones.fusion import fused
 from manyhot.model.forest import Trees
 from manyhot.model.predictor import Predictor
@@ -71,15 +71,6 @@ def _mean(chances: Tensor) -> Tensor:
     return chances if chances.ndim == 2 else chances.mean(1)
 
 
-def outputs_of(targets: Sequence[Target]) -> list[str]:
-    """Name what `Answers` gives."""
-    return [
-        name
-        for target in targets
-        for name in (target.name, *([target.name + SETS] if target.structure == "powerset" else []))
-    ]
-
-
 def graph_of(predictor: Predictor, targets: Sequence[Target], inputs: Inputs) -> Any:
     """Return the graph of a predictor as onnx's ModelProto.
 
@@ -100,7 +91,9 @@ def graph_of(predictor: Predictor, targets: Sequence[Target], inputs: Inputs) ->
 
         return opset_ai_onnx_ml3.TreeEnsembleRegressor(columns, **grown[number])
 
-    names = outputs_of(targets)
+    names: list[str] = []
+    for target, answer in outputs_of(targets).items():  # as `Answers` gives them
+        names += [target] if answer == target else [target, answer]
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             model,

@@ -24,6 +24,7 @@ from manyhot.serve.state import State
 FIRST = 10.0  # seconds that a sender has for a request
 RATE = 16_384  # bytes for which he has a second more
 MAX_HEAD = 65_536  # bytes of the line and the headers of a request
+LENGTHS = (b"content-length", b"transfer-encoding")  # one of these is in the head of a request with a body
 LINGER = 1.0  # seconds in which a stopped server still takes requests, while it is said to be not ready
 DRAIN = 30  # seconds in which all that was taken must be answered then
 CONNECTIONS = 1000
@@ -68,9 +69,15 @@ class Impatient(HttpToolsProtocol):
             self.received = 1  # at least
 
     def on_headers_complete(self) -> None:
-        """Note that the body comes."""
+        """Note that the body comes; it does not where the parser takes it for another protocol's."""
         self.heading = False
         super().on_headers_complete()
+        if self.parser.should_upgrade() and any(name in LENGTHS for name, _ in self.headers):
+            self._refuse(
+                400,
+                "Only HTTP/1.1 is spoken here; send the request without the header Upgrade "
+                "(in Java by HttpClient.Version.HTTP_1_1).",
+            )
 
     def on_message_complete(self) -> None:
         """Wait no more."""

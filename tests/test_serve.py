@@ -97,6 +97,8 @@ def test_equal_rows_are_answered_alike_whatever_stands_beside_them(market):
             "lacks 'width'; 'widht' is no input (did you mean 'width'?)",
         ),
         ({**ROW, "width": [2]}, "'width': must be a number, a text, true, false or null"),
+        ({**ROW, "width": "\ud83c"}, "'width': has half a character in it"),
+        ({**ROW, "origin": "n\udfff"}, "'origin': has half a character in it"),
     ],
 )
 def test_a_wrong_row_fails_no_other(market, row, words):
@@ -195,14 +197,23 @@ def test_pictures_in_json_are_base64(photos):
     assert [row["error"] for row in found[2:]] == ["'photo': is no picture in base64"] * 2 + [must, must]
 
 
-@pytest.mark.parametrize("side", [5_001, 9_900, 60_000])
-def test_a_picture_with_too_many_pixels_is_refused_by_its_header(photos, monkeypatch, side):
+@pytest.mark.parametrize(
+    "sides", [(5_001, 5_001), (9_900, 9_900), (60_000, 60_000), (1, 65_536), (65_536, 9)]
+)
+def test_a_picture_with_too_many_pixels_is_refused_by_its_header(photos, monkeypatch, sides):
     """Nothing of it is decoded."""
     monkeypatch.setattr(ImageFile.ImageFile, "load", None)
     asked = len(next(iter(photos.state.models.values())).one.asked)
-    row = first(ask(photos, "POST", "/predict", form([("x", huge_png(side, side))]), FORM))
-    assert re.search("more than .*pixels|pixels are more than 25,000,000; send a JPEG", row["error"])
+    row = first(ask(photos, "POST", "/predict", form([("x", huge_png(*sides))]), FORM))
+    assert re.search(
+        "more than .*pixels|pixels are more than 25,000,000; send a JPEG|a side are more", row["error"]
+    )
     assert len(next(iter(photos.state.models.values())).one.asked) == asked
+
+
+def test_a_form_that_is_none_leaves_nothing_in_the_log(market, caplog):
+    assert ask(market, "POST", "/predict", b"x" * 9, FORM).status == 400
+    assert caplog.records == []
 
 
 def test_too_many_rows_are_refused(photos):

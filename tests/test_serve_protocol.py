@@ -177,6 +177,7 @@ def test_a_request_may_be_in_bytes_and_its_answer_in_json(app):
         (market(1, width={"shape": "1"}), "input 'width': shape must be a list"),
         (market(1, width={"shape": [True]}), "input 'width': shape must be a list"),
         (market(1, width={"shape": [10**30]}), "give one for each row"),
+        (market(1, width={"shape": [1, 1, 2]}), "give one for each row"),
         (market(1, width={"shape": [2]}), "shape is [2], and it has 1 values"),
         (market(1, width={"data": None}), "input 'width': it has no data"),
         (market(1, width={"data": [[[1]]]}), "nested too deeply"),
@@ -203,6 +204,7 @@ def test_what_does_not_fit_is_refused_in_one_line(app, body, words):
         ([("photo", "FP32", 1, b"123")], None, "3 bytes are no whole number of FP32"),
         ([], "99999", "the body has 14 bytes"),
         ([], "-1", "the body has 14 bytes"),
+        ([], "9" * 5000, "the body has 14 bytes"),
     ],
 )
 def test_bytes_that_do_not_fit_are_refused_in_one_line(app, inputs, length, words):

@@ -6,6 +6,7 @@ What may pass is decided in `gate`; what a body means in `rows`; who answers in 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -33,6 +34,10 @@ FILES = {  # of the page, by their path
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/favicon.svg": ("favicon.svg", "image/svg+xml"),
 }
+
+
+# It would tell standard error of each form that is none.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 class Parts(MultiPartParser):

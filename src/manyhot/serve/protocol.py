@@ -124,7 +124,7 @@ def read(schema: Schema, body: bytes, length: str | None) -> Asked:
     Raises:
         UserError: it is none, or does not fit the model.
     """
-    if length is not None and not (length.isdecimal() and int(length) <= len(body)):
+    if length is not None and not (length.isdecimal() and len(length) < 10 and int(length) <= len(body)):
         raise UserError(f"{HEAD_LENGTH} is '{shortened(length)}', the body has {len(body)} bytes.")
     if length is not None and int(length) == 0:  # nothing but the one element of the one input
         if len(schema.inputs) != 1:
@@ -173,9 +173,10 @@ def _tensors(document: object, binary: memoryview) -> Iterator[tuple[str, list[A
             values = _flat(tensor.get("data"), where)
             if kind == "BYTES" and parameters.get("content_type") != "base64":
                 values = [_Plain(value) if isinstance(value, str) else value for value in values]
-        if len(values) != math.prod(shape) or math.prod(shape[1:]) != 1:
+        if len(values) != next(iter(shape), 1) or any(side != 1 for side in shape[1:]):
             raise UserError(
-                f"{where}: shape is {shape}, and it has {len(values)} values; give one for each row."
+                f"{where}: shape is {shortened(str(shape[:20]))}, and it has {len(values)} values; give one for "
+                "each row."
             )
         yield name, values
 

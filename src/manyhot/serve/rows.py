@@ -35,6 +35,9 @@ from manyhot.targets import decide, decode, marginals
 MAX_VALUES = 1_000_000  # of a body
 MAX_PIXELS = 25_000_000  # of a picture that is no JPEG: 0.4 GB while it is decoded, from a file of 80 kB
 
+SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can say one alone, UTF-8 cannot
+MAX_SIDE = 65_535  # pixels, as JPEG has it: each line of a picture takes memory of its own
+
 Value = float | str | bytes | None
 Row = Mapping[str, Value] | str  # or why there is none
 Form = Sequence[tuple[str, str | bytes]]  # a field is a text, a file is bytes
@@ -150,6 +153,8 @@ def of_values(schema: Schema, given: Mapping[str, Any]) -> Row:
                 return f"'{shortened(column.name)}': {value}"
         elif isinstance(value, (dict, list, bytes)):
             return f"'{shortened(column.name)}': must be a number, a text, true, false or null"
+        elif isinstance(value, str) and SURROGATES.search(value):
+            return f"'{shortened(column.name)}': has half a character in it, which is no text"
         elif column.kind == "number" and isinstance(value, (bool, int, float)):
             try:
                 value = float(value)
@@ -229,13 +234,15 @@ def _refuse_large(data: bytes) -> None:
 
     from manyhot.data.inputs.images.opening import FORMATS
 
-    pixels = 0
+    pixels, side = 0, 0
     with suppress(Exception), warnings.catch_warnings():  # what else is wrong is said by who decodes it
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            pixels = image.width * image.height
+            pixels, side = image.width * image.height, max(image.size)
     if pixels > MAX_PIXELS:
         raise UserError(f"{pixels:,} pixels are more than {MAX_PIXELS:,}; send a JPEG, or a smaller picture")
+    if side > MAX_SIDE:
+        raise UserError(f"{side:,} pixels along a side are more than {MAX_SIDE:,}; send a smaller picture")
 
 
 def _reason(error: UserError) -> str:

@@ -7,6 +7,7 @@ import shlex
 import sqlite3
 import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -308,3 +309,28 @@ def test_a_full_disk_is_said(store, monkeypatch):
     status, said = asked(store, "POST", "/corrections", fields)
     assert status == 503
     assert "disk is full" in said
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_gone_takes_no_more(store, replaced):
+    """SQLite would go on in what nobody finds any more."""
+    add(store, {"path": png()}, fruit="pear")
+    store.path.unlink()
+    if replaced:
+        store.path.write_bytes(b"")
+    fields = [("x", png()), ("labels", '{"fruit": "pear"}')]
+    for method, path in (
+        ("POST", "/corrections"),
+        ("GET", "/corrections/count"),
+        ("DELETE", "/corrections/1"),
+        ("GET", "/corrections.zip"),
+    ):
+        status, said = asked(store, method, path, fields if method == "POST" else ())
+        assert status == 503
+        assert "was removed or replaced while it is served; start the server again" in said
+
+
+def test_a_file_may_be_called_as_sqlite_calls_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Store(Path(":memory:")).close()
+    assert (tmp_path / ":memory:").is_file()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shlex
 import sqlite3
@@ -87,12 +88,13 @@ class Store:
         Raises:
             UserError: it can be neither, or is not a file of corrections.
         """
-        self.path = path
+        self.path = path.absolute()  # SQLite keeps what is called :memory: nowhere
         self._lock = threading.Lock()
         try:
             self._open = self._connect()
             try:
                 self._begin()
+                self._opened = path.stat()
             except BaseException:
                 self._open.close()
                 raise
@@ -128,6 +130,17 @@ class Store:
                 f"PRAGMA user_version={FORMAT}; COMMIT;"
             )
 
+    def _check(self) -> None:
+        """Refuse to go on in a file that nobody finds any more: SQLite would, and all would be lost."""
+        try:
+            there = os.path.samestat(self._opened, self.path.stat())
+        except OSError:
+            there = False
+        if not there:
+            raise HTTPException(
+                503, f"{self.path.name} was removed or replaced while it is served; start the server again."
+            )
+
     def close(self) -> None:
         """Close the file; a write that has begun ends first."""
         with self._lock:
@@ -153,6 +166,7 @@ class Store:
             json.dumps(entry.labels),
         )
         with self._lock, self._open as database:
+            self._check()
             database.executemany("INSERT OR IGNORE INTO pictures VALUES (?, ?)", pictures.items())
             found = database.execute(
                 "INSERT INTO corrections (time, model, fingerprint, row, answers, labels) "
@@ -167,6 +181,7 @@ class Store:
         if number.bit_length() > 63:  # no number of SQLite's
             return False
         with self._lock, self._open as database:
+            self._check()
             found = database.execute(
                 "DELETE FROM corrections WHERE id = ? RETURNING row", (number,)
             ).fetchone()
@@ -182,6 +197,7 @@ class Store:
     def count(self) -> int:
         """Return how many rows have a label; several entries of one row count once."""
         with self._lock:
+            self._check()
             query = "SELECT count(*) FROM (SELECT DISTINCT model, row FROM corrections)"
             return int(self._open.execute(query).fetchone()[0])
 
@@ -197,6 +213,7 @@ class Store:
 
         The rows are new ones, in no split: none is taken for a row that an older table kept for testing.
         """
+        self._check()
         with closing(self._connect()) as database, zipfile.ZipFile(file, "w") as archive:
             database.execute("BEGIN")  # what is stored meanwhile waits for the next export
             pictures: dict[str, str] = {}
@@ -249,7 +266,11 @@ async def _beside(call: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
 
 def _exported(store: Store) -> IO[bytes]:
     file = tempfile.TemporaryFile()  # noqa: SIM115  closed once it is sent
-    store.export(file)
+    try:
+        store.export(file)
+    except BaseException:
+        file.close()
+        raise
     file.seek(0)
     return file
 

@@ -175,8 +175,8 @@ def _tensors(document: object, binary: memoryview) -> Iterator[tuple[str, list[A
                 values = [_Plain(value) if isinstance(value, str) else value for value in values]
         if len(values) != next(iter(shape), 1) or any(side != 1 for side in shape[1:]):
             raise UserError(
-                f"{where}: shape is {shortened(str(shape[:20]))}, and it has {len(values)} values; give one for "
-                "each row."
+                f"{where}: shape is {shortened(str(shape[:20]))}, and it has {len(values)} values; "
+                "give one for each row."
             )
         yield name, values
 

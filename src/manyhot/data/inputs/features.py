@@ -112,7 +112,7 @@ class TableInputs:
     def from_json(cls, data: dict[str, Any]) -> TableInputs:
         """Read what `to_json` gave. Raises UserError when it is something else."""
         features = data.get("features")
-        if not isinstance(features, list) or not features:
+        if not isinstance(features, (list, tuple)) or not features:
             raise UserError("inputs: 'features' must be a list with one at least.")
         rest = checked(cls, {**data, "features": []}, "inputs")
         return cls(**{**rest, "features": tuple(map(_feature, features))})

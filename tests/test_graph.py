@@ -16,6 +16,7 @@ from making import QUICK, SIDE, write_csv
 import manyhot
 from manyhot import bundle, graph
 from manyhot.cli import main
+from manyhot.data.sources.write import write
 from manyhot.errors import UserError
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx_alone.py"
@@ -87,6 +88,20 @@ def test_a_model_goes_to_another_process(exported, fitted_tables):
         there = pickle.loads(pickle.dumps(model))
         assert (there.bundle.graph is None) == (model.bundle.graph is None)
         assert there.predict(fitted_tables / "table.csv") == model.predict(fitted_tables / "table.csv")
+
+
+def test_a_file_of_rows_is_answered_in_pieces(exported, fitted_tables, tmp_path):
+    """The key of what is answered already needs no weights, of which a file alone has none."""
+    write(manyhot.read(fitted_tables / "table.csv"), tmp_path / "rows.parquet")
+    for number, model in enumerate((exported, exported / "model.onnx")):
+        out = tmp_path / f"{number}.parquet"
+        assert main(["predict", str(model), str(tmp_path / "rows.parquet"), "--out", str(out)]) == 0
+        assert (
+            manyhot.read(out).column("fruit").to_pylist()
+            == manyhot.load(model).predict(fitted_tables / "table.csv")["fruit"]
+        )
+    before = manyhot.load(fitted_tables / "model").bundle.fingerprint()
+    assert manyhot.load(exported).bundle.fingerprint() == before
 
 
 def test_new_thresholds_take_the_graph_with_them(exported, fitted_tables, tmp_path, capsys):
@@ -363,6 +378,7 @@ def test_int8_is_judged_by_pictures_held_out(fitted_pictures, tmp_path, capsys):
     types = {each.data_type for each in onnx.load(out).graph.initializer}
     assert onnx.TensorProto.INT8 in types
     before, after = manyhot.load(fitted_pictures / "model"), manyhot.load(out)
+    assert before.bundle.fingerprint() != after.bundle.fingerprint()
     table = fitted_pictures / "table.csv"
     apart = [np.abs(before.predict_proba(table)[n] - v).max() for n, v in after.predict_proba(table).items()]
     assert 0 < max(apart) < 0.3

@@ -98,6 +98,8 @@ class Bundle:
 
     def fingerprint(self) -> str:
         """Return a text that two bundles share only where their answers are the same."""
+        if self.graph is not None and self.graph.schema == self.schema:
+            return self.graph.fingerprint  # which was written there, so that no weights are read for it
         state = {name: value.detach().cpu().numpy() for name, value in self.predictor.state_dict().items()}
         documents = [self.schema.to_json(), self.inputs.to_json(), self.ensemble.to_json()]
         digest = hashlib.sha256(checksum_of(documents).encode())
@@ -190,13 +192,20 @@ def read_schema(folder: Path) -> Schema:
     return Schema.from_json(read_json(folder / "schema.json"))
 
 
+def is_graph(path: Path) -> bool:
+    """Tell whether a path names an exported file rather than the folder of a model."""
+    return path.suffix == ENDING and not path.is_dir()
+
+
 def load(folder: Path) -> Bundle:
-    """Read a bundle; its weights only when they are asked for, where it has a graph.
+    """Read a bundle, of a folder or of an exported file; weights only when asked for, where it has a graph.
 
     Raises:
         UserError: there is no such folder, it is no finished model, it was written by a newer
             manyhot, or a file in it is missing or was changed.
     """
+    if is_graph(folder):
+        return of_graph(folder)
     manifest = check(folder, weights=False)
     schema = Schema.from_json(read_json(folder / "schema.json"))
     with _fitting(str(folder)):
@@ -216,12 +225,12 @@ def load(folder: Path) -> Bundle:
         with _fitting(str(folder)):
             return predictor.build(ensemble, inputs, schema.targets, config, state()).to(pick("auto"))
 
-    built = Once(build)
+    built, graph = Once(build), None
     if "graph" in manifest:
         graph = replace(open_graph(folder / GRAPH, digest=manifest["graph"]), name=folder.name)
-        return Bundle(schema, config, inputs, ensemble, built, graph)
-    built()
-    return Bundle(schema, config, inputs, ensemble, built)
+    else:
+        built()  # what does not fit is told at once
+    return Bundle(schema, config, inputs, ensemble, built, graph)
 
 
 def of_graph(path: Path) -> Bundle:
@@ -325,7 +334,7 @@ def check(folder: Path, weights: bool = True) -> dict[str, Any]:
     if not folder.exists():
         near = suggest(folder.name, [p.name for p in folder.absolute().parent.glob("*") if p.is_dir()])
         raise UserError(f"{folder}: no such model{near}.")
-    if folder.suffix == ENDING and folder.is_file():
+    if is_graph(folder):
         raise only_answers(folder)
     if not (folder / MANIFEST).is_file():
         unfinished = (folder / "checkpoints").is_dir()

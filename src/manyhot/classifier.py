@@ -419,10 +419,9 @@ def load(folder: str | Path, verbose: bool = True) -> Classifier:
         UserError: the folder is missing, is no finished model, or was changed.
     """
     path = as_path(folder)
-    if path.suffix == ENDING and not path.is_dir():
-        return Classifier(bundles.of_graph(path), SeenRows(), verbose=verbose)
+    bundle, own = bundles.load(path), None if bundles.is_graph(path) else path
     rows = read(path / "split.csv") if (path / "split.csv").is_file() else Table({})
-    return Classifier(bundles.load(path), seen_in(rows), rows=rows, folder=path, verbose=verbose)
+    return Classifier(bundle, seen_in(rows), rows=rows, folder=own, verbose=verbose)
 
 
 def seen_in(rows: Table) -> SeenRows:

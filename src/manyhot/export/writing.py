@@ -64,7 +64,7 @@ def write_int8(
     """
     from manyhot.export.int8 import CALIBRATED, quantised
 
-    proto = _made(bundle, card)
+    proto = _made(bundle, card, "int8")
     if not any(node.op_type == "Conv" for node in proto.graph.node):
         raise UserError("--precision int8 is for networks with convolutions, of which this model has none.")
     chosen, _ = held_out(bundle.schema, table, seen)
@@ -97,15 +97,18 @@ def close(logits: NDArray[np.float32]) -> float:
     return max(CLOSE, OF_LOGITS * float(np.abs(logits).max()))
 
 
-def _made(bundle: Bundle, card: Mapping[str, Any]) -> Any:
-    """Return the graph of a bundle with its metadata, as onnx's ModelProto."""
+def _made(bundle: Bundle, card: Mapping[str, Any], precision: str = "") -> Any:
+    """Return the graph of a bundle with its metadata, as onnx's ModelProto.
+
+    Another precision answers otherwise, and so has another fingerprint.
+    """
     from onnx import helper
 
     proto = graph_of(bundle.predictor, bundle.schema.targets, bundle.inputs)
     documents = {
         "format": FORMAT,
         "version": __version__,
-        "fingerprint": bundle.fingerprint(),
+        "fingerprint": replace(bundle, graph=None).fingerprint() + precision,
         "schema": bundle.schema.to_json(),
         "inputs": bundle.inputs.to_json(),
         "predictor": bundle.ensemble.to_json(),

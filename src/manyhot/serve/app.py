@@ -5,7 +5,6 @@ What may pass is decided in `gate`; what a body means in `rows`; who answers in 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -25,7 +24,7 @@ from manyhot.serve import openapi, protocol, rows
 from manyhot.serve.gate import MAX_BODY, Gate, Rules
 from manyhot.serve.rows import Row
 from manyhot.serve.served import Served
-from manyhot.serve.state import LARGE, State
+from manyhot.serve.state import State, read_beside
 
 PAGE = Path(__file__).parent / "page"
 FILES = {  # of the page, by their path
@@ -78,10 +77,7 @@ async def rows_of(request: Request, served: Served) -> list[Row]:
             f"Content-Type is '{kind[:60]}'; send a picture as image/jpeg or several as a form "
             "(curl -F image=@photo.jpg), rows as application/json or text/csv.",
         )
-    body = await request.body()
-    if len(body) < LARGE:
-        return readers[kind](served.schema, body)
-    return await asyncio.to_thread(readers[kind], served.schema, body)
+    return await read_beside(readers[kind], served.schema, await request.body())
 
 
 def routes(state: State, corrections: bool, token: bool) -> list[Route]:

@@ -11,7 +11,6 @@ picture is base64 where its `parameters` say `"content_type": "base64"`, as MLSe
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ from manyhot.serve import rows
 from manyhot.serve.batcher import Answered
 from manyhot.serve.rows import Row
 from manyhot.serve.served import Served
-from manyhot.serve.state import LARGE, State
+from manyhot.serve.state import State, read_beside
 from manyhot.targets import decide, decode, marginals
 
 VERSION = "1"  # of every model: a bundle has no other
@@ -77,10 +76,7 @@ def routes(state: State) -> list[Route]:
     async def infer(request: Request) -> Response:
         served, body = of(request), await request.body()
         length = request.headers.get(HEAD_LENGTH)
-        if len(body) < LARGE:
-            asked = read(served.schema, body, length)
-        else:
-            asked = await asyncio.to_thread(read, served.schema, body, length)
+        asked = await read_beside(read, served.schema, body, length)
         answered = await state.answer(request, served, asked.rows)
         for number, reason in sorted(answered.reasons.items()):
             raise UserError(f"row {number + 1}: {reason}")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from manyhot.errors import UserError, listed, suggest
+from manyhot.schema import Schema
 from manyhot.serve.batcher import Answered, Batcher, FullError
 from manyhot.serve.metrics import Metrics
 from manyhot.serve.rows import Row
 from manyhot.serve.served import Served
 
+T = TypeVar("T")
 PATIENCE = 30.0  # seconds that a request waits for its answer
 LARGE = 1 << 18  # bytes of a body from which on it is read beside the event loop
 
@@ -70,6 +72,13 @@ class State:
         finally:
             job.gone = True
             left.cancel()
+
+
+async def read_beside(read: Callable[..., T], schema: Schema, body: bytes, *more: Any) -> T:
+    """Read a body by `read(schema, body, …)`; a large one beside the event loop."""
+    if len(body) < LARGE:
+        return read(schema, body, *more)
+    return await asyncio.to_thread(read, schema, body, *more)
 
 
 def busy(why: str) -> HTTPException:

@@ -116,11 +116,10 @@ def opened(paths: list[str], say: Callable[[str], None]) -> Mapping[str, Served]
 
 def _open(name: str, path: Path, say: Callable[[str], None]) -> Served:
     """Open a model twice: by its graph with one thread and with all cores; without one by torch."""
-    from manyhot.bundle import load, of_graph
-    from manyhot.graph import ENDING
+    from manyhot.bundle import load
     from manyhot.serve.served import Served
 
-    bundle = of_graph(path) if path.suffix == ENDING and not path.is_dir() else load(path)
+    bundle = load(path)
     if bundle.graph is None:
         mend = f"manyhot export {shlex.quote(str(path))}"
         say(f"{path} was not exported, so PyTorch answers, more slowly; `{mend}` mends that")

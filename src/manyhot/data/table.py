@@ -34,7 +34,7 @@ class Table:
     columns  name → pyarrow array; null is an empty cell
     source   what messages call it, such as "train.csv"
     root     the folder that image paths are relative to and may not leave
-    pixels   uint8 (N, H, W, C) when the pictures are in the table itself
+    pixels   (N, H, W, C) when the pictures are in the table itself: uint8, or other numbers as they came
     files    name of a column → object (N,): the files of its pictures as the table itself holds them
              (`pyarrow.Buffer`, None where there is none); the column has their names
     targets  the columns that the source itself marks as labels (`label` of a folder)
@@ -46,7 +46,7 @@ class Table:
     columns: Mapping[str, pa.ChunkedArray]
     source: str = ""
     root: Path | None = None
-    pixels: NDArray[np.uint8] | None = None
+    pixels: NDArray[Any] | None = None
     targets: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     mapped: tuple[str, ...] = ()
@@ -197,7 +197,7 @@ def from_python(data: Any, source: str = "table") -> Table:
     A dict of single values is one row, and so is a Series with a value for each column.
 
     Shape:
-        images: uint8 (N, H, W) or (N, H, W, C), or floats in [0, 1]; (H, W, 3) is one.
+        images: uint8 or other numbers, (N, H, W) or (N, H, W, C); (H, W, 3) is one.
         labels: (N,), or a dict of these.
 
     Raises:
@@ -268,11 +268,11 @@ def _kind(data: object) -> str:
     return type(data).__name__
 
 
-def as_pixels(images: Any) -> NDArray[np.uint8]:
-    """Return images as uint8 (N, H, W, C).
+def as_pixels(images: Any) -> NDArray[Any]:
+    """Return images as (N, H, W, C): uint8, or whole numbers or floats of which `inputs` finds the range.
 
     Raises:
-        UserError: the array is not (N, H, W), (N, H, W, 1 or 3) or (H, W, 3), or floats leave [0, 1].
+        UserError: the array is not (N, H, W), (N, H, W, 1 or 3) or (H, W, 3), or holds no numbers.
     """
     array = np.asarray(images)
     if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > array.shape[2]:
@@ -284,14 +284,9 @@ def as_pixels(images: Any) -> NDArray[np.uint8]:
         raise UserError(
             f"images must be (N, H, W), (N, H, W, 1 or 3) or (H, W, 3), got shape {np.shape(images)}.{remedy}"
         )
-    if array.dtype == np.uint8:
-        return array
-    if array.size and (np.isnan(array).any() or array.min() < 0 or array.max() > 1):
-        raise UserError(
-            f"images must be uint8, or floats in [0, 1]; "
-            f"got {array.dtype} from {array.min()} to {array.max()}."
-        )
-    return np.round(array * 255).astype(np.uint8)
+    if array.dtype.kind not in "buif":
+        raise UserError(f"images must be numbers, such as uint8, or floats in [0, 1]; got {array.dtype}.")
+    return array.astype(np.uint8) * 255 if array.dtype.kind == "b" else array
 
 
 def _chunked(values: Any) -> pa.ChunkedArray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,21 @@ from manyhot.machine import num_cores
 from manyhot.schema import Input
 from manyhot.targets import value_of
 
+BYTES = 1e-2  # by how much of a level the floats of a picture of 8 bits may be off
 
-def hash_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Hash pictures (N, H, W, C) by their pixels."""
+
+def hash_pixels(pixels: NDArray[Any]) -> NDArray[np.uint64]:
+    """Hash pictures (N, H, W, C) by their pixels; the 256 levels of bytes from 0 to 1 are these bytes."""
     flat = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
-    return np.array([_hash(row.tobytes()) for row in flat], dtype=np.uint64)
+    return np.array([_hash(_plain(row).tobytes()) for row in flat], dtype=np.uint64)
+
+
+def _plain(row: NDArray[Any]) -> NDArray[Any]:
+    """Return the pixels of a picture as bytes, where they are such over 255; else as they are."""
+    if row.dtype.kind != "f" or not (row.min(initial=0) >= 0 and row.max(initial=0) <= 1):
+        return row
+    steps = (row * 255).round()
+    return steps.astype(np.uint8) if np.abs(row * 255 - steps).max(initial=0) < BYTES else row
 
 
 def hash_files(table: Table, column: str) -> NDArray[np.uint64]:

@@ -25,6 +25,7 @@ from manyhot.data.columns import (
     split_of,
 )
 from manyhot.data.inputs.fitted import row_hashes
+from manyhot.data.inputs.images.levels import held_input
 from manyhot.data.inputs.images.paths import Progress, named, picture_column
 from manyhot.data.numbers import is_unknown_word, told
 from manyhot.data.rows import conflicts
@@ -87,13 +88,13 @@ def describe(table: Table, schema: Schema, apart: Collection[str] = ()) -> dict[
 
 def look(table: Table) -> dict[str, Any]:
     """Summarise a table of which nobody has said yet what to predict: all columns, as `describe` has them."""
-    from manyhot.data.inputs.images.opening import measure  # Pillow is not needed for tables
-
-    columns = [Input(PIXELS, "image", table.pixels.shape[1:])] if table.pixels is not None else []
+    columns = [held_input(table)] if table.pixels is not None else []
     pictures = image_columns(table)
     for name in table.names:
         if name in pictures:
-            columns.append(Input(name, "image", measure(table, name).shape))
+            from manyhot.data.inputs.images.opening import image_input  # Pillow is not needed for tables
+
+            columns.append(image_input(table, name))
         elif name != split_column(table):
             columns.append(as_input(table, name))
     plain = Schema((), ())

@@ -257,14 +257,14 @@ def test_every_way_to_the_pixels_gives_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr("manyhot.data.inputs.images.cache.LEAST", 0)
     table = manyhot.read(zoo(tmp_path))
     inputs = ImageInputs("image", SIZE, 3)
-    held = inputs.read_files(table, cache=0.0)
+    held = inputs.read(table, cache=0.0)
     (bad,) = held.unreadable
     good = np.delete(np.arange(len(table)), bad)
     ways = [
-        inputs.read_files(table, memory=1e-7, cache=0.0).x,
-        inputs.read_files(table, memory=1e-7, cache=1.0).x,  # decoded, then read from what was just kept
-        inputs.read_files(table, cache=1.0).x,
-        inputs.read_files(table, memory=1e-7).x,
+        inputs.read(table, memory=1e-7, cache=0.0).x,
+        inputs.read(table, memory=1e-7, cache=1.0).x,  # decoded, then read from what was just kept
+        inputs.read(table, cache=1.0).x,
+        inputs.read(table, memory=1e-7).x,
         inputs.transform(table, hashes=held.hashes)[0],
     ]
     for x in ways:

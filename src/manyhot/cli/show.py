@@ -198,6 +198,7 @@ def _values(item: Mapping[str, Any]) -> str:
     if item["kind"] == "image":
         height, width, channels = item["shape"]
         size = f"{width} × {height} pixels, {'grey' if channels == 1 else 'colour'}"
+        size += "".join(f", {words}" for words in _levels(item.get("levels") or {}))
         (low, high), (least, most) = (item.get(side, (0, 0)) for side in ("widths", "heights"))
         if (low, least) == (high, most):
             return size
@@ -212,3 +213,11 @@ def _values(item: Mapping[str, Any]) -> str:
     if item.get("missing"):
         parts.append(f"{item['missing']:,} missing")
     return ", ".join(parts)
+
+
+def _levels(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say how pictures of more than 8 bits, or with transparent parts, become others."""
+    for low, high in filter(None, (found.get("whole"), found.get("real"))):
+        yield f"levels {low:g} … {high:g}"
+    if found.get("ground", 255) != 255:
+        yield f"laid on {'grey' if found['ground'] else 'black'} where transparent"

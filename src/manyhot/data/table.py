@@ -41,6 +41,8 @@ class Table:
     notes    what reading left out or found odd, for people
     mapped   the columns from which others were looked up, and which would tell these
     rows     int64 (N,): the number of each row in the source, counted from 1
+    trusted  the paths in `image` are of files that the user named, or that lie in a folder that the user
+             named, and not what somebody wrote: links among them may lead out of `root`
     """
 
     columns: Mapping[str, pa.ChunkedArray]
@@ -52,6 +54,7 @@ class Table:
     mapped: tuple[str, ...] = ()
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     files: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
+    trusted: bool = False
 
     def __post_init__(self) -> None:
         lengths = {len(column) for column in self.columns.values()}
@@ -188,7 +191,8 @@ class Table:
     def with_columns(self, columns: Mapping[str, Any]) -> Table:
         """Return the table with columns added or replaced."""
         added = {name: _chunked(column) for name, column in columns.items()}
-        return replace(self, columns={**self.columns, **added})
+        trusted = self.trusted and "image" not in added
+        return replace(self, columns={**self.columns, **added}, trusted=trusted)
 
 
 def from_python(data: Any, source: str = "table") -> Table:

@@ -25,12 +25,14 @@ Inputs = ImageInputs | TableInputs
 class ReadRows(NamedTuple):
     """What is known of a table before its rows are parted: their hashes, and their pictures, if any.
 
-    `x` is uint8 (N, H, W, C) or stands for it, None for features; `hashes` is uint64 (N,), see `row_hashes`.
+    `x` is uint8 (N, H, W, C) or stands for it, None for features; `hashes` is uint64 (N,), see `row_hashes`;
+    `notes` say what is odd about the pictures.
     """
 
     hashes: NDArray[np.uint64]
     x: NDArray[np.uint8] | Pictures | None
     unreadable: Unreadable
+    notes: tuple[str, ...] = ()
 
 
 def read_rows(
@@ -41,14 +43,11 @@ def read_rows(
     memory: float | None = None,
     cache: float | None = None,
 ) -> ReadRows:
-    """Read the pictures of a table, each file once, and hash its rows; see `ImageInputs.read_files`."""
+    """Read the pictures of a table, each file once, and hash its rows; see `ImageInputs.read`."""
     if not schema.is_image:
         return ReadRows(row_hashes(schema, table), None, {})
-    pictures = image_inputs(schema, size)
-    if table.pixels is not None:
-        return ReadRows(row_hashes(schema, table), *pictures.transform(table))
-    found = pictures.read_files(table, progress, memory, cache)
-    return ReadRows(found.hashes, found.x, found.unreadable)
+    found = image_inputs(schema, size).read(table, progress, memory, cache)
+    return ReadRows(found.hashes, found.x, found.unreadable, found.notes)
 
 
 def fit_transform(

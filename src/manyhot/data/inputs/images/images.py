@@ -9,6 +9,7 @@ Shapes: N rows · H W C height, width and channels (1 grey, 3 colour), always ui
 from __future__ import annotations
 
 import json
+import logging
 import math
 import zlib
 from dataclasses import asdict, dataclass, replace
@@ -17,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manyhot.data.inputs.hashing import hash_pixels
+from manyhot.data.inputs.images.alike import Compared
 from manyhot.data.inputs.images.cache import Cache
 from manyhot.data.inputs.images.levels import USUAL, to_bytes
-from manyhot.data.inputs.images.paths import Progress, Unreadable, picture_column, pictures_of
+from manyhot.data.inputs.images.paths import Progress, Unreadable, locate, picture_column
 from manyhot.data.inputs.images.stream import Pictures
 from manyhot.data.table import Table
 from manyhot.errors import UserError
@@ -28,6 +31,8 @@ from manyhot.schema import Levels, Schema, checked
 
 if TYPE_CHECKING:
     from manyhot.data.inputs.images.reading import ReadPictures
+
+log = logging.getLogger("manyhot")
 
 RULES = (1, 2)  # from bytes to pixels, see `decode`; a model is trained by the last, and keeps its own
 MAX_MEASURED = 100_000_000  # values that the mean and the deviation are taken from
@@ -73,7 +78,7 @@ class ImageInputs:
     def transform(
         self, table: Table, progress: Progress | None = None, hashes: NDArray[np.uint64] | None = None
     ) -> tuple[NDArray[np.uint8] | Pictures, Unreadable]:
-        """Read all pictures of a table, see `read_files`; `hashes` are those of `row_hashes`, where known.
+        """Read all pictures of a table, see `read`; `hashes` are those of `row_hashes`, where known.
 
         Shape:
             out: uint8 (N, H, W, C); the rows of unreadable pictures are zero, or cannot be asked for.
@@ -81,12 +86,12 @@ class ImageInputs:
         Raises:
             UserError: the column is missing, or a path leaves the table's folder.
         """
-        if table.pixels is not None:
-            return self._from_pixels(table.pixels), {}
-        found = self.read_files(table, progress, hashes=hashes)
+        found = self.read(table, progress, hashes=hashes)
+        for note in found.notes:
+            log.warning("%s: %s", table.source, note)
         return found.x, found.unreadable
 
-    def read_files(
+    def read(
         self,
         table: Table,
         progress: Progress | None = None,
@@ -94,7 +99,7 @@ class ImageInputs:
         cache: float | None = None,
         hashes: NDArray[np.uint64] | None = None,
     ) -> ReadPictures:
-        """Read all pictures of a table of paths, with the hash of each.
+        """Read all pictures of a table, with the hash of each.
 
         Args:
             memory: GB that the pictures may take, half of this machine's unless said. Where they take
@@ -104,12 +109,23 @@ class ImageInputs:
         Raises:
             UserError: the column is missing, or a path leaves the table's folder.
         """
-        from manyhot.data.inputs.images.reading import read_pictures  # only pictures need it
+        from manyhot.data.inputs.images.reading import ReadPictures, read_pictures  # only pictures need it
 
-        pictures = pictures_of(table, picture_column(table, self.column))
+        if table.pixels is not None:
+            hashes = hash_pixels(table.pixels) if hashes is None else hashes
+            x, alike = self._from_pixels(table.pixels), Compared(len(table))
+            for row in range(0, len(x), alike.every):
+                alike.add(row, int(hashes[row]), x[row])
+            return ReadPictures(x, {}, hashes, tuple(alike.told(lambda row: f"row {table.rows[row]}")))
+        name = picture_column(table, self.column)
+        located = locate(table, name)
         kept = Cache(self.shape, self._reading, None if cache == 0 else cache_folder(), (cache or 0) * 1e9)
         limit = (memory or half_of_memory()) * 1e9
-        return read_pictures(pictures, self.pixels_of, self.shape, kept, limit, num_cores(), progress, hashes)
+        found, alike = read_pictures(
+            located.pictures, self.pixels_of, self.shape, kept, limit, num_cores(), progress, hashes
+        )
+        notes = alike.told(lambda row: str(table.column(name)[row].as_py()))
+        return found._replace(notes=(*located.told(), *notes))
 
     def standardised(self, x: NDArray[np.uint8] | Pictures, rows: NDArray[np.intp]) -> ImageInputs:
         """Return the inputs with the mean and deviation of these rows of x (of some, where they are many)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -23,12 +24,14 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from manyhot.data.columns import is_image_name
 from manyhot.data.inputs.images import levels
+from manyhot.data.inputs.images.alike import Compared
 from manyhot.data.inputs.images.headers import BEGINNING, JPEG, is_grey, jpeg_frame
 from manyhot.data.inputs.images.levels import USUAL
 from manyhot.data.inputs.images.paths import (
     Picture,
     Progress,
     Unreadable,
+    locate,
     picture_column,
     pictures_of,
     read_file,
@@ -45,6 +48,7 @@ MAX_PIXELS = 100_000_000  # of a picture that is no JPEG; above this it is refus
 SMALL = ("1", "L")  # modes that take a quarter of the memory of others, so may have four times the pixels
 SAMPLE = 200  # pictures whose headers are read to measure a column
 LEVELLED = 50_000_000  # pixels that are decoded to find levels, of 16 pictures at least
+NEAR = 64  # pixels of a side at which pictures are opened to see whether they can be
 MOST = 20_000  # pictures that are opened to find those that cannot be: some minutes
 
 
@@ -266,29 +270,49 @@ def _levels(pictures: Sequence[Picture], headers: Mapping[int, _Header]) -> Leve
     return levels.find(whole, real, drawn)
 
 
-def unreadable(table: Table, column: str, progress: Progress | None = None) -> tuple[Unreadable, int]:
-    """Open the pictures of a column, of more than 20,000 an evenly spread sample.
+class Looked(NamedTuple):
+    """What opening the pictures of a column has shown.
 
-    Returns those that cannot be read, and how many were opened.
+    unreadable  those that cannot be read
+    opened      how many were opened
+    notes       what is odd about the others
     """
-    pictures = pictures_of(table, column)
-    rows = range(0, len(pictures), -(-len(pictures) // MOST))
 
-    def reason(row: int) -> str:
+    unreadable: Unreadable
+    opened: int
+    notes: list[str]
+
+
+def look(table: Table, column: Input, progress: Progress | None = None) -> Looked:
+    """Open the pictures of a column, of more than 20,000 an evenly spread sample."""
+    located = locate(table, picture_column(table, column.name))
+    pictures, to = located.pictures, column.levels or USUAL
+    rows = range(0, len(pictures), -(-len(pictures) // MOST))
+    compared = Compared(len(rows))
+    size = (min(column.shape[0], NEAR), min(column.shape[1], NEAR))
+
+    def one(place: int) -> tuple[str, tuple[int, NDArray[np.uint8]] | None]:
         try:
-            open_image(read_file(pictures[row]), near=(64, 64))
+            data = read_file(pictures[rows[place]])
+            image = open_image(data, (NEAR, NEAR), to)
         except UserError as error:
-            return str(error)
-        return ""
+            return str(error), None
+        if not compared.takes(place):
+            return "", None
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return "", (zlib.crc32(data), np.array(image.convert("L" if column.shape[2] == 1 else "RGB")))
 
     found = {}
     with ThreadPoolExecutor(num_cores()) as pool:
-        for done, (row, why) in enumerate(zip(rows, pool.map(reason, rows), strict=True), start=1):
+        for place, (why, seen) in enumerate(pool.map(one, range(len(rows)))):
             if why:
-                found[row] = why
+                found[rows[place]] = why
+            elif seen is not None:
+                compared.add(place, *seen)
             if progress is not None:
-                progress(done, len(rows))
-    return found, len(rows)
+                progress(place + 1, len(rows))
+    cells = table.column(picture_column(table, column.name))
+    return Looked(found, len(rows), [*located.told(), *compared.told(lambda place: str(cells[rows[place]]))])
 
 
 def picture(table: Table, schema: Schema, index: int, longest: int = 160) -> bytes | None:

@@ -111,10 +111,11 @@ class _Found:
         """Say what was left out, a line for each kind."""
         lines = [f"{what} ({count})" for what, count in sorted(self.left_out.items())]
         if self.endings:
-            each = [f"{count} {ending}" for ending, count in self.endings.most_common(MOST_ENDINGS)]
-            more = len(self.endings) - len(each)
+            kinds_of = sorted(self.endings.items(), key=lambda item: (-item[1], item[0]))
+            each = [f"{count} {ending}" for ending, count in kinds_of[:MOST_ENDINGS]]
+            more = len(kinds_of) - len(each)
             kinds = ", ".join(each) + (f" and {more} more kinds" if more > 0 else "")
-            pictures = [ending for ending in self.endings if ending in OTHER_PICTURES]
+            pictures = [ending for ending, _ in kinds_of if ending in OTHER_PICTURES]
             hint = f"; convert {' and '.join(pictures[:3])} to JPEG, PNG or TIFF" if pictures else ""
             lines.append(f"{NO_PICTURES} ({self.endings.total()}): {kinds}{hint}")
         return sorted(lines)

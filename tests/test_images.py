@@ -21,7 +21,7 @@ from manyhot.data.inputs.fitted import from_json, row_hashes
 from manyhot.data.inputs.images import opening
 from manyhot.data.inputs.images.headers import is_grey
 from manyhot.data.inputs.images.images import ImageInputs
-from manyhot.data.inputs.images.opening import measure, picture
+from manyhot.data.inputs.images.opening import image_input, measure, picture
 from manyhot.data.inputs.images.paths import locate, read_file
 from manyhot.data.sources.read import read
 from manyhot.errors import UserError
@@ -87,8 +87,8 @@ def test_the_eight_orientations_give_equal_arrays(tmp_path, ending):
     for other in x[1:]:
         assert np.abs(other.astype(int) - x[0]).max() <= (40 if ending == "jpg" else 0)
         assert np.abs(other.astype(int) - x[0]).mean() < 2
-    assert measure(table_of(tmp_path, names), "image") == ((64, 48, 3), (64, 64), (48, 48))
-    assert measure(table_of(tmp_path, names[5:6]), "image").shape == (64, 48, 3)
+    assert measure(table_of(tmp_path, names), "image") == ((64, 48), (64, 64), (48, 48))
+    assert measure(table_of(tmp_path, names[5:6]), "image").usual == (64, 48)
 
 
 def test_sixteen_bits_keep_their_levels(tmp_path):
@@ -165,10 +165,10 @@ def test_grey_and_colour_of_one_column(tmp_path):
     Image.fromarray(SCENE).save(tmp_path / "c.png")
     Image.fromarray(SCENE[..., 0]).save(tmp_path / "g.png")
     table = table_of(tmp_path, ["c.png", "g.png"])
-    assert measure(table, "image").shape == (8, 8, 3)
+    assert image_input(table, "image").shape == (8, 8, 3)
     x, _ = transform(tmp_path, ["c.png", "g.png"])
     assert (x[1] == SCENE[..., :1]).all()
-    assert measure(table_of(tmp_path, ["g.png"]), "image").shape == (8, 8, 1)
+    assert image_input(table_of(tmp_path, ["g.png"]), "image").shape == (8, 8, 1)
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
@@ -179,9 +179,9 @@ def test_one_coloured_picture_among_very_many_makes_a_column_coloured(tmp_path, 
         Image.fromarray(SCENE[..., 0]).save(tmp_path / name)
     (tmp_path / names[4]).write_bytes(b"no picture")
     colourless = 3 if ending == "webp" else 1  # WebP knows no grey
-    assert measure(table_of(tmp_path, names), "image").shape[2] == colourless
+    assert image_input(table_of(tmp_path, names), "image").shape[2] == colourless
     Image.fromarray(SCENE).save(tmp_path / names[17])
-    assert measure(table_of(tmp_path, names), "image").shape[2] == 3
+    assert image_input(table_of(tmp_path, names), "image").shape[2] == 3
 
 
 def test_headers_that_say_little_at_the_beginning_are_read_whole(tmp_path):
@@ -191,8 +191,8 @@ def test_headers_that_say_little_at_the_beginning_are_read_whole(tmp_path):
         Image.fromarray(SCENE).convert(mode).save(tmp_path / name, exif=exif)
         assert is_grey((tmp_path / name).read_bytes()[:4096]) is None
         assert is_grey((tmp_path / name).read_bytes()) == (mode == "L")
-    assert measure(table_of(tmp_path, ["g.jpg", "g.jpg"]), "image").shape[2] == 1
-    assert measure(table_of(tmp_path, ["g.jpg", "c.jpg"]), "image").shape[2] == 3
+    assert image_input(table_of(tmp_path, ["g.jpg", "g.jpg"]), "image").shape[2] == 1
+    assert image_input(table_of(tmp_path, ["g.jpg", "c.jpg"]), "image").shape[2] == 3
 
 
 # Names spelled otherwise than their files

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from manyhot.errors import listed
 
-SAMPLE = 2_000  # pictures that are compared
+SAMPLE = 1_000  # pictures that are compared
 FEW, SHARE = 3, 0.02  # files that must become alike, and what share of all, to be told
 
 

@@ -15,6 +15,7 @@ JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 BEGINNING = 4_096  # bytes that are read of a file to know whether it is coloured
 GREY_PNG = (0, 4)  # colour types: grey, and grey with transparent parts
 MOST_BYTES = 800_000_000  # that a picture may take while it is decoded: 8 for each of 100 million pixels
+MOST_EACH = 16  # that a pixel of a JPEG can take, where it is progressive
 MOST_PIXELS = 500_000_000  # of a JPEG that is decoded at a fraction: some seconds
 # An EXIF entry that says "upright", in either order of bytes, and the number by which it begins
 UPRIGHT = (b"\x01\x12\0\3\0\0\0\1\0\1", b"\x12\1\3\0\1\0\0\0\1\0")

@@ -7,6 +7,7 @@ what is not a plain JPEG. Why a picture cannot be read is said here.
 from __future__ import annotations
 
 import io
+import os
 import warnings
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from manyhot.data.columns import is_image_name
-from manyhot.data.inputs.images import levels
+from manyhot.data.inputs.images import headers, levels
 from manyhot.data.inputs.images.alike import Compared
 from manyhot.data.inputs.images.headers import BEGINNING, JPEG, is_grey, jpeg_frame
 from manyhot.data.inputs.images.levels import USUAL
@@ -46,6 +47,7 @@ GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 CLEAR_MODES = ("RGBA", "LA", "PA", "RGBa", "La")  # those with transparent parts
 MAX_PIXELS = 100_000_000  # of a picture that is no JPEG; above this it is refused before it is decoded
 SMALL = ("1", "L")  # modes that take a quarter of the memory of others, so may have four times the pixels
+PART = 500  # pictures whose headers a thread reads in one go
 SAMPLE = 200  # pictures whose headers are read to measure a column
 LEVELLED = 50_000_000  # pixels that are decoded to find levels, of 16 pictures at least
 NEAR = 64  # pixels of a side at which pictures are opened to see whether they can be
@@ -106,9 +108,11 @@ def _refuse_large(image: Image.Image, data: bytes, near: tuple[int, int] | None)
     Raises:
         UserError: it would.
     """
-    frame = jpeg_frame(data)
-    if frame is not None:
-        if frame.is_too_large(near):
+    if data.startswith(JPEG):
+        if image.width * image.height * headers.MOST_EACH <= headers.MOST_BYTES:
+            return
+        frame = jpeg_frame(data)
+        if frame is not None and frame.is_too_large(near):
             what = "progressive JPEG" if frame.progressive else "JPEG"
             raise UserError(f"{image.width} × {image.height} pixels of a {what} take too much memory")
         return
@@ -120,11 +124,11 @@ def _refuse_large(image: Image.Image, data: bytes, near: tuple[int, int] | None)
 class Measured(NamedTuple):
     """How large the pictures of a column are, by the headers of a sample of at most 400.
 
-    shape    the usual (H, W, C); they are grey where all of the column are
+    usual    height and width
     heights  the least and the greatest, in pixels; widths alike
     """
 
-    shape: tuple[int, int, int]
+    usual: tuple[int, int]
     heights: tuple[int, int]
     widths: tuple[int, int]
 
@@ -154,15 +158,19 @@ def measure(table: Table, column: str) -> Measured:
 def image_input(table: Table, column: str, rows: NDArray[np.bool_] | None = None) -> Input:
     """Return what the pictures of a column are, by those that `rows` (N,) marks, of all unless said.
 
+    They are grey where not one of them is coloured.
+
     Raises:
         UserError: not one of the sampled pictures can be opened.
     """
     pictures = pictures_of(table, column)
     if rows is not None:
         pictures = [picture for picture, meant in zip(pictures, rows, strict=True) if meant]
-    headers = _headers(pictures)
-    shape = _measured(table, column, pictures, headers).shape
-    return Input(column, "image", shape, levels=_levels(pictures, headers))
+    found = _headers(pictures)
+    height, width = _measured(table, column, pictures, found).usual
+    grey = all(header.grey for header in found.values()) and not _any_coloured(pictures, found)
+    shape = (height, width, 1 if grey else 3)
+    return Input(column, "image", shape, levels=_levels(pictures, found))
 
 
 def _headers(pictures: Sequence[Picture]) -> dict[int, _Header]:
@@ -219,27 +227,44 @@ def _measured(
     sizes = np.array([(header.height, header.width) for header in headers.values()])
     height, width = (int(side) for side in np.median(sizes, axis=0))
     heights, widths = ((int(sides.min()), int(sides.max())) for sides in sizes.T)
-    grey = all(header.grey for header in headers.values()) and not _any_coloured(pictures, headers)
-    return Measured((height, width, 1 if grey else 3), heights, widths)
+    return Measured((height, width), heights, widths)
 
 
 def _any_coloured(pictures: Sequence[Picture], apart: Collection[int]) -> bool:
     """Tell whether a picture is coloured, by the first bytes of all files but those `apart`."""
 
-    def is_coloured(place: int) -> bool:
-        with suppress(Exception), _beginning(pictures[place]) as file:
-            grey = is_grey(file.read(BEGINNING))
-            if grey is None:
-                file.seek(0)
-                with warnings.catch_warnings(), _by_header(file) as image:
-                    grey = image.mode in GREY_MODES
-            return not grey
-        return False
+    def any_of(places: Sequence[int]) -> bool:
+        return any(_is_coloured(pictures[place]) for place in places)
 
     rest = [place for place in range(len(pictures)) if place not in apart]
     with ThreadPoolExecutor(num_cores()) as pool:
-        parts = (pool.map(is_coloured, rest[start : start + MOST]) for start in range(0, len(rest), MOST))
-        return any(coloured for part in parts for coloured in part)
+        parts = pool.map(any_of, (rest[start : start + PART] for start in range(0, len(rest), PART)))
+        found = any(parts)
+        pool.shutdown(cancel_futures=True)
+    return found
+
+
+def _is_coloured(picture: Picture) -> bool:
+    """Tell whether a picture is coloured, which one that cannot be read is not."""
+    try:
+        grey = is_grey(_first_bytes(picture))
+        if grey is None:
+            with warnings.catch_warnings(), _beginning(picture) as file, _by_header(file) as image:
+                grey = image.mode in GREY_MODES
+    except Exception:
+        return False
+    return not grey
+
+
+def _first_bytes(picture: Picture) -> bytes:
+    """Return how a picture begins; of a pipe nothing, without waiting for it."""
+    if not isinstance(picture, Path):
+        return bytes(picture[:BEGINNING]) if isinstance(picture, pa.Buffer) else b""
+    handle = os.open(picture, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        return os.read(handle, BEGINNING)
+    finally:
+        os.close(handle)
 
 
 def _levels(pictures: Sequence[Picture], headers: Mapping[int, _Header]) -> Levels | None:

@@ -277,6 +277,23 @@ def test_inspect_tells_what_is_alike(tmp_path, capsys):
     ) in capsys.readouterr().out.replace("\n", " ")
 
 
+def test_one_picture_saved_in_several_ways_is_told_to_who_learns_alone(tmp_path, log_lines):
+    noise = [rng(seed).integers(0, 255, (SIDE, SIDE), dtype=np.uint8) for seed in range(20)]
+    names = []
+    for number, picture in enumerate(noise):
+        for ending in ("png", "bmp", "tif"):
+            names.append(f"{number}.{ending}")
+            Image.fromarray(picture).save(tmp_path / names[-1])
+    path = write_csv(tmp_path / "t.csv", {"image": names, "y": ["a", "b"] * 30})
+    told = "60 of 60 pictures differ as files and are only 20 different ones when read at 12 × 12 pixels: "
+    fitted = manyhot.fit(path, ["y"], **QUICK)
+    assert [note for note in fitted.run.notes if told in note and "copies" in note]
+    assert [note for note in manyhot.inspect(path, ["y"]).notes if told in note]
+    log_lines.clear()
+    fitted.predict(path)
+    assert log_lines == []
+
+
 def test_copies_and_few_alike_are_no_matter(tmp_path):
     noise = [rng(seed).integers(0, 255, (SIDE, SIDE), dtype=np.uint8) for seed in range(10)]
     path = labelled(tmp_path, [*noise, *noise], "png")

@@ -47,7 +47,7 @@ def read_rows(
     if not schema.is_image:
         return ReadRows(row_hashes(schema, table), None, {})
     found = image_inputs(schema, size).read(table, progress, memory, cache)
-    return ReadRows(found.hashes, found.x, found.unreadable, found.notes)
+    return ReadRows(found.hashes, found.x, found.unreadable, (*found.notes, *found.twins))
 
 
 def fit_transform(

@@ -20,7 +20,7 @@ FEW, SHARE = 3, 0.02  # files that must become alike, and what share of all, to 
 
 
 class Compared:
-    """An even sample of some pictures; `add` meets each once, `told` says which are alike."""
+    """An even sample of some pictures; `add` meets each once; what is told says which are alike."""
 
     def __init__(self, count: int) -> None:
         self.every = max(1, -(-count // SAMPLE))
@@ -44,17 +44,27 @@ class Compared:
         if (pixels == pixels[:1, :1]).all():
             self.blank.add(digest)
 
-    def told(self, name: Callable[[int], str]) -> list[str]:
-        """Say how many different files became equal pixels, or nothing of few; `name` names a row."""
-        alike = {digest: files for digest, files in self.files.items() if len(files) > 1}
-        rows = sorted(row for files in alike.values() for row in files.values())
+    def blank_told(self, name: Callable[[int], str]) -> list[str]:
+        """Say how many different files became pictures of one colour that are equal; `name` names a row."""
+        rest = (
+            "Nothing tells them apart; save them so that what they show is seen in 8 bits, or leave them out"
+        )
+        return self._told(True, name, ", of one colour throughout", rest)
+
+    def twins_told(self, name: Callable[[int], str]) -> list[str]:
+        """Say how many different files became equal pictures that show something."""
+        rest = "They are copies saved in several ways, or what tells them apart is lost at this size"
+        return self._told(False, name, "", rest)
+
+    def _told(self, blank: bool, name: Callable[[int], str], how: str, rest: str) -> list[str]:
+        """Say it of those that are blank, or that are not; nothing where these are few."""
+        alike = [f for digest, f in self.files.items() if len(f) > 1 and (digest in self.blank) == blank]
+        rows = sorted(row for files in alike for row in files.values())
         if len(rows) < max(FEW, SHARE * self.count):
             return []
         few = "one and the same" if len(alike) == 1 else f"only {len(alike):,} different ones"
-        level = ", of one colour throughout" if alike.keys() <= self.blank else ""
         looked = "" if self.every == 1 else " looked at"
         return [
             f"{len(rows):,} of {self.count:,} pictures{looked} differ as files and are {few} when read at "
-            f"{self.size[1]} × {self.size[0]} pixels{level}: {listed(map(name, rows), 3)}. Nothing can be "
-            "learned from them; save them so that what they show is seen in 8 bits, or leave them out"
+            f"{self.size[1]} × {self.size[0]} pixels{how}: {listed(map(name, rows), 3)}. {rest}"
         ]

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ class ImageInputs:
             x, alike = self._from_pixels(table.pixels), Compared(len(table))
             for row in range(0, len(x), alike.every):
                 alike.add(row, int(hashes[row]), x[row])
-            return ReadPictures(x, {}, hashes, tuple(alike.told(lambda row: f"row {table.rows[row]}")))
+            return _told(ReadPictures(x, {}, hashes), alike, lambda row: f"row {table.rows[row]}")
         name = picture_column(table, self.column)
         located = locate(table, name)
         kept = Cache(self.shape, self._reading, None if cache == 0 else cache_folder(), (cache or 0) * 1e9)
@@ -124,8 +125,8 @@ class ImageInputs:
         found, alike = read_pictures(
             located.pictures, self.pixels_of, self.shape, kept, limit, num_cores(), progress, hashes
         )
-        notes = alike.told(lambda row: str(table.column(name)[row].as_py()))
-        return found._replace(notes=(*located.told(), *notes))
+        found = found._replace(notes=tuple(located.told()))
+        return _told(found, alike, lambda row: str(table.column(name)[row].as_py()))
 
     def standardised(self, x: NDArray[np.uint8] | Pictures, rows: NDArray[np.intp]) -> ImageInputs:
         """Return the inputs with the mean and deviation of these rows of x (of some, where they are many)."""
@@ -211,3 +212,9 @@ def image_inputs(schema: Schema, size: int) -> ImageInputs:
     height, width, channels = column.shape
     side = (size, size) if size else (height, width)
     return ImageInputs(column.name, side, channels, levels=column.levels or USUAL)
+
+
+def _told(found: ReadPictures, alike: Compared, name: Callable[[int], str]) -> ReadPictures:
+    """Add what there is to say of pictures that are alike."""
+    notes = (*found.notes, *alike.blank_told(name))
+    return found._replace(notes=notes, twins=tuple(alike.twins_told(name)))

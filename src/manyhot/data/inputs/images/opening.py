@@ -337,7 +337,12 @@ def look(table: Table, column: Input, progress: Progress | None = None) -> Looke
             if progress is not None:
                 progress(place + 1, len(rows))
     cells = table.column(picture_column(table, column.name))
-    return Looked(found, len(rows), [*located.told(), *compared.told(lambda place: str(cells[rows[place]]))])
+
+    def name(place: int) -> str:
+        return str(cells[rows[place]])
+
+    notes = [*located.told(), *compared.blank_told(name), *compared.twins_told(name)]
+    return Looked(found, len(rows), notes)
 
 
 def picture(table: Table, schema: Schema, index: int, longest: int = 160) -> bytes | None:

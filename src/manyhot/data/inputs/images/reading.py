@@ -30,12 +30,16 @@ PixelsOf = Callable[[bytes], NDArray[np.uint8]]  # from the bytes of a file, by 
 
 
 class ReadPictures(NamedTuple):
-    """The pictures of a table, the rows without, the hash of each file (0 for those), and what is odd."""
+    """The pictures of a table, the rows without, and the hash of each file (0 for those).
+
+    `notes` say what is odd about them to all who read them, `twins` which are alike to who learns from them.
+    """
 
     x: NDArray[np.uint8] | Pictures
     unreadable: Unreadable
     hashes: NDArray[np.uint64]
     notes: tuple[str, ...] = ()
+    twins: tuple[str, ...] = ()
 
 
 def read_pictures(

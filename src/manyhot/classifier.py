@@ -117,7 +117,7 @@ class Classifier:
             left = "is left empty" if bad == 1 else "are left empty"
             log.warning("%s of %s rows cannot be read and %s", f"{bad:,}", f"{len(table):,}", left)
         if reasons:
-            log.info("which rows these are says column '%s'", found.names[-1])
+            log.info("column '%s' says which rows, and why", found.names[-1])
         return found
 
     def answer_file(

@@ -88,8 +88,7 @@ class Noticed:
 
     def reasons(self) -> dict[int, str]:
         """Return why a row has no answer, or which of its cells count as missing; by position."""
-        cells = self._by_row("unreadable", "'{}': '{}' is not a {}, and counts as missing")
-        return {**cells, **self.unreadable}
+        return {**self._by_row("unreadable", "'{}': '{}' is not a {}"), **self.unreadable}
 
     def words(self) -> dict[int, str]:
         """Return which words of a row training did not have; by position."""
@@ -145,7 +144,7 @@ class Noticed:
         if odd.what == "unreadable":
             be, count = ("is", "counts") if one else ("are", "count")
             text = (
-                f"{cells} {be} no {odd.kind}, such as {such}, and {count} as missing; all rows are answered"
+                f"{cells} {be} no {odd.kind}, such as {such}, and {count} as missing; every row is answered"
             )
         elif odd.what == "unseen":
             have = "has a word" if one else "have words"
@@ -164,9 +163,14 @@ class Noticed:
             return f" ({len(names)} of the {self.inputs} columns that the model reads)"
         rise, name, target = max(known)
         place = 1 + sum(other > rise for other, _ in rises[target].values())
+        most = (
+            f"the most of {len(rises[target])}"
+            if place == 1
+            else f"as number {place} of {len(rises[target])}"
+        )
         return (
-            f"; when '{shortened(name)}' was shuffled after training, the log loss of '{target}' rose by "
-            f"{max(rise, 0):.3f} (number {place} of {len(rises[target])} columns)"
+            f"; shuffling '{shortened(name)}' after training raised the log loss of '{shortened(target)}' by "
+            f"{max(rise, 0):.3f}, {most} columns"
         )
 
 

@@ -1,8 +1,8 @@
 """The words for options in a message: the command line's come in, those of Python leave.
 
 Messages are written once, with the options of the command line. `errors` gives them to Python in its own
-words, `inspection` the notes about a table; what is logged is put into them here. `cli` says whose an option is
-that belongs to another command.
+words, `inspection` the notes about a table; what is logged is put into them here. `cli` says whose an option
+is that belongs to another command.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def in_command(text: str, command: str, options: Mapping[str, Collection[str]]) 
     def placed(found: re.Match[str]) -> str:
         owners = [name for name, own in options.items() if f"--{found['name']}" in own]
         before = re.split(r"[.;] ", text[: found.start()])[-1]
-        is_said = any(re.search(rf"\b{name}\b", before) for name in owners)
+        is_said = any(re.search(rf"(?:`|manyhot ){name}\b", before) for name in owners)
         owner = "fit" if "fit" in owners else next(iter(owners), command)
         return found[0] if command in owners or is_said or not owners else f"`{owner}` {found[0]}"
 

@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     streams.ready()
+    show.begin()
     try:
         parser = build_parser()
         args = parser.parse_args(words)

@@ -71,7 +71,7 @@ def problems(lines: Sequence[str]) -> None:
             out.print(f"[yellow]note:[/] {escape(_placed(line))}")
 
 
-def begin(placed: Words) -> None:
+def begin(placed: Words = as_it_is) -> None:
     """Let the library's notes appear as lines on standard error, with options as `placed` has them."""
     global _placed
     _placed = placed

@@ -145,7 +145,14 @@ def one(cell, name):
             "answered",
         ),
         (one("12 cm", "x"), True, "is no number, such as '12 cm'"),
-        (one("1,5", "x"), True, "is no number, such as '1,5'"),
+        (one("1,234", "x"), True, "is no number, such as '1,234'"),
+        (one("15 %", "x"), True, "is no number, such as '15 %'"),
+        (
+            {"x": [f"{number},5" for number in range(20)]},
+            False,
+            "column 'x': 20 of 20 cells are written otherwise than in training and were matched, such as '0,5' "
+            "for '0.5'",
+        ),
         (one("31.31.2024", "day"), True, "column 'day': 1 of 20 cells is no date, such as '31.31.2024'"),
         (one("", "x"), None, ""),
         (
@@ -187,8 +194,10 @@ def test_what_is_odd_is_told_once(changes, loud, said):
 def test_what_is_matched_is_read_as_it_is_meant():
     usual, _, _ = noticed({})
     names = [f" {city.upper()}\u00a0" for city in CITIES[:20]]
-    changes = {"city": names, "flag": ["False", "yes"] * 10, "x": None, "X": GOOD["x"]}
+    numbers = [f"{number},0" for number in range(20)]
+    changes = {"city": names, "flag": ["False", "yes"] * 10, "x": None, "X": numbers}
     assert (noticed(changes)[0] == usual).all()
+    assert len(INPUTS.read(from_python(GOOD).take(np.arange(0)))[0]) == 0
 
 
 def test_what_cannot_be_read_is_as_an_empty_cell():
@@ -320,6 +329,7 @@ def test_absent_columns_cost_what_the_report_says(market, caplog):
     with caplog.at_level("INFO", "manyhot"):
         found = manyhot.load(model).predict({"x": columns["x"]})
     assert len(found["sold"]) == ROWS
+    assert manyhot.load(model).predict({"city": [], "x": []}) == {"sold": []}
     (said,) = caplog.messages
     assert said.startswith(
         "column 'city' is absent: all 40 rows are answered without; shuffling 'city' after"

@@ -71,7 +71,9 @@ def predict(
     x, noticed = read_new(model.inputs, table, progress, hashes)
     unreadable = noticed.unreadable
     fold = None if fold is None else np.delete(fold, list(unreadable))
-    found = model.probabilities(readable(x, unreadable), fold)
+    there = readable(x, unreadable)
+    nothing = {t.name: np.zeros((0, t.outcomes), np.float32) for t in model.schema.targets}
+    found = model.probabilities(there, fold) if len(there) else nothing
     return Predicted({name: spread(values, unreadable) for name, values in found.items()}, noticed)
 
 

@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from manyhot.data import dates
+from manyhot.data import arrays, dates
 from manyhot.data.inputs.noticed import Noticed, Odd, What
-from manyhot.data.numbers import alike, written_like
+from manyhot.data.numbers import alike, notations, written_like
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Notation, Schema, checked
@@ -94,11 +95,11 @@ class TableInputs:
         self._refuse_absent(table, {*table.columns})
         x, noticed = self.read(table)
         for odd in noticed.odd:
-            if odd.what == "unreadable":  # which these refuse, with its row
-                feature = next(feature for feature in self.features if feature.name == odd.column)
+            feature = next(feature for feature in self.features if feature.name == odd.column)
+            if odd.what == "unreadable" or (odd.what == "matched" and feature.kind == "number"):
                 missing = (*self.missing, *feature.missing)
                 if feature.part:
-                    dates.days(table.cells(feature.name, alike(missing)))
+                    dates.days(table.cells(feature.name, alike(missing)))  # which refuses it, with its row
                 table.numbers(feature.name, missing, feature.notation)
         return x, {}
 
@@ -201,9 +202,15 @@ class Reading:
     def numbers(self, feature: Feature, called: str, missing: Sequence[str]) -> NDArray[np.float64]:
         """Read numbers, NaN where there is none; float64 (N,)."""
         values, wrong = self.table.read_numbers(called, missing, feature.notation)
+        style = self._other_notation(feature, called, missing) if len(wrong) else None
+        if style is not None:
+            before, (values, odd) = wrong, self.table.read_numbers(called, missing, style)
+            texts = self._texts(called, before)
+            meant = {text: f"{values[row]:.12g}" for text, row in zip(texts, before.tolist(), strict=True)}
+            self._notice(feature, "matched", before, texts, meant=meant)
+            wrong = odd
         if len(wrong):
-            column = self.table.column(called)
-            texts = np.array([str(column[row].as_py()).strip() for row in wrong.tolist()], object)
+            texts = self._texts(called, wrong)
             if feature.is_flag:  # yes and no, among 0 and 1
                 flags = {text: flag_of(text) for text in {*texts}}
                 meant = {text: str(int(flag)) for text, flag in flags.items() if flag is not None}
@@ -214,6 +221,23 @@ class Reading:
             self._notice(feature, "unreadable", wrong, texts, f"number{written_like(feature.notation)}")
         self._notice_empty(feature, np.isnan(values), wrong)
         return values
+
+    def _other_notation(self, feature: Feature, called: str, missing: Sequence[str]) -> Notation | None:
+        """Return the only other way of writing numbers that all cells fit, in no other unit; None without one."""
+        column = self.table.column(called)
+        if not pa.types.is_string(column.type):
+            return None
+        column = arrays.call("utf8_trim_whitespace", column)
+        texts = arrays.without(column, arrays.is_one_of(column, ["", *alike(missing)])).drop_null()
+        found = notations(texts, self.table.decimals)
+        affixes = ("", feature.notation.affix if feature.notation else "")
+        return found[0] if len(found) == 1 and found[0].affix in affixes else None
+
+    def _texts(self, called: str, rows: IntArray) -> NDArray[np.object_]:
+        """Return what stands in some cells; object (K,)."""
+        column, found = self.table.column(called), np.empty(len(rows), object)
+        found[:] = [str(column[row].as_py()).strip() for row in rows.tolist()]
+        return found
 
     def days(self, feature: Feature, called: str, missing: Sequence[str]) -> NDArray[np.float64]:
         """Read dates as days since 1970, NaN where there is none; float64 (N,)."""

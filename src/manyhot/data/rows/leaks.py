@@ -97,14 +97,14 @@ def telling_alone(table: Table, schema: Schema, target: Target, y: IntArray) -> 
 
 
 def _codes(table: Table, schema: Schema, column: Input) -> tuple[NDArray[np.int64], bool]:
-    """Number the values of a column, −1 for none; tell whether larger numbers are larger values."""
+    """Number the values of a column, −1 for none or what cannot be read; tell whether larger numbers are larger values."""
     missing = (*schema.missing, *column.missing)
     if column.kind == "category":
         return table.cells(column.name, missing).codes.astype(np.int64), False
     if column.kind == "date":
-        values = dates.days(table.cells(column.name, missing))
+        values = dates.read_days(table.cells(column.name, missing))[0]
     else:
-        values = table.numbers(column.name, missing, column.notation)
+        values = table.read_numbers(column.name, missing, column.notation)[0]
     codes = np.unique(values, return_inverse=True)[1].astype(np.int64)
     codes[np.isnan(values)] = -1
     return codes, True

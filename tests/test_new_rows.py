@@ -150,8 +150,8 @@ def one(cell, name):
         (
             {"x": [f"{number},5" for number in range(20)]},
             False,
-            "column 'x': 20 of 20 cells are written otherwise than in training and were matched, such as '0,5' "
-            "for '0.5'",
+            "column 'x': 20 of 20 cells are written otherwise than in training and were matched, such as "
+            "'0,5' for '0.5'",
         ),
         (one("31.31.2024", "day"), True, "column 'day': 1 of 20 cells is no date, such as '31.31.2024'"),
         (one("", "x"), None, ""),
@@ -317,6 +317,7 @@ def test_evaluate_judges_every_row_by_what_its_label_means(market, tmp_path, cap
     odd = {**columns, "x": ["?!", *columns["x"][1:]], "sold": ["perhaps", *columns["sold"][1:]]}
     found = manyhot.load(model).judge(odd, split="all")
     assert found.scores["rows"] == ROWS
+    assert manyhot.load(model).report(odd, tmp_path / "odd.html", split="all").is_file()
     capsys.readouterr()
     main(["evaluate", str(model), str(write_csv(tmp_path / "odd.csv", odd)), "--split", "all"])
     told = capsys.readouterr().err

@@ -115,8 +115,9 @@ class Classifier:
         bad, reasons = len(predicted.noticed.unreadable), len(predicted.noticed.reasons())
         if bad:
             left = "is left empty" if bad == 1 else "are left empty"
-            log.warning("%s of %s rows cannot be read and %s", f"{bad:,}", f"{len(table):,}", left)
-        if reasons:
+            how = (f"{bad:,}", f"{len(table):,}", left, found.names[-1])
+            log.warning("%s of %s rows cannot be read and %s; see column '%s'", *how)
+        elif reasons:
             log.info("column '%s' says which rows, and why", found.names[-1])
         return found
 

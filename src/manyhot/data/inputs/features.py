@@ -223,7 +223,7 @@ class Reading:
         return values
 
     def _other_notation(self, feature: Feature, called: str, missing: Sequence[str]) -> Notation | None:
-        """Return the only other way of writing numbers that all cells fit, in no other unit; None without one."""
+        """Return the only other way of writing numbers that all cells fit, in no other unit; or None."""
         column = self.table.column(called)
         if not pa.types.is_string(column.type):
             return None

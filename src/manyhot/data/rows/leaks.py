@@ -97,7 +97,7 @@ def telling_alone(table: Table, schema: Schema, target: Target, y: IntArray) -> 
 
 
 def _codes(table: Table, schema: Schema, column: Input) -> tuple[NDArray[np.int64], bool]:
-    """Number the values of a column, −1 for none or what cannot be read; tell whether larger numbers are larger values."""
+    """Number the values of a column, −1 for none; tell whether larger numbers are larger values."""
     missing = (*schema.missing, *column.missing)
     if column.kind == "category":
         return table.cells(column.name, missing).codes.astype(np.int64), False

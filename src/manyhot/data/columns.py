@@ -20,7 +20,7 @@ from manyhot.data import dates, numbers
 from manyhot.data.arrays import pc
 from manyhot.data.numbers import SAMPLE, is_number
 from manyhot.data.table import Table
-from manyhot.errors import UserError, listed, suggest
+from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.files import is_file
 from manyhot.schema import Input
 
@@ -154,10 +154,12 @@ def row_weights(table: Table, name: str, missing: Sequence[str] = ()) -> NDArray
     """
     if is_list(table.column(name).type):
         raise UserError(f"{table.source}: column '{name}' holds lists, and a row has one weight.")
-    weight = table.numbers(name, missing)
+    weight, strange = table.read_numbers(name, missing)
     wrong = np.flatnonzero(~(weight >= 0) | np.isinf(weight))
     if len(wrong):
         found = "empty" if np.isnan(weight[wrong[0]]) else f"{weight[wrong[0]]:g}"
+        if wrong[0] in strange:
+            found = f"'{shortened(str(table.column(name)[int(wrong[0])]).strip())}'"
         raise UserError(
             f"{table.source} row {table.rows[wrong[0]]}, column '{name}': a weight must be at least 0, "
             f"and is {found}. Correct the cell; a row of weight 0 is left out."

@@ -134,39 +134,40 @@ class Table:
     def numbers(
         self, name: str, missing: Sequence[str] = (), notation: Notation | None = None
     ) -> NDArray[np.float64]:
-        """Return one column as floats, NaN for empty cells; `notation` says how its texts are written.
-
-        Where a usual word for no number means an empty cell, the others do too; see `numbers.alike`.
+        """Return one column as floats, as `read_numbers` does.
 
         Raises:
             UserError: a cell is not a number; the message names its row.
         """
+        found, wrong = self.read_numbers(name, missing, notation)
+        if len(wrong):
+            raise self._no_number(name, int(wrong[0]), numbers.written_like(notation))
+        return found
+
+    def read_numbers(
+        self, name: str, missing: Sequence[str] = (), notation: Notation | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Return one column as floats, NaN for empty cells; and the positions of cells that are no number.
+
+        `notation` says how its texts are written. Where a usual word for no number means an empty cell, the
+        others do too; see `numbers.alike`.
+        """
         column = self.column(name)
+        wrong = np.zeros(0, np.intp)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             column = arrays.call("utf8_trim_whitespace", column)
             column = arrays.without(column, arrays.is_one_of(column, ["", *numbers.alike(missing)]))
             if notation is not None:
                 is_none = arrays.call("invert", numbers.matches(column, notation))
                 wrong = np.flatnonzero(np.array(is_none.to_pylist(), bool))  # a null is not wrong
-                if len(wrong):
-                    raise self._no_number(name, int(wrong[0]), f" written like {numbers.example(notation)}")
+                column = arrays.without(column, is_none) if len(wrong) else column
                 column = numbers.as_plain(column, notation)
         try:
             floats = arrays.cast(column, pa.float64())
-        except pa.ArrowInvalid:
-            return self._parse_numbers(name, column)
-        return np.asarray(arrays.numbers(floats), dtype=np.float64)
-
-    def _parse_numbers(self, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
-        """Read numbers one by one, for the spellings Arrow does not know (1e3, inf, +5)."""
-        out = np.full(len(self), np.nan)
-        for index, text in enumerate(column.to_pylist()):
-            if text is not None:
-                try:
-                    out[index] = float(text)
-                except ValueError:
-                    raise self._no_number(name, index) from None
-        return out
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            found, odd = _parse_numbers(column.to_pylist())
+            return found, np.union1d(wrong, odd)
+        return np.asarray(arrays.numbers(floats), dtype=np.float64), wrong
 
     def _no_number(self, name: str, index: int, how: str = "") -> UserError:
         text = str(self.columns[name][index].as_py()).strip()
@@ -242,6 +243,18 @@ def from_python(data: Any, source: str = "table") -> Table:
         "data must be a path, a DataFrame, a dict of columns, a list of dicts, pictures or (images, labels), "
         f"got {_kind(data)}."
     )
+
+
+def _parse_numbers(values: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Read numbers one by one, for the spellings Arrow does not know (1e3, inf, +5); see `read_numbers`."""
+    found, wrong = np.full(len(values), np.nan), list[int]()
+    for index, value in enumerate(values):
+        if value is not None:
+            try:
+                found[index] = float(value)
+            except (ValueError, TypeError):
+                wrong.append(index)
+    return found, np.array(wrong, np.intp)
 
 
 def _each_a_list(data: Mapping[Any, Any], source: str) -> Iterable[tuple[Any, Any]]:

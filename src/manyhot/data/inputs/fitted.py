@@ -1,7 +1,7 @@
 """The one question that is asked of inputs: pictures or features? Everything else is theirs.
 
 `fitting.fit` fits inputs, the bundle stores them as JSON, `predict` reads them back; whoever
-holds one calls `transform` and need not know which it is.
+holds one calls `transform` for rows to train on and `read_new` for others, and need not know which it is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from manyhot.data.inputs.features import TableInputs, table_inputs
 from manyhot.data.inputs.images.images import ImageInputs, image_inputs
 from manyhot.data.inputs.images.paths import Progress, Unreadable
 from manyhot.data.inputs.images.stream import Pictures, X
+from manyhot.data.inputs.noticed import Noticed
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.schema import Schema
@@ -64,6 +65,29 @@ def fit_transform(
         inputs = table_inputs(schema, table, train)
         return inputs, inputs.transform(table)[0]
     return image_inputs(schema, size).standardised(raw, train), raw
+
+
+def read_new(
+    inputs: Inputs,
+    table: Table,
+    progress: Progress | None = None,
+    hashes: NDArray[np.uint64] | None = None,
+) -> tuple[X, Noticed]:
+    """Turn the rows of a table that nobody trains on into x, and say what is odd about them.
+
+    A cell that cannot be read counts as missing and its row is answered; a picture that cannot be read has no
+    answer. `hashes` are those of `row_hashes`, where they are known.
+
+    Shape:
+        out: uint8 (N, H, W, C) for pictures, or what stands for it; float32 (N, D) for features.
+
+    Raises:
+        UserError: the table has none of the columns, or a path leaves its folder.
+    """
+    if isinstance(inputs, TableInputs):
+        return inputs.read(table)
+    x, unreadable = inputs.transform(table, progress, hashes)
+    return x, Noticed(len(table), 1, unreadable)
 
 
 def from_json(data: object) -> Inputs:

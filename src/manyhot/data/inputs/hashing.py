@@ -61,8 +61,7 @@ def hash_bytes(data: bytes) -> int:
 def hash_cells(table: Table, inputs: Sequence[Input], missing: Sequence[str]) -> NDArray[np.uint64]:
     """Hash rows of features by their cells, one column at a time, so that a million rows take seconds.
 
-    Raises:
-        UserError: a cell of a column of numbers is none.
+    What is no number in a column of numbers is as an empty cell; who trains on it refuses it.
     """
     total = np.zeros(len(table), dtype=np.uint64)
     for column in sorted(inputs, key=lambda column: column.name):
@@ -76,7 +75,9 @@ def _cells(table: Table, column: Input, missing: Sequence[str]) -> NDArray[np.ui
     """Hash the cells of one column by what they stand for: 7 and 7.0 are equal inputs."""
     missing = (*missing, *column.missing)
     if column.kind == "number":
-        numbers = table.numbers(column.name, missing, column.notation) + 0.0  # which makes 0.0 of -0.0
+        numbers = (
+            table.read_numbers(column.name, missing, column.notation)[0] + 0.0
+        )  # which makes 0.0 of -0.0
         numbers[np.isnan(numbers)] = np.nan  # of all whose bits are no number, one
         return _mix(numbers.view(np.uint64))
     cells = table.cells(column.name, missing)

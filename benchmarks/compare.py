@@ -2,11 +2,11 @@
 
 python benchmarks/compare.py [DRAWS]
 
-No model is trained: the labels, and answers of two models that are equally often right and differ in some 6 % of
-the rows, are drawn. Each of 400 draws (default) has 1,000 rows, a column of eight values, another of three, two
-numbers, and a target of four classes, so that some 60 slices are there to be found. Asked for: the share of the
-draws that fail by default is at most 0.06, overall and by any slice; beside it with B worse by two points, and
-the same of four tags.
+No model is trained: the labels, and answers of two models that are equally often right and differ in some 6 %
+of the rows, are drawn. Each of 400 draws (default) has 1,000 rows, a column of eight values, another of
+three, two numbers, and a target of four classes, so that some 60 slices are there to be found. Asked for: the
+share of the draws that fail by default is at most 0.06, overall and by any slice; beside it with B worse by
+two points, and the same of four tags.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ def _free(
     seen = classifier.seen
     places = seen.places(table.rows, hashes)
     same = (places >= 0) & (np.append(seen.rows, -1)[places] == table.rows)
-    # The table that trained it, with its labels: those without one were there too, and are not known for that.
+    # The table that trained it, with its labels: rows without one were there too, and need one still.
     own = not untouched.all() and same.sum() * 2 >= len(seen) > 0
     taught = hashes[~untouched] if own else np.append(seen.hashes, hashes[~untouched])
     again = is_open & untouched & np.isin(hashes, taught)

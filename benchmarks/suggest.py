@@ -9,8 +9,8 @@ tags   Mulan's yeast or scene, their training rows the pool: from 100 labels on,
        between the curves on the test rows. Asked for: never below 0 by more than its error
 
 The models are scikit-learn's, fitted anew in each round, since a network for each of a hundred rounds takes
-hours: logistic regression on gradient histograms of the digits (8 directions in 4 × 4 fields), extra trees for
-tags. The rows are chosen by `manyhot.suggest` as it stands.
+hours: logistic regression on gradient histograms of the digits (8 directions in 4 × 4 fields), extra trees
+for tags. The rows are chosen by `manyhot.suggest` as it stands.
 """
 
 from __future__ import annotations

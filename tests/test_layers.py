@@ -50,10 +50,10 @@ ORDER = (
         "fitting",
         "estimator",
     ),
-    *("clustering", "audit", "explain", "compare", "suggest", "serve", "scale", "cli"),
+    *("clustering", "audit", "explain", "comparing", "suggesting", "serve", "scale", "cli"),
     *("inspection", "__main__"),
 )
-COMING = {"audit", "explain", "compare", "suggest", "scale"}  # not there yet
+COMING = {"audit", "explain", "scale"}  # not there yet
 # Within `data` too. (`rows` stands after `inputs`, by which it measures a picture.)
 DATA_ORDER = (
     "__init__",
@@ -103,11 +103,13 @@ IMAGE_IS_ASKED = {
     "cli/commands/inspect.py": (1, "only pictures are drawn on a sheet"),
     "cli/commands/predict.py": (2, "which INPUTs there may be"),
     "clustering/cluster.py": (1, "how the report names its rows"),
+    "comparing/compare.py": (1, "of two models the one that reads pictures says how rows are shown"),
     "clustering/embed.py": (3, "what sees rows without labels, and at which size"),
     "data/inputs/fitted.py": (3, "which of the two kinds of input reads and hashes"),
     "data/rows/describe.py": (1, "beside pictures no column is used"),
     "report/card.py": (2, "pictures are shown; hubs have another task for them"),
     "report/clusters.py": (3, "pictures are shown, rows of a table told apart"),
+    "report/compared.py": (1, "pictures are shown"),
     "report/mistakes.py": (3, "a mistake is shown by its path, whole, or by its cells"),
     "report/record.py": (1, "pictures that contradict each other are kept to be shown"),
     "resolve.py": (6, "settings that only pictures, or only tables, have"),

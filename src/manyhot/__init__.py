@@ -24,6 +24,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from manyhot.classifier import Classifier, load
     from manyhot.clustering.cluster import Clustering, cluster
+    from manyhot.comparing.compare import Comparison, compare
     from manyhot.data.rows.infer import infer
     from manyhot.data.rows.long import gather
     from manyhot.data.sources.read import read
@@ -33,12 +34,17 @@ if TYPE_CHECKING:
     from manyhot.fitting import fit
     from manyhot.inspection import inspect
     from manyhot.schema import Input, Schema, Target
+    from manyhot.suggesting import Suggestions, suggest
 
 _PLACES = {
     "Classifier": "manyhot.classifier",
     "fit": "manyhot.fitting",
     "Clustering": "manyhot.clustering.cluster",
     "cluster": "manyhot.clustering.cluster",
+    "Comparison": "manyhot.comparing.compare",
+    "compare": "manyhot.comparing.compare",
+    "Suggestions": "manyhot.suggesting",
+    "suggest": "manyhot.suggesting",
     "ManyhotClassifier": "manyhot.estimator",
     "load": "manyhot.classifier",
     "gather": "manyhot.data.rows.long",
@@ -55,20 +61,24 @@ _PLACES = {
 __all__ = [
     "Classifier",
     "Clustering",
+    "Comparison",
     "Input",
     "ManyhotClassifier",
     "RunError",
     "Schema",
+    "Suggestions",
     "Table",
     "Target",
     "UserError",
     "cluster",
+    "compare",
     "fit",
     "gather",
     "infer",
     "inspect",
     "load",
     "read",
+    "suggest",
 ]
 
 

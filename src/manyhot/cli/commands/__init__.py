@@ -12,7 +12,7 @@ from types import ModuleType
 
 COMMANDS = (  # as --help lists them
     *("inspect", "fit", "evaluate", "predict", "cluster", "name"),
-    *("report", "tune", "export", "serve", "data", "cache", "demo"),
+    *("report", "compare", "suggest", "tune", "export", "serve", "data", "cache", "demo"),
 )
 
 

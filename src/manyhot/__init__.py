@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from manyhot.auditing.audit import Audit, audit
     from manyhot.classifier import Classifier, load
     from manyhot.clustering.cluster import Clustering, cluster
     from manyhot.data.rows.infer import infer
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from manyhot.schema import Input, Schema, Target
 
 _PLACES = {
+    "Audit": "manyhot.auditing.audit",
+    "audit": "manyhot.auditing.audit",
     "Classifier": "manyhot.classifier",
     "fit": "manyhot.fitting",
     "Clustering": "manyhot.clustering.cluster",
@@ -53,6 +56,7 @@ _PLACES = {
     "Target": "manyhot.schema",
 }
 __all__ = [
+    "Audit",
     "Classifier",
     "Clustering",
     "Input",
@@ -62,6 +66,7 @@ __all__ = [
     "Table",
     "Target",
     "UserError",
+    "audit",
     "cluster",
     "fit",
     "gather",

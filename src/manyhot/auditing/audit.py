@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot import files, notebook
-from manyhot.audit import answers, copies, findings, labels
-from manyhot.audit.findings import PROBLEMS, Change, Finding
-from manyhot.audit.labels import Suspects
+from manyhot.auditing import answers, copies, findings, labels
+from manyhot.auditing.findings import PROBLEMS, Finding
+from manyhot.auditing.labels import Suspects
 from manyhot.classifier import Classifier, load
 from manyhot.config import parse_options
 from manyhot.data import arrays
@@ -32,12 +32,12 @@ from manyhot.data.rows.infer import OPTIONS as READING
 from manyhot.data.rows.infer import infer
 from manyhot.data.sources.read import read
 from manyhot.data.sources.write import write
-from manyhot.data.table import Table, from_python
+from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.predict import beside
 from manyhot.progress import Lines
 from manyhot.schema import Schema, Target
-from manyhot.targets import UNKNOWN, decode, known, marginals
+from manyhot.targets import UNKNOWN, decode
 from manyhot.train.prepare import labels as encoded
 
 TABLE, PAGE, RECORD = "audit.csv", "audit.html", "audit.json"
@@ -109,17 +109,46 @@ class Audit:
             "notes": list(self.notes),
         }
 
+    def page(self) -> str:
+        """Return audit.html."""
+        from manyhot.report.audit import (
+            Item,
+            Page,
+            render,
+            worst,
+        )  # drawing needs time, so only when asked for
+
+        items = []
+        for each in worst(self.found):
+            known = each.index >= 0 and each.problem != "leak" and bool(each.target)
+            columns = self._columns(each.target) if known else []
+            was = [findings.cell(self.table, name, each.index) for name in columns]
+            said = (each.problem, each.index, each.target, each.given, each.suggested, each.score, each.note)
+            items.append(Item(*said, each.other, each.changes, was))
+        flags = {
+            name: (findings.flag_like(self.table, name, False), findings.flag_like(self.table, name, True))
+            for target in self.schema.targets
+            for name in self._columns(target.name)
+            if len(target.columns) > 1
+        }
+        return render(
+            Page(self.table.source, self.schema, self.table, items, self.counts, self.to_json(), flags)
+        )
+
+    def _columns(self, target: str) -> list[str]:
+        """Name the columns that hold the labels of a target."""
+        found = self.schema.target(target)
+        return [name for name in found.columns if len(found.columns) == 1 or name not in found.none]
+
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write audit.csv, audit.html and audit.json into a folder.
 
         Raises:
             UserError: the folder exists and `overwrite` is False.
         """
-        from manyhot.report.audit import render  # drawing needs time, so only when asked for
-
         path = Path(folder)
         check_out(path, overwrite)
-        page, table = render(self), self.rows()
+        page, table = self.page(), self.rows()
         path.mkdir(parents=True, exist_ok=True)
         write(table, path / TABLE)
         files.write_text(path / PAGE, page)
@@ -181,7 +210,9 @@ def audit(
     bare = without_split(table)
     if judge is not None:
         if options:
-            raise UserError(f"model is fitted already, so {next(iter(options))} changes nothing; leave one out.")
+            raise UserError(
+                f"model is fitted already, so {next(iter(options))} changes nothing; leave one out."
+            )
         schema = judge.schema
     elif not isinstance(schema, Schema):
         apart = [options["group"]] if options.get("group") else []
@@ -242,9 +273,13 @@ def _audit(
             own[good] = answered.chances[target.name]
             mine = labels.suspects(target, y[target.name], own, int(options.get("seed", 0)))
             suspects += mine
+            spelt = {each.index for each in found if (each.problem, each.target) == ("spelling", target.name)}
             for each in mine:
-                found += _labels(bare, target, each, y[target.name])
-            found += _rare_sets(bare, target, y[target.name], own, {f.index for f in found if f.target == target.name})
+                doubted = _labels(bare, target, each, y[target.name])
+                found += [one for one in doubted if one.index not in spelt]
+            found += _rare_sets(
+                bare, target, y[target.name], own, {f.index for f in found if f.target == target.name}
+            )
     except UserError as error:
         if judge is not None:
             raise
@@ -272,8 +307,12 @@ def _labels(table: Table, target: Target, each: Suspects, y: NDArray[Any]) -> It
     given, suggested = decode(target, y), decode(target, each.suggested)
     for row in each.rows:
         chance = float(each.chance[row])
-        wrong = float(1 - np.exp(-max(0.0, each.score[row]))) if each.method != "softmin" else float(each.score[row])
-        note = f"by its model {chance:.0%} '{suggested[row]}'"
+        wrong = (
+            float(1 - np.exp(-max(0.0, each.score[row])))
+            if each.method != "softmin"
+            else float(each.score[row])
+        )
+        note = f"models say {chance:.0%} '{suggested[row]}'"
         if each.tags is not None:
             names = ", ".join(f"'{target.classes[c]}'" for c in np.flatnonzero(each.tags[row]))
             note = f"probably wrong: {names}" if each.side == "there" else f"probably missing: {names}"

@@ -10,6 +10,7 @@ Shapes: N rows · C classes or tags.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +27,8 @@ Side = Literal["class", "there", "absent"]  # of single classes; of tags given, 
 PLANTED, DRAWS = 200, 5  # labels that are changed to try a ranking, and how often
 MOST = 0.1  # share of the rows that are, at most
 SIDES_SHARE = 0.5  # of the changed labels, those that are changed to what is mistaken for them
-BOOTSTRAPS = 200  # of the rows, for the interval of the number of errors
+SUREST, ENOUGH = (0.5, 0.25, 0.1, 0.05), 200  # parts of the labels by which errors are counted; labels in one
+DEALS = 2_000  # of the interval of that number
 SOFT = 0.1  # temperature of the mean of a row's tags; Source: cleanlab's multilabel_scorer
 TINY = 1e-12
 
@@ -132,7 +134,8 @@ def _of_classes(target: Target, y: IntArray, p: Floats, random: np.random.Genera
     if len(known) < 2:
         return None
     ours, seen = y[known], p[known]
-    errors = number(lambda rows: _wrong_classes(ours[rows], seen[rows]), len(known), random)
+    answer = seen.argmax(axis=1)
+    errors = number(answer, seen.max(axis=1), answer != ours, random)
     tried = _tried(BY_CLASS, errors[0], lambda: _with_changed_classes(ours, seen, random), seen)
     method = max(tried, key=lambda name: tried[name])
     score = BY_CLASS[method](ours, seen)
@@ -156,11 +159,6 @@ def _of_classes(target: Target, y: IntArray, p: Floats, random: np.random.Genera
         tried[method],
         tried,
     )
-
-
-def _wrong_classes(y: IntArray, p: Floats) -> float:
-    counts = joint(y, p)
-    return float(counts.sum() - np.trace(counts))
 
 
 def _with_changed_classes(y: IntArray, p: Floats, random: np.random.Generator) -> tuple[IntArray, Bools]:
@@ -197,7 +195,9 @@ def softmin(y: IntArray, p: Floats, side: Side) -> Floats:
 
 def tag_posterior(y: IntArray, p: Floats, side: Side) -> Floats:
     """Return the largest −log of the probability that a tag is right, knowing how often each goes wrong."""
-    return np.asarray(np.where(_cells(y, side), _tag_posteriors(y, p, side), -np.inf).max(axis=1, initial=0.0))
+    return np.asarray(
+        np.where(_cells(y, side), _tag_posteriors(y, p, side), -np.inf).max(axis=1, initial=0.0)
+    )
 
 
 def _tag_posteriors(y: IntArray, p: Floats, side: Side) -> Floats:
@@ -236,7 +236,9 @@ def _gains(y: IntArray, p: Floats, side: Side) -> Floats:
 
     def met(wanted: NDArray[np.uint64]) -> Floats:
         place = np.minimum(np.searchsorted(names, wanted), max(len(names) - 1, 0))
-        return np.where(names[place] == wanted, counts[place], 0).astype(np.float64) if len(names) else 0 * place
+        return (
+            np.where(names[place] == wanted, counts[place], 0).astype(np.float64) if len(names) else 0 * place
+        )
 
     before = np.log(np.maximum(met(sets) - whole, 0) + 0.5)[:, None]
     with np.errstate(over="ignore"):
@@ -267,7 +269,7 @@ def _of_tags(
         return None
     ours, seen = y[known], p[known]
     methods = {name: (lambda a, b, f=f: f(a, b, side)) for name, f in BY_TAGS.items()}
-    errors = number(lambda rows: _wrong_tags(ours[rows], seen[rows], side), len(known), random)
+    errors = _wrong_tags(y[seen_rows], p[seen_rows], side, random)
     tried = _tried(methods, errors[0], lambda: _with_changed_tags(ours, seen, side, random), seen)
     method = max(tried, key=lambda name: tried[name])
     score = methods[method](ours, seen)
@@ -298,15 +300,14 @@ def _doubted(y: IntArray, p: Floats, side: Side, method: str) -> Bools:
     return np.asarray(cells & likelier)
 
 
-def _wrong_tags(y: IntArray, p: Floats, side: Side) -> float:
-    """Return how many cells of a side are wrong, by estimate."""
-    total, given = 0.0, 1 if side == "there" else 0
-    for c in range(p.shape[1]):
-        there = y[:, c] != UNKNOWN
-        if there.any():
-            counts = joint(y[there, c].astype(np.int64), np.stack([1 - p[there, c], p[there, c]], axis=1))
-            total += counts[given, 1 - given]
-    return total
+def _wrong_tags(
+    y: IntArray, p: Floats, side: Side, random: np.random.Generator
+) -> tuple[float, float, float]:
+    """Return how many cells of a side are wrong, by estimate, and its interval."""
+    answered = ((p < 0.5) if side == "there" else (p >= 0.5)) & (y != UNKNOWN)
+    tags = np.nonzero(answered)[1]
+    chances = (1 - p if side == "there" else p)[answered]
+    return number(tags, chances, _cells(y, side)[answered], random)
 
 
 def _with_changed_tags(
@@ -356,13 +357,55 @@ def _tried(
 
 
 def number(
-    wrong: Callable[[NDArray[np.intp]], float], rows: int, random: np.random.Generator
+    answer: IntArray, sure: Floats, wrong: Bools, random: np.random.Generator
 ) -> tuple[float, float, float]:
-    """Return an estimate over all rows, and its 95 % interval by a bootstrap of the rows."""
-    found = wrong(np.arange(rows))
-    draws = [wrong(random.integers(0, rows, rows)) for _ in range(BOOTSTRAPS if rows * 1 <= 20_000 else 20)]
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return found, float(low), float(high)
+    """Return how many labels are wrong, by estimate, and a 95 % interval of it.
+
+    Where models are surest, what differs from them is an error rather than a hard case, so its share there is
+    taken for the share everywhere: of the surest half of the labels that are answered alike, or of a smaller
+    part where clearly fewer differ there.
+
+    Source: the idea of anchor points, Patrini et al. 2017, "Making deep neural networks robust to label noise",
+    section 4.3, with counts in the place of probabilities.
+
+    Shape:
+        answer: int (n,), what models answer. sure: float (n,), how surely. wrong: bool (n,), where labels differ.
+    """
+    if not len(answer):
+        return 0.0, 0.0, 0.0
+    order = np.lexsort((-sure, answer))
+    sizes = np.bincount(answer)
+    sizes = sizes[sizes > 0]
+    first = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    place = (np.arange(len(order)) - first + 0.5) / np.repeat(sizes, sizes)
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    differs = wrong[order]
+    best: tuple[NDArray[np.intp], NDArray[np.intp]] | None = None
+    for part in SUREST:
+        inside = place <= part
+        hits = np.bincount(group[inside], weights=differs[inside], minlength=len(sizes)).astype(np.intp)
+        rows = np.bincount(group[inside], minlength=len(sizes))
+        if best is None or (rows.sum() >= ENOUGH and _clearly_less((hits, rows), best)):
+            best = hits, rows
+    assert best is not None, "there is a part"
+    hits, rows = best
+    found = float((sizes * hits / np.maximum(rows, 1)).sum())
+    # Classes of few rows say little by themselves; so the interval is that of all together.
+    share = hits.sum() / max(rows.sum(), 1)
+    spread = random.beta(hits.sum() + 0.5, rows.sum() - hits.sum() + 0.5, DEALS)
+    low, high = np.quantile(spread, [0.025, 0.975])
+    scale = found / share if share else float(len(answer))
+    return found, float(low * scale), float(high * scale)
+
+
+def _clearly_less(
+    inner: tuple[NDArray[np.intp], NDArray[np.intp]], outer: tuple[NDArray[np.intp], NDArray[np.intp]]
+) -> bool:
+    """Tell whether a share, hits of rows, is below that of what surrounds it by three standard errors."""
+    (hits, rows), (of_hits, of_rows) = ([float(each.sum()) for each in pair] for pair in (inner, outer))
+    share = of_hits / max(of_rows, 1)
+    error = math.sqrt(share * (1 - share) / max(rows, 1))
+    return hits / max(rows, 1) < share - 3 * error
 
 
 def _spread(values: Floats, rows: NDArray[np.intp], size: int) -> Floats:

@@ -122,7 +122,9 @@ def misspelt(table: Table, schema: Schema) -> Iterator[Finding]:
             for index in np.flatnonzero(cells.codes == code):
                 suggested = right[0] if target.exclusive else _joined(right)
                 given = text_of(cells.values[code])
-                note = ", ".join(f"'{name}' for '{meant[name]}' ({counts[meant[name]]:,} rows)" for name in wrong)
+                note = ", ".join(
+                    f"'{name}' for '{meant[name]}' ({counts[meant[name]]:,} rows)" for name in wrong
+                )
                 edits = changes(table, target, int(index), suggested)
                 yield Finding("spelling", int(index), target.name, given, suggested, score, note, -1, edits)
 
@@ -145,13 +147,15 @@ def changes(table: Table, target: Target, index: int, label: str) -> tuple[Chang
         found = []
         for column, tag in zip(flags, target.classes, strict=True):
             given = cell(table, column, index)
-            value = _flag_like(table, column, tag in tags)
+            value = flag_like(table, column, tag in tags)
             if given and _is_yes(given) != (tag in tags):
                 found.append(Change(column, given, value))
         return tuple(found)
     name = target.columns[0]
     given = cell(table, name, index)
-    separator = next((s for s in target.separators if s in given), target.separators[0] if target.separators else ";")
+    separator = next(
+        (s for s in target.separators if s in given), target.separators[0] if target.separators else ";"
+    )
     ordered = [tag for tag in tags_of(given, target.separators) if tag in tags]
     ordered += [tag for tag in target.classes if tag in tags and tag not in ordered]
     return (Change(name, given, separator.join(ordered) if ordered else "[]"),)
@@ -175,7 +179,7 @@ def _is_yes(text: str) -> bool:
     return text.strip().lower() in ("1", "1.0", "true", "yes", "y", "t", "x")
 
 
-def _flag_like(table: Table, column: str, yes: bool) -> str:
+def flag_like(table: Table, column: str, yes: bool) -> str:
     """Return yes or no in the way in which a column says it."""
     some = {cell(table, column, index) for index in range(min(len(table), 200))}
     found = [text for text in sorted(some) if text and _is_yes(text) == yes]

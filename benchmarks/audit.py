@@ -1,13 +1,13 @@
-"""Wrong labels found by `manyhot.audit`: labels are changed, and looked for among as many at the top of a list.
+"""Wrong labels found by `manyhot.audit`: labels are changed, and looked for in the top as many of a list.
 
-MANYHOT_DATA=… python benchmarks/audit.py [labels NAME …] [copies]
+MANYHOT_DATA=… python benchmarks/audit.py [CASE …]
 
 Label errors (each a twentieth of the rows, seed 0):
   random    12,000 digits of MNIST, 600 labels changed to any other (asked: 0.95 in the top 600)
   confused  the same, changed to the class that each is most taken for by a forest (0.85)
-  removed   the tags of row A (d, d + 10 and d + 50 of digit d), one removed in 600 rows (0.80 in its own list)
-  yeast, scene  a tag added, or removed, in a twentieth of the rows: not behind the softmin of out-of-fold
-            answers of a forest of extra trees
+  removed   row A's tags (d, d + 10 and d + 50 of digit d), one removed in 600 rows (0.80 in its own list)
+  yeast+ yeast- scene+ scene-  a tag added, or removed, in a twentieth of the rows: not behind the softmin of
+            out-of-fold answers of a forest of extra trees
 and the number of errors that is estimated, over the number that were changed (a third, either way).
 copies: 25 of Corel's photos for each of JPEG of quality 40, half size, grey, a crop of 15 %, mirrored and
 with a border, beside all originals: how many are found (0.95), and wrong ones among the first 100 pairs (2).
@@ -110,9 +110,10 @@ def mulan(name: str, side: str):
 
 def by_forest(table, schema, y: np.ndarray, rows: np.ndarray, side: str) -> float:
     """Return the share found by the softmin of a forest's out-of-fold answers."""
-    from manyhot.auditing.labels import softmin
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import cross_val_predict
+
+    from manyhot.auditing.labels import softmin
 
     x = np.stack([table.numbers(column.name) for column in schema.inputs], axis=1)
     trees = ExtraTreesClassifier(300, n_jobs=2, random_state=0, min_samples_leaf=2)
@@ -185,10 +186,11 @@ def near_copies(each: int = 25) -> None:
     import tempfile
     from pathlib import Path
 
+    from PIL import Image
+
     import manyhot
     from manyhot.auditing import copies
     from manyhot.progress import Lines
-    from PIL import Image
 
     start = time.perf_counter()
     source = manyhot.read(data("corel5k/labels.csv"))

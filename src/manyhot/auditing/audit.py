@@ -1,7 +1,7 @@
 """The audit of labelled rows: a table and a schema come in, what is wrong with its rows leaves.
 
-The command and `manyhot.audit` call `audit`. First what the table alone tells (`findings`, `copies`), then what
-models say that did not learn a row (`answers`, `labels`).
+The command and `manyhot.audit` call `audit`. First what the table alone tells (`findings`, `copies`), then
+what models say that did not learn a row (`answers`, `labels`).
 
 Shapes: N rows of the table.
 """

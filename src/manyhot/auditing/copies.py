@@ -2,8 +2,8 @@
 
 Two pictures may be a pair as they are, mirrored, or where one is a part of the other. Candidates are the
 nearest by a coarse band-passed copy, whole or cut; each is laid over the other as well as can be, and counts
-only where the fine detail of both agrees. Small pictures (signs, icons) look alike without being copies, so of
-them only those count whose pixels are nearly equal as they lie.
+only where the fine detail of both agrees. Small pictures (signs, icons) look alike without being copies, so
+of them only those count whose pixels are nearly equal as they lie.
 
 No hash is trusted by itself: of 4,000 digits of MNIST 30 % have a partner within 4 bits of a perceptual hash.
 
@@ -38,20 +38,21 @@ from manyhot.schema import Schema
 Floats = NDArray[np.float32]
 S, COARSE = 64, 16  # pixels of the sides of small copies
 FRAME = 12  # levels by which the pixels of a frame differ, at most
+EDGE = 0.03  # share of a side: of a frame, at least, and of what is not compared at the edge of a picture
 FLAT = 4.0  # levels (of 256) by which a picture's pixels differ, below which it shows nothing
-NEAREST, LIKE = 2, 0.65  # candidates of each cut, and the correlation that they have at least
+NEAREST, LIKE = 2, 0.75  # candidates of each cut, and the correlation that they have at least
 MANY, CHECKED = (
     20_000,
     4,
 )  # pictures above which coarse copies are cut to a quarter of the numbers; pairs a picture
 EQUAL = 6.0  # levels: root mean square of the difference of small pictures that are nearly equal
 ITERATIONS, TOGETHER = 8, 256  # steps of an alignment; pairs that are laid over each other at once
-ROUGH, FINE = 0.7, 0.955  # correlation of the detail of a pair, at half and at all of the pixels, at least
+ROUGH, FINE = 0.7, 0.95  # correlation of the detail of a pair, at half and at all of the pixels, at least
 LEAST = 0.55  # of a picture's side that a part of it has
 # What is cut out of a picture to look for one that shows no more: left, top, width, height as shares.
 CUTS = (
     (0.0, 0.0, 1.0, 1.0),
-    (0.04, 0.04, 0.92, 0.92),
+    *((0.0375 * i, 0.0375 * j, 0.925, 0.925) for i in range(3) for j in range(3)),
     *((0.075 * i, 0.075 * j, 0.85, 0.85) for i in range(3) for j in range(3)),
     (0.13, 0.13, 0.74, 0.74),
 )
@@ -118,15 +119,17 @@ def shrunk(image: Image.Image, trim: bool = True) -> NDArray[np.uint8]:
 
 
 def _span(inside: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return where a picture begins and ends in its frame; all of it where less than half would be left."""
+    """Return where a picture begins and ends in its frame, which has two sides and less than half of it."""
     where = np.flatnonzero(inside)
-    if len(where) < 2 or where[-1] + 1 - where[0] < len(inside) / 2:
+    if len(where) < 2:
         return 0, len(inside)
-    return int(where[0]), int(where[-1]) + 1
+    start, end = int(where[0]), int(where[-1]) + 1
+    thin = min(start, len(inside) - end) < EDGE * len(inside)  # or one-sided, such as a sky of one colour
+    return (0, len(inside)) if thin or end - start < len(inside) / 2 else (start, end)
 
 
 def near(seen: Looked, exact: Sequence[tuple[int, int]], told: Lines) -> list[Pair]:
-    """Return the pairs of pictures that are nearly the same, the likest first; those known as equal left out."""
+    """Return the pairs of pictures that are nearly the same, the likest first, without `exact` ones."""
     if seen.small is None or len(seen.small) < 2:
         return []
     copies = {row for row, _ in exact}
@@ -222,7 +225,7 @@ def coarse(small: NDArray[np.uint8], cut: Sequence[float], side: int) -> Floats:
     for start in range(0, len(small), 2048):
         block = part[start : start + 2048].astype(np.float32)
         block = _shrunk(block, side)
-        block -= gaussian_filter(block, (0, side / 5, side / 5))
+        block = gaussian_filter(block, (0, 0.7, 0.7)) - gaussian_filter(block, (0, side / 5, side / 5))
         flat = block.reshape(len(block), -1)
         flat -= flat.mean(axis=1, keepdims=True)
         out[start : start + 2048] = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
@@ -253,7 +256,7 @@ def laid(
     Source: Lucas and Kanade 1981, "An iterative image registration technique".
 
     Shape:
-        one, other: float (P, R, R). at: float (P, 4), scale and shift of x, of y, in pixels; the same comes back.
+        one, other: float (P, R, R). at: float (P, 4), scale and shift of x, of y, in pixels.
         out: float (P,), the correlation of what is finer than three pixels of 64; 0 where they do not meet.
     """
     from scipy.ndimage import gaussian_filter
@@ -292,11 +295,13 @@ def laid(
 
 
 def _sampled(at: NDArray[np.float64], xs: Floats, ys: Floats, *images: Floats) -> list[Floats]:
-    """Return which pixels of a grid lie inside, and each of some pictures read at all of them; (P, R²) each."""
+    """Return which pixels of a grid lie inside, and some pictures read at all of them; (P, R²) each."""
     side = images[0].shape[1]
     px = (at[:, :1] * xs + at[:, 1:2]).astype(np.float32)
     py = (at[:, 2:3] * ys + at[:, 3:]).astype(np.float32)
-    inside = (px >= 0) & (px <= side - 1) & (py >= 0) & (py <= side - 1)
+    least, most = EDGE * side, (1 - EDGE) * side - 1
+    inside = (px >= least) & (px <= most) & (py >= least) & (py <= most)
+    inside &= (xs >= least) & (xs <= most) & (ys >= least) & (ys <= most)
     x0, y0 = (np.clip(np.floor(p), 0, side - 2).astype(np.int32) for p in (px, py))
     fx, fy = np.clip(px - x0, 0, 1), np.clip(py - y0, 0, 1)
     place = y0 * side + x0

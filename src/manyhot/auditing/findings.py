@@ -105,7 +105,7 @@ def copies(hashes: NDArray[np.uint64], empty: NDArray[np.bool_], table: Table) -
 
 
 def misspelt(table: Table, schema: Schema) -> Iterator[Finding]:
-    """Give the rows whose class differs from a more frequent one by case, by blanks, or by a letter or two."""
+    """Give the rows whose class differs from a more frequent one by case, blanks, or a letter or two."""
     for target in schema.targets:
         if len(target.columns) > 1:
             continue

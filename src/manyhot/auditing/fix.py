@@ -32,7 +32,7 @@ def fixed(table: Table, reviewed: Table) -> tuple[Table, dict[str, int]]:
     absent = [name for name in COLUMNS if name not in reviewed.columns]
     if absent:
         raise UserError(
-            f"{reviewed.source}: lacks {listed(absent)}; --fix takes the file that audit.html gives (Download)."
+            f"{reviewed.source}: lacks {listed(absent)}; --fix takes the file that audit.html gives."
         )
     places = {int(number): place for place, number in enumerate(table.rows)}
     changes: dict[str, dict[int, str]] = {}

@@ -26,6 +26,7 @@ Bools = NDArray[np.bool_]
 Side = Literal["class", "there", "absent"]  # of single classes; of tags given, and of tags not given
 PLANTED, DRAWS = 200, 5  # labels that are changed to try a ranking, and how often
 MOST = 0.1  # share of the rows that are, at most
+DEEPEST = 0.25  # share of the rows that the top of a list has beside them, at most
 SIDES_SHARE = 0.5  # of the changed labels, those that are changed to what is mistaken for them
 SUREST, ENOUGH = (0.5, 0.25, 0.1, 0.05), 200  # parts of the labels by which errors are counted; labels in one
 DEALS = 2_000  # of the interval of that number
@@ -85,8 +86,8 @@ def suspects(target: Target, y: IntArray, chances: FloatArray, seed: int = 0) ->
 def joint(y: IntArray, p: Floats) -> Floats:
     """Return how many rows are given a class (lines) and are truly of another (columns), by estimate; (C, C).
 
-    A row counts as truly j where p_j is at least the mean of p_j over the rows given j, and largest among such.
-    Each line is scaled to the number of rows given its class.
+    A row counts as truly j where p_j is at least the mean of p_j over the rows given j, and largest among
+    such. Each line is scaled to the number of rows given its class.
 
     Source: Northcutt, Jiang and Chuang 2021, "Confident Learning", sections 3.1 and 3.2.
 
@@ -342,14 +343,14 @@ def _tried(
     change: Callable[[], tuple[IntArray, Bools]],
     p: Floats,
 ) -> dict[str, float]:
-    """Return for each ranking the share of changed labels in the top as many, the errors there are among them.
+    """Return for each ranking the share of changed labels in the top as many, with the errors there are.
 
     The model has learned from none of these changes, so the share is a little too kind.
     """
     shares: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(DRAWS):
         changed, which = change()
-        top = int(which.sum() + errors)
+        top = int(which.sum() + min(errors, DEEPEST * len(p)))
         for name, method in methods.items():
             order = np.argsort(-method(changed, p), kind="stable")[:top]
             shares[name].append(float(which[order].sum() / max(which.sum(), 1)))
@@ -365,11 +366,11 @@ def number(
     taken for the share everywhere: of the surest half of the labels that are answered alike, or of a smaller
     part where clearly fewer differ there.
 
-    Source: the idea of anchor points, Patrini et al. 2017, "Making deep neural networks robust to label noise",
+    Source: the anchor points of Patrini et al. 2017, "Making deep neural networks robust to label noise",
     section 4.3, with counts in the place of probabilities.
 
     Shape:
-        answer: int (n,), what models answer. sure: float (n,), how surely. wrong: bool (n,), where labels differ.
+        answer: int (n,), of models. sure: float (n,), how surely. wrong: bool (n,), where labels differ.
     """
     if not len(answer):
         return 0.0, 0.0, 0.0

@@ -1,7 +1,7 @@
 """The page of an audit: findings enter, one HTML file leaves, on which a person decides by keyboard.
 
-`auditing` writes it. The words are in audit.html, the colours in page.css and audit.css; audit.js shows a finding
-at a time and gives the decisions as REVIEWED.csv, which `manyhot audit --fix` reads. Nothing is loaded.
+`auditing` writes it. The words are in audit.html, the colours in page.css and audit.css; audit.js shows a
+finding at a time and gives the decisions as REVIEWED.csv, which `manyhot audit --fix` reads. Nothing is loaded.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Item:
-    """One finding, as the page has it; `was` are the cells of its target as they are, `other` a row, or −1."""
+    """One finding, as the page has it; `was` are the cells of its target, `other` is a row, or −1."""
 
     problem: str
     index: int

@@ -16,8 +16,10 @@ with a border, beside all originals: how many are found (0.95), and wrong ones a
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 from race import data, machine
@@ -139,13 +141,14 @@ def labels(name: str) -> None:
 
     start = time.perf_counter()
     table, schema, rows, side, *y = CASES[name]()
-    found = manyhot.audit(table, schema, effort="fast", verbose=False)
+    found = manyhot.audit(table, schema, effort="fast", threads=1, verbose=False)
     (own,) = [each for each in found.suspects if each.side == side]
     share = found_in(own.rows[: len(rows)], rows)
     beside = f", a forest {by_forest(table, schema, y[0], rows, side):.3f}" if y else ""
+    number, low, high = own.number
     print(
         f"{name}: {share:.3f} of {len(rows)} in the top as many{beside}; ranked by {own.method}, trusted "
-        f"{own.trust:.2f}; {own.number[0]:.0f} errors estimated ({own.number[1]:.0f} to {own.number[2]:.0f}); "
+        f"{own.trust:.2f}; {number:.0f} errors estimated ({low:.0f} to {high:.0f}); "
         f"{time.perf_counter() - start:.0f} s",
         flush=True,
     )
@@ -199,7 +202,7 @@ def near_copies(each: int = 25) -> None:
     chosen = random.permutation(len(paths))[: each * len(WAYS)]
     with tempfile.TemporaryDirectory() as folder:
         for path in paths:
-            (Path(folder) / path.name).symlink_to(path)
+            shutil.copy(path, folder)
         names = [path.name for path in paths]
         truth = {}
         for number, at in enumerate(chosen):
@@ -208,12 +211,7 @@ def near_copies(each: int = 25) -> None:
             names.append(f"copy{number}.png")
             new.save(Path(folder) / names[-1])
             truth[len(names) - 1, int(at)] = WAYS[number % len(WAYS)]
-        images = [np.asarray(Image.open(Path(folder) / name).convert("RGB")) for name in names]
-        del images
-        table = manyhot.read({"image": [str(Path(folder) / name) for name in names]})
-        from dataclasses import replace
-
-        table = replace(table, root=Path("/"))
+        table = replace(manyhot.read({"image": names}), root=Path(folder))
         schema = manyhot.Schema((manyhot.Input("image", "image", (128, 192, 3)),), ())
         pairs = copies.near(copies.look(table, schema, lambda done, rows: None), [], Lines(False))
     hit = {(pair.row, pair.other) for pair in pairs}
@@ -222,10 +220,10 @@ def near_copies(each: int = 25) -> None:
         print(f"{way}: {sum(key in hit for key in mine) / len(mine):.2f} found")
     first = pairs[: max(100, len(truth))]
     strange = [pair for pair in first if (pair.row, pair.other) not in truth]
+    told = [(names[p.row], names[p.other], round(p.likeness, 3)) for p in strange]
     print(
         f"all: {sum(key in hit for key in truth) / len(truth):.3f} of {len(truth)} found; of the first "
-        f"{len(first)} pairs of {len(pairs)}, {len(strange)} are not of those made here: "
-        f"{[(names[p.row], names[p.other], round(p.likeness, 2)) for p in pairs if (p.row, p.other) not in truth][:20]}; "
+        f"{len(first)} pairs of {len(pairs)}, {len(strange)} were not made here: {told}; "
         f"{time.perf_counter() - start:.0f} s"
     )
 

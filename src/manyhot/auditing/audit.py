@@ -249,7 +249,7 @@ def _audit(
     clashing = conflicts.find(bare, schema, y, hashes, empty)
     found = [*findings.unreadable(bare, schema, bad), *findings.misspelt(bare, schema)]
     exact = [*findings.copies(hashes, empty, bare)]
-    if exact or schema.is_image or not clashing:
+    if exact or seen.small is not None or not clashing:
         found += findings.contradictions(clashing, bare, schema)
     else:
         notes.append("so many rows equal others that equal rows are no copies: they are not listed")

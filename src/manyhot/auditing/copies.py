@@ -47,7 +47,7 @@ MANY, CHECKED = (
 )  # pictures above which coarse copies are cut to a quarter of the numbers; pairs a picture
 EQUAL = 6.0  # levels: root mean square of the difference of small pictures that are nearly equal
 ITERATIONS, TOGETHER = 8, 256  # steps of an alignment; pairs that are laid over each other at once
-ROUGH, FINE = 0.7, 0.95  # correlation of the detail of a pair, at half and at all of the pixels, at least
+ROUGH, FINE = 0.7, 0.955  # correlation of the detail of a pair, at half and at all of the pixels, at least
 LEAST = 0.55  # of a picture's side that a part of it has
 # What is cut out of a picture to look for one that shows no more: left, top, width, height as shares.
 CUTS = (

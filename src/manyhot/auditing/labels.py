@@ -317,10 +317,8 @@ def _with_changed_tags(
     """Change one tag of a side in some rows; return which rows they are."""
     # A tag is wrongly absent in as many rows as it is there in: rare ones are seldom forgotten.
     share = np.maximum((y == 1).mean(axis=0), 1e-9)
-    if side == "there":
-        rows = np.flatnonzero((y == 0).any(axis=1))
-    else:  # a tag that was there is removed
-        rows = np.flatnonzero((y == 1).any(axis=1))
+    able = (y == 0) if side == "there" else (y == 1)  # a tag is added, or one that was there is removed
+    rows = np.flatnonzero(able.any(axis=1))
     rows = random.permutation(rows)[: _planted(len(y))]
     weights = np.where(y[rows] == 0, share, 0) if side == "there" else (y[rows] == 1).astype(np.float64)
     sums = weights.cumsum(axis=1)

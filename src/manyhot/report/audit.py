@@ -1,7 +1,8 @@
 """The page of an audit: findings enter, one HTML file leaves, on which a person decides by keyboard.
 
 `auditing` writes it. The words are in audit.html, the colours in page.css and audit.css; audit.js shows a
-finding at a time and gives the decisions as REVIEWED.csv, which `manyhot audit --fix` reads. Nothing is loaded.
+finding at a time and gives the decisions as REVIEWED.csv, which `manyhot audit --fix` reads. Nothing is
+loaded.
 """
 
 from __future__ import annotations

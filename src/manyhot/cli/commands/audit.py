@@ -125,8 +125,8 @@ def _fix(args: argparse.Namespace) -> None:
     if args.json:
         show.as_json({"out": args.out, "rows": len(new), **done})
         return
-    changed, removed = f"{done['changed']:,} cells changed", f"{done['removed']:,} rows left out"
-    show.say(f"wrote {len(new):,} rows to {args.out}: {changed}, {removed}")
+    changed, removed = _count(done["changed"], "cell"), _count(done["removed"], "row")
+    show.say(f"wrote {len(new):,} rows to {args.out}: {changed} changed, {removed} left out")
     root = (
         ["--root", str((table.root or Path()).absolute())] if table.root and not table.holds_pictures else []
     )
@@ -135,3 +135,7 @@ def _fix(args: argparse.Namespace) -> None:
     elif table.targets:
         named = [word for name in table.targets for word in ("--target", name)]
         show.tell(f"  manyhot fit {shlex.join([args.out, *root, *named])} --out MODEL")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

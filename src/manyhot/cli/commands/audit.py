@@ -101,7 +101,7 @@ def _show(found: Audit) -> None:
             low, high = (f"{max(0, round(end)):,}" for end in each["interval"])
             out.print(
                 f"target '{show.escape(each['target'])}', labels {each['list']}: about {each['errors']:,.0f} "
-                f"({low} to {high}); of labels changed as a trial "
+                f"({low} to {high}); of labels changed as a trial, "
                 f"{each['planted_found']:.0%} came to its top"
             )
 

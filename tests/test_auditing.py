@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -350,3 +351,39 @@ def test_a_column_that_tells_the_answer_is_a_leak():
         *findings.leaking(*seen({"x": np.arange(60) % 7, "code": [f"{each}1" for each in y], "y": y}, "y"))
     ]
     assert [(each.problem, each.given, each.target) for each in found] == [("leak", "code", "y")]
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium to show the page")
+def test_the_page_is_decided_by_keyboard(bad, tmp_path):
+    sync = pytest.importorskip("playwright.sync_api")
+    path, out = bad
+    with sync.sync_playwright() as started:
+        options = {"executable_path": shutil.which("chromium"), "args": ["--no-sandbox"]}
+        browser = started.chromium.launch(**options)
+        page = browser.new_context(accept_downloads=True, viewport={"width": 390, "height": 844}).new_page()
+        complaints = []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto((out / "audit.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.click('.pick[data-problem="spelling"]')
+        page.keyboard.press("a")
+        page.click('.pick[data-problem="duplicate"]')
+        for key in ("a", "s", "u"):  # the second finding is decided, and that is taken back
+            page.keyboard.press(key)
+        page.click('.pick[data-problem="label"]')
+        page.keyboard.press("o")
+        page.select_option("#card select", "oak")
+        with page.expect_download() as download:
+            page.click("#download")
+        download.value.save_as(tmp_path / "REVIEWED.csv")
+        browser.close()
+    assert complaints == []
+    review = (tmp_path / "REVIEWED.csv").read_text().splitlines()
+    assert review[0] == "row,action,column,given,value"
+    assert "121,remove,,," in review
+    assert not [line for line in review if line.startswith("122,")]
+    assert "21,change,kind,Oak,oak" in review
+    new, done = fixed(manyhot.read(path), manyhot.read(tmp_path / "REVIEWED.csv"))
+    assert done["removed"] == 1
+    assert new.column("kind").to_pylist()[20] == "oak"

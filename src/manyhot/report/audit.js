@@ -59,9 +59,11 @@
     draw();
     (card.querySelector(".tags button") ?? card.querySelector("select"))?.focus();
   }
-  const change = (label) => decide({
-    action: "change", changes: cells(items[shown[at]], label), label: typeof label === "string" ? label : [...label].join(";") || "[]",
-  });
+  function change(label) {
+    const changes = cells(items[shown[at]], label).filter(([, given, value]) => given !== value);
+    if (!changes.length) return keep();
+    decide({ action: "change", changes, label: typeof label === "string" ? label : [...label].join(";") || "[]" });
+  }
   function move(step) {
     at = Math.max(0, Math.min(shown.length - 1, at + step));
     editing = false;

@@ -23,7 +23,7 @@ from manyhot.data.rows.leaks import giving_away
 from manyhot.data.table import Table
 from manyhot.errors import listed
 from manyhot.schema import Schema, Target
-from manyhot.targets import Cells, Labels, dense, tags_of, text_of
+from manyhot.targets import Cells, tags_of, text_of
 
 Problem = Literal["label", "duplicate", "leak", "contradiction", "unreadable", "spelling"]
 PROBLEMS: tuple[Problem, ...] = ("unreadable", "contradiction", "leak", "label", "spelling", "duplicate")
@@ -230,9 +230,3 @@ def _by_letters(counts: Mapping[str, int]) -> dict[str, str]:
 
 def _plain(name: str) -> str:
     return "".join(name.casefold().split())
-
-
-def partly_known(target: Target, y: Labels) -> int:
-    """Count the rows of which some tags are known and others not."""
-    there = ~np.isnan(dense(target, y[target.name]))
-    return int((there.any(axis=1) & ~there.all(axis=1)).sum())

@@ -11,7 +11,7 @@ Shapes: N rows · C classes or tags.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +27,7 @@ Side = Literal["class", "there", "absent"]  # of single classes; of tags given, 
 PLANTED, DRAWS = 200, 5  # labels that are changed to try a ranking, and how often
 MOST = 0.1  # share of the rows that are, at most
 DEEPEST = 0.25  # share of the rows that the top of a list has beside them, at most
-SIDES_SHARE = 0.5  # of the changed labels, those that are changed to what is mistaken for them
+LIKELY = 0.5  # of the changed labels, those that are changed to what is mistaken for them
 SUREST, ENOUGH = (0.5, 0.25, 0.1, 0.05), 200  # parts of the labels by which errors are counted; labels in one
 DEALS = 2_000  # of the interval of that number
 SOFT = 0.1  # temperature of the mean of a row's tags; Source: cleanlab's multilabel_scorer
@@ -171,7 +171,7 @@ def _with_changed_classes(y: IntArray, p: Floats, random: np.random.Generator) -
     even = (np.ones((size, size)) - np.eye(size)) / max(size - 1, 1)
     sums = counts.sum(axis=1, keepdims=True)
     likely = np.where(sums > 0, counts / np.maximum(sums, TINY), even)
-    chosen = (SIDES_SHARE * likely + (1 - SIDES_SHARE) * even)[y[rows]]
+    chosen = (LIKELY * likely + (1 - LIKELY) * even)[y[rows]]
     changed = y.copy()
     changed[rows] = (chosen.cumsum(axis=1) < random.random((len(rows), 1))).sum(axis=1).clip(0, size - 1)
     return changed, changed != y
@@ -411,10 +411,3 @@ def _spread(values: Floats, rows: NDArray[np.intp], size: int) -> Floats:
     out = np.full(size, np.nan)
     out[rows] = values
     return out
-
-
-def each_listed(found: list[Suspects]) -> Iterator[tuple[Suspects, int]]:
-    """Give each suspect of some lists with its row."""
-    for each in found:
-        for row in each.rows:
-            yield each, int(row)

@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from manyhot.auditing.audit import Audit, audit
     from manyhot.classifier import Classifier, load
     from manyhot.clustering.cluster import Clustering, cluster
     from manyhot.comparing.compare import Comparison, compare
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from manyhot.suggesting import Suggestions, suggest
 
 _PLACES = {
+    "Audit": "manyhot.auditing.audit",
+    "audit": "manyhot.auditing.audit",
     "Classifier": "manyhot.classifier",
     "fit": "manyhot.fitting",
     "Clustering": "manyhot.clustering.cluster",
@@ -59,6 +62,7 @@ _PLACES = {
     "Target": "manyhot.schema",
 }
 __all__ = [
+    "Audit",
     "Classifier",
     "Clustering",
     "Comparison",
@@ -70,6 +74,7 @@ __all__ = [
     "Table",
     "Target",
     "UserError",
+    "audit",
     "cluster",
     "compare",
     "fit",

@@ -11,7 +11,7 @@ from importlib import import_module
 from types import ModuleType
 
 COMMANDS = (  # as --help lists them
-    *("inspect", "fit", "evaluate", "predict", "cluster", "name"),
+    *("inspect", "audit", "fit", "evaluate", "predict", "cluster", "name"),
     *("report", "compare", "suggest", "tune", "export", "serve", "data", "cache", "demo"),
 )
 

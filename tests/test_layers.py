@@ -47,6 +47,7 @@ ORDER = (
         "report",
         "export",
         "classifier",
+        "starting",
         "fitting",
         "estimator",
     ),

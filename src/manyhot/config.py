@@ -71,6 +71,7 @@ class FitConfig:
     `members` names who may take part in the answer, with commas between: network, pretrained (what the
     network was before it was tuned), neighbours (training rows that look alike; their features and labels are
     then part of the model).
+    `start` is the model that a run goes on from; it then takes `share` of the epochs of a run from nothing.
     """
 
     effort: str = "balanced"
@@ -111,6 +112,8 @@ class FitConfig:
     group: str = ""
     weight: str = ""
     unknown_class: str = "error"
+    start: str = ""
+    share: float = 1.0
     seed: int = 0
     device: str = "auto"
     precision: str = "float32"
@@ -152,7 +155,7 @@ class FitConfig:
             _require(self, name, at_least=0, below=1)
         for name in ("random_erasing", "mixup"):
             _require(self, name, at_least=0, at_most=1)
-        for name in ("learning_rate", "clip", "memory"):
+        for name in ("learning_rate", "clip", "memory", "share"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"{name} must be above 0, got {getattr(self, name)}.")
         if self.validation + self.test >= 1:

@@ -26,6 +26,7 @@ from manyhot.model.network import build
 from manyhot.progress import Lines
 from manyhot.resolve import estimate
 from manyhot.schema import Schema
+from manyhot.starting import GoingOn, going_on
 from manyhot.train import distributed
 from manyhot.train.checkpoint import Checkpoints
 from manyhot.train.distributed import World
@@ -40,6 +41,7 @@ def fit(
     schema: Schema | str | Sequence[str] | None = None,
     *,
     out: str | Path | None = None,
+    start: Classifier | str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     begin: Callable[[FitConfig, str], None] | None = None,
@@ -58,6 +60,8 @@ def fit(
         schema: from `manyhot.infer`, or the names of the target columns.
         out: a folder for the model, with checkpoints on the way; without it nothing is written
             until `save`.
+        start: a model, or its folder, to go on from with new rows, which `data` holds alone or beside the old
+            ones; see `starting.going_on`. Settings and schema are then those of the model.
         resume: go on from the newest checkpoint in `out`, where there is one.
         begin: is called with the settings and an estimate of the time, before training starts.
         on_event: is called with each line of the history as it comes, with one of the kind "stage" as each
@@ -73,13 +77,21 @@ def fit(
     if said is not None:
         raise UserError(f"{said} says how a table is read: fit(data, manyhot.infer(data, {said}=…)).")
     options, table = parse_options(options), as_table(data)
-    if not isinstance(schema, Schema):
+    going: GoingOn | None = None
+    if start is not None:
+        if schema is not None:
+            raise UserError("schema: a model to go on from has one. Leave it out.")
+        going = going_on(start, table, options)
+        table, schema = going.table, going.schema
+    elif not isinstance(schema, Schema):
         apart = [options[setting] for setting in APART if options.get(setting)]
         schema = infer(table, schema or (), ignore=apart)
     folder = None if out is None else as_path(out)
     if folder is not None and resume and bundles.finished(folder):
         return load(folder, verbose)
     if folder is not None:
+        if going is not None and Path(going.start.name) == folder.absolute():
+            raise UserError(f"--out {folder}: is the model to go on from, which stays. Choose another --out.")
         files.check_out(folder, overwrite or resume)
         files.check_ours(folder, bundles.MARKS)
     told = Lines(verbose and begin is None and on_event is None and progress is None)
@@ -90,18 +102,25 @@ def fit(
         with files.held(folder / "checkpoints", folder):
             pass  # another run into it is told of here, before all has been read
     with told:
-        prepared = prepare(table, schema, {**options, "device": device.type}, progress or told.reading)
+        how = {**options, "device": device.type}
+        model = None if going is None else going.start
+        prepared = prepare(table, schema, how, progress or told.reading, model)
         use_threads(prepared.config.threads)
         if world.leads:
             values = int(np.prod(prepared.x.shape[1:]))
             begin(prepared.config, estimate(prepared.config, len(prepared.of_part(split.TRAIN)), values))
-        network = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
+        if model is None:
+            network = build(prepared.inputs, prepared.schema.targets, prepared.config)
+        else:
+            network = model.network(prepared)
+        network = network.to(device)
         distributed.share_statistics(network, world)
         heard = on_event if world.leads else lambda line: None
         begun = nullcontext() if folder is None else _begun(folder, prepared, resume, overwrite, world)
         with begun as checkpoints:
             state = None if checkpoints is None else checkpoints.load()
             training = Training(prepared, network, world, heard, folder, checkpoints, state)
+            training.pretrained = None if model is None else model.pretrained(prepared, device)
             bundle, left = run(training, table.source)
             rows = prepared.row_table()
             classifier = Classifier(bundle, seen_in(rows), left, rows, verbose=verbose)

@@ -14,7 +14,10 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping
 
 FLAGS = ("overwrite", "resume", "freeze", "spread")  # options without a value
-NAMES = {"target": "targets", "kind": "kinds", "map": "maps", "sheet-name": "sheet"}  # called otherwise
+NAMES = {  # called otherwise
+    **{"target": "targets", "kind": "kinds", "map": "maps", "sheet-name": "sheet"},
+    "from": "start",
+}
 CALLS = {"long": "manyhot.gather", "json": "to_json()"}  # which no keyword does
 LISTS = ("target", "missing", "none")
 PAIRS = ("kind", "map", "bins")

@@ -87,9 +87,17 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
 
 
 def schema_of(args: argparse.Namespace, table: Table) -> Schema:
-    """Make the schema of what `add_labelling`, --group and --weight say, or read it from --schema."""
+    """Make the schema of what `add_labelling`, --group and --weight say; with --schema or --from it is read."""
+    all_of = ("target", "tags", "kind", "image", "separator", "none", "decimal", "bins")
+    model = getattr(args, "start", None)
+    if model:
+        clash = [flag for flag in ("schema", *all_of, "missing") if getattr(args, flag)]
+        if clash:
+            raise UserError(f"--from {model} says all of what --{clash[0]} says; leave one out.")
+        from manyhot.bundle import read_schema
+
+        return read_schema(Path(model))
     if args.schema:
-        all_of = ("target", "tags", "kind", "image", "separator", "none", "decimal", "bins")
         clash = [flag for flag in all_of if getattr(args, flag)]
         if clash:
             raise UserError(f"--schema says all of what --{clash[0]} says; edit the file, or leave one out.")

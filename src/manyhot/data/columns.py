@@ -32,6 +32,8 @@ SPLIT_ALIASES = {
     **dict.fromkeys(("testing", "holdout", "held-out"), "test"),
 }
 ROW = "row"
+SUGGESTED = "suggested"  # the column that says why `suggest` chose a row; others that it adds begin with it
+CHOSEN = ("unsure", "typical")  # what it says of rows that are no sample of all
 MOSTLY_UNIQUE = 0.5  # share of rows above which a text column is taken for names or free text
 MANY = 50  # distinct texts up to which a column is a category whatever their share
 SLASHED = r"\d{1,2}/\d{1,2}/\d{4}.*"  # dates in which month and day cannot be told apart
@@ -141,6 +143,14 @@ def split_of(table: Table) -> NDArray[np.object_] | None:
     cells = table.cells(name)
     words = np.array([str(value).lower() for value in cells.values], dtype=object)
     return words[cells.codes]
+
+
+def chosen_rows(table: Table) -> NDArray[np.bool_]:
+    """Tell which rows `suggest` chose for what a model says of them, rather than at random; bool (N,)."""
+    if SUGGESTED not in table.columns:
+        return np.zeros(len(table), bool)
+    cells = table.cells(SUGGESTED)
+    return np.array([*(value in CHOSEN for value in cells.values), False])[cells.codes]
 
 
 def row_weights(table: Table, name: str, missing: Sequence[str] = ()) -> NDArray[np.float32]:

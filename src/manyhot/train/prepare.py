@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from manyhot import metrics
 from manyhot.config import FitConfig
-from manyhot.data.columns import row_weights
+from manyhot.data.columns import SUGGESTED, chosen_rows, row_weights
 from manyhot.data.inputs import fitted
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.images import ImageInputs
@@ -33,6 +33,7 @@ from manyhot.resolve import resolve
 from manyhot.schema import Schema, Target
 from manyhot.targets import UNKNOWN, WEIGHT, IntArray, UnknownClass, consistent_sets, encode, known, sets_in
 from manyhot.train.prepared import Prepared, Rows
+from manyhot.train.warm_start import Start
 
 log = logging.getLogger("manyhot")
 
@@ -60,14 +61,22 @@ class Opened(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def open_rows(table: Table, schema: Schema, config: FitConfig, progress: Progress | None = None) -> Opened:
-    """Read the inputs of a table.
+def open_rows(
+    table: Table,
+    schema: Schema,
+    config: FitConfig,
+    progress: Progress | None = None,
+    inputs: Inputs | None = None,
+) -> Opened:
+    """Read the inputs of a table, as `inputs` do it where these are known.
 
     Raises:
         UserError: more than 5 % of the pictures cannot be read.
     """
     side = _side(schema, config)
-    hashes, x, bad, notes = fitted.read_rows(schema, table, side, progress, config.memory, config.cache)
+    hashes, x, bad, notes = fitted.read_rows(
+        schema, table, side, progress, config.memory, config.cache, inputs
+    )
     kept, names = readable(table, schema, bad)
     for note in notes:  # before hours are spent on it
         log.warning("%s", note)
@@ -106,9 +115,13 @@ def _side(schema: Schema, config: FitConfig) -> int:
 
 
 def prepare(
-    table: Table, schema: Schema, options: Mapping[str, Any], progress: Progress | None = None
+    table: Table,
+    schema: Schema,
+    options: Mapping[str, Any],
+    progress: Progress | None = None,
+    start: Start | None = None,
 ) -> Prepared:
-    """Read labels and inputs, and decide which rows train, choose and test.
+    """Read labels and inputs, and decide which rows train, choose and test; see `warm_start` for `start`.
 
     Raises:
         UserError: there is nothing to learn from: no rows, one class only, too many unreadable
@@ -122,35 +135,50 @@ def prepare(
         table, part = table.take(part != split.TEST), part[part != split.TEST]
         if not len(table):
             raise UserError(f"{table.source}: the column 'split' leaves no rows to train on.")
-    weight = _weights(table, schema, options.get("weight", ""))
+    weighed_by = options.get("weight", "" if start is None else start.bundle.config.weight)
+    weight = _weights(table, schema, weighed_by)
     if weight is not None and not weight.all():
         counts = weight > 0
         note = f"left out, since their weight is 0: {(~counts).sum():,} of {len(table):,} rows."
         table = replace(table.take(counts), notes=(*table.notes, note))
         part, weight = part[counts], weight[counts]
-    config = resolve(options, schema, len(table), backbones.find_weights)
+    if start is None:
+        config = resolve(options, schema, len(table), backbones.find_weights)
+    else:
+        config = start.settings(options, schema, len(table))
     _check_monitor(schema, config)
-    if given is not None and config.test:
+    if given is not None and options.get("test", config.test if start is None else 0):
         raise UserError(
             f"{table.source}: the column 'split' says already which rows are test rows; leave --test out."
         )
-    schema = replace(schema, targets=tuple(t.deciding(objective=config.objective) for t in schema.targets))
+    if start is None or "objective" in options:  # else each keeps the one that it was tuned to
+        decided = tuple(t.deciding(objective=config.objective) for t in schema.targets)
+        schema = replace(schema, targets=decided)
     y = labels(table, schema, config.unknown_class)
     if weight is not None:
         y[WEIGHT] = weight
-    opened = open_rows(table, schema, config, progress)
+    opened = open_rows(table, schema, config, progress, None if start is None else start.bundle.inputs)
     rows = Rows(table, opened.x, y, opened.hashes, part).take(opened.kept)
-    if (rows.part == split.VAL).any():
-        config = replace(config, folds=1)
-    rows = _parted(rows, schema, config, cut_off=given is None)
+    if start is not None:
+        rows = _parted_as_before(rows, schema, config, given is None, start)
+    else:
+        if (rows.part == split.VAL).any():
+            config = replace(config, folds=1)
+        rows = _parted(rows, schema, config, cut_off=given is None)
+    rows, chosen = _chosen_train(rows, schema)
     _check_parts(rows, schema.targets)
     train = rows.part == split.TRAIN
-    inputs, x = fit_inputs(rows.table, schema, config, np.flatnonzero(train), rows.x)
+    if start is None:
+        inputs, x = fit_inputs(rows.table, schema, config, np.flatnonzero(train), rows.x)
+    else:
+        inputs = start.bundle.inputs
+        x = inputs.transform(rows.table)[0] if rows.x is None else rows.x
     empty = conflicts.without_input(rows.table, schema)
     clashing = conflicts.find(rows.table, schema, rows.y, rows.hashes, empty)
     notes = (
         *opened.notes,
         *rows.table.notes,
+        *chosen,
         *_duplicates(rows, empty),
         *conflicts.told(clashing, empty, MORE),
     )
@@ -230,6 +258,34 @@ def _parted(rows: Rows, schema: Schema, config: FitConfig, cut_off: bool) -> Row
     if config.folds > 1:
         fold = _cut(rows, schema, config, [1 / config.folds] * config.folds)
     return replace(rows, part=part, fold=fold)
+
+
+def _parted_as_before(rows: Rows, schema: Schema, config: FitConfig, cut_off: bool, start: Start) -> Rows:
+    """Leave rows that a model has seen in their parts and folds, and part the others as rows of their own."""
+    group = rows.table.cells(config.group, schema.missing).codes if config.group else None
+    part, fold = start.parts(rows.table.rows, rows.hashes, group)
+    new = np.flatnonzero(part < 0)
+    rest = rows.take(new)
+    if config.folds > 1:  # all that are not test rows train, and judge out of fold
+        rest = replace(rest, part=np.zeros(len(new), np.int8))
+    if len(new):
+        rest = _parted(rest, schema, config, cut_off)
+        part[new] = rest.part
+        fold[new] = -1 if rest.fold is None else rest.fold
+    return replace(rows, part=part, fold=fold if config.folds > 1 else None)
+
+
+def _chosen_train(rows: Rows, schema: Schema) -> tuple[Rows, list[str]]:
+    """Let rows that `suggest` chose only teach: what they measure or calibrate holds for no others."""
+    used = {column.name for column in schema.inputs} | {c for t in schema.targets for c in t.columns}
+    chosen = chosen_rows(rows.table) & (rows.part != split.TEST)
+    if SUGGESTED in used or not chosen.any():
+        return rows, []
+    part, fold = np.where(chosen, np.int8(split.TRAIN), rows.part), rows.fold
+    fold = None if fold is None else np.where(chosen, np.int8(-1), fold)
+    count = "1 row" if chosen.sum() == 1 else f"{chosen.sum():,} rows"
+    note = f"column '{SUGGESTED}': {count} that `suggest` chose train, and neither judge nor calibrate"
+    return replace(rows, part=part, fold=fold), [note]
 
 
 def _cut(rows: Rows, schema: Schema, config: FitConfig, fractions: list[float]) -> NDArray[np.int8]:

@@ -64,6 +64,7 @@ class Run:
     counts   rows by what became of them: train, val, test, unreadable
     preview  some of a training batch as the network saw it; None where it saw no pictures
     conflicts  the sets of equal rows with different labels, and a table of the first row of each
+    origin   how the rows were read, see `Table`
     """
 
     history: list[dict[str, Any]]
@@ -73,6 +74,7 @@ class Run:
     source: str
     preview: BatchPreview | None = None
     conflicts: tuple[Sequence[Conflict], Table] = ((), Table({}))
+    origin: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass
@@ -112,7 +114,11 @@ class Training:
 
 
 def stages(config: FitConfig) -> tuple[Stage, ...]:
-    """Return what a run does, in order."""
+    """Return what a run does, in order. One that goes on from a model begins with what that has learned."""
+    if config.start and config.freeze:
+        return learn_heads, select_ensemble
+    if config.start:
+        return probe, fine_tune, recalibrate_batch_norms, select_ensemble
     first = (begin_at_priors,) if config.mirror != "auto" else (begin_at_priors, try_mirrored)
     if config.freeze:
         return *first, learn_heads, select_ensemble
@@ -189,7 +195,10 @@ def probe(training: Training) -> None:
     Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", with answers averaged rather
     than weights; docs/experiments.md compares the two.
     """
-    network, prepared = training.network, training.prepared
+    prepared = training.prepared
+    network = training.network if training.pretrained is None else training.pretrained
+    if prepared.config.start and training.pretrained is None:
+        return  # the model that it goes on from is no longer what it was before it was tuned
     if training.state is None:
         x = training.features[PRETRAINED] = inference.features(network, prepared.x, training.passed)
         config = of_heads(training.config, len(prepared.of_part(split.TRAIN)))
@@ -199,7 +208,9 @@ def probe(training: Training) -> None:
             train(heads, loader, _validation(rows), targets, rows.config, silent, world=training.world)
     if PRETRAINED not in training.config.candidates:
         return
-    training.pretrained = deepcopy(network).requires_grad_(False)
+    if training.pretrained is None:
+        training.pretrained = deepcopy(network)
+    training.pretrained.requires_grad_(False)
     if training.state is not None:
         training.pretrained.load_state_dict(training.state.pretrained)
     if training.checkpoints is not None:
@@ -320,7 +331,8 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     bundle = of_predictor(schema, prepared.config, prepared.inputs, predictor)
     firsts = prepared.rows.table.take(np.array([each.index[0] for each in prepared.conflicts], np.intp))
     found = (prepared.conflicts, firsts)
-    return bundle, Run(training.loop.history, judged, counts, notes, source, training.preview, found)
+    left = (training.loop.history, judged, counts, notes, source, training.preview, found)
+    return bundle, Run(*left, prepared.rows.table.origin)
 
 
 def _importance(prepared: Prepared, targets: Sequence[Target], answers: Probabilities) -> Importance:

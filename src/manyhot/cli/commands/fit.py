@@ -18,6 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="MODEL", required=True, help="the folder to write the model to")
     add("--overwrite", action="store_true", help="replace --out where it exists")
     add("--resume", action="store_true", help="go on from where a run was stopped")
+    help = "go on from this model: DATA has new rows, perhaps with new classes, and may have the old ones too"
+    add("--from", metavar="MODEL", dest="start", help=help)
     options.add_reading(parser)
     options.add_labelling(parser)
     add = parser.add_argument_group("training (what is not given follows from the data)").add_argument
@@ -63,8 +65,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     start = time.perf_counter()
     settings = options.settings_of(args)
+    model = settings.pop("start", "") or None
     for name in APART:
         setattr(args, name, settings.get(name))  # --config and --set may name it too
+    args.start = model
     if not args.resume:
         files.check_out(Path(args.out), args.overwrite)
     table, schema = options.labelled(args, options.read_table(args, args.data))
@@ -73,6 +77,11 @@ def run(args: argparse.Namespace) -> None:
     from manyhot.fitting import fit  # torch is loaded here, after all cheap mistakes are found
     from manyhot.report.verdict import problems
 
+    if model:
+        from manyhot.starting import going_on
+
+        going = going_on(model, table, settings)
+        table, schema = going.table, going.schema
     said: list[str] = []
     if not args.json:
         described = describe(table, schema, options.set_apart(args, table))
@@ -82,8 +91,9 @@ def run(args: argparse.Namespace) -> None:
     with training:
         classifier = fit(
             table,
-            schema,
+            None if model else schema,
             out=args.out,
+            start=model,
             resume=args.resume,
             overwrite=args.overwrite,
             begin=training.begin,

@@ -26,7 +26,7 @@ HOW += ["--set", "threads=1"]
 
 def cells(rows, seed=0, classes=FRUITS):
     """Features from which a class follows, no row like another."""
-    found = features(rows, seed)
+    found = features(rows, seed) | {"origin": [("north", "south")[i % 2] for i in range(rows)]}
     rng = np.random.default_rng(seed)
     fruit = [classes[i % len(classes)] for i in range(rows)]
     found["size"] = [
@@ -46,7 +46,7 @@ def fit(*words):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with old.csv of 90 rows and the model of it, with validation and test rows; for reading only."""
+    """A folder with old.csv of 90 rows and the model of it, some of them test rows; for reading only."""
     folder = tmp_path_factory.mktemp("from")
     write_csv(folder / "old.csv", cells(90))
     assert fit(folder / "old.csv", "--target", "fruit", "--test", "0.2", "--out", folder / "model", *HOW) == 0

@@ -131,8 +131,8 @@ def _grown(schema: Schema, table: Table, known_alone: bool) -> tuple[Schema, tup
             more = f" and {len(new) - SHOWN} more" if len(new) > SHOWN else ""
             what = "a new class" if len(new) == 1 else f"{len(new)} new classes"
             notes.append(
-                f"target '{target.name}': {what}, {', '.join(named)}{more}; where that is a mistake, correct the "
-                "cells or pass --unknown-class missing"
+                f"target '{target.name}': {what}, {', '.join(named)}{more}; where that is a mistake, correct "
+                "the cells or pass --unknown-class missing"
             )
     return replace(schema, targets=tuple(targets)), tuple(notes)
 

@@ -87,7 +87,7 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
 
 
 def schema_of(args: argparse.Namespace, table: Table) -> Schema:
-    """Make the schema of what `add_labelling`, --group and --weight say; with --schema or --from it is read."""
+    """Make the schema of what `add_labelling`, --group and --weight say; of --schema or --from it is read."""
     all_of = ("target", "tags", "kind", "image", "separator", "none", "decimal", "bins")
     model = getattr(args, "start", None)
     if model:

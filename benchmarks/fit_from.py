@@ -1,6 +1,6 @@
 """Going on from a model against training from nothing: time, and how right it is on rows of their own.
 
-MANYHOT_DATA=… python benchmarks/fit_from.py [mnist|NAME of MANYHOT_DATA/keel …]
+MANYHOT_DATA=… python benchmarks/fit_from.py [mnist|NAME of MANYHOT_DATA/keel|SEED …]
 
 Two things come to a model: a tenth more rows of the classes that it knows; or, beside these, all rows of a
 class that it has never seen. Steps are counted; seconds are those of the processor, of each fit as a whole.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,6 @@ def rows_of(name: str, seed: int) -> tuple[Any, Any, Any, str]:
     table = table.take(order[: count + judging])
     if "split" in table.columns:
         columns = {column: cells for column, cells in table.columns.items() if column != "split"}
-        from dataclasses import replace
-
         table = replace(table, columns=columns)
     old = round(count * ROWS / (ROWS + MORE))
     return table, np.arange(old), np.arange(count, count + judging), target
@@ -58,9 +57,11 @@ def fitted(table: Any, **how: Any) -> tuple[Any, int, float]:
 
 def main() -> None:
     print(machine())
-    for name in sys.argv[1:] or NAMES:
+    given = [word for word in sys.argv[1:] if not word.isdecimal()]
+    seeds = [int(word) for word in sys.argv[1:] if word.isdecimal()]
+    for name in given or NAMES:
         found: dict[str, list[list[float]]] = {}
-        for seed in SEEDS:
+        for seed in seeds or SEEDS:
             table, old, judging, target = rows_of(name, seed)
             every = table.take(np.arange(judging[0]))
             options = {"effort": EFFORT, "seed": seed}

@@ -121,11 +121,12 @@ IMAGE_IS_ASKED = {
     "train/prepare.py": (1, "the size of pictures"),
     "train/run.py": (1, "a batch of pictures is kept to be shown"),
     "train/select.py": (1, "members that read columns are for tables"),
+    "train/warm_start.py": (1, "only what sees pictures goes on frozen"),
 }
 
 # At how many places a file asks for the sets of a powerset, and why. Elsewhere `target.structure` is asked.
 SETS_ARE_ASKED = {
-    "model/network.py": (1, "how many there are"),
+    "model/network.py": (2, "how many there are, and which"),
     "schema.py": (4, "they are checked; whether there are any is the structure"),
     "targets.py": (2, "their table"),
 }

@@ -19,7 +19,8 @@ from manyhot.choose import SeenRows
 from manyhot.classifier import Classifier, load
 from manyhot.data.columns import split_of
 from manyhot.data.inputs.features import TableInputs
-from manyhot.data.inputs.fitted import row_hashes
+from manyhot.data.inputs.fitted import Inputs, row_hashes
+from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.data.inputs.images.paths import picture_column
 from manyhot.data.rows.long import gather
 from manyhot.data.sources.append import append
@@ -70,7 +71,8 @@ def going_on(model: Classifier | str | Path, table: Table, options: Mapping[str,
     start.settings(options, schema, len(table))  # refuses what is not possible, before old rows are read
     table, why = _with_old_rows(classifier, start, schema, table)
     if why and not options.get("freeze", start.bundle.config.freeze):
-        frozen = "; --freeze goes on without, and teaches its heads alone" if schema.is_image else ""
+        sees = isinstance(start.bundle.inputs, ImageInputs)
+        frozen = "; --freeze goes on without, and teaches its heads alone" if sees else ""
         raise UserError(
             f"--from {name}: without the rows that trained it, it would forget what {table.source} does not "
             f"show, and {why}. Give a table of old and new rows{frozen}."
@@ -156,9 +158,12 @@ def _with_old_rows(classifier: Classifier, start: Start, schema: Schema, table: 
         count = "1 row" if replaced.sum() == 1 else f"{replaced.sum():,} rows"
         note = f"{count} of {table.source} were among the old ones already, and take their place"
         table = replace(table, notes=(*table.notes, note))
-    inputs = start.bundle.inputs
-    paths = None if isinstance(inputs, TableInputs) or old.pixels is not None else inputs.column
-    return append(old.take(~replaced), table, paths), ""
+    return append(old.take(~replaced), table, _paths(start.bundle.inputs, old)), ""
+
+
+def _paths(inputs: Inputs, table: Table) -> str | None:
+    """Name the column of paths of pictures, None where there is none."""
+    return inputs.column if isinstance(inputs, ImageInputs) and table.pixels is None else None
 
 
 def _once(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -190,8 +195,7 @@ def _read_again(classifier: Classifier, schema: Schema) -> tuple[Table | None, s
         try:
             more = read(source, **said)
             more = more if long is None else gather(more, schema, long)
-            path = None if more.pixels is not None or not schema.is_image else schema.inputs[0].name
-            table = more if table is None else append(table, more, path)
+            table = more if table is None else append(table, more, _paths(classifier.bundle.inputs, more))
         except (UserError, TypeError) as error:
             why = (
                 error.typed.rstrip(".") if isinstance(error, UserError) else f"{source} cannot be read again"

@@ -21,7 +21,8 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from manyhot.config import APART, FitConfig
-from manyhot.data.columns import as_input, is_list
+from manyhot.data.columns import as_input
+from manyhot.data.plain import is_list
 from manyhot.data.rows.infer import infer
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError, suggest

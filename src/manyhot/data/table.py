@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from manyhot import notebook
 from manyhot.data import arrays, numbers
+from manyhot.data.plain import column_of
 from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.schema import Notation
 from manyhot.targets import Cell, Cells
@@ -38,6 +39,7 @@ class Table:
     files    name of a column → object (N,): the files of its pictures as the table itself holds them
              (`pyarrow.Buffer`, None where there is none); the column has their names
     targets  the columns that the source itself marks as labels (`label` of a folder)
+    categories  the columns that it marks as categories, whatever their cells look like (`category` of pandas)
     notes    what reading left out or found odd, for people
     mapped   the columns from which others were looked up, and which would tell these
     rows     int64 (N,): the number of each row in the source, counted from 1
@@ -48,6 +50,7 @@ class Table:
     root: Path | None = None
     pixels: NDArray[np.uint8] | None = None
     targets: tuple[str, ...] = ()
+    categories: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     mapped: tuple[str, ...] = ()
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -187,8 +190,13 @@ class Table:
 
     def with_columns(self, columns: Mapping[str, Any]) -> Table:
         """Return the table with columns added or replaced."""
-        added = {name: _chunked(column) for name, column in columns.items()}
-        return replace(self, columns={**self.columns, **added})
+        added = {str(name): column_of(column, str(name)) for name, column in columns.items()}
+        marked = {name for name, (_, is_category) in added.items() if is_category}
+        return replace(
+            self,
+            columns={**self.columns, **{name: column for name, (column, _) in added.items()}},
+            categories=(self.categories - {*added}) | marked,
+        )
 
 
 def from_python(data: Any, source: str = "table") -> Table:
@@ -213,8 +221,8 @@ def from_python(data: Any, source: str = "table") -> Table:
     if isinstance(data, tuple) and len(data) == 2:
         images, labels = data
         labels = labels if isinstance(labels, Mapping) else {"label": labels}
-        columns = {str(name): _chunked(values) for name, values in labels.items()}
-        return Table(columns, source, pixels=as_pixels(images), targets=tuple(columns))
+        table = Table({}, source).with_columns(labels)
+        return replace(table, pixels=as_pixels(images), rows=np.zeros(0, np.int64), targets=table.names)
     if isinstance(data, np.ndarray) and data.ndim in (3, 4):
         return Table({}, source, pixels=as_pixels(data))
     if hasattr(data, "to_arrow"):  # polars
@@ -224,16 +232,19 @@ def from_python(data: Any, source: str = "table") -> Table:
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise UserError(f"{source}: {listed(twice)} twice among the columns; rename one.")
-        return Table({str(name): _chunked(data[name]) for name in data.columns}, source)
+        columns = {name: data.iloc[:, place] for place, name in enumerate(names)}
+        return Table({}, source).with_columns(columns)
     elif hasattr(data, "iloc") and hasattr(data, "to_dict"):  # a Series of pandas, such as a row of a frame
         data = data.to_dict()
     if isinstance(data, pa.Table):
-        return Table({name: _chunked(data[name]) for name in data.column_names}, source)
+        return Table({}, source).with_columns(dict(zip(data.column_names, data.columns, strict=True)))
+    if isinstance(data, np.ndarray) and data.dtype.names:
+        data = {name: data[name].ravel() for name in data.dtype.names}
     if isinstance(data, list) and data and all(isinstance(row, Mapping) for row in data):
         names = [*dict.fromkeys(name for row in data for name in row)]
         data = {name: [row.get(name) for row in data] for name in names}
     if isinstance(data, Mapping):
-        return Table({str(name): _chunked(values) for name, values in _each_a_list(data, source)}, source)
+        return Table({}, source).with_columns(dict(_each_a_list(data, source)))
     raise UserError(
         "data must be a path, a DataFrame, a dict of columns, a list of dicts, pictures or (images, labels), "
         f"got {_kind(data)}."
@@ -292,58 +303,6 @@ def as_pixels(images: Any) -> NDArray[np.uint8]:
             f"got {array.dtype} from {array.min()} to {array.max()}."
         )
     return np.round(array * 255).astype(np.uint8)
-
-
-def _chunked(values: Any) -> pa.ChunkedArray:
-    """Make a pyarrow column of anything column-like; NaN and None become null."""
-    if isinstance(values, pa.ChunkedArray):
-        return _plain(values)
-    if isinstance(values, pa.Array):
-        return _plain(pa.chunked_array([values]))
-    if isinstance(values, np.ndarray) and values.ndim == 2:
-        values = list(values)
-    try:
-        array = arrays.array(values)
-        if isinstance(getattr(array.type, "value_type", array.type), pa.BaseExtensionType):
-            array = _as_text(values)  # such as the intervals of pandas.cut
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        array = _as_text(values)  # mixed types in one object column, or whole numbers beyond 64 bits
-    if isinstance(array, pa.ChunkedArray):
-        return _plain(array)
-    return _plain(pa.chunked_array([array]))
-
-
-def _as_text(values: Iterable[Any]) -> pa.Array:
-    """Give each cell its own text, as a CSV would have it."""
-    return arrays.texts([None if _empty(value) else str(value) for value in values])
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Give a column one of the few types that the rest reads: text, number, boolean or list.
-
-    A category that no row has must not become a class, so dictionaries are taken apart.
-    """
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _plain(arrays.cast(column, kind.value_type))
-    if pa.types.is_decimal(kind):
-        return arrays.cast(column, pa.float64())
-    if pa.types.is_float32(kind) or pa.types.is_float64(kind):
-        return arrays.without(column, arrays.call("is_nan", column))
-    if pa.types.is_fixed_size_list(kind):
-        return arrays.cast(column, pa.list_(kind.value_type))
-    if pa.types.is_null(kind) or pa.types.is_temporal(kind) or kind in (pa.large_string(), pa.string_view()):
-        return arrays.cast(column, pa.string())
-    if pa.types.is_struct(kind) or pa.types.is_map(kind):
-        return pa.chunked_array([_as_text(column.to_pylist())])
-    return column
-
-
-def _empty(value: object) -> bool:
-    """Tell whether a cell is empty: None, NaN, or one of the marks of pandas."""
-    if isinstance(value, float):
-        return bool(np.isnan(value))
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _texts(dictionary: pa.Array) -> tuple[Cell, ...]:

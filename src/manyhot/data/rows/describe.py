@@ -17,6 +17,7 @@ from manyhot.data.columns import (
     ROW,
     almost_numbers,
     as_input,
+    codes_or_numbers,
     feature,
     image_columns,
     perhaps_thousands,
@@ -384,7 +385,7 @@ def _written(table: Table, schema: Schema, column: Input) -> Iterable[str]:
     """Say how the cells of a column are written, where not as a program writes them."""
     name = column.name
     if column.kind == "category":
-        almost = almost_numbers(table, name, schema.missing)
+        almost = codes_or_numbers(table, name, schema.missing) or almost_numbers(table, name, schema.missing)
         if almost:
             yield f"column '{name}' is read as categories: {almost}"
         return

@@ -13,10 +13,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from manyhot.data.columns import as_input, is_list, is_text
+from manyhot.data.arrays import pc
+from manyhot.data.columns import as_input, is_text
 from manyhot.data.numbers import is_empty_word, is_unknown_word
+from manyhot.data.plain import is_list
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Kind, Target
@@ -62,6 +65,11 @@ def target_of(
         return _flags_target(table, name, flags, rows, none, missing)
     cells = _seen(table, name, rows, missing)
     where = f"{table.source}, column '{name}'"
+    if _has_fractions(table, name):
+        raise UserError(
+            f"{where}: its cells are rows of fractions, as of probabilities, and no labels. Give the class "
+            "of each row instead, such as the place of the largest: y.argmax(axis=1)."
+        )
     if not cells.values:
         raise UserError(f"{where}: all labels are unknown. Fill in some cells, or name another target.")
     if bins is not None:
@@ -86,7 +94,7 @@ def target_of(
         raise UserError(
             f"{where}: a binary target has 2 classes, this has {len(classes)}: {listed(classes)}."
         )
-    if kind is None and is_quantity(cells):
+    if kind is None and name not in table.categories and is_quantity(cells):
         part = shlex.join(["--bins", f"{name}={BINS}"])
         keep = shlex.join(["--kind", f"{name}=multiclass"])
         rows_known = int((cells.codes >= 0).sum())
@@ -199,6 +207,15 @@ def _seen(table: Table, name: str, rows: NDArray[np.bool_] | None, missing: Sequ
     """Return the cells of a column in the rows that classes may come from."""
     column = Table({name: table.column(name)}, table.source, rows=table.rows)
     return (column if rows is None else column.take(rows)).cells(name, missing)
+
+
+def _has_fractions(table: Table, name: str) -> bool:
+    """Tell whether the lists of a column hold numbers that are not whole."""
+    column = table.column(name)
+    if not (is_list(column.type) and pa.types.is_floating(column.type.value_type)):
+        return False
+    flat = pc.list_flatten(column)
+    return bool(pc.any(pc.not_equal(flat, pc.floor(flat))).as_py())
 
 
 def _has_tags(table: Table, name: str, cells: Cells, separator: str | None) -> bool:

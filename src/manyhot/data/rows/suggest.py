@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from manyhot.data.arrays import pc
-from manyhot.data.columns import as_input, image_columns, is_list, is_text, split_column
+from manyhot.data.columns import as_input, image_columns, is_text, split_column
 from manyhot.data.numbers import SAMPLE
+from manyhot.data.plain import is_list
 from manyhot.data.rows.kinds import SEPARATORS, separators_of
 from manyhot.data.table import Table
 from manyhot.targets import Cells, tags_of, text_of

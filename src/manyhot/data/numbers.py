@@ -60,8 +60,8 @@ def is_unknown_word(text: str) -> bool:
 def code_in(texts: pa.ChunkedArray) -> str:
     """Return a text that shows that all of them are codes in digits, "" where they may be numbers.
 
-    It begins with 0 as 00501 does, and all have as many digits before a point, or all begin so. Behind a point
-    codes have more digits or fewer (038.9, 250.00), and numbers that were filled up have equally many.
+    It begins with 0 as 00501 does, and all have as many digits before a point, or all begin so. Behind a
+    point codes have more digits or fewer (038.9, 250.00), and numbers that were filled up equally many.
 
     >>> code_in(pa.chunked_array([["10001", "00501"]])), code_in(pa.chunked_array([["0.5", "0", "10"]]))
     ('00501', '')

@@ -220,9 +220,8 @@ def from_python(data: Any, source: str = "table") -> Table:
         return data
     if isinstance(data, tuple) and len(data) == 2:
         images, labels = data
-        labels = labels if isinstance(labels, Mapping) else {"label": labels}
-        table = Table({}, source).with_columns(labels)
-        return replace(table, pixels=as_pixels(images), rows=np.zeros(0, np.int64), targets=table.names)
+        count = None if isinstance(labels, Mapping) else len(labels)
+        return labelled(Table({}, source, pixels=as_pixels(images, count=count)), labels)
     if isinstance(data, np.ndarray) and data.ndim in (3, 4):
         return Table({}, source, pixels=as_pixels(data))
     if hasattr(data, "to_arrow"):  # polars
@@ -279,19 +278,38 @@ def _kind(data: object) -> str:
     return type(data).__name__
 
 
-def as_pixels(images: Any) -> NDArray[np.uint8]:
+def labelled(pictures: Table, labels: Any) -> Table:
+    """Return a table of pictures with its labels beside them: an array (N,), or a dict of these."""
+    labels = labels if isinstance(labels, Mapping) else {"label": labels}
+    table = pictures.with_columns(labels)
+    return replace(table, targets=tuple(map(str, labels)))
+
+
+def as_pixels(
+    images: Any, like: tuple[int, ...] | None = None, count: int | None = None
+) -> NDArray[np.uint8]:
     """Return images as uint8 (N, H, W, C).
 
+    Whether three numbers are those of one picture or of several follows from how many there are to be
+    (`count`), or from the shape (H, W, C) of those that a model knows (`like`), else from the numbers.
+
     Raises:
-        UserError: the array is not (N, H, W), (N, H, W, 1 or 3) or (H, W, 3), or floats leave [0, 1].
+        UserError: the array is not (N, H, W), (N, H, W, 1 or 3) or (H, W, 1 or 3), or floats leave [0, 1].
+
+    >>> as_pixels(np.zeros((9, 9, 3))).shape, as_pixels(np.zeros((9, 9, 3)), like=(9, 3, 1)).shape
+    ((1, 9, 9, 3), (9, 9, 3, 1))
     """
     array = np.asarray(images)
-    if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > array.shape[2]:
-        array = array[None]  # one of colours, not as many grey ones three pixels wide
-    elif array.ndim == 3:
-        array = array[..., None]
+    if array.ndim == 2 and (like is not None or count == 1):
+        array = array[None, ..., None]
+    if array.ndim == 3:
+        array = array[None] if _is_one(array.shape, like, count) else array[..., None]
     if array.ndim != 4 or array.shape[-1] not in (1, 3):
-        remedy = " Leave out the fourth channel: images[..., :3]." if array.shape[-1:] == (4,) else ""
+        remedy = ""
+        if array.shape[-1:] == (4,):
+            remedy = " Leave out the fourth channel: images[..., :3]."
+        elif array.ndim == 4 and array.shape[1] in (1, 3):
+            remedy = " Bring the channels to the end: images.transpose(0, 2, 3, 1)."
         raise UserError(
             f"images must be (N, H, W), (N, H, W, 1 or 3) or (H, W, 3), got shape {np.shape(images)}.{remedy}"
         )
@@ -303,6 +321,23 @@ def as_pixels(images: Any) -> NDArray[np.uint8]:
             f"got {array.dtype} from {array.min()} to {array.max()}."
         )
     return np.round(array * 255).astype(np.uint8)
+
+
+def _is_one(shape: tuple[int, ...], like: tuple[int, ...] | None, count: int | None) -> bool:
+    """Tell the shape of one picture (H, W, C) from that of several grey ones (N, H, W).
+
+    Raises:
+        UserError: it may as well be a picture whose channels come first.
+    """
+    ends_in_channels = shape[2] in (1, 3, 4) and shape[1] > shape[2]
+    if count is not None:
+        return count == 1 and (shape[2] == 1 or ends_in_channels)
+    if like is not None and like[2] == 3 and shape[0] == 3 and not ends_in_channels:
+        raise UserError(
+            f"images of shape {shape} are three grey ones, or one of colours whose channels come first. Give "
+            "images[..., None] for three, images.transpose(1, 2, 0) for one."
+        )
+    return ends_in_channels and (like is None or shape[1:] != like[:2])
 
 
 def _texts(dictionary: pa.Array) -> tuple[Cell, ...]:

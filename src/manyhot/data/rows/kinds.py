@@ -62,7 +62,7 @@ def target_of(
     """
     flags = tags.get(name)
     if flags is not None:
-        return _flags_target(table, name, flags, rows, none, missing)
+        return _flags_target(table, name, flags, rows, none, missing, override)
     cells = _seen(table, name, rows, missing)
     where = f"{table.source}, column '{name}'"
     if _has_fractions(table, name):
@@ -185,8 +185,9 @@ def _flags_target(
     rows: NDArray[np.bool_] | None,
     none: Sequence[str],
     missing: Sequence[str],
+    override: str | None,
 ) -> Target:
-    """Make one multi-label target of 0/1 columns."""
+    """Make one target of 0/1 columns: of tags, or of classes where `override` says that a row has one."""
     if len(flags) < 2:
         raise UserError(
             f"target '{name}': --tags NAME=a,b,c takes two columns or more; use --target for one."
@@ -200,7 +201,14 @@ def _flags_target(
     classes = tuple(flag for flag in flags if flag not in none)
     if not classes:
         raise UserError(f"target '{name}': all its columns are named by --none; none is left to be a tag.")
-    return Target(name, "multilabel", classes, tuple(flags), numeric=typed, none=tuple(none))
+    if override in (None, "multilabel"):
+        return Target(name, "multilabel", classes, tuple(flags), numeric=typed, none=tuple(none))
+    if none or override not in ("binary", "multiclass"):
+        raise UserError(
+            f"target '{name}': of 0/1 columns, --kind may be multiclass, and then without --none."
+        )
+    classes = negative_first(classes) if len(classes) == 2 else classes
+    return Target(name, "binary" if len(classes) == 2 else "multiclass", classes, classes)
 
 
 def _seen(table: Table, name: str, rows: NDArray[np.bool_] | None, missing: Sequence[str]) -> Cells:

@@ -70,6 +70,8 @@ def _as_arrow(values: Any, name: str) -> pa.ChunkedArray:
             raise _complex(name)
         if kind.kind in "iuf" and (not kind.isnative or kind.itemsize > 8):  # which Arrow does not know
             values = np.asarray(values).astype(f"{kind.kind}{min(kind.itemsize, 8)}")
+    if str(kind).startswith("Sparse"):
+        values = np.asarray(values)
     if isinstance(values, np.ndarray) and values.ndim == 2:
         values = list(values)
     try:

@@ -6,6 +6,7 @@ cells and names for the numbers of classes, is read by `hugging_face`.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,7 +89,17 @@ def from_arrow(data: pa.Table, path: Path, root: Path | None = None) -> Table:
     if left:
         notes = (*notes, f"left out: columns of nested values, {listed(left)}")
     folder = path.parent if root is None else root
-    return replace(table, root=folder, notes=(*notes, *said), files=files)
+    marked = table.categories | (_marked(data) & {*table.names})
+    return replace(table, root=folder, notes=(*notes, *said), files=files, categories=marked)
+
+
+def _marked(data: pa.Table) -> set[str]:
+    """Return the columns that pandas wrote as categories; Parquet itself keeps that of texts only."""
+    try:
+        columns = json.loads((data.schema.metadata or {})[b"pandas"])["columns"]
+        return {str(column["name"]) for column in columns if column["pandas_type"] == "categorical"}
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return set()
 
 
 def _reason(error: BaseException) -> str:

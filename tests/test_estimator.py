@@ -258,6 +258,7 @@ def test_a_matrix_of_classes_comes_back_as_one(kind: type) -> None:
     assert model.score(X, y) == (answers == y).all(axis=1).mean()
     assert [proba.shape for proba in model.predict_proba(X)] == [(80, 2), (80, 3)]
     assert [classes.tolist() for classes in model.classes_] == [np.unique(column).tolist() for column in y.T]
+    assert model.classes_[0].dtype == (int if kind is object else y.dtype)
     with pytest.raises(ValueError, match="column 1 of y has only one class"):
         clone(model).fit(X, np.column_stack([y[:, 0], y[:1, 1].repeat(80)]))
 

@@ -121,8 +121,11 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             cells = {name: column.of(found[column.target.name]) for name, column in self._given.items()}
             return cells if self._frame is None else self._frame(cells, index=getattr(X, "index", None))
         if self._form == "matrix":
-            each = zip(self.classes_, found.values(), strict=True)
-            return np.stack([classes[answers.reshape(len(answers))] for classes, answers in each], axis=1)
+            each = [answers.reshape(-1) for answers in found.values()]
+            out = np.empty((len(each[0]), len(each)), self._dtype)
+            for number, (classes, answers) in enumerate(zip(self.classes_, each, strict=True)):
+                out[:, number] = classes[answers]
+            return out
         (answers,) = found.values()
         if self._form == "tags":
             return answers.astype(int)
@@ -165,13 +168,16 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             y = np.asarray(y)
         else:
             X, y = validate_data(self, X, y, multi_output=True, **CHECKS)
-        kind = type_of_target(y)
+        mixed = y.dtype == object and y.ndim == 2  # each column of which has a type of its own
+        each = [np.array(column.tolist()) for column in y.T] if mixed else [*np.atleast_2d(y.T)]
+        kind = "multiclass-multioutput" if mixed else type_of_target(y)
         if kind == "continuous-multioutput":
             raise ValueError(
                 "y holds fractions, as of probabilities, and no labels. Give the class of each row, such as "
                 "y.argmax(axis=1)."
             )
-        check_classification_targets(y)
+        for column in each if mixed else [y]:
+            check_classification_targets(column)
         table = _table_of(X)
         if len(y) != len(table):
             raise ValueError(f"X has {len(table)} rows and y has {len(y)}.")
@@ -191,9 +197,9 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 self.classes_ = unique_labels(y)
                 targets, columns = _of_vectors({name: (self.classes_, np.ravel(y))})
             case "matrix":
-                self.classes_ = [np.unique(column) for column in y.T]
-                each = zip(self.classes_, y.T, strict=True)
-                targets, columns = _of_vectors({f"{name}{number}": pair for number, pair in enumerate(each)})
+                self.classes_, self._dtype = [np.unique(column) for column in each], y.dtype
+                pairs = zip(self.classes_, each, strict=True)
+                targets, columns = _of_vectors({f"{name}{number}": pair for number, pair in enumerate(pairs)})
         inputs = self._inputs(table, isinstance(X, np.ndarray), apart)
         return table.with_columns(columns), Schema(inputs, tuple(targets))
 

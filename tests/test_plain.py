@@ -186,11 +186,11 @@ def test_probabilities_are_no_labels():
         infer({"y": np.full((6, 2), 0.5), "x": range(6)}, "y")
 
 
-FLAGS = {"x": [0.1, 0.2, 0.3] * 4, "red": [1, 0, 0] * 4, "green": [0, 1, 0] * 4, "blue": [0, 0, 1] * 4}
+FLAGS = {"x": [0.1, 0.2, 0.3] * 6, "red": [1, 0, 0] * 6, "green": [0, 1, 0] * 6, "blue": [0, 0, 1] * 6}
 
 
 def test_columns_of_which_each_row_has_one_are_proposed_as_one_target():
-    table = from_python({**FLAGS, "a": [1, 0, 1, 1] * 3, "b": [1, 1, 0, 1] * 3})
+    table = from_python({**FLAGS, "a": [1, 0, 1] * 6, "b": [1, 1, 0] * 6})
     lines = [line for line in look(table)["problems"] if "--tags NAME=" in line]
     assert [line.partition(": ")[2] for line in lines] == [
         "--tags NAME=red,green,blue --kind NAME=multiclass",

@@ -31,7 +31,7 @@ from manyhot.data.numbers import is_unknown_word, told
 from manyhot.data.rows import conflicts
 from manyhot.data.rows.kinds import BINS, FEW_NUMBERS, are_counted, empty_words
 from manyhot.data.rows.leaks import follows, giving_away
-from manyhot.data.rows.suggest import suggestions, tags_in
+from manyhot.data.rows.suggest import ROWS_PER_CLASS, suggestions, tags_in
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
 from manyhot.schema import Input, Schema, Target
@@ -303,7 +303,7 @@ def _as_flags(target: Target, y: IntArray) -> Iterable[str]:
         if name in target.none:
             yield f"{where}: where column '{name}' is 1, empty cells of the others are 0"
     single = not target.exclusive and bool(((y == 1).sum(axis=1) == 1).all() and (y != UNKNOWN).all())
-    if single and not target.none:
+    if single and not target.none and len(y) >= ROWS_PER_CLASS * len(target.classes):
         option = shlex.join(["--kind", f"{target.name}=multiclass"])
         yield f"{where}: each row has one of the {len(target.classes)} tags; to read one class: {option}"
 

@@ -227,7 +227,8 @@ def _inputs(
         read = None
         if name in said:
             read = as_input(table, name, missing, decimal)
-            read = read if read.kind == said[name] else Input(name, said[name], missing=read.missing)
+            words = read.missing if read.kind == "category" else ()
+            read = read if read.kind == said[name] else Input(name, said[name], missing=words)
         elif name not in taken:
             read = feature(table, name, missing, decimal)[0]
         if read is not None:

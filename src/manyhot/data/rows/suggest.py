@@ -25,6 +25,7 @@ from manyhot.schema import Target
 from manyhot.targets import Cells, encode, tags_of, text_of
 
 ROWS_PER_TAG = 3  # on average, at least, of tags that come again
+ROWS_PER_CLASS = 5  # on average, at least, of columns of which no row has two, or none
 OFTEN = 0.8  # share of the rows of several tags, each of which stands in other cells too
 MANY_CELLS = 20_000  # distinct ones, of which more are free text
 SHOWN = 50  # columns that a line names
@@ -141,7 +142,7 @@ def _parted(table: Table, names: Sequence[str]) -> Iterable[tuple[bool, list[str
         while end < len(names) and sums.max(initial=0) <= 1 and (end == start or not (sums == 1).all()):
             sums += flags[:, end]
             end += 1
-        if end - start > 1 and (sums == 1).all():
+        if end - start > 1 and (sums == 1).all() and len(sums) >= ROWS_PER_CLASS * (end - start):
             yield False, rest
             yield True, [*names[start:end]]
             rest, start = [], end

@@ -59,6 +59,7 @@ DATA_ORDER = (
     "__init__",
     "arrays",
     "numbers",
+    "plain",
     "table",
     "dates",
     "columns",

@@ -21,7 +21,7 @@ from manyhot.data.rows import split
 from manyhot.data.rows.infer import OPTIONS as READING
 from manyhot.data.rows.infer import infer
 from manyhot.errors import UserError
-from manyhot.model.device import pick, use_threads
+from manyhot.model.device import left_as_found, pick, use_threads
 from manyhot.model.network import build
 from manyhot.progress import Lines
 from manyhot.resolve import estimate
@@ -89,7 +89,7 @@ def fit(
     if folder is not None and world.leads and (folder / "checkpoints").is_dir():
         with files.held(folder / "checkpoints", folder):
             pass  # another run into it is told of here, before all has been read
-    with told:
+    with left_as_found(device), told:
         prepared = prepare(table, schema, {**options, "device": device.type}, progress or told.reading)
         use_threads(prepared.config.threads)
         if world.leads:

@@ -53,7 +53,7 @@ class Target:
     name         what the answers are called
     kind         one of two classes, one of several, or any number of them
     classes      their names, in the order of the logits; for binary (negative, positive)
-    columns      where its cells are: one column, or one 0/1 column per class (multilabel)
+    columns      where its cells are: one column, or a 0/1 column for each class
     separators   what stands between the tags of one cell, or around them (multilabel, one column)
     numeric      the classes were numbers in a typed source, so 1, 1.0 and True are one class
     label_sets   (multilabel) the sets of tags that a row can have, where the model answers by whole sets, as
@@ -85,9 +85,9 @@ class Target:
         if not self.columns:
             raise UserError(f"{where}: names no column.")
         flags = [column for column in self.columns if column not in self.none]
-        if len(self.columns) > 1 and (self.exclusive or len(flags) != len(self.classes)):
+        if len(self.columns) > 1 and len(flags) != len(self.classes):
             raise UserError(
-                f"{where}: several columns are for a multilabel target with a class for each, "
+                f"{where}: several columns are 0 or 1 for a class each, "
                 f"got {len(flags)} columns and {len(self.classes)} classes."
             )
         wanted, thresholds = 1 if self.kind == "binary" else len(self.classes), self.decision.thresholds

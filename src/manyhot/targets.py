@@ -221,7 +221,8 @@ def encode(target: Target, cells: Sequence[Cells], unknown_class: UnknownClass =
     [1, -1, 0]
     """
     if len(target.columns) > 1:
-        return _encode_flags(target, cells)
+        flags = _encode_flags(target, cells)
+        return _single(target, flags, cells, unknown_class) if target.exclusive else flags
     (column,) = cells
     index = _index(target, column.typed)
     numbers: list[list[int]] = []
@@ -572,6 +573,23 @@ def _encode_flags(target: Target, cells: Sequence[Cells]) -> NDArray[np.int8]:
     for name in columns.keys() & {*target.none}:
         y[(columns[name] == 1)[:, None] & (y == UNKNOWN)] = 0
     return y
+
+
+def _single(
+    target: Target, flags: NDArray[np.int8], cells: Sequence[Cells], unknown_class: UnknownClass
+) -> IntArray:
+    """Turn flags (N, C) of which a row has one into the class numbers of `encode`; none is unknown."""
+    several = np.flatnonzero((flags == 1).sum(axis=1) > 1)
+    if len(several) and unknown_class == "error":
+        row, column = int(several[0]), cells[0]
+        number = row + 1 if column.rows is None else int(column.rows[row])
+        both = " and ".join(f"'{target.classes[place]}'" for place in np.flatnonzero(flags[row] == 1)[:2])
+        raise UserError(
+            f"{column.source} row {number}: {both} are both 1, and '{target.name}' has one class a row. "
+            f"Correct the cells, or leave {shlex.join(['--kind', f'{target.name}={target.kind}'])} out."
+        )
+    classes = np.where((flags == 1).sum(axis=1) == 1, flags.argmax(axis=1), UNKNOWN)
+    return classes[:, None].astype(np.int8) if target.kind == "binary" else classes.astype(np.int32)
 
 
 def _encode_flag(column: Cells) -> NDArray[np.int8]:

@@ -157,7 +157,9 @@ def kinds_of(args: argparse.Namespace, table: Table) -> dict[str, str]:
     from manyhot.data.columns import several
 
     said = [_pair("--kind", text, "COLUMN=KIND") for text in args.kind]
-    return {name: kind for words, kind in said for name in several(table, [words])}
+    made = {name for name, equals, _ in (text.partition("=") for text in getattr(args, "tags", ())) if equals}
+    each = [(([words] if words in made else several(table, [words])), kind) for words, kind in said]
+    return {name: kind for names, kind in each for name in names}
 
 
 def _bins(text: str) -> tuple[str, int]:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from manyhot.comparing.paired import ALPHA, Answers, Bools, below, holm
 from manyhot.data import dates
-from manyhot.data.columns import SPLIT, as_input, is_image_name, is_index, is_list
+from manyhot.data.columns import SPLIT, as_input, is_image_name, is_index
+from manyhot.data.plain import is_list
 from manyhot.data.table import Table
 from manyhot.errors import UserError, shortened
 from manyhot.targets import IntArray, text_of

@@ -6,6 +6,7 @@ A Table comes in, names, kinds and reasons leave. `infer`, `describe`, `join` an
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from manyhot.data import dates, numbers
 from manyhot.data.arrays import pc
 from manyhot.data.numbers import SAMPLE, is_number
+from manyhot.data.plain import is_list
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.files import is_file
@@ -34,7 +36,8 @@ SPLIT_ALIASES = {
 ROW = "row"
 MOSTLY_UNIQUE = 0.5  # share of rows above which a text column is taken for names or free text
 MANY = 50  # distinct texts up to which a column is a category whatever their share
-SLASHED = r"\d{1,2}/\d{1,2}/\d{4}.*"  # dates in which month and day cannot be told apart
+# Dates in which month and day cannot be told apart: 03/04/2024, 03042024.
+SLASHED = r"\d{1,2}/\d{1,2}/\d{4}.*|[0-3]\d[0-3]\d(19|20)\d\d"
 GROUPED = r"[-+]?(0|[1-9]\d{0,2}(\.\d{3})?)"  # plain numbers that may be thousands: 1.234
 INDEX_NAMES = frozenset({"id", "idx", "index", "row_id", "rowid", "sample_id", "unnamed: 0"})
 INDEX_NAME = r"column \d+|__index_level_\d+__"  # without a name in a CSV; of pandas in Parquet
@@ -175,11 +178,6 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def is_list(kind: pa.DataType) -> bool:
-    """Tell whether cells of this type are lists."""
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
 def image_columns(table: Table, exclude: Collection[str] = ()) -> list[str]:
     """Return the columns that hold pictures, or most of whose first cells end as their names do."""
     found = []
@@ -226,10 +224,13 @@ def _stems(folder: Path) -> set[str]:
 def as_input(table: Table, name: str, missing: Sequence[str] = (), decimal: str | None = None) -> Input:
     """Return what a column is as a feature: numbers or dates where every filled cell is one, else categories.
 
+    Numbers that are codes (00501) are categories, and so is whatever the source itself says is one.
     How its numbers are written, and the usual words for no number among them, stand in the Input. `decimal`
     says which mark comes before a fraction, where cells such as 1,234 leave that open.
     """
     kind = table.column(name).type
+    if name in table.categories:
+        return Input(name, "category")
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return Input(name, "number")
     if not is_text(kind):
@@ -248,6 +249,8 @@ def _read(table: Table, name: str, texts: pa.ChunkedArray, decimal: str | None) 
     """Read all texts as numbers or as dates; None where they are neither."""
     sample = texts.slice(0, SAMPLE).to_pylist()
     plain = _all_numbers(texts)
+    if plain and numbers.code_in(texts):
+        return Input(name, "category")
     if plain and not _perhaps_thousands(sample):
         return Input(name, "number")
     if _like_numbers(sample):
@@ -277,7 +280,7 @@ def feature(
     found = as_input(table, name, missing, decimal)
     distinct = pc.count_distinct(filled).as_py() if found.kind == "category" else 0
     if distinct > max(MOSTLY_UNIQUE * len(table), MANY):
-        almost = almost_numbers(table, name, missing)
+        almost = codes_or_numbers(table, name, missing) or almost_numbers(table, name, missing)
         hint = f"; {almost}" if almost else ""
         if re.fullmatch(SLASHED, str(first.as_py())):
             hint = "; if these are dates, write them as 2024-01-31"
@@ -326,6 +329,20 @@ def _filled(table: Table, name: str, missing: Sequence[str]) -> pa.ChunkedArray:
     elif pa.types.is_floating(column.type):
         column = column.filter(pc.invert(pc.is_nan(column)))
     return column
+
+
+def codes_or_numbers(table: Table, name: str, missing: Sequence[str] = ()) -> str:
+    """Say why numbers are read as categories, with the option that reads numbers; "" where they are none."""
+    kind = table.column(name).type
+    option = shlex.join(["--kind", f"{name}=number"])
+    if name in table.categories:
+        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        return f"so the source has it; to read numbers: {option}" if is_number else ""
+    if not is_text(kind):
+        return ""
+    texts, _ = numbers.without_empty_words(_filled(table, name, missing))
+    code = numbers.code_in(texts) if _all_numbers(texts) else ""
+    return f"'{code}' begins with 0, as codes do; to read numbers: {option}" if code else ""
 
 
 def almost_numbers(table: Table, name: str, missing: Sequence[str] = ()) -> str:

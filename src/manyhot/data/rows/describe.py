@@ -18,6 +18,7 @@ from manyhot.data.columns import (
     ROW,
     almost_numbers,
     as_input,
+    codes_or_numbers,
     feature,
     image_columns,
     perhaps_thousands,
@@ -32,13 +33,14 @@ from manyhot.data.numbers import is_unknown_word, told
 from manyhot.data.rows import conflicts
 from manyhot.data.rows.kinds import BINS, FEW_NUMBERS, are_counted, empty_words
 from manyhot.data.rows.leaks import follows, giving_away
-from manyhot.data.rows.suggest import suggestions, tags_in
+from manyhot.data.rows.suggest import ROWS_PER_CLASS, suggestions, tags_in
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
 from manyhot.schema import Input, Levels, Schema, Target
 from manyhot.targets import (
     UNKNOWN,
     Cells,
+    IntArray,
     encode,
     known,
     number_of,
@@ -286,20 +288,30 @@ def _times(table: Table, name: str) -> dict[str, int]:
 def _as_cells(target: Target, cells: list[Cells]) -> Iterable[str]:
     """Say what the cells of a target are taken for that they might not be."""
     where = f"target '{target.name}'"
-    if target.exclusive:
+    if len(cells) > 1:
+        yield from _as_flags(target, encode(target, cells, "missing"))
+    elif target.exclusive:
         padded = [text for text in map(text_of, cells[0].values) if text.strip() != text]
         if padded and not {*padded} & {*target.classes}:
             yield f"{where}: blanks around classes were removed, as in '{padded[0]}'"
         yield from tags_in(target.columns[0], cells[0])
-        return
-    if len(cells) == 1:
+    else:
         wide = with_unseen_classes(target, unseen_classes(target, cells))
         none = int((encode(wide, cells) == 0).all(axis=1).sum())
         if none:
             yield f"{where}: {none} of {len(cells[0].codes)} rows have no tags"
+
+
+def _as_flags(target: Target, y: IntArray) -> Iterable[str]:
+    """Say what 0/1 columns, as `encode` gives them, are taken for that they might not be."""
+    where = f"target '{target.name}'"
     for name in target.columns:
         if name in target.none:
             yield f"{where}: where column '{name}' is 1, empty cells of the others are 0"
+    single = not target.exclusive and bool(((y == 1).sum(axis=1) == 1).all() and (y != UNKNOWN).all())
+    if single and not target.none and len(y) >= ROWS_PER_CLASS * len(target.classes):
+        option = shlex.join(["--kind", f"{target.name}=multiclass"])
+        yield f"{where}: each row has one of the {len(target.classes)} tags; to read one class: {option}"
 
 
 def spellings(names: Iterable[str]) -> list[list[str]]:
@@ -390,7 +402,7 @@ def _written(table: Table, schema: Schema, column: Input) -> Iterable[str]:
     """Say how the cells of a column are written, where not as a program writes them."""
     name = column.name
     if column.kind == "category":
-        almost = almost_numbers(table, name, schema.missing)
+        almost = codes_or_numbers(table, name, schema.missing) or almost_numbers(table, name, schema.missing)
         if almost:
             yield f"column '{name}' is read as categories: {almost}"
         return
@@ -415,7 +427,8 @@ def _finer(table: Table, schema: Schema, names: Iterable[str]) -> Iterable[str]:
 
     Learned as well, these tell the backbone more about the same pictures; see docs/experiments.md.
     """
-    labels = {t.name: table.cells(t.columns[0], schema.missing) for t in schema.targets if t.exclusive}
+    alone = [t for t in schema.targets if t.exclusive and len(t.columns) == 1]
+    labels = {t.name: table.cells(t.columns[0], schema.missing) for t in alone}
     for name in names if labels else ():
         fine = table.cells(name, schema.missing)
         coarser = {

@@ -57,9 +57,10 @@ def infer(
     """Read off a table, or anything that `read` makes one of, what its inputs and targets are.
 
     `tags` maps a target to the 0/1 columns that are its classes, or to None where one column holds the tags;
-    names alone are such columns. `none` are words that mean no tags, or 0/1 columns that say so. `decimal` is
-    what stands before a fraction, "." or ",", where cells such as 1,234 leave it open. `kinds` says what a
-    column is where the rules would see something else; `ignore` names columns that are neither target nor
+    names alone are such columns. Of 0/1 columns of which each row has one, `kinds` says "multiclass". `none`
+    are words that mean no tags, or 0/1 columns that say so. `decimal` is what stands before a fraction, "."
+    or ",", where cells such as 1,234 leave it open. `kinds` says what a column is where the rules would see
+    something else; `ignore` names columns that are neither target nor
     feature. `bins` parts the numbers of a target into so many ranges of about equally many rows, which are
     then its classes. A single name or word may stand where several may.
 
@@ -80,7 +81,7 @@ def infer(
     tags = {name: (columns,) if isinstance(columns, str) else columns for name, columns in tags.items()}
     if decimal not in (None, ".", ","):
         raise UserError(f"decimal must be '.' or ',', got '{decimal}'.")
-    _check_columns(table, kinds, ignore)
+    _check_columns(table, kinds, ignore, [name for name, columns in tags.items() if columns])
     names = list(dict.fromkeys([*targets, *tags])) or list(table.targets)
     if not names:
         raise UserError(_no_target(table))
@@ -142,10 +143,13 @@ def unlabelled(
     return Schema(_inputs(table, set(), image, missing, kinds, ignore), (), tuple(missing))
 
 
-def _check_columns(table: Table, kinds: Mapping[str, str], ignore: Collection[str]) -> None:
-    """Refuse kinds that there are not, and columns that the table has not."""
+def _check_columns(
+    table: Table, kinds: Mapping[str, str], ignore: Collection[str], made: Collection[str] = ()
+) -> None:
+    """Refuse kinds that there are not, and columns that the table has not; `made` are targets of several."""
     for name, kind in kinds.items():
-        table.column(name)
+        if name not in made:
+            table.column(name)
         if kind not in OVERRIDES:
             raise UserError(
                 f"column '{name}': '{kind}' is no kind{suggest(kind, OVERRIDES)}; use {listed(OVERRIDES)}."
@@ -229,7 +233,8 @@ def _inputs(
         read = None
         if name in said:
             read = as_input(table, name, missing, decimal)
-            read = read if read.kind == said[name] else Input(name, said[name])
+            words = read.missing if read.kind == "category" else ()
+            read = read if read.kind == said[name] else Input(name, said[name], missing=words)
         elif name not in taken:
             read = feature(table, name, missing, decimal)[0]
         if read is not None:

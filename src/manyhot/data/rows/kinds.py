@@ -13,10 +13,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from manyhot.data.columns import as_input, is_list, is_text
+from manyhot.data.arrays import pc
+from manyhot.data.columns import as_input, is_text
 from manyhot.data.numbers import is_empty_word, is_unknown_word
+from manyhot.data.plain import is_list
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Kind, Target
@@ -59,9 +62,14 @@ def target_of(
     """
     flags = tags.get(name)
     if flags is not None:
-        return _flags_target(table, name, flags, rows, none, missing)
+        return _flags_target(table, name, flags, rows, none, missing, override)
     cells = _seen(table, name, rows, missing)
     where = f"{table.source}, column '{name}'"
+    if _has_fractions(table, name):
+        raise UserError(
+            f"{where}: its cells are rows of fractions, as of probabilities, and no labels. Give the class "
+            "of each row instead, such as the place of the largest: y.argmax(axis=1)."
+        )
     if not cells.values:
         raise UserError(f"{where}: all labels are unknown. Fill in some cells, or name another target.")
     if bins is not None:
@@ -86,7 +94,7 @@ def target_of(
         raise UserError(
             f"{where}: a binary target has 2 classes, this has {len(classes)}: {listed(classes)}."
         )
-    if kind is None and is_quantity(cells):
+    if kind is None and name not in table.categories and is_quantity(cells):
         part = shlex.join(["--bins", f"{name}={BINS}"])
         keep = shlex.join(["--kind", f"{name}=multiclass"])
         rows_known = int((cells.codes >= 0).sum())
@@ -177,8 +185,9 @@ def _flags_target(
     rows: NDArray[np.bool_] | None,
     none: Sequence[str],
     missing: Sequence[str],
+    override: str | None,
 ) -> Target:
-    """Make one multi-label target of 0/1 columns."""
+    """Make one target of 0/1 columns: of tags, or of classes where `override` says that a row has one."""
     if len(flags) < 2:
         raise UserError(
             f"target '{name}': --tags NAME=a,b,c takes two columns or more; use --target for one."
@@ -192,13 +201,29 @@ def _flags_target(
     classes = tuple(flag for flag in flags if flag not in none)
     if not classes:
         raise UserError(f"target '{name}': all its columns are named by --none; none is left to be a tag.")
-    return Target(name, "multilabel", classes, tuple(flags), numeric=typed, none=tuple(none))
+    if override in (None, "multilabel"):
+        return Target(name, "multilabel", classes, tuple(flags), numeric=typed, none=tuple(none))
+    if none or override not in ("binary", "multiclass"):
+        raise UserError(
+            f"target '{name}': of 0/1 columns, --kind may be multiclass, and then without --none."
+        )
+    classes = negative_first(classes) if len(classes) == 2 else classes
+    return Target(name, "binary" if len(classes) == 2 else "multiclass", classes, classes)
 
 
 def _seen(table: Table, name: str, rows: NDArray[np.bool_] | None, missing: Sequence[str]) -> Cells:
     """Return the cells of a column in the rows that classes may come from."""
     column = Table({name: table.column(name)}, table.source, rows=table.rows)
     return (column if rows is None else column.take(rows)).cells(name, missing)
+
+
+def _has_fractions(table: Table, name: str) -> bool:
+    """Tell whether the lists of a column hold numbers that are not whole."""
+    column = table.column(name)
+    if not (is_list(column.type) and pa.types.is_floating(column.type.value_type)):
+        return False
+    flat = pc.list_flatten(column)
+    return bool(pc.any(pc.not_equal(flat, pc.floor(flat))).as_py())
 
 
 def _has_tags(table: Table, name: str, cells: Cells, separator: str | None) -> bool:

@@ -6,6 +6,7 @@ A Table comes in, names, kinds and reasons leave. `infer`, `describe`, `join` an
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -37,6 +38,12 @@ MANY = 50  # distinct texts up to which a column is a category whatever their sh
 SLASHED = r"\d{1,2}/\d{1,2}/\d{4}.*"  # dates in which month and day cannot be told apart
 GROUPED = r"[-+]?(0|[1-9]\d{0,2}(\.\d{3})?)"  # plain numbers that may be thousands: 1.234
 INDEX_NAMES = frozenset({"id", "idx", "index", "row_id", "rowid", "sample_id", "unnamed: 0"})
+ID_WORDS = frozenset({"id", "idx", "identifier", "uid", "uuid", "guid", "rowid"})
+TIME_WORDS = frozenset({"date", "datetime", "time", "timestamp", "year", "yr", "when", "epoch"})
+MEASURED = TIME_WORDS | {"month", "week", "day", "days", "hour", "minute", "second", "age", "rank", "dose"}
+FEW_ROWS = 20  # rows of which unique numbers say nothing yet
+UNIQUE = 0.95  # share of the rows of an identifier, the others stand there twice
+GAPS = 20  # times as many numbers as rows, at most, where some were left out
 INDEX_NAME = r"column \d+|__index_level_\d+__"  # without a name in a CSV; of pandas in Parquet
 IMAGE_ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
@@ -241,8 +248,8 @@ def feature(
     first = filled[0]
     if len(filled) == len(table) and pc.all(pc.equal(filled, first)).as_py():
         return None, f"all its cells are '{first.as_py()}'"
-    if is_index(table, name):
-        return None, "it numbers the rows"
+    if numbers_rows(table, name):
+        return None, f"it numbers the rows; to take it: {shlex.join(['--kind', f'{name}=number'])}"
     found = as_input(table, name, missing, decimal)
     distinct = pc.count_distinct(filled).as_py() if found.kind == "category" else 0
     if distinct > max(MOSTLY_UNIQUE * len(table), MANY):
@@ -269,21 +276,64 @@ def repeated(table: Table, names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def is_index(table: Table, name: str) -> bool:
-    """Tell whether a column is called as an index is and has a whole number of its own for each row.
+def numbers_rows(table: Table, name: str) -> bool:
+    """Tell whether a column has a whole number for each row that only says which row it is.
 
-    They need not be in order: rows are often shuffled, and then tell by their number which were neighbours.
+    It does where it is called as an index or an identifier is, in whatever order: rows are often shuffled,
+    and then tell by their number which were neighbours. Others do where they count the rows in the order of
+    the file, with gaps of no pattern where rows were left out. A year, an age or a rank does not.
     """
-    if name.strip().lower() not in INDEX_NAMES and not re.fullmatch(INDEX_NAME, name):
-        return False
     column = table.column(name)
-    if column.null_count or len(column) < 2:
+    if column.null_count or len(column) < 2 or is_list(column.type):
+        return False
+    words = _words_of(name)
+    called = name.strip().lower() in INDEX_NAMES or re.fullmatch(INDEX_NAME, name) is not None
+    if not called and not words & ID_WORDS and (words & MEASURED or len(column) < FEW_ROWS):
         return False
     try:
-        numbers = pc.cast(column, pa.int64()).to_numpy()
+        values = pc.cast(column, pa.int64()).to_numpy()
     except pa.ArrowInvalid:
         return False
-    return len(np.unique(numbers)) == len(numbers)
+    if called or words & ID_WORDS:
+        return len(np.unique(values)) >= (1.0 if called or len(values) < FEW_ROWS else UNIQUE) * len(values)
+    steps = np.diff(values)
+    if not ((steps > 0).all() or (steps < 0).all()) or ((values > 1500) & (values < 2200)).all():
+        return False
+    if (np.abs(steps) == 1).all():
+        return True
+    first, span = min(values[0], values[-1]), abs(int(values[-1]) - int(values[0]))
+    even = np.linspace(0, 1, len(values))
+    off = np.abs(np.sort((values - first) / span) - even).max()
+    # Kolmogorov and Smirnov's distance from gaps at random, which one of a hundred is above.
+    return bool(span <= GAPS * len(values) and off * len(values) ** 0.5 < 1.63 and not _in_steps(steps))
+
+
+def _in_steps(steps: NDArray[np.int64]) -> bool:
+    """Tell whether numbers go up by one step, as the points of a scale do."""
+    return bool((steps == steps[0]).all())
+
+
+def told_in_time(table: Table, name: str, missing: Sequence[str] = ()) -> bool:
+    """Tell whether a column says when each row was: by dates, or by numbers that are called so and go up."""
+    kind = table.column(name).type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or is_text(kind)):
+        return False
+    found = as_input(table, name, missing)
+    if found.kind != "number":
+        return found.kind == "date"
+    if not _words_of(name) & TIME_WORDS:
+        return False
+    values = table.numbers(name, (*missing, *found.missing), found.notation)
+    return bool((np.diff(values[np.isfinite(values)]) >= 0).all())
+
+
+def _words_of(name: str) -> set[str]:
+    """Return the words of a column's name.
+
+    >>> sorted(_words_of("PassengerId")), sorted(_words_of("row_ID2"))
+    (['id', 'passenger'], ['id', 'row'])
+    """
+    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
 
 
 def _filled(table: Table, name: str, missing: Sequence[str]) -> pa.ChunkedArray:

@@ -18,6 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_labelling(parser)
     add("--group", metavar="COLUMN", help="rows to be kept together; not a feature")
     add("--weight", metavar="COLUMN", help="how much each row counts; not a feature")
+    add("--split-by", metavar="COLUMN", help="where rows stand in time; not a feature")
     add("--write-schema", metavar="FILE", help="write what was found, for editing")
     add("--sheet", metavar="FILE", help="draw sample rows with their labels (PNG)")
     help = "which rows are sampled (default: %(default)s)"

@@ -8,7 +8,7 @@ Shapes: N rows; every function gives uint64 (N,).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -54,11 +54,22 @@ def hash_cells(table: Table, inputs: Sequence[Input], missing: Sequence[str]) ->
         UserError: a cell of a column of numbers is none.
     """
     total = np.zeros(len(table), dtype=np.uint64)
+    for found in column_hashes(table, inputs, missing):
+        total = _mix(total ^ found)
+    return total
+
+
+def column_hashes(
+    table: Table, inputs: Sequence[Input], missing: Sequence[str]
+) -> Iterator[NDArray[np.uint64]]:
+    """Hash the cells of each feature that the table has, in the order of their names.
+
+    Raises:
+        UserError: a cell of a column of numbers is none.
+    """
     for column in sorted(inputs, key=lambda column: column.name):
         if column.name in table.columns:
-            found = _cells(table, column, missing)
-            total = _mix(total ^ found ^ np.uint64(_hash(column.name.encode())))
-    return total
+            yield _cells(table, column, missing) ^ np.uint64(_hash(column.name.encode()))
 
 
 def _cells(table: Table, column: Input, missing: Sequence[str]) -> NDArray[np.uint64]:

@@ -18,8 +18,8 @@ from manyhot.data.columns import (
     as_input,
     feature,
     image_columns,
-    is_index,
     is_text,
+    numbers_rows,
     repeated,
     split_column,
     split_of,
@@ -256,7 +256,7 @@ def _no_target(table: Table) -> str:
 
 def _is_plain_number(table: Table, name: str) -> bool:
     """Tell whether a column holds numbers that nearly all differ, or counts the rows: no label."""
-    if is_index(table, name):
+    if numbers_rows(table, name):
         return True
     if as_input(table, name).kind != "number":
         return False

@@ -112,6 +112,7 @@ IMAGE_IS_ASKED = {
     "report/record.py": (1, "pictures that contradict each other are kept to be shown"),
     "resolve.py": (6, "settings that only pictures, or only tables, have"),
     "schema.py": (1, "one picture column at a time"),
+    "train/parting.py": (1, "no two photos are equal by chance"),
     "train/prepare.py": (1, "the size of pictures"),
     "train/run.py": (1, "a batch of pictures is kept to be shown"),
     "train/select.py": (1, "members that read columns are for tables"),

@@ -41,7 +41,7 @@ INDEX_NAMES = frozenset({"id", "idx", "index", "row_id", "rowid", "sample_id", "
 ID_WORDS = frozenset({"id", "idx", "identifier", "uid", "uuid", "guid", "rowid"})
 TIME_WORDS = frozenset({"date", "datetime", "time", "timestamp", "year", "yr", "when", "epoch"})
 MEASURED = TIME_WORDS | {"month", "week", "day", "days", "hour", "minute", "second", "age", "rank", "dose"}
-FEW_ROWS = 20  # rows of which unique numbers say nothing yet
+FEW_ROWS = 30  # rows of which unique numbers say nothing yet
 UNIQUE = 0.95  # share of the rows of an identifier, the others stand there twice
 GAPS = 20  # times as many numbers as rows, at most, where some were left out
 INDEX_NAME = r"column \d+|__index_level_\d+__"  # without a name in a CSV; of pandas in Parquet
@@ -283,34 +283,51 @@ def numbers_rows(table: Table, name: str) -> bool:
     and then tell by their number which were neighbours. Others do where they count the rows in the order of
     the file, with gaps of no pattern where rows were left out. A year, an age or a rank does not.
     """
+    values = _whole_numbers(table, name)
+    if values is None:
+        return False
+    if is_index(name) or (words_of(name) & ID_WORDS and len(values) < FEW_ROWS):
+        return len(np.unique(values)) == len(values)
+    if words_of(name) & ID_WORDS:
+        return len(np.unique(values)) >= UNIQUE * len(values)
+    return not words_of(name) & MEASURED and _count_the_rows(values)
+
+
+def is_index(name: str) -> bool:
+    """Tell whether a column is called as an index is."""
+    return name.strip().lower() in INDEX_NAMES or re.fullmatch(INDEX_NAME, name) is not None
+
+
+def in_order(table: Table, name: str) -> bool:
+    """Tell whether a column has whole numbers that only go up, or down."""
+    values = _whole_numbers(table, name)
+    steps = np.zeros(1) if values is None else np.diff(values)
+    return bool((steps > 0).all() or (steps < 0).all())
+
+
+def _whole_numbers(table: Table, name: str) -> NDArray[np.int64] | None:
+    """Return the cells of a column that holds a whole number in each row, else None."""
     column = table.column(name)
     if column.null_count or len(column) < 2 or is_list(column.type):
-        return False
-    words = _words_of(name)
-    called = name.strip().lower() in INDEX_NAMES or re.fullmatch(INDEX_NAME, name) is not None
-    if not called and not words & ID_WORDS and (words & MEASURED or len(column) < FEW_ROWS):
-        return False
+        return None
     try:
-        values = pc.cast(column, pa.int64()).to_numpy()
+        return np.asarray(pc.cast(column, pa.int64()).to_numpy())
     except pa.ArrowInvalid:
-        return False
-    if called or words & ID_WORDS:
-        return len(np.unique(values)) >= (1.0 if called or len(values) < FEW_ROWS else UNIQUE) * len(values)
-    steps = np.diff(values)
-    if not ((steps > 0).all() or (steps < 0).all()) or ((values > 1500) & (values < 2200)).all():
+        return None
+
+
+def _count_the_rows(values: NDArray[np.int64]) -> bool:
+    """Tell whether numbers count rows in the order of the file, some of which may have been left out."""
+    steps, low, high = np.diff(values), int(values.min()), int(values.max())
+    ordered = (steps > 0).all() or (steps < 0).all()
+    if len(values) < FEW_ROWS or not ordered or low < 0 or (low > 1500 and high < 2200):  # as years are
         return False
     if (np.abs(steps) == 1).all():
         return True
-    first, span = min(values[0], values[-1]), abs(int(values[-1]) - int(values[0]))
-    even = np.linspace(0, 1, len(values))
-    off = np.abs(np.sort((values - first) / span) - even).max()
-    # Kolmogorov and Smirnov's distance from gaps at random, which one of a hundred is above.
-    return bool(span <= GAPS * len(values) and off * len(values) ** 0.5 < 1.63 and not _in_steps(steps))
-
-
-def _in_steps(steps: NDArray[np.int64]) -> bool:
-    """Tell whether numbers go up by one step, as the points of a scale do."""
-    return bool((steps == steps[0]).all())
+    place = (np.sort(values) - low) / (high - low)
+    off = np.abs(place - np.linspace(0, 1, len(values))).max() * len(values) ** 0.5
+    # Kolmogorov and Smirnov's distance from gaps at random; equal ones are those of a scale.
+    return bool(high - low <= GAPS * len(values) and off < 1.63 and (steps != steps[0]).any())
 
 
 def told_in_time(table: Table, name: str, missing: Sequence[str] = ()) -> bool:
@@ -321,16 +338,16 @@ def told_in_time(table: Table, name: str, missing: Sequence[str] = ()) -> bool:
     found = as_input(table, name, missing)
     if found.kind != "number":
         return found.kind == "date"
-    if not _words_of(name) & TIME_WORDS:
+    if not words_of(name) & TIME_WORDS:
         return False
     values = table.numbers(name, (*missing, *found.missing), found.notation)
     return bool((np.diff(values[np.isfinite(values)]) >= 0).all())
 
 
-def _words_of(name: str) -> set[str]:
+def words_of(name: str) -> set[str]:
     """Return the words of a column's name.
 
-    >>> sorted(_words_of("PassengerId")), sorted(_words_of("row_ID2"))
+    >>> sorted(words_of("PassengerId")), sorted(words_of("row_ID2"))
     (['id', 'passenger'], ['id', 'row'])
     """
     return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}

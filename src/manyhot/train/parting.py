@@ -72,7 +72,7 @@ def _some(copied: IntArray | None, index: NDArray[np.intp]) -> IntArray | None:
 
 
 def _time(rows: Rows, schema: Schema, config: FitConfig) -> NDArray[np.float64]:
-    """Return where each row stands in time: first where it does not say, those of a group where its last is."""
+    """Return where each row stands in time: first where none is said, those of a group with its last one."""
     if not config.split_by:
         time = rows.table.rows.astype(np.float64)
     else:
@@ -161,7 +161,6 @@ def _duplicates(rows: Rows, empty: NDArray[np.bool_], copied: IntArray | None) -
             "values; new rows will too, so each is parted by itself."
         ]
     same = copied[~empty]
-    copied_parts = np.unique(np.column_stack([same, part]), axis=0)
-    whole = len(copied_parts) == len(np.unique(same))
+    whole = len(np.unique(np.column_stack([same, part]), axis=0)) == len(np.unique(same))
     kept = "equal rows stay in the same part" if whole else "equal rows are in several parts"
     return [f"{again.sum()} rows are exact duplicates of others; {kept}."]

@@ -23,7 +23,7 @@ from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.data.inputs.images.paths import Progress, Unreadable, named, picture_column
 from manyhot.data.inputs.images.stream import X
-from manyhot.data.rows import conflicts, infer, split
+from manyhot.data.rows import conflicts, infer, split, twins
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model import backbones
@@ -111,7 +111,9 @@ def prepare(
     _check_schema(table, schema)
     given = infer.split_of(table)
     part = np.zeros(len(table), dtype=np.int8)  # without a column that says so, none is a test row
+    across: list[str] = []
     if given is not None:
+        across = [*twins.told(table, schema, options.get("group", ""))]
         part = np.array([split.PARTS.index(name) for name in given], dtype=np.int8)
         table, part = table.take(part != split.TEST), part[part != split.TEST]
         if not len(table):
@@ -144,7 +146,7 @@ def prepare(
     inputs, x = fit_inputs(rows.table, schema, config, np.flatnonzero(train), rows.x)
     empty = conflicts.without_input(rows.table, schema)
     clashing = conflicts.find(rows.table, schema, rows.y, rows.hashes, empty)
-    notes = [*rows.table.notes, *parting.told(rows, schema, config, empty, copied)]
+    notes = [*rows.table.notes, *across, *parting.told(rows, schema, config, empty, copied)]
     notes += conflicts.told(clashing, empty, MORE)
     taught = {name: values[train] for name, values in rows.y.items()}
     targets = tuple(_with_label_sets(t, taught[t.name], config.label_sets) for t in schema.targets)

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
 
     said: list[str] = []
     if not args.json:
-        described = describe(table, schema, options.set_apart(args, table))
+        described = describe(table, schema, options.set_apart(args, table), args.group or "")
         show.description(described, stderr=True)
         said = described["problems"]
     training = progress.Training()

@@ -34,7 +34,9 @@ def run(args: argparse.Namespace) -> None:
         table, schema = options.labelled(args, table)
     elif args.write_schema or args.sheet or args.long:
         raise UserError("name what to predict first: --target NAME or --tags NAME.")
-    found = describe(table, schema, options.set_apart(args, table)) if schema else look(table)
+    found = (
+        describe(table, schema, options.set_apart(args, table), args.group or "") if schema else look(table)
+    )
     with Lines() as told:
         open_pictures(table, found, told.reading)
     if schema:

@@ -76,13 +76,18 @@ def _cells(table: Table, column: Input, missing: Sequence[str]) -> NDArray[np.ui
     """Hash the cells of one column by what they stand for: 7 and 7.0 are equal inputs."""
     missing = (*missing, *column.missing)
     if column.kind == "number":
-        numbers = table.numbers(column.name, missing, column.notation) + 0.0  # which makes 0.0 of -0.0
-        numbers[np.isnan(numbers)] = np.nan  # of all whose bits are no number, one
-        return _mix(numbers.view(np.uint64))
+        return hash_numbers(table.numbers(column.name, missing, column.notation))
     cells = table.cells(column.name, missing)
     texts = (value if isinstance(value, str) else "\x1f".join(value) for value in cells.values)
     same = (str(value_of(text)).encode() for text in texts)
     return np.array([*map(_hash, same), 0], dtype=np.uint64)[cells.codes]
+
+
+def hash_numbers(values: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Hash numbers by their value, NaN as one of its own."""
+    numbers = values + 0.0  # which makes 0.0 of -0.0
+    numbers[np.isnan(numbers)] = np.nan  # of all whose bits are no number, one
+    return _mix(numbers.view(np.uint64))
 
 
 def _hash(data: bytes) -> int:

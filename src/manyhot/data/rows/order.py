@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data import dates
-from manyhot.data.columns import as_input, numbers_rows, told_in_time
+from manyhot.data.columns import as_input, in_order, numbers_rows, told_in_time
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.schema import Schema
@@ -77,7 +77,8 @@ def keeping(table: Table, schema: Schema) -> Iterator[tuple[str, str]]:
     }
     used = {name for target in schema.targets for name in target.columns}
     for name in table.names if labels else ():
-        if name in used or not (told_in_time(table, name, schema.missing) or numbers_rows(table, name)):
+        runs = name not in used and numbers_rows(table, name) and in_order(table, name)
+        if name in used or not (runs or told_in_time(table, name, schema.missing)):
             continue
         order = by_column(table, name, schema.missing)
         target = next((target for target, y in labels.items() if keeps(order, y)), None)

@@ -106,6 +106,7 @@ IMAGE_IS_ASKED = {
     "clustering/embed.py": (3, "what sees rows without labels, and at which size"),
     "data/inputs/fitted.py": (3, "which of the two kinds of input reads and hashes"),
     "data/rows/describe.py": (1, "beside pictures no column is used"),
+    "data/rows/twins.py": (1, "no pictures are opened for a note"),
     "report/card.py": (2, "pictures are shown; hubs have another task for them"),
     "report/clusters.py": (3, "pictures are shown, rows of a table told apart"),
     "report/mistakes.py": (3, "a mistake is shown by its path, whole, or by its cells"),

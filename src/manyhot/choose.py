@@ -45,8 +45,9 @@ class SeenRows:
     def places(self, rows: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
         """Return where each row of a table stands among these; −1 for one whose inputs no fit has seen.
 
-        A row is known again by its number and its inputs, in another order by its inputs alone. Rows with
-        equal inputs, as tables of few categories have them in every part, then stand for one another in turn.
+        A row is known again by its number and its inputs, in another order by its inputs alone. Where equal
+        inputs stand in several parts, as in tables of few categories, they say nothing of a row: such rows
+        are known again only in the table itself, where as many of each stand, and then in turn.
 
         Shape:
             rows, hashes: (N,), the numbers of the rows in their source and what `row_hashes` gives.
@@ -59,12 +60,24 @@ class SeenRows:
         again = np.empty(len(hashes), np.intp)  # how many rows before a row equal it
         again[turn] = np.arange(len(hashes)) - np.searchsorted(hashes[turn], hashes[turn])
         there = last > first
+        there &= ~self._in_several(order, hashes) | self._are_all(hashes)
         found[there] = order[(first + again % np.maximum(last - first, 1))[there]]
         order = np.argsort(self.rows, kind="stable")
         at = order[np.searchsorted(self.rows[order], rows) % len(self)]
         same = (self.rows[at] == rows) & (self.hashes[at] == hashes)
         found[same] = at[same]
         return found
+
+    def _in_several(self, order: NDArray[np.intp], hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Tell which hashes are those of rows in several parts or folds; `order` sorts these rows."""
+        kept, parts = self.hashes[order], np.unique(self.parts.astype(str), return_inverse=True)[1]
+        where = parts.reshape(-1)[order] * 256 + self.fold[order]
+        differs = (kept[1:] == kept[:-1]) & (where[1:] != where[:-1])
+        return np.isin(hashes, kept[1:][differs])
+
+    def _are_all(self, hashes: NDArray[np.uint64]) -> bool:
+        """Tell whether a table has just these rows, in any order."""
+        return np.array_equal(np.sort(self.hashes), np.sort(hashes))
 
 
 @dataclass(frozen=True)

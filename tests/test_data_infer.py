@@ -370,7 +370,7 @@ def test_features_and_what_is_left_out():
         "column 'empty' is left out: all its cells are empty",
         "column 'name' is left out: it has 120 different texts in 120 rows",
         "column 'tags' is left out: it holds lists",
-        "column 'id' is left out: it numbers the rows",
+        "column 'id' is left out: it numbers the rows; to take it: --kind id=number",
         "column 'group' is not used",
     ]
     assert "name" in [column.name for column in infer(data, ["y"], kinds={"name": "category"}).inputs]

@@ -20,6 +20,8 @@ from manyhot.schema import Schema
 from manyhot.targets import IntArray
 from manyhot.train.prepared import Rows
 
+WORTH_A_NOTE = 0.05  # of the rows, those that are equal by chance
+
 
 def parted(rows: Rows, schema: Schema, config: FitConfig, cut_off: bool, copied: IntArray | None) -> Rows:
     """Part the rows where the table does not: into training, validation and test rows, and into folds."""
@@ -155,10 +157,12 @@ def _duplicates(rows: Rows, empty: NDArray[np.bool_], copied: IntArray | None) -
     again = counts[inverse] > 1
     if not again.any():
         return []
+    if copied is None and again.mean() < WORTH_A_NOTE:
+        return []
     if copied is None:
         return [
-            f"{again.sum()} rows have the same inputs as others, as happens by chance where these have few "
-            "values; new rows will too, so each is parted by itself."
+            f"{again.sum()} rows have the same inputs as others, by chance rather than as copies: new rows "
+            "will too, so each is parted by itself."
         ]
     same = copied[~empty]
     whole = len(np.unique(np.column_stack([same, part]), axis=0)) == len(np.unique(same))

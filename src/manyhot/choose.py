@@ -51,7 +51,7 @@ class SeenRows:
         A row is known again by its number and its inputs, in another order by its inputs alone. Where rows
         of several parts are equal, as by chance in tables of few categories, other rows will equal them too:
         inputs alone then tell only rows of the same table, where equal ones stand for one another in turn, or
-        of one that has far more rows in common.
+        of one that has far more rows in common. So do numbers where few inputs differ.
 
         Shape:
             rows, hashes: (N,), the numbers of the rows in their source and what `row_hashes` gives.
@@ -68,7 +68,10 @@ class SeenRows:
         found[there] = order[(first + again % np.maximum(last - first, 1))[there]]
         order = np.argsort(self.rows, kind="stable")
         at = order[np.searchsorted(self.rows[order], rows) % len(self)]
-        same = (self.rows[at] == rows) & (self.hashes[at] == hashes)
+        numbered = self.rows[at] == rows
+        same = numbered & (self.hashes[at] == hashes)
+        equal = float(np.sum((np.unique(self.hashes, return_counts=True)[1] / len(self)) ** 2))
+        same &= same.sum() > min(CHANCE * equal, (1 + equal) / 2) * numbered.sum()
         found[same] = at[same]
         return found
 

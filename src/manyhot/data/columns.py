@@ -283,6 +283,10 @@ def numbers_rows(table: Table, name: str) -> bool:
     and then tell by their number which were neighbours. Others do where they count the rows in the order of
     the file, with gaps of no pattern where rows were left out. A year, an age or a rank does not.
     """
+    called = is_index(name) or words_of(name) & ID_WORDS
+    first = _whole_numbers(table, name, SAMPLE)  # of many rows the first ones mostly say that it does not
+    if first is None or not (called or _go_on(first)):
+        return False
     values = _whole_numbers(table, name)
     if values is None:
         return False
@@ -301,13 +305,18 @@ def is_index(name: str) -> bool:
 def in_order(table: Table, name: str) -> bool:
     """Tell whether a column has whole numbers that only go up, or down."""
     values = _whole_numbers(table, name)
-    steps = np.zeros(1) if values is None else np.diff(values)
+    return values is not None and _go_on(values)
+
+
+def _go_on(values: NDArray[np.int64]) -> bool:
+    """Tell whether numbers only go up, or down."""
+    steps = np.diff(values)
     return bool((steps > 0).all() or (steps < 0).all())
 
 
-def _whole_numbers(table: Table, name: str) -> NDArray[np.int64] | None:
-    """Return the cells of a column that holds a whole number in each row, else None."""
-    column = table.column(name)
+def _whole_numbers(table: Table, name: str, rows: int | None = None) -> NDArray[np.int64] | None:
+    """Return the cells of a column, or its first, where there is a whole number in each, else None."""
+    column = table.column(name).slice(0, rows)
     if column.null_count or len(column) < 2 or is_list(column.type):
         return None
     try:
@@ -319,8 +328,9 @@ def _whole_numbers(table: Table, name: str) -> NDArray[np.int64] | None:
 def _count_the_rows(values: NDArray[np.int64]) -> bool:
     """Tell whether numbers count rows in the order of the file, some of which may have been left out."""
     steps, low, high = np.diff(values), int(values.min()), int(values.max())
-    ordered = (steps > 0).all() or (steps < 0).all()
-    if len(values) < FEW_ROWS or not ordered or low < 0 or (low > 1500 and high < 2200):  # as years are
+    if (
+        len(values) < FEW_ROWS or not _go_on(values) or low < 0 or (low > 1500 and high < 2200)
+    ):  # as years are
         return False
     if (np.abs(steps) == 1).all():
         return True
@@ -335,11 +345,11 @@ def told_in_time(table: Table, name: str, missing: Sequence[str] = ()) -> bool:
     kind = table.column(name).type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or is_text(kind)):
         return False
-    found = as_input(table, name, missing)
-    if found.kind != "number":
-        return found.kind == "date"
-    if not words_of(name) & TIME_WORDS:
+    if not is_text(kind) and not words_of(name) & TIME_WORDS:
         return False
+    found = as_input(table, name, missing)
+    if found.kind != "number" or not words_of(name) & TIME_WORDS:
+        return found.kind == "date"
     values = table.numbers(name, (*missing, *found.missing), found.notation)
     return bool((np.diff(values[np.isfinite(values)]) >= 0).all())
 

@@ -50,10 +50,10 @@ def copies(columns: Sequence[Hashes], labels: IntArray) -> IntArray | None:
     turn = np.empty(len(cell), np.intp)
     turn[order] = np.arange(len(cell)) - first[cell[order]]
     turn //= _times(counts, labels[order[first]])[cell]
-    _, firsts, unit = np.unique(np.stack([cell, turn], 1), axis=0, return_index=True, return_inverse=True)
+    _, firsts, unit = np.unique(cell * len(cell) + turn, return_index=True, return_inverse=True)
     if not by_chance([column[firsts] for column in columns]):
         return same
-    return unit.reshape(-1) if len(firsts) < len(cell) else None
+    return unit if len(firsts) < len(cell) else None
 
 
 def _times(counts: IntArray, labels: IntArray) -> IntArray:

@@ -96,6 +96,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         options |= {name: value for name in SETTINGS if (value := getattr(self, name)) is not None}
         options |= self.options or {}
         apart = [options[name] for name in APART if options.get(name)]
+        self._named = bool(apart)
         in_columns = isinstance(y, Mapping) or hasattr(y, "columns")
         table, schema = (self._columns if in_columns else self._arrays)(X, y, apart)
         if isinstance(options.get("class_weight"), Mapping) and self._form == "vector":
@@ -234,11 +235,13 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         names = [name for name in table.names if name not in apart]
         return tuple(Input(name, "number") if numbers else as_input(table, name) for name in names)
 
-    @staticmethod
-    def _is_table_or_pictures(X: Any) -> bool:
-        """Tell data frames with text, and pictures, from the arrays that scikit-learn can check."""
+    def _is_table_or_pictures(self, X: Any) -> bool:
+        """Tell data frames with text, and pictures, from the arrays that scikit-learn can check.
+
+        A frame in which a setting names a column is never one of these, which have no names.
+        """
         if hasattr(X, "iloc") and hasattr(X, "dtypes"):
-            return not all(getattr(kind, "kind", "O") in "biuf" for kind in X.dtypes)
+            return self._named or not all(getattr(kind, "kind", "O") in "biuf" for kind in X.dtypes)
         if are_pictures(X):
             return True
         return isinstance(X, np.ndarray) and X.ndim in (3, 4) and X.dtype != object and min(X.shape[1:3]) > 1

@@ -53,6 +53,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="rows with the same value here stay together: all train, or all are held out",
     )
+    help = (
+        "the last rows by this column of dates or numbers are the test rows, a share of --test (default: 0.2)"
+    )
+    add("--split-by", metavar="COLUMN", help=help)
+    help = "rows are in time, by --split-by or as they stand: hold out stretches of it, not rows at random"
+    add("--time-series", action="store_true", default=None, help=help)
     add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
     add("--device", choices=CHOICES["device"], help="where to compute (default: auto)")
     add("--seed", metavar="N", help="the same seed gives the same weights (default: 0)")
@@ -75,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
 
     said: list[str] = []
     if not args.json:
-        described = describe(table, schema, options.set_apart(args, table))
+        described = describe(table, schema, options.set_apart(args, table), args.group or "")
         show.description(described, stderr=True)
         said = described["problems"]
     training = progress.Training()

@@ -30,9 +30,10 @@ from manyhot.data.inputs.fitted import row_hashes
 from manyhot.data.inputs.images.levels import held_input
 from manyhot.data.inputs.images.paths import Progress, named, picture_column
 from manyhot.data.numbers import is_unknown_word, told
-from manyhot.data.rows import conflicts
+from manyhot.data.rows import conflicts, twins
 from manyhot.data.rows.kinds import BINS, FEW_NUMBERS, are_counted, empty_words
-from manyhot.data.rows.leaks import follows, giving_away
+from manyhot.data.rows.leaks import follows, giving_away, restated
+from manyhot.data.rows.order import keeping
 from manyhot.data.rows.suggest import ROWS_PER_CLASS, suggestions, tags_in
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
@@ -54,10 +55,10 @@ EXAMPLES = 5
 MOST_NAMED = 10  # pictures that cannot be read
 
 
-def problems(table: Table, schema: Schema, apart: Collection[str] = ()) -> list[str]:
+def problems(table: Table, schema: Schema, apart: Collection[str] = (), group: str = "") -> list[str]:
     """List in plain lines what is odd in a table and what is left out of it.
 
-    `apart` names the columns that are to stay unused, such as that of groups.
+    `apart` names the columns that are to stay unused, such as that of groups, which `group` is.
 
     Raises:
         UserError: a 0/1 column holds something else.
@@ -67,11 +68,13 @@ def problems(table: Table, schema: Schema, apart: Collection[str] = ()) -> list[
         lines += _target_problems(table, schema, target)
     lines += contradictions(table, schema)
     lines += _given_away(table, schema)
+    lines += _in_time(table, schema, apart)
+    lines += twins.told(table, schema, group)
     lines += _left_out(table, schema, apart)
     return lines
 
 
-def describe(table: Table, schema: Schema, apart: Collection[str] = ()) -> dict[str, Any]:
+def describe(table: Table, schema: Schema, apart: Collection[str] = (), group: str = "") -> dict[str, Any]:
     """Summarise a table as JSON: rows, splits, inputs, targets, unused columns and `problems`.
 
     Raises:
@@ -85,7 +88,7 @@ def describe(table: Table, schema: Schema, apart: Collection[str] = ()) -> dict[
     summary["inputs"] = [_describe_input(table, schema, column) for column in schema.inputs]
     summary["targets"] = [_describe_target(table, schema, target) for target in schema.targets]
     summary["unused"] = unused(table, schema)
-    summary["problems"] = problems(table, schema, apart)
+    summary["problems"] = problems(table, schema, apart, group)
     return summary
 
 
@@ -380,6 +383,19 @@ def _given_away(table: Table, schema: Schema) -> Iterable[str]:
         )
 
 
+def _in_time(table: Table, schema: Schema, apart: Collection[str]) -> Iterable[str]:
+    """Say by which column rows are in time with labels that keep for long, with what judges them right."""
+    for name, target in keeping(table, schema):
+        if name not in apart and split_column(table) is None:
+            option = shlex.join(["--split-by", name, "--time-series"])
+            yield (
+                f"target '{target}': rows near each other by column '{name}' have the same class far more "
+                "often than by chance, so that rows held back at random flatter the model. If new rows come "
+                f"later, hold the last ones back: {option}"
+            )
+            return
+
+
 def _left_out(table: Table, schema: Schema, apart: Collection[str]) -> Iterable[str]:
     """Say which columns are not used and why."""
     rest = [name for name in unused(table, schema) if name != ROW]
@@ -390,11 +406,16 @@ def _left_out(table: Table, schema: Schema, apart: Collection[str]) -> Iterable[
         return
     for column in schema.inputs:
         yield from _written(table, schema, column)
-    twins = repeated(table, [*(column.name for column in schema.inputs), *rest])
+    labels = [name for target in schema.targets for name in target.columns]
+    copied = restated(table, rest, labels, schema.missing)
+    same = repeated(table, [*(column.name for column in schema.inputs), *rest])
     for name in rest:
         reason = feature(table, name, schema.missing)[1]
-        if not reason and name in twins:
-            reason = f"it repeats column '{twins[name]}'"
+        if not reason and name in same:
+            reason = f"it repeats column '{same[name]}'"
+        if not reason and name in copied and name not in apart:
+            option = shlex.join(["--kind", f"{name}={as_input(table, name, schema.missing).kind}"])
+            reason = f"it is a copy of the target '{copied[name]}'; to take it: {option}"
         yield f"column '{name}' is left out: {reason}" if reason else f"column '{name}' is not used"
 
 

@@ -20,6 +20,7 @@ from manyhot.data.columns import (
     image_columns,
     is_index,
     is_text,
+    numbers_rows,
     repeated,
     split_column,
     split_of,
@@ -27,6 +28,7 @@ from manyhot.data.columns import (
 from manyhot.data.inputs.images.levels import held_input
 from manyhot.data.rows.describe import contradictions, describe, look, problems
 from manyhot.data.rows.kinds import Tags, check_none, check_separator, empty_words, target_of
+from manyhot.data.rows.leaks import restated
 from manyhot.data.sources.read import read
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import UserError, listed, suggest
@@ -227,6 +229,22 @@ def _inputs(
 
         return (image_input(table, column, rows),)
     taken |= {split_column(table) or ROW, ROW, *({*table.mapped} - {*kinds})}
+    features = _features(table, used, taken, missing, kinds, decimal)
+    if not features:
+        purpose = f"predict {listed(used)} from" if used else "tell rows apart by"
+        raise UserError(f"{table.source}: no column is left to {purpose}. {_reasons(table, taken)}")
+    return features
+
+
+def _features(
+    table: Table,
+    used: Collection[str],
+    taken: Collection[str],
+    missing: Sequence[str],
+    kinds: Mapping[str, str],
+    decimal: str | None,
+) -> tuple[Input, ...]:
+    """Return the columns that say something about a row, without copies of others and of targets."""
     said: dict[str, InputKind] = {name: FEATURES[kind] for name, kind in kinds.items() if kind in FEATURES}
     usable: dict[str, Input] = {}
     for name in table.names:
@@ -239,11 +257,12 @@ def _inputs(
             read = feature(table, name, missing, decimal)[0]
         if read is not None:
             usable[name] = read
-    twins = repeated(table, [name for name in usable if name not in said])
-    features = [read for name, read in usable.items() if name not in twins]
-    if not features:
-        purpose = f"predict {listed(used)} from" if used else "tell rows apart by"
-        raise UserError(f"{table.source}: no column is left to {purpose}. {_reasons(table, taken)}")
+    free = [name for name in usable if name not in said]
+    left_out = {**repeated(table, free), **restated(table, free, used, missing)}
+    features = [read for name, read in usable.items() if name not in left_out]
+    if not features:  # nothing else says what a row is
+        rest = [name for name in table.names if name not in taken and not is_index(name)]
+        features = [as_input(table, name, missing, decimal) for name in rest if numbers_rows(table, name)]
     return tuple(features)
 
 
@@ -267,7 +286,7 @@ def _no_target(table: Table) -> str:
 
 def _is_plain_number(table: Table, name: str) -> bool:
     """Tell whether a column holds numbers that nearly all differ, or counts the rows: no label."""
-    if is_index(table, name):
+    if numbers_rows(table, name):
         return True
     if as_input(table, name).kind != "number":
         return False

@@ -260,16 +260,19 @@ class Classifier:
         *,
         weight: str | None = None,
         targets: Sequence[str] = (),
+        positive: object = None,
         progress: Progress | None = None,
     ) -> Classifier:
         """Return the classifier with its thresholds fitted anew to an objective, on labelled rows.
 
-        `tuning` of what is returned tells what these rows show before and after; see `train.tune.tune`.
+        `positive` names the class that precision and recall are of, as {target: class}, where it is another
+        than before. Where nothing reaches the objective a RunError says what can be had. `tuning` of what is
+        returned tells what these rows show before and after; see `train.tune.tune`.
         """
         from manyhot.train.tune import tune  # fitting needs scipy
 
         with Lines(self.verbose and progress is None) as told:
-            options = (objective, split, weight, targets, progress or told.reading)
+            options = (objective, split, weight, targets, positive, progress or told.reading)
             tuning = tune(self.bundle, self._table(data), self.seen, *options)
         run = self.run if tuning.own else None
         return replace(

@@ -26,6 +26,7 @@ from manyhot.model.network import build
 from manyhot.progress import Lines
 from manyhot.resolve import estimate
 from manyhot.schema import Schema
+from manyhot.targets import with_positive
 from manyhot.train import distributed
 from manyhot.train.checkpoint import Checkpoints
 from manyhot.train.distributed import World
@@ -42,6 +43,7 @@ def fit(
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    positive: object = None,
     begin: Callable[[FitConfig, str], None] | None = None,
     on_event: OnEvent | None = None,
     progress: Progress | None = None,
@@ -59,6 +61,7 @@ def fit(
         out: a folder for the model, with checkpoints on the way; without it nothing is written
             until `save`.
         resume: go on from the newest checkpoint in `out`, where there is one.
+        positive: the class that is meant by yes, which precision and recall are of, as {target: class}.
         begin: is called with the settings and an estimate of the time, before training starts.
         on_event: is called with each line of the history as it comes, with one of the kind "stage" as each
             begins, and of the kind "features" while pictures pass through a network that does not learn.
@@ -76,6 +79,7 @@ def fit(
     if not isinstance(schema, Schema):
         apart = [options[setting] for setting in APART if options.get(setting)]
         schema = infer(table, schema or (), ignore=apart)
+    schema = with_positive(schema, positive)
     folder = None if out is None else as_path(out)
     if folder is not None and resume and bundles.finished(folder):
         return load(folder, verbose)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from manyhot.data.inputs.fitted import row_hashes
 from manyhot.data.inputs.images.paths import Progress, named, picture_column
 from manyhot.data.numbers import is_unknown_word, told
 from manyhot.data.rows import conflicts
-from manyhot.data.rows.kinds import BINS, FEW_NUMBERS, are_counted, empty_words
+from manyhot.data.rows.kinds import BINS, FEW_NUMBERS, are_counted, empty_words, positive_of
 from manyhot.data.rows.leaks import follows, giving_away
 from manyhot.data.rows.suggest import suggestions, tags_in
 from manyhot.data.table import PIXELS, Table
@@ -207,6 +207,7 @@ def _describe_target(table: Table, schema: Schema, target: Target) -> dict[str, 
         num_known = int((cells[0].codes >= 0).sum())
     else:
         num_known = int(known(encode(target, cells)).sum())
+    counts = count(target, cells)
     examples = cells[0].values[:EXAMPLES] if len(cells) == 1 else ()
     return {
         "name": target.name,
@@ -214,9 +215,19 @@ def _describe_target(table: Table, schema: Schema, target: Target) -> dict[str, 
         "columns": list(target.columns),
         "known": num_known,
         "unknown": len(table) - num_known,
-        "classes": count(target, cells),
+        "classes": counts,
+        **_positive(target, counts),
         "examples": [value if isinstance(value, str) else list(value) for value in examples],
     }
+
+
+def _positive(target: Target, counts: Mapping[str, int]) -> dict[str, str]:
+    """Name the class that is meant by yes, and why where nothing but its rows says so."""
+    if not target.positive:
+        return {}
+    chosen, why = positive_of({name: counts[name] for name in target.classes})
+    there = {"positive": target.positive}
+    return there | ({"positive_since": why} if why and chosen == target.positive else {})
 
 
 def _target_problems(table: Table, schema: Schema, target: Target) -> Iterable[str]:

@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from manyhot.config import APART, FitConfig
 from manyhot.data.columns import as_input, is_list
 from manyhot.data.rows.infer import infer
+from manyhot.data.rows.kinds import positive_of
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError, suggest
 from manyhot.fitting import fit
@@ -41,6 +42,8 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         random_state: the seed, a RandomState to draw it from, or None for 0.
         options: settings by name too, such as {"epochs": 5}; they go before those given alone.
         verbose: tell on standard error how far a fit is.
+        positive: the class that an objective of precision or recall is of, in y's own values, or a dict of
+            these by column; None for a word for yes, else the rarer of two.
         settings: every other setting of `config.FitConfig` by its name, such as epochs=5, each a parameter
             for `set_params` and searches; what is None follows from the data. Of a vector y, `class_weight`
             may say how much the rows of each class count: {class: weight}.
@@ -67,6 +70,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         random_state: Any = None,
         options: Mapping[str, Any] | None = None,
         verbose: bool = False,
+        positive: Any = None,
         **settings: Any,
     ) -> None:
         strange = [name for name in settings if name not in SETTINGS]
@@ -76,6 +80,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.options = options
         self.verbose = verbose
+        self.positive = positive
         for name in SETTINGS:
             setattr(self, name, settings.get(name))
 
@@ -100,7 +105,13 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if options.get("weight"):
                 raise UserError("rows have weights by 'weight' already; leave one of the two out.")
             options["weight"], table = _weighed(table, sample_weight)
-        self.classifier_ = fit(table, schema, verbose=self.verbose, **options)
+        positive = self.positive
+        if positive is not None and self._form == "vector":  # whose classes have names of our own
+            places = [number for number, value in enumerate(self.classes_) if value == positive]
+            if not places:
+                raise ValueError(f"positive: y has no class {positive!r}; there are {list(self.classes_)}.")
+            positive = schema.targets[0].classes[places[0]]
+        self.classifier_ = fit(table, schema, verbose=self.verbose, positive=positive, **options)
         return self
 
     def predict(self, X: Any) -> Any:
@@ -166,8 +177,13 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             y = np.ravel(y)
             names = tuple(f"class {number}" for number in range(len(self.classes_)))
             kind: Kind = "binary" if len(names) == 2 else "multiclass"
+            codes = np.searchsorted(self.classes_, y)
             target = Target(name, kind, names, (name,))
-            columns = {name: np.array(names)[np.searchsorted(self.classes_, y)]}
+            if kind == "binary":
+                texts = [str(value) for value in self.classes_]
+                meant, _ = positive_of(dict(zip(texts, np.bincount(codes).tolist(), strict=True)))
+                target = target.deciding(positive=names[texts.index(meant)])
+            columns = {name: np.array(names)[codes]}
         inputs = self._inputs(table, isinstance(X, np.ndarray), apart)
         return table.with_columns(columns), Schema(inputs, (target,))
 

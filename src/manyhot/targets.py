@@ -423,7 +423,9 @@ def with_positive(schema: Schema, positive: object) -> Schema:
         return schema
     if not isinstance(positive, Mapping):
         single = [target.name for target in schema.targets if target.exclusive]
-        if len(single) != 1:
+        if not single:
+            raise UserError("--positive is for a target of one class for each row, and there is none.")
+        if len(single) > 1:
             raise UserError(f"--positive must name its target, one of {listed(single)}: NAME=CLASS.")
         positive = {single[0]: positive}
     found = {target.name: target for target in schema.targets}

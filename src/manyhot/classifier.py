@@ -350,13 +350,14 @@ class Classifier:
 
         own, known = self.tuning.own, record.read(folder)
         judged = recalled(self.tuning.after, folder, own)
-        bundles.replace_schema(self.schema, folder)
-        files.write_text(folder / "report.html", card.report_of(self.bundle, judged, known))
-        if own:
-            readme = card.model_card(self.bundle, judged, judged.table.source, known.rows)
-            files.write_text(folder / "README.md", readme)
-            files.write_json(folder / "metrics.json", judged.record)
-            write(_answers_of(judged), folder / "validation.parquet")
+        with files.staged(folder) as beside:
+            files.write_text(beside / "report.html", card.report_of(self.bundle, judged, known))
+            if own:
+                readme = card.model_card(self.bundle, judged, judged.table.source, known.rows)
+                files.write_text(beside / "README.md", readme)
+                files.write_json(beside / "metrics.json", judged.record)
+                write(_answers_of(judged), beside / "validation.parquet")
+            bundles.replace_schema(self.schema, folder)
 
     def _own_page(self) -> str:
         """Return the page of the rows that `fit` held back, as it was drawn where it was written."""
@@ -405,8 +406,6 @@ class Classifier:
             clashing, _ = self.run.conflicts
             if clashing:
                 write(conflicts.as_table(clashing), folder / conflicts.FILE)
-            else:  # of the model that this one replaces
-                files.clear(folder / conflicts.FILE)
         write(self.rows, folder / "split.csv")
         bundles.save(self.bundle, folder, extra)
 

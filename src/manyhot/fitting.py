@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
 from manyhot.data.rows.infer import OPTIONS as READING
 from manyhot.data.rows.infer import infer
-from manyhot.errors import UserError
+from manyhot.errors import RunError, UserError, WriteError
 from manyhot.model.device import pick, use_threads
 from manyhot.model.network import build
 from manyhot.progress import Lines
@@ -34,6 +34,8 @@ from manyhot.train.loop import OnEvent
 from manyhot.train.prepare import prepare
 from manyhot.train.prepared import Prepared
 from manyhot.train.run import Training, run
+
+CHECKPOINTS = "checkpoints"  # a folder in that of the model, while it is under way
 
 
 def fit(
@@ -90,8 +92,8 @@ def fit(
     begin, on_event = begin or told.begin, on_event or told.on_event
     world = distributed.start()
     device = pick(options.get("device", "auto"))
-    if folder is not None and world.leads and (folder / "checkpoints").is_dir():
-        with files.held(folder / "checkpoints", folder):
+    if folder is not None and world.leads and (folder / CHECKPOINTS).is_dir():
+        with files.held(folder / CHECKPOINTS, folder):
             pass  # another run into it is told of here, before all has been read
     with told:
         prepared = prepare(table, schema, {**options, "device": device.type}, progress or told.reading)
@@ -110,9 +112,34 @@ def fit(
             rows = prepared.row_table()
             classifier = Classifier(bundle, seen_in(rows), left, rows, verbose=verbose)
             if folder is not None and world.leads:
-                classifier.write_into(folder)
+                _write(classifier, folder, checkpoints)
     distributed.finish()
     return classifier
+
+
+def _write(classifier: Classifier, folder: Path, checkpoints: Checkpoints | None) -> None:
+    """Write a model into the folder of its run: whole, or what was there stays.
+
+    Raises:
+        RunError: it cannot be written; the message says where training stands.
+    """
+    from manyhot.data.rows import conflicts
+
+    try:
+        with files.staged(folder, bundles.MANIFEST, (bundles.GRAPH, conflicts.FILE)) as beside:
+            classifier.write_into(beside)
+    except WriteError as error:
+        kept = None if checkpoints is None else checkpoints.newest()
+        if kept is None:
+            if not (folder / bundles.MANIFEST).exists():
+                for name in (CHECKPOINTS, "history.jsonl"):
+                    files.clear(folder / name)
+                with suppress(OSError):  # something else is in it
+                    folder.rmdir()
+            raise RunError(
+                f"{error.typed} No checkpoint could be kept, so what was trained is lost."
+            ) from None
+        raise RunError(f"{error.typed} What was trained is in {kept}: --resume goes on from there.") from None
 
 
 @contextmanager
@@ -123,7 +150,7 @@ def _begun(
 
     A model that is being replaced stays until the new one is whole.
     """
-    path = folder / "checkpoints"
+    path = folder / CHECKPOINTS
     if world.leads:
         files.check_out(folder, overwrite or resume)  # another run may have begun while this one was reading
     with files.held(path, folder) if world.leads else nullcontext():

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from manyhot import metrics
+from manyhot import files, metrics
 from manyhot.baselines import Scores
 from manyhot.bundle import Bundle, of_predictor
 from manyhot.config import FitConfig
@@ -30,6 +30,7 @@ from manyhot.data.rows import split
 from manyhot.data.rows.conflicts import Conflict
 from manyhot.data.table import Table
 from manyhot.ensemble import NETWORK, PRETRAINED
+from manyhot.errors import WriteError
 from manyhot.importance import Importance, Probabilities, importance
 from manyhot.judge import Judged, constants, document
 from manyhot.model import inference
@@ -240,19 +241,25 @@ def _train(training: Training, prepared: Prepared, network: Network) -> tuple[Lo
     loader, validation = _loader(prepared, network, training.world), _validation(prepared)
     with ExitStack() as stack:
         file: TextIO | None = None  # opened at the first line, so that a refused --resume leaves the old one
+        kept = True
 
         def on_event(line: Mapping[str, Any]) -> None:
-            nonlocal file
-            if training.folder is not None and training.world.leads:
+            nonlocal file, kept
+            if training.folder is not None and training.world.leads and kept:
                 path = training.folder / "history.jsonl"
-                file = file or stack.enter_context(path.open("w", encoding="utf-8"))
-                file.write(json.dumps(line) + "\n")
-                file.flush()
+                try:
+                    with files.writing(path):
+                        file = file or stack.enter_context(path.open("w", encoding="utf-8"))
+                        file.write(json.dumps(line) + "\n")
+                        file.flush()
+                except WriteError as error:
+                    kept = False
+                    log.warning("%s Training goes on without it.", error.typed)
             training.on_event(line)
 
         learning = (network, loader, validation, prepared.schema.targets, prepared.config)
-        kept = (training.checkpoints, training.state, training.world)
-        training.loop = train(*learning, on_event, *kept)
+        where = (training.checkpoints, training.state, training.world)
+        training.loop = train(*learning, on_event, *where)
     return loader, validation
 
 

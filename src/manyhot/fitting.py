@@ -139,7 +139,9 @@ def _write(classifier: Classifier, folder: Path, checkpoints: Checkpoints | None
             raise RunError(
                 f"{error.typed} No checkpoint could be kept, so what was trained is lost."
             ) from None
-        raise RunError(f"{error.typed} What was trained is in {kept}: --resume goes on from there.") from None
+        raise RunError(
+            f"{error.typed} What was trained is kept in checkpoints/{kept.stem}: --resume goes on there."
+        ) from None
 
 
 @contextmanager

@@ -244,6 +244,7 @@ def staged(folder: Path, last: str = "", without: Iterable[str] = ()) -> Iterato
     Before they come what is called `last` goes, and it comes as the last one: so whoever is killed meanwhile
     leaves a folder that is seen not to be whole. The files `without` go where they are not among those.
     """
+    made = not folder.exists()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=".", suffix=PART, dir=folder))
@@ -257,11 +258,18 @@ def staged(folder: Path, last: str = "", without: Iterable[str] = ()) -> Iterato
         for path in there:
             if (folder / path.name).is_dir():
                 clear(folder / path.name)
-            path.replace(folder / path.name)
+            with writing(folder):
+                if path.name == last:
+                    _sync_folder(folder)
+                path.replace(folder / path.name)
+        with writing(folder):
+            _sync_folder(folder)
     except WriteError as error:
         raise _elsewhere(error, beside, folder) from None
     finally:
         clear(beside)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 @contextmanager

@@ -154,7 +154,9 @@ def test_what_is_held_is_shown_in_three_lines(tables, pictures, fresh, fitted_ta
         {"a\nb\x1b[31m": ["long " * 99], **{f"c{i}": [i] for i in range(2_000)}}
     )
     many = replace(
-        tables.schema.targets[0], kind="multiclass", classes=tuple(f"class {i}" for i in range(5_000))
+        tables.schema.targets[0].deciding(positive=""),
+        kind="multiclass",
+        classes=tuple(f"class {i}" for i in range(5_000)),
     )
     for thing in (
         tables,

@@ -84,7 +84,7 @@ def test_works_in_scikit_learns_tools() -> None:
 def test_every_setting_is_a_parameter() -> None:
     names = {field.name for field in fields(FitConfig)}
     model = ManyhotClassifier()
-    assert set(model.get_params()) == names | {"random_state", "options", "verbose"}
+    assert set(model.get_params()) == names | {"random_state", "options", "verbose", "positive"}
     assert {name for name, value in model.get_params().items() if value is not None} == {"effort", "verbose"}
     given = ManyhotClassifier(target_weights={"y": 2.0}, epochs=3).set_params(dropout=0.1)
     assert clone(given).get_params() == given.get_params()

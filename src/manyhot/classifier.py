@@ -282,16 +282,19 @@ class Classifier:
         *,
         weight: str | None = None,
         targets: Sequence[str] = (),
+        positive: object = None,
         progress: Progress | None = None,
     ) -> Classifier:
         """Return the classifier with its thresholds fitted anew to an objective, on labelled rows.
 
-        `tuning` of what is returned tells what these rows show before and after; see `train.tune.tune`.
+        `positive` names the class that precision and recall are of, as {target: class}, where it is another
+        than before. Where nothing reaches the objective a RunError says what can be had. `tuning` of what is
+        returned tells what these rows show before and after; see `train.tune.tune`.
         """
         from manyhot.train.tune import tune  # fitting needs scipy
 
         with Lines(self.verbose and progress is None) as told:
-            options = (objective, split, weight, targets, progress or told.reading)
+            options = (objective, split, weight, targets, positive, progress or told.reading)
             tuning = tune(self.bundle, self.rows_of(data), self.seen, *options)
         predict.tell(tuning.before.noticed, self.importance)
         run = self.run if tuning.own else None
@@ -379,13 +382,14 @@ class Classifier:
 
         own, known = self.tuning.own, record.read(folder)
         judged = recalled(self.tuning.after, folder, own)
-        bundles.replace_schema(self.schema, folder)
-        files.write_text(folder / "report.html", card.report_of(self.bundle, judged, known))
-        if own:
-            readme = card.model_card(self.bundle, judged, judged.table.source, known.rows)
-            files.write_text(folder / "README.md", readme)
-            files.write_json(folder / "metrics.json", judged.record)
-            write(_answers_of(judged), folder / "validation.parquet")
+        with files.staged(folder) as beside:
+            files.write_text(beside / "report.html", card.report_of(self.bundle, judged, known))
+            if own:
+                readme = card.model_card(self.bundle, judged, judged.table.source, known.rows)
+                files.write_text(beside / "README.md", readme)
+                files.write_json(beside / "metrics.json", judged.record)
+                write(_answers_of(judged), beside / "validation.parquet")
+            bundles.replace_schema(self.schema, folder)
 
     def _own_page(self) -> str:
         """Return the page of the rows that `fit` held back, as it was drawn where it was written."""
@@ -434,8 +438,6 @@ class Classifier:
             clashing, _ = self.run.conflicts
             if clashing:
                 write(conflicts.as_table(clashing), folder / conflicts.FILE)
-            else:  # of the model that this one replaces
-                files.clear(folder / conflicts.FILE)
         write(self.rows, folder / "split.csv")
         bundles.save(self.bundle, folder, extra)
 

@@ -24,6 +24,7 @@ from manyhot.config import APART, FitConfig
 from manyhot.data.columns import as_input
 from manyhot.data.plain import is_list
 from manyhot.data.rows.infer import infer, unlabelled
+from manyhot.data.rows.kinds import positive_of
 from manyhot.data.sources.pictures import are_pictures
 from manyhot.data.sources.read import read
 from manyhot.data.table import Table, from_python
@@ -44,6 +45,8 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         random_state: the seed, a RandomState to draw it from, or None for 0.
         options: settings by name too, such as {"epochs": 5}; they go before those given alone.
         verbose: tell on standard error how far a fit is.
+        positive: the class that an objective of precision or recall is of, in y's own values, or a dict of
+            these by column; None for a word for yes, else the rarer of two.
         settings: every other setting of `config.FitConfig` by its name, such as epochs=5, each a parameter
             for `set_params` and searches; what is None follows from the data. Of a vector y, `class_weight`
             may say how much the rows of each class count: {class: weight}.
@@ -72,6 +75,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         random_state: Any = None,
         options: Mapping[str, Any] | None = None,
         verbose: bool = False,
+        positive: Any = None,
         **settings: Any,
     ) -> None:
         strange = [name for name in settings if name not in SETTINGS]
@@ -81,6 +85,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.options = options
         self.verbose = verbose
+        self.positive = positive
         for name in SETTINGS:
             setattr(self, name, settings.get(name))
 
@@ -106,8 +111,14 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if options.get("weight"):
                 raise UserError("rows have weights by 'weight' already; leave one of the two out.")
             options["weight"], table = _weighed(table, sample_weight)
+        positive = self.positive
+        if positive is not None and self._form == "vector":  # whose classes have names of our own
+            places = [number for number, value in enumerate(self.classes_) if value == positive]
+            if not places:
+                raise ValueError(f"positive: y has no class {positive!r}; there are {list(self.classes_)}.")
+            positive = schema.targets[0].classes[places[0]]
         self._pictures = table.holds_pictures
-        self.classifier_ = fit(table, schema, verbose=self.verbose, **options)
+        self.classifier_ = fit(table, schema, verbose=self.verbose, positive=positive, **options)
         return self
 
     def predict(self, X: Any) -> Any:
@@ -273,8 +284,13 @@ def _of_vectors(
             raise ValueError(f"{where} has only one class, {y[0]!r}; there is nothing to tell apart.")
         names = tuple(f"class {number}" for number in range(len(classes)))
         kind: Kind = "binary" if len(names) == 2 else "multiclass"
-        targets.append(Target(name, kind, names, (name,)))
-        columns[name] = np.array(names)[np.searchsorted(classes, y)]
+        codes, target = np.searchsorted(classes, y), Target(name, kind, names, (name,))
+        if kind == "binary":
+            texts = [str(value) for value in classes]
+            meant, _ = positive_of(dict(zip(texts, np.bincount(codes).tolist(), strict=True)))
+            target = target.deciding(positive=names[texts.index(meant)])
+        targets.append(target)
+        columns[name] = np.array(names)[codes]
     return targets, columns
 
 

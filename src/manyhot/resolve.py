@@ -104,6 +104,8 @@ def resolve(
     if all(chosen.get(name, plain) == plain for name, plain in BY_TAGS.items()):
         whole = chosen.get("objective", base.objective) == "exact_match"
         base = replace(base, label_sets=MANY_SETS if whole else min(FEW_SETS, rows // ROWS_PER_SET))
+    if chosen.get("class_weight") == "balanced":  # probabilities stay true; rare classes are answered more
+        base = replace(base, objective="balanced_accuracy")
     config = _by_backbone(replace(base, **chosen), chosen, schema)
     _check(config, schema)
     return config

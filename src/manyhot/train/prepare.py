@@ -31,7 +31,18 @@ from manyhot.model import backbones
 from manyhot.predict import answer_columns, refuse_clashes
 from manyhot.resolve import resolve
 from manyhot.schema import Schema, Target
-from manyhot.targets import UNKNOWN, WEIGHT, IntArray, UnknownClass, consistent_sets, encode, known, sets_in
+from manyhot.targets import (
+    UNKNOWN,
+    WEIGHT,
+    IntArray,
+    UnknownClass,
+    consistent_sets,
+    encode,
+    known,
+    not_served,
+    serves,
+    sets_in,
+)
 from manyhot.train import parting
 from manyhot.train.prepared import Prepared, Rows
 
@@ -138,7 +149,7 @@ def prepare(
         raise UserError(
             f"{table.source}: the column 'split' says already which rows are test rows; leave {option} out."
         )
-    schema = replace(schema, targets=tuple(t.deciding(objective=config.objective) for t in schema.targets))
+    schema = aimed(schema, config.objective)
     y = labels(table, schema, config.unknown_class)
     if weight is not None:
         y[WEIGHT] = weight
@@ -153,12 +164,36 @@ def prepare(
     inputs, x = fit_inputs(rows.table, schema, config, np.flatnonzero(train), rows.x)
     empty = conflicts.without_input(rows.table, schema)
     clashing = conflicts.find(rows.table, schema, rows.y, rows.hashes, empty)
-    notes = [*opened.notes, *rows.table.notes, *across, *parting.told(rows, schema, config, empty, copied)]
+    notes = [*opened.notes, *rows.table.notes, *across, *_weighed(schema, config)]
+    notes += parting.told(rows, schema, config, empty, copied)
     notes += conflicts.told(clashing, empty, MORE)
     taught = {name: values[train] for name, values in rows.y.items()}
     targets = tuple(_with_label_sets(t, taught[t.name], config.label_sets) for t in schema.targets)
     schema = replace(schema, targets=targets)
     return Prepared(replace(rows, x=x), schema, config, inputs, opened.names, tuple(notes), tuple(clashing))
+
+
+def aimed(schema: Schema, objective: str) -> Schema:
+    """Return the schema with an objective for each target that thresholds can serve it for.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not any(serves(target, objective) for target in schema.targets):
+        raise UserError(not_served(schema.targets, objective))
+    targets = [t.deciding(objective=objective) if serves(t, objective) else t for t in schema.targets]
+    return replace(schema, targets=tuple(targets))
+
+
+def _weighed(schema: Schema, config: FitConfig) -> list[str]:
+    """Say what class weights change, and what they do not."""
+    if config.class_weight == "none":
+        return []
+    own = {target.decision.objective for target in schema.targets}
+    return [
+        "rare classes count as much as frequent ones while the network learns; probabilities are corrected "
+        f"back to how often classes are met, and answers aim at {listed(sorted(own))}."
+    ]
 
 
 def _with_label_sets(target: Target, y: IntArray, most: int) -> Target:

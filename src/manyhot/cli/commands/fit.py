@@ -37,9 +37,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--size", metavar="PIXELS", help="the side that pictures are brought to, before the network sees them"
     )
-    help = "balanced: rare classes count as much as frequent ones (default: none)"
+    help = "balanced: rare classes count as much as frequent ones, and are answered more (default: none)"
     add("--class-weight", choices=CHOICES["class_weight"], help=help)
-    help = "hamming, exact_match, micro_f1, macro_f1, precision=P or recall=R"
+    help = "hamming, exact_match, micro_f1, macro_f1, balanced_accuracy, precision=P or recall=R"
     add("--objective", metavar="AIM", help=help)
     add("--monitor", metavar="SCORE", help="the score that chooses the best epoch: loss, or TARGET/METRIC")
     add(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -31,7 +31,7 @@ from manyhot.data.inputs.images.levels import held_input
 from manyhot.data.inputs.images.paths import Progress, named, picture_column
 from manyhot.data.numbers import is_unknown_word, told
 from manyhot.data.rows import conflicts, twins
-from manyhot.data.rows.kinds import BINS, FEW_NUMBERS, are_counted, empty_words
+from manyhot.data.rows.kinds import BINS, FEW_NUMBERS, are_counted, empty_words, positive_of
 from manyhot.data.rows.leaks import follows, giving_away, restated
 from manyhot.data.rows.order import keeping
 from manyhot.data.rows.suggest import ROWS_PER_CLASS, suggestions, tags_in
@@ -218,6 +218,7 @@ def _describe_target(table: Table, schema: Schema, target: Target) -> dict[str, 
         num_known = int((cells[0].codes >= 0).sum())
     else:
         num_known = int(known(encode(target, cells)).sum())
+    counts = count(target, cells)
     examples = cells[0].values[:EXAMPLES] if len(cells) == 1 else ()
     return {
         "name": target.name,
@@ -225,9 +226,19 @@ def _describe_target(table: Table, schema: Schema, target: Target) -> dict[str, 
         "columns": list(target.columns),
         "known": num_known,
         "unknown": len(table) - num_known,
-        "classes": count(target, cells),
+        "classes": counts,
+        **_positive(target, counts),
         "examples": [value if isinstance(value, str) else list(value) for value in examples],
     }
+
+
+def _positive(target: Target, counts: Mapping[str, int]) -> dict[str, str]:
+    """Name the class that is meant by yes, and why where nothing but its rows says so."""
+    if not target.positive:
+        return {}
+    chosen, why = positive_of({name: counts[name] for name in target.classes})
+    there = {"positive": target.positive}
+    return there | ({"positive_since": why} if why and chosen == target.positive else {})
 
 
 def _target_problems(table: Table, schema: Schema, target: Target) -> Iterable[str]:

@@ -33,6 +33,7 @@ from manyhot.data.sources.read import read
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Input, InputKind, Schema
+from manyhot.targets import with_positive
 
 __all__ = ["contradictions", "describe", "infer", "look", "problems", "split_column", "split_of"]
 
@@ -55,6 +56,7 @@ def infer(
     none: str | Sequence[str] = (),
     decimal: str | None = None,
     bins: Mapping[str, int] | None = None,
+    positive: object = None,
 ) -> Schema:
     """Read off a table, or anything that `read` makes one of, what its inputs and targets are.
 
@@ -64,7 +66,8 @@ def infer(
     or ",", where cells such as 1,234 leave it open. `kinds` says what a column is where the rules would see
     something else; `ignore` names columns that are neither target nor
     feature. `bins` parts the numbers of a target into so many ranges of about equally many rows, which are
-    then its classes. A single name or word may stand where several may.
+    then its classes. `positive` says of a target, as {name: class}, which class is meant by yes: the one that
+    precision and recall are of. A single name or word may stand where several may.
 
     Raises:
         UserError: no target is named, a column does not exist, a target has fewer than two classes,
@@ -99,7 +102,7 @@ def infer(
     check_none(table, made, none, missing)
     used = {column for target in made for column in target.columns}
     inputs = _inputs(table, used, image, missing, kinds, ignore, decimal, rows)
-    return Schema(inputs, made, tuple(missing))
+    return with_positive(Schema(inputs, made, tuple(missing)), positive)
 
 
 OPTIONS = tuple(signature(infer).parameters)[1:]

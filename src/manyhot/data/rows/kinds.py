@@ -22,8 +22,8 @@ from manyhot.data.numbers import is_empty_word, is_unknown_word
 from manyhot.data.plain import is_list
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
-from manyhot.schema import Kind, Target
-from manyhot.targets import YES, Cell, Cells, list_of, number_of, tags_of, text_of
+from manyhot.schema import Decision, Target
+from manyhot.targets import NO, YES, Cell, Cells, list_of, number_of, tags_of, text_of
 
 SEPARATORS = (";", "|")  # these mean tags wherever they stand; comma and blank only where asked for
 SEPARATED = (  # in this order; C# and #1 are no lists
@@ -39,6 +39,8 @@ FEW_NUMBERS = 10  # the same of fractions most of which stand in one row
 ROWS_PER_NUMBER = 5  # on average, at least, of whole numbers that are classes
 BINS = 5  # that a message proposes
 POSITIVE = YES - {"+", "pos"}
+NEGATIVE = NO - {"-", "f", "n"}  # letters may be of something else, as f and m are
+RARER = 0.45  # share of the rows below which one of two classes is the rarer one
 
 Tags = Mapping[str, Sequence[str] | None]
 
@@ -77,14 +79,7 @@ def target_of(
     asked = name in tags or override == "multilabel"
     kind = override if override in ("binary", "multiclass", "multilabel") else None
     if asked or (kind is None and _has_tags(table, name, cells, separator)):
-        values = [value for value in cells.values if text_of(value).strip() not in none]
-        separators = _separators(values, separator, asked)
-        found = {tag for value in values for tag in tags_of(value, separators)} - {*none}
-        if not found:
-            raise UserError(f"{where}: no row has a tag. Fill in some cells, or name another target.")
-        if len(found) == 1 and len(cells.values) == 1:
-            raise UserError(f"{where}: only one class, '{found.pop()}'. Two are needed to tell apart.")
-        return Target(name, "multilabel", in_order(found), (name,), separators, cells.typed, none=tuple(none))
+        return _tags_target(name, cells, where, separator, none, asked)
     texts = {*map(text_of, cells.values)}
     trimmed = {text.strip() for text in texts}
     classes = in_order(trimmed if len(trimmed) == len(texts) else texts)
@@ -102,10 +97,27 @@ def target_of(
             f"{where}: has {len(classes)} different numbers in {rows_known} rows and looks like a quantity. "
             f"Part it into ranges with {part}, or keep each number as a class with {keep}."
         )
-    chosen: Kind = "binary" if len(classes) == 2 and kind != "multiclass" else "multiclass"
-    if chosen == "binary":
-        classes = negative_first(classes)
-    return Target(name, chosen, classes, (name,), numeric=cells.typed)
+    if len(classes) > 2 or kind == "multiclass":
+        return Target(name, "multiclass", classes, (name,), numeric=cells.typed)
+    counts = dict.fromkeys(classes, 0)
+    for text, rows_of in zip(map(text_of, cells.values), np.bincount(cells.codes + 1)[1:], strict=False):
+        counts[text if text in counts else text.strip()] += int(rows_of)
+    decision = Decision(positive=positive_of(counts)[0])
+    return Target(name, "binary", negative_first(classes), (name,), numeric=cells.typed, decision=decision)
+
+
+def _tags_target(
+    name: str, cells: Cells, where: str, separator: str | None, none: Sequence[str], asked: bool
+) -> Target:
+    """Make one multi-label target of the tags in a column's cells."""
+    values = [value for value in cells.values if text_of(value).strip() not in none]
+    separators = _separators(values, separator, asked)
+    found = {tag for value in values for tag in tags_of(value, separators)} - {*none}
+    if not found:
+        raise UserError(f"{where}: no row has a tag. Fill in some cells, or name another target.")
+    if len(found) == 1 and len(cells.values) == 1:
+        raise UserError(f"{where}: only one class, '{found.pop()}'. Two are needed to tell apart.")
+    return Target(name, "multilabel", in_order(found), (name,), separators, cells.typed, none=tuple(none))
 
 
 def empty_words(cells: Cells) -> list[str]:
@@ -329,6 +341,28 @@ def in_order(classes: Collection[str]) -> tuple[str, ...]:
     if all(number is not None and np.isfinite(number) for number in numbers.values()):
         return tuple(sorted(classes, key=lambda name: (numbers[name], name)))
     return tuple(sorted(classes))
+
+
+def positive_of(counts: Mapping[str, int]) -> tuple[str, str]:
+    """Choose which of two classes is the one meant, by their rows; return it and why, "" where words say so.
+
+    It is the one that is a word for yes, or beside a word for no; else the rarer one; else the second.
+
+    >>> positive_of({"ok": 90, "defect": 10}), positive_of({"no": 10, "yes": 90})
+    (('defect', 'the rarer one'), ('yes', ''))
+    >>> positive_of({"cat": 50, "dog": 50})
+    ('dog', 'the second of two about equally frequent ones')
+    """
+    first, second = negative_first(in_order(counts))
+    said = [name.strip().casefold() for name in (first, second)]
+    if said[1] in POSITIVE or said[0] in NEGATIVE:
+        return second, ""
+    if said[1] in NEGATIVE:
+        return first, ""
+    rarer = min((second, first), key=lambda name: counts[name])
+    if counts[rarer] < RARER * sum(counts.values()):
+        return rarer, "the rarer one"
+    return second, "the second of two about equally frequent ones"
 
 
 def negative_first(classes: Sequence[str]) -> tuple[str, str]:

@@ -96,6 +96,8 @@ def test_every_option_of_a_message_is_known_in_python():
         manyhot.fit,
         manyhot.cluster,
         manyhot.audit,
+        manyhot.compare,
+        manyhot.suggest,
         Classifier.evaluate,
         Classifier.export,
     )

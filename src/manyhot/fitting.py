@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
 from manyhot.data.rows.infer import OPTIONS as READING
 from manyhot.data.rows.infer import infer
-from manyhot.errors import UserError
-from manyhot.model.device import pick, use_threads
+from manyhot.errors import RunError, UserError, WriteError
+from manyhot.model.device import left_as_found, pick, use_threads
 from manyhot.model.network import build
 from manyhot.progress import Lines
 from manyhot.resolve import estimate
 from manyhot.schema import Schema
 from manyhot.starting import GoingOn, going_on
+from manyhot.targets import with_positive
 from manyhot.train import distributed
 from manyhot.train.checkpoint import Checkpoints
 from manyhot.train.distributed import World
@@ -34,6 +35,8 @@ from manyhot.train.loop import OnEvent
 from manyhot.train.prepare import prepare
 from manyhot.train.prepared import Prepared
 from manyhot.train.run import Training, run
+
+CHECKPOINTS = "checkpoints"  # a folder in that of the model, while it is under way
 
 
 def fit(
@@ -44,6 +47,7 @@ def fit(
     start: Classifier | str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    positive: object = None,
     begin: Callable[[FitConfig, str], None] | None = None,
     on_event: OnEvent | None = None,
     progress: Progress | None = None,
@@ -63,6 +67,7 @@ def fit(
         start: a model, or its folder, to go on from with new rows, which `data` holds alone or beside the old
             ones; see `starting.going_on`. Settings and schema are then those of the model.
         resume: go on from the newest checkpoint in `out`, where there is one.
+        positive: the class that is meant by yes, which precision and recall are of, as {target: class}.
         begin: is called with the settings and an estimate of the time, before training starts.
         on_event: is called with each line of the history as it comes, with one of the kind "stage" as each
             begins, and of the kind "features" while pictures pass through a network that does not learn.
@@ -86,6 +91,7 @@ def fit(
     elif not isinstance(schema, Schema):
         apart = [options[setting] for setting in APART if options.get(setting)]
         schema = infer(table, schema or (), ignore=apart)
+    schema = with_positive(schema, positive)
     folder = None if out is None else as_path(out)
     if folder is not None and resume and bundles.finished(folder):
         return load(folder, verbose)
@@ -98,10 +104,10 @@ def fit(
     begin, on_event = begin or told.begin, on_event or told.on_event
     world = distributed.start()
     device = pick(options.get("device", "auto"))
-    if folder is not None and world.leads and (folder / "checkpoints").is_dir():
-        with files.held(folder / "checkpoints", folder):
+    if folder is not None and world.leads and (folder / CHECKPOINTS).is_dir():
+        with files.held(folder / CHECKPOINTS, folder):
             pass  # another run into it is told of here, before all has been read
-    with told:
+    with left_as_found(device), told:
         how = {**options, "device": device.type}
         model = None if going is None else going.start
         prepared = prepare(table, schema, how, progress or told.reading, model)
@@ -125,9 +131,36 @@ def fit(
             rows = prepared.row_table()
             classifier = Classifier(bundle, seen_in(rows), left, rows, verbose=verbose)
             if folder is not None and world.leads:
-                classifier.write_into(folder)
+                _write(classifier, folder, checkpoints)
     distributed.finish()
     return classifier
+
+
+def _write(classifier: Classifier, folder: Path, checkpoints: Checkpoints | None) -> None:
+    """Write a model into the folder of its run: whole, or what was there stays.
+
+    Raises:
+        RunError: it cannot be written; the message says where training stands.
+    """
+    from manyhot.data.rows import conflicts
+
+    try:
+        with files.staged(folder, bundles.MANIFEST, (bundles.GRAPH, conflicts.FILE)) as beside:
+            classifier.write_into(beside)
+    except WriteError as error:
+        kept = None if checkpoints is None else checkpoints.newest()
+        if kept is None:
+            if not (folder / bundles.MANIFEST).exists():
+                for name in (CHECKPOINTS, "history.jsonl"):
+                    files.clear(folder / name)
+                with suppress(OSError):  # something else is in it
+                    folder.rmdir()
+            raise RunError(
+                f"{error.typed} No checkpoint could be kept, so what was trained is lost."
+            ) from None
+        raise RunError(
+            f"{error.typed} What was trained is kept in checkpoints/{kept.stem}: --resume goes on there."
+        ) from None
 
 
 @contextmanager
@@ -138,7 +171,7 @@ def _begun(
 
     A model that is being replaced stays until the new one is whole.
     """
-    path = folder / "checkpoints"
+    path = folder / CHECKPOINTS
     if world.leads:
         files.check_out(folder, overwrite or resume)  # another run may have begun while this one was reading
     with files.held(path, folder) if world.leads else nullcontext():

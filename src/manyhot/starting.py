@@ -28,7 +28,7 @@ from manyhot.data.sources.read import read
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.report import record
-from manyhot.schema import Decision, Schema, Target
+from manyhot.schema import Schema, Target
 from manyhot.targets import encode, unseen_classes, with_unseen_classes
 from manyhot.train.warm_start import Start
 
@@ -125,8 +125,8 @@ def _grown(schema: Schema, table: Table, known_alone: bool) -> tuple[Schema, tup
     for target in schema.targets:
         cells = [learning.cells(column, schema.missing) for column in target.columns]
         new = () if known_alone else unseen_classes(target, cells)
-        decision = Decision(objective=target.decision.objective)
-        targets.append(replace(with_unseen_classes(target, new), decision=decision, label_sets=()))
+        wider = with_unseen_classes(target, new).deciding(temperature=1.0, thresholds=())
+        targets.append(replace(wider, label_sets=()))
         encode(targets[-1], cells, "missing")  # which refuses what is neither 0 nor 1
         if new:
             named = [f"'{name}'{suggest(name, target.classes)}" for name in new[:SHOWN]]

@@ -18,20 +18,32 @@ from numpy.typing import NDArray
 
 from manyhot import metrics
 from manyhot.config import FitConfig
-from manyhot.data.columns import SUGGESTED, chosen_rows, row_weights
+from manyhot.data.columns import row_weights
 from manyhot.data.inputs import fitted
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.data.inputs.images.paths import Progress, Unreadable, named, picture_column
 from manyhot.data.inputs.images.stream import X
-from manyhot.data.rows import conflicts, infer, split
+from manyhot.data.rows import conflicts, infer, split, twins
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model import backbones
 from manyhot.predict import answer_columns, refuse_clashes
 from manyhot.resolve import resolve
 from manyhot.schema import Schema, Target
-from manyhot.targets import UNKNOWN, WEIGHT, IntArray, UnknownClass, consistent_sets, encode, known, sets_in
+from manyhot.targets import (
+    UNKNOWN,
+    WEIGHT,
+    IntArray,
+    UnknownClass,
+    consistent_sets,
+    encode,
+    known,
+    not_served,
+    serves,
+    sets_in,
+)
+from manyhot.train import parting
 from manyhot.train.prepared import Prepared, Rows
 from manyhot.train.warm_start import Start
 
@@ -130,7 +142,9 @@ def prepare(
     _check_schema(table, schema)
     given = infer.split_of(table)
     part = np.zeros(len(table), dtype=np.int8)  # without a column that says so, none is a test row
+    across: list[str] = []
     if given is not None:
+        across = [*twins.told(table, schema, options.get("group", ""))]
         part = np.array([split.PARTS.index(name) for name in given], dtype=np.int8)
         table, part = table.take(part != split.TEST), part[part != split.TEST]
         if not len(table):
@@ -147,25 +161,27 @@ def prepare(
     else:
         config = start.settings(options, schema, len(table))
     _check_monitor(schema, config)
-    if given is not None and options.get("test", config.test if start is None else 0):
+    said = config if start is None else FitConfig(**options)
+    if given is not None and (said.test or said.split_by):
+        option = "--split-by" if said.split_by else "--test"
         raise UserError(
-            f"{table.source}: the column 'split' says already which rows are test rows; leave --test out."
+            f"{table.source}: the column 'split' says already which rows are test rows; leave {option} out."
         )
     if start is None or "objective" in options:  # else each keeps the one that it was tuned to
-        decided = tuple(t.deciding(objective=config.objective) for t in schema.targets)
-        schema = replace(schema, targets=decided)
+        schema = aimed(schema, config.objective)
     y = labels(table, schema, config.unknown_class)
     if weight is not None:
         y[WEIGHT] = weight
     opened = open_rows(table, schema, config, progress, None if start is None else start.bundle.inputs)
     rows = Rows(table, opened.x, y, opened.hashes, part).take(opened.kept)
+    copied = parting.copies_in(rows, schema)
     if start is not None:
-        rows = _parted_as_before(rows, schema, config, given is None, start)
+        rows = parting.as_before(rows, schema, config, given is None, copied, start)
     else:
         if (rows.part == split.VAL).any():
             config = replace(config, folds=1)
-        rows = _parted(rows, schema, config, cut_off=given is None)
-    rows, chosen = _chosen_train(rows, schema)
+        rows = parting.parted(rows, schema, config, given is None, copied)
+    rows, chosen = parting.chosen_train(rows, schema)
     _check_parts(rows, schema.targets)
     train = rows.part == split.TRAIN
     if start is None:
@@ -175,17 +191,36 @@ def prepare(
         x = inputs.transform(rows.table)[0] if rows.x is None else rows.x
     empty = conflicts.without_input(rows.table, schema)
     clashing = conflicts.find(rows.table, schema, rows.y, rows.hashes, empty)
-    notes = (
-        *opened.notes,
-        *rows.table.notes,
-        *chosen,
-        *_duplicates(rows, empty),
-        *conflicts.told(clashing, empty, MORE),
-    )
+    notes = [*opened.notes, *rows.table.notes, *across, *_weighed(schema, config), *chosen]
+    notes += parting.told(rows, schema, config, empty, copied)
+    notes += conflicts.told(clashing, empty, MORE)
     taught = {name: values[train] for name, values in rows.y.items()}
     targets = tuple(_with_label_sets(t, taught[t.name], config.label_sets) for t in schema.targets)
     schema = replace(schema, targets=targets)
-    return Prepared(replace(rows, x=x), schema, config, inputs, opened.names, notes, tuple(clashing))
+    return Prepared(replace(rows, x=x), schema, config, inputs, opened.names, tuple(notes), tuple(clashing))
+
+
+def aimed(schema: Schema, objective: str) -> Schema:
+    """Return the schema with an objective for each target that thresholds can serve it for.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not any(serves(target, objective) for target in schema.targets):
+        raise UserError(not_served(schema.targets, objective))
+    targets = [t.deciding(objective=objective) if serves(t, objective) else t for t in schema.targets]
+    return replace(schema, targets=tuple(targets))
+
+
+def _weighed(schema: Schema, config: FitConfig) -> list[str]:
+    """Say what class weights change, and what they do not."""
+    if config.class_weight == "none":
+        return []
+    own = {target.decision.objective for target in schema.targets}
+    return [
+        "rare classes count as much as frequent ones while the network learns; probabilities are corrected "
+        f"back to how often classes are met, and answers aim at {listed(sorted(own))}."
+    ]
 
 
 def _with_label_sets(target: Target, y: IntArray, most: int) -> Target:
@@ -248,68 +283,6 @@ def labels(table: Table, schema: Schema, unknown_class: str) -> dict[str, NDArra
     }
 
 
-def _parted(rows: Rows, schema: Schema, config: FitConfig, cut_off: bool) -> Rows:
-    """Part the rows where the table does not: into training, validation and test rows, and into folds."""
-    part, fold = rows.part, None
-    if not (part == split.VAL).any():
-        test = config.test if cut_off else 0.0
-        held = config.validation if config.folds == 1 else 0.0
-        part = _cut(rows, schema, config, [1 - held - test, held, test])
-    if config.folds > 1:
-        fold = _cut(rows, schema, config, [1 / config.folds] * config.folds)
-    return replace(rows, part=part, fold=fold)
-
-
-def _parted_as_before(rows: Rows, schema: Schema, config: FitConfig, cut_off: bool, start: Start) -> Rows:
-    """Leave rows that a model has seen in their parts and folds, and part the others as rows of their own."""
-    group = rows.table.cells(config.group, schema.missing).codes if config.group else None
-    part, fold = start.parts(rows.table.rows, rows.hashes, group)
-    new = np.flatnonzero(part < 0)
-    rest = rows.take(new)
-    if config.folds > 1:  # all that are not test rows train, and judge out of fold
-        rest = replace(rest, part=np.zeros(len(new), np.int8))
-    if len(new):
-        rest = _parted(rest, schema, config, cut_off)
-        part[new] = rest.part
-        fold[new] = -1 if rest.fold is None else rest.fold
-    return replace(rows, part=part, fold=fold if config.folds > 1 else None)
-
-
-def _chosen_train(rows: Rows, schema: Schema) -> tuple[Rows, list[str]]:
-    """Let rows that `suggest` chose only teach: what they measure or calibrate holds for no others."""
-    used = {column.name for column in schema.inputs} | {c for t in schema.targets for c in t.columns}
-    chosen = chosen_rows(rows.table) & (rows.part != split.TEST)
-    if SUGGESTED in used or not chosen.any():
-        return rows, []
-    part, fold = np.where(chosen, np.int8(split.TRAIN), rows.part), rows.fold
-    fold = None if fold is None else np.where(chosen, np.int8(-1), fold)
-    count = "1 row" if chosen.sum() == 1 else f"{chosen.sum():,} rows"
-    note = f"column '{SUGGESTED}': {count} that `suggest` chose train, and neither judge nor calibrate"
-    return replace(rows, part=part, fold=fold), [note]
-
-
-def _cut(rows: Rows, schema: Schema, config: FitConfig, fractions: list[float]) -> NDArray[np.int8]:
-    """Cut the rows into parts of these shares; groups stay whole.
-
-    Exact duplicates stay together too, so that no row is judged that was trained on, unless there
-    are so few distinct rows that the parts would not get their share: such a table is one of few
-    categories, where equal rows are no copies.
-    """
-    table, hashes, y = rows.table, rows.hashes, rows.y
-    groups: list[IntArray] = []
-    if config.group:
-        codes = table.cells(config.group, schema.missing).codes.astype(np.int64)
-        alone = len(table) + np.arange(len(table))  # rows without a group are each their own
-        groups.append(np.where(codes < 0, alone, codes))
-    if len(np.unique(hashes)) < len(hashes):
-        together = [*groups, hashes.astype(np.int64)]
-        part = split.split(schema.targets, y, fractions, config.seed, together)
-        shares = np.bincount(part, minlength=len(fractions)) / len(part)
-        if np.all(np.abs(shares - fractions) <= np.minimum(0.05, np.array(fractions) / 2)):
-            return part
-    return split.split(schema.targets, y, fractions, config.seed, groups)
-
-
 def _check_parts(rows: Rows, targets: tuple[Target, ...]) -> None:
     """Refuse early what could not be learned: an empty part, or a target of which nothing is known."""
     part, fold = rows.part, rows.fold
@@ -324,15 +297,3 @@ def _check_parts(rows: Rows, targets: tuple[Target, ...]) -> None:
     for target in targets:
         if not known(rows.y[target.name][train]).any():
             raise UserError(f"target '{target.name}': all labels of the training rows are unknown.")
-
-
-def _duplicates(rows: Rows, empty: NDArray[np.bool_]) -> list[str]:
-    """Say how many rows are exact duplicates, those that are `empty` apart."""
-    hashes, part = rows.hashes[~empty], rows.part[~empty]
-    _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
-    again = counts[inverse] > 1
-    if not again.any():
-        return []
-    whole = len(np.unique(np.column_stack([inverse, part]), axis=0)) == len(counts)
-    kept = "equal rows stay in the same part" if whole else "too many to keep equal rows in the same part"
-    return [f"{again.sum()} rows are exact duplicates of others; {kept}."]

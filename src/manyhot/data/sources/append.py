@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from manyhot.data import arrays
-from manyhot.data.columns import SPLIT, is_list, picture_there, split_of
+from manyhot.data.columns import SPLIT, picture_there, split_of
+from manyhot.data.plain import is_list
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.targets import text_of
@@ -46,18 +47,20 @@ def append(old: Table, new: Table, paths: str | None = None) -> Table:
     names = dict.fromkeys((*first.names, *second.names))
     files = dict.fromkeys((*first.files, *second.files))
     none = [np.full(len(table), None, object) for table in (first, second)]
+    held = {n: np.concatenate([first.files.get(n, none[0]), second.files.get(n, none[1])]) for n in files}
     return Table(
         {name: _joined(first, second, name) for name in names},
         f"{old.source} and {new.source}",
         root,
         pixels,
         first.targets or second.targets,
-        tuple(dict.fromkeys((*old.notes, *new.notes))),
-        tuple(dict.fromkeys((*old.mapped, *new.mapped))),
-        np.concatenate([first.rows, second.rows + first.rows.max(initial=0)]),
-        {n: np.concatenate([first.files.get(n, none[0]), second.files.get(n, none[1])]) for n in files},
-        first.trusted and second.trusted,
-        (*old.origin, *new.origin),
+        first.categories | second.categories,
+        notes=tuple(dict.fromkeys((*old.notes, *new.notes))),
+        mapped=tuple(dict.fromkeys((*old.mapped, *new.mapped))),
+        rows=np.concatenate([first.rows, second.rows + first.rows.max(initial=0)]),
+        files=held,
+        trusted=first.trusted and second.trusted,
+        origin=(*old.origin, *new.origin),
     )
 
 

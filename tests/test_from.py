@@ -12,6 +12,7 @@ from PIL import Image
 import manyhot
 from manyhot.cli import main
 from manyhot.data.inputs.features import Feature, TableInputs
+from manyhot.data.rows.infer import describe
 from manyhot.data.sources.append import append
 from manyhot.data.table import from_python
 from manyhot.errors import UserError
@@ -33,6 +34,10 @@ def cells(rows, seed=0, classes=FRUITS):
         round(4 * classes.index(f) + float(v), 4) for f, v in zip(fruit, rng.random(rows), strict=True)
     ]
     return {**found, "fruit": fruit}
+
+
+def merged(first, second):
+    return {name: [*column, *second[name]] for name, column in first.items()}
 
 
 def parts_of(model):
@@ -243,6 +248,20 @@ def test_a_group_stays_whole(tmp_path):
     parts = manyhot.fit(both, start=first, verbose=False).seen.parts
     assert (parts[:60] == first.seen.parts).all()
     assert all(parts[60 + who] == parts[3 * who] for who in range(20))
+
+
+@pytest.mark.parametrize("tuned", [{}, {"objective": "precision=0.5"}])
+def test_a_third_class_makes_several_of_two(tuned, capsys):
+    how = {"effort": "fast", "epochs": 2, "threads": 1, "members": NETWORKS, "verbose": False, **tuned}
+    first = manyhot.fit(from_python(cells(60, classes=FRUITS[:2])), "fruit", **how)
+    going = going_on(first, from_python(merged(cells(60, classes=FRUITS[:2]), cells(30, seed=1))), {})
+    (target,) = going.schema.targets
+    assert (target.kind, target.classes) == ("multiclass", FRUITS)
+    assert target.positive == ("pear" if tuned else "")
+    (described,) = describe(going.table, going.schema)["targets"]
+    assert described.get("positive", "") == target.positive
+    again = manyhot.fit(going.table, start=first, verbose=False)
+    assert {*again.predict(from_python(cells(9)))["fruit"]} <= {*FRUITS}
 
 
 @pytest.fixture(scope="module")

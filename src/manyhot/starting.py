@@ -125,8 +125,10 @@ def _grown(schema: Schema, table: Table, known_alone: bool) -> tuple[Schema, tup
     for target in schema.targets:
         cells = [learning.cells(column, schema.missing) for column in target.columns]
         new = () if known_alone else unseen_classes(target, cells)
-        wider = with_unseen_classes(target, new).deciding(temperature=1.0, thresholds=())
-        targets.append(replace(wider, label_sets=()))
+        # Of several classes none is meant by yes, unless that is what the answers aim at.
+        no_more = new and len(target.classes) == 2 and "=" not in target.decision.objective
+        fresh = {"temperature": 1.0, "thresholds": (), **({"positive": ""} if no_more else {})}
+        targets.append(replace(with_unseen_classes(target, new).deciding(**fresh), label_sets=()))
         encode(targets[-1], cells, "missing")  # which refuses what is neither 0 nor 1
         if new:
             named = [f"'{name}'{suggest(name, target.classes)}" for name in new[:SHOWN]]

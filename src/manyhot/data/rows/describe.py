@@ -236,8 +236,10 @@ def _positive(target: Target, counts: Mapping[str, int]) -> dict[str, str]:
     """Name the class that is meant by yes, and why where nothing but its rows says so."""
     if not target.positive:
         return {}
-    chosen, why = positive_of({name: counts[name] for name in target.classes})
     there = {"positive": target.positive}
+    if len(target.classes) > 2:
+        return there
+    chosen, why = positive_of({name: counts[name] for name in target.classes})
     return there | ({"positive_since": why} if why and chosen == target.positive else {})
 
 

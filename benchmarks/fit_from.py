@@ -3,7 +3,8 @@
 MANYHOT_DATA=… python benchmarks/fit_from.py [mnist|NAME of MANYHOT_DATA/keel|SEED …]
 
 Two things come to a model: a tenth more rows of the classes that it knows; or, beside these, all rows of a
-class that it has never seen. Steps are counted; seconds are those of the processor, of each fit as a whole.
+class that it has never seen. Steps are counted; seconds are those of the processor, of each fit as a whole, on one
+thread, so that others on the machine change them little.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def main() -> None:
         for seed in seeds or SEEDS:
             table, old, judging, target = rows_of(name, seed)
             every = table.take(np.arange(judging[0]))
-            options = {"effort": EFFORT, "seed": seed}
+            options = {"effort": EFFORT, "seed": seed, "threads": 1}
             labels = np.array(every.column(target).to_pylist(), object).astype(str)
             known = old[labels[old] != max(labels)]
 
@@ -75,7 +76,7 @@ def main() -> None:
             whole = fitted(every, schema=target, **options)
             for what, rows in (("more rows", old), ("a new class", known)):
                 first, *_ = fitted(every.take(rows), schema=target, **options)
-                more = fitted(every, start=first, seed=seed)
+                more = fitted(every, start=first, seed=seed, threads=1)
                 line = [
                     more[1] / whole[1],
                     more[2] / whole[2],

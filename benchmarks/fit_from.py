@@ -3,7 +3,7 @@
 MANYHOT_DATA=… python benchmarks/fit_from.py [mnist|NAME of MANYHOT_DATA/keel|SEED …]
 
 Two things come to a model: a tenth more rows of the classes that it knows; or, beside these, all rows of a
-class that it has never seen. Steps are counted; seconds are those of the processor, of each fit as a whole, on one
+class that it has never seen. Steps are counted; seconds are those of the processor, of each fit on one
 thread, so that others on the machine change them little.
 """
 

@@ -57,9 +57,9 @@ class Predictor(nn.Module):
         return features.flatten(1)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the logits of every target; float (N, W) each, or (N, M, W) of members and views.
+        """Return the logits of every target; float (N, W) each, or (N, M, W) of members.
 
-        Those of one view come together. All views pass through as more rows, which takes less time than
+        Those of all views are their mean, or of an earlier model stand beside each other. All views pass through as more rows, which takes less time than
         one after the other.
 
         Shape:
@@ -68,7 +68,12 @@ class Predictor(nn.Module):
         seen = views(self.stem(x), self.ensemble.views, self.ensemble.mirrored)
         rows = torch.cat(seen) if len(seen) > 1 else seen[0]
         found = self.answer({name: encoder(rows) for name, encoder in self.encoders.items()})
-        return found if len(seen) == 1 else {n: _by_row(y, len(seen)) for n, y in found.items()}
+        if len(seen) == 1:
+            return found
+        each = {name: y.reshape(len(seen), -1, *y.shape[1:]) for name, y in found.items()}
+        if self.ensemble.pooled == "logits":
+            return {name: y.mean(0) for name, y in each.items()}
+        return {name: _by_row(y) for name, y in each.items()}
 
     def answer(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the logits for the features (N, F) that each encoder gives, or (N, M, F) of members."""
@@ -89,10 +94,9 @@ def _by_member(logits: Tensor) -> Tensor:
     return logits if logits.ndim == 3 else logits.unsqueeze(1)
 
 
-def _by_row(logits: Tensor, views: int) -> Tensor:
-    """Return the logits of all views of a row beside each other, float (N, V · M, W), for (V · N, M, W)."""
-    each = _by_member(logits)
-    each = each.reshape(views, -1, *each.shape[1:])
+def _by_row(logits: Tensor) -> Tensor:
+    """Return the logits of all views of a row beside each other, float (N, V · M, W), for (V, N, (M,) W)."""
+    each = logits if logits.ndim == 4 else logits.unsqueeze(2)
     return each.transpose(0, 1).flatten(1, 2)
 
 

@@ -65,6 +65,10 @@ def draw(out: Console, found: Mapping[str, Any], heading: str, every_class: bool
     out.print("\n95 % intervals (Wilson's):")
     for name, ends in found["intervals"]["targets"].items():
         _intervals(out, f"{escape(name)}, {found['known'][name]:,} rows", found["targets"][name], ends)
+        floor = found["ece_floor"][name]
+        if floor is not None:
+            error = number(found["targets"][name]["ece"])
+            out.print(f"    ece {error}, of which chance alone makes {number(floor)} on so many rows")
     if len(found["targets"]) > 1:
         _intervals(out, "overall", found["overall"], found["intervals"]["overall"])
     for name, classes in found["classes"].items():

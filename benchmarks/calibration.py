@@ -4,8 +4,8 @@
 
 The floor is the ECE that a perfectly calibrated model would show on so many rows (`metrics.ece_floor`). The
 best scaling is fitted on the test rows themselves, so that no method could know it: one temperature, and the
-same with a bias for each class or tag. Means over splits of fits with the defaults. SETs: digits (the demo's),
-a table or tags of `suite.py`, mnist (12,000 digits to learn) and rowa (the same as 100 tags). Default: digits
+same with a bias for each class or tag. Means over splits of fits with the defaults. SETs: digits (the
+demo's), a table of `suite.py`, mnist (12,000 digits to learn), rowa (the same as 100 tags). Default: digits
 and four tables.
 """
 
@@ -68,7 +68,10 @@ def rows(name: str, split: int) -> tuple[Any, Any, list[str], dict[str, Any]]:
     table, held = part.train.table, part.test.table
     if name != "digits":
         return table, held, ["target"], {}
-    even = [{"even": ["no" if c[-1] in "13579" else "yes" for c in t.column("target").to_pylist()]} for t in (table, held)]
+    even = [
+        {"even": ["no" if c[-1] in "13579" else "yes" for c in t.column("target").to_pylist()]}
+        for t in (table, held)
+    ]
     return table.with_columns(even[0]), held.with_columns(even[1]), ["target", "even"], {"epochs": 30}
 
 

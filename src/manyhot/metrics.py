@@ -334,9 +334,7 @@ def reliability(target: Target, y: IntArray, probabilities: FloatArray) -> tuple
     return count, sums[0] / count, sums[1] / count
 
 
-def ece_floor(
-    target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None
-) -> float | None:
+def ece_floor(target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None) -> float | None:
     """Return the mean `ece` of a perfectly calibrated model with these probabilities, on so many rows.
 
     It is above 0, since in each bin chance lets more or fewer rows be right than the confidence says; an
@@ -377,9 +375,9 @@ def _deviation(n: float, p: float) -> float:
         return 0.0
     m = math.floor(n * p) + 1
     if m > n:  # of a broken number of rows the last step is a part of one
-        return 2 * n * p * (1 - p) ** (n * p)
+        return float(2 * n * p * (1 - p) ** (n * p))
     ways = math.lgamma(n + 1) - math.lgamma(m + 1) - math.lgamma(n - m + 1)
-    return 2 * m * math.exp(ways + m * math.log(p) + (n - m + 1) * math.log1p(-p))
+    return float(2 * m * math.exp(ways + m * math.log(p) + (n - m + 1) * math.log1p(-p)))
 
 
 def higher_is_better(metric: str) -> bool:

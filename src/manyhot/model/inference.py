@@ -27,13 +27,13 @@ BATCH = 512  # rows at a time; more gain nothing on a processor
 BATCH_VALUES, BATCH_VALUES_CPU = 32 << 20, 1 << 20
 
 
-def logits(model: nn.Module, x: X, progress: Progress | None = None) -> dict[str, NDArray[np.float32]]:
+def logits(model: nn.Module, x: X) -> dict[str, NDArray[np.float32]]:
     """Return the logits that a network or a predictor gives x, by target.
 
     Shape:
         out: float32 (N, W), or (N, M, W) of M members and views.
     """
-    return _batched(model, x, lambda ready, batch: ready(batch), progress)
+    return _batched(model, x, lambda ready, batch: ready(batch))
 
 
 def features(model: Network | Predictor, x: X, progress: Progress | None = None) -> NDArray[np.float32]:

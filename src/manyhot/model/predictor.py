@@ -59,8 +59,8 @@ class Predictor(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the logits of every target; float (N, W) each, or (N, M, W) of members.
 
-        Those of all views are their mean, or of an earlier model stand beside each other. All views pass through as more rows, which takes less time than
-        one after the other.
+        Those of all views are their mean, or of an earlier model stand beside each other. All views pass
+        through as more rows, which takes less time than one after the other.
 
         Shape:
             x: uint8 or float (N, H, W, C) in 0…255, or float (N, D).

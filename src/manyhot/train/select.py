@@ -86,7 +86,7 @@ class Selection:
         return self._in_views(self.predictor(self._joined()))
 
     def _joined(self) -> Members:
-        """Return the network with those who, added one after the other, let held-out rows be answered better."""
+        """Return the network with those who, one after the other, let held-out rows be answered better."""
         members: Members = ((NETWORK, self.networks[NETWORK].heads),)
         candidates = list(self._candidates())
         if not candidates:
@@ -104,16 +104,19 @@ class Selection:
         whole = predictor.ensemble
         if whole.views == 1:
             return predictor
-        held = self.prepared.x[self.choosing]
-        losses = {}
-        for views in (whole.views, 1):
-            predictor.ensemble = replace(whole, views=views)
-            losses[views] = self.world.agree(self._loss(inference.logits(predictor, held, self.progress)))
+        predictor.ensemble = replace(whole, pooled="probabilities")  # which leaves them beside each other
+        every = inference.logits(predictor, self.prepared.x[self.choosing])
+        each = {n: y.reshape(len(y), whole.views, -1, y.shape[-1]) for n, y in every.items()}
+        pooled = {
+            whole.views: {n: y.mean(1) for n, y in each.items()},
+            1: {n: y[:, 0] for n, y in each.items()},
+        }
+        losses = {views: self.world.agree(self._loss(logits)) for views, logits in pooled.items()}
         predictor.ensemble = replace(whole, views=min(losses, key=lambda views: losses[views]))
         return predictor
 
     def _loss(self, every: Mapping[str, NDArray[np.float32]]) -> float:
-        """Return the log loss of all targets on the rows that choose, with the temperatures that suit them."""
+        """Return the log loss of all targets on the rows that choose, at temperatures that suit them."""
         folds, targets = self.prepared.config.folds, self.prepared.schema.targets
         raw = out_of_fold(every, self.prepared.fold_of(self.choosing), folds, folds)
         warm = fit_temperatures(targets, raw, self.y)

@@ -27,6 +27,26 @@ OLD_NAMES = {"sets": "label_sets"}  # of a target, in the first format
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """Which classes stay possible for a row: the set of these holds the right one as often as was asked for.
+
+    level  the share of new rows whose right class is in their set, or of whose tags none is lacking
+    rows   by how many held-out rows it was fitted
+    least  a class, or a tag, is possible from this probability on; one number a class
+    most   (multilabel) that a row has not a tag is possible up to this probability of it; one number a tag
+    """
+
+    level: float
+    rows: int
+    least: tuple[float, ...]
+    most: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise UserError(f"coverage must be above 0 and below 1, got {self.level}.")
+
+
+@dataclass(frozen=True)
 class Decision:
     """How the probabilities of a target become an answer: what calibration found, and what it aims at.
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.errors import UserError, suggest
-from manyhot.schema import Kind, Target
+from manyhot.schema import Coverage, Kind, Target
 
 IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.floating[Any]]
@@ -475,3 +475,36 @@ def _encode_flag(column: Cells) -> NDArray[np.int8]:
                 f"Correct the cell, or read all of its kind as unknown with {every}."
             )
     return table[column.codes]
+
+
+def possible(target: Target, coverage: Coverage, probabilities: FloatArray) -> NDArray[np.bool_]:
+    """Tell which classes, or tags, are possible for each row; its answer always is. Of a row without NaN.
+
+    Shape:
+        probabilities: float (N, P). out: bool (N, C).
+
+    >>> pet = Target("pet", "multiclass", ("cat", "dog", "cow"), ("pet",))
+    >>> possible(pet, Coverage(0.9, 99, (0.2, 0.2, 0.5)), np.array([[.5, .25, .25], [.1, .0, .9]])).tolist()
+    [[True, True, False], [False, False, True]]
+    """
+    found = marginals(target, probabilities) >= np.asarray(coverage.least)
+    answers = decide(target, probabilities)
+    if target.exclusive:
+        there = np.flatnonzero(answers.reshape(-1) != UNKNOWN)
+        found[there, answers.reshape(-1)[there]] = True
+        return np.asarray(found)
+    return np.asarray(found | (answers == 1))
+
+
+def unsure(target: Target, coverage: Coverage, probabilities: FloatArray) -> NDArray[np.bool_]:
+    """Tell which classes, or tags, a row may have and may not have; bool (N, C).
+
+    Of a single class these are all that are possible, where more than one is.
+    """
+    found = possible(target, coverage, probabilities)
+    if target.exclusive:
+        return np.asarray(found & (found.sum(axis=1) > 1)[:, None])
+    absent = (marginals(target, probabilities) <= np.asarray(coverage.most)) | (
+        decide(target, probabilities) == 0
+    )
+    return np.asarray(found & absent)

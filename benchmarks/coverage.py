@@ -4,9 +4,9 @@
 
 For each seed new rows fit a classifier of scikit-learn's, new ones the sets, and new ones judge them:
 satimage (extra trees), mnist300 and mnist10k (logistic regression on so many digits), yeast (tags, extra
-trees). Printed are the coverage of all rows with two standard errors, the least mean coverage of a class, and
-the mean size ÷ that of the plain method (one limit for all classes). Of tags: the share of a row's tags in its
-set, and how many of all are unsure.
+trees). Printed are the coverage of all rows with two standard errors, the least mean coverage of a class,
+and the mean size ÷ that of the plain method (one limit for all classes). Of tags: the share of a row's tags
+in its set, and how many of all are unsure.
 """
 
 from __future__ import annotations

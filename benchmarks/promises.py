@@ -4,7 +4,7 @@
 
 A population is a tag: a share of yes from 0.02 to 0.5, and a normal score that tells it more or less well.
 1,000 rows fit the threshold for a precision of 0.9 with confidence 0.9; 200,000 others tell what it is. A
-promise is false where it is below 0.9. Of yeast (14 tags, extra trees, which half of its rows taught) the tags
+promise is false where it is below 0.9. Of yeast (14 tags, extra trees that half of its rows taught) the tags
 promised are counted beside those of the plainest sound way: exact bounds at ten cuts, each with a tenth of
 the error.
 """

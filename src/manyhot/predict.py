@@ -19,6 +19,7 @@ from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.paths import Progress, Unreadable
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.table import Table
+from manyhot.ensemble import FAR
 from manyhot.errors import UserError
 from manyhot.schema import Schema, Target
 from manyhot.targets import decide, decode, marginals, probabilities
@@ -73,8 +74,9 @@ def predict(
 def from_logits(
     targets: Sequence[Target], logits: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the probabilities that logits stand for; float32 (N, P) by target."""
-    return {t.name: np.asarray(probabilities(t, logits[t.name]), np.float32) for t in targets}
+    """Return the probabilities that logits stand for, float32 (N, P) by target; what tells far rows stays."""
+    found = {t.name: np.asarray(probabilities(t, logits[t.name]), np.float32) for t in targets}
+    return found | ({FAR: logits[FAR]} if FAR in logits else {})
 
 
 def out_of_fold(
@@ -89,6 +91,9 @@ def out_of_fold(
     rows = np.arange(len(fold))
     found = {}
     for name, values in raw.items():
+        if name == FAR:
+            found[name] = values
+            continue
         by_fold = values.reshape(len(rows), -1, folds, members // folds, values.shape[-1])
         found[name] = by_fold[rows, :, fold].reshape(len(rows), -1, values.shape[-1])
     return found

@@ -47,6 +47,20 @@ class Coverage:
 
 
 @dataclass(frozen=True)
+class FarLimits:
+    """From where on a row is far from all that training saw; see `model.far`.
+
+    distance  to the tenth nearest training row
+    outside   by how many of its ranges a column is outside of it
+    rows      by how many rows it was found, of which a hundredth is far
+    """
+
+    distance: float
+    outside: float
+    rows: int
+
+
+@dataclass(frozen=True)
 class Decision:
     """How the probabilities of a target become an answer: what calibration found, and what it aims at.
 
@@ -204,11 +218,12 @@ class Input:
 
 @dataclass(frozen=True)
 class Schema:
-    """The inputs and targets of a table, and the words that mean an empty cell in it."""
+    """The inputs and targets of a table, the words that mean an empty cell in it, and which rows are far."""
 
     inputs: tuple[Input, ...]
     targets: tuple[Target, ...]
     missing: tuple[str, ...] = ()
+    far: FarLimits | None = None
 
     def __post_init__(self) -> None:
         names = [target.name for target in self.targets]
@@ -269,6 +284,8 @@ class Schema:
                 raise UserError(f"schema: '{key}' must be a list.")
             document[key] = tuple(_read(kind, item, f"schema {key}") for item in document[key])
         document["missing"] = tuple(document.get("missing", ()))
+        if document.get("far") is not None:
+            document["far"] = FarLimits(**checked(FarLimits, document["far"], "schema far"))
         return cls(**document)
 
 
@@ -353,6 +370,8 @@ def _fits(value: object, annotation: str) -> bool:
             return isinstance(value, Decision)
         case "Notation | None":
             return value is None or isinstance(value, Notation)
+        case "FarLimits | None":
+            return value is None or isinstance(value, dict)
         case "bool":
             return isinstance(value, bool)
         case "int":

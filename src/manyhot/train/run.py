@@ -44,6 +44,7 @@ from manyhot.train.batch_norm import recalibrate
 from manyhot.train.calibrate import calibrate
 from manyhot.train.checkpoint import Checkpoints, State
 from manyhot.train.distributed import World
+from manyhot.train.far import fit_far
 from manyhot.train.linear_probe import heads_on_features
 from manyhot.train.loop import LoopState, OnEvent, train
 from manyhot.train.prepared import Prepared
@@ -313,6 +314,11 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
         importance=_importance(prepared, targets, lambda rows, x: from_logits(targets, logits(rows, x))),
         taught=_taught(prepared),
     )
+    far = fit_far(prepared, predictor)
+    if far is not None:
+        predictor.far, limits = far
+        predictor.ensemble = replace(predictor.ensemble, far=True)
+        schema = replace(schema, far=limits)
     counts = {name: len(prepared.of_part(number)) for number, name in enumerate(split.PARTS)}
     counts["unreadable"] = len(prepared.unreadable)
     notes = [*prepared.notes, *predictor.ensemble.notes]

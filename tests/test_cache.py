@@ -57,9 +57,9 @@ def segments(folder):
 
 def test_a_second_run_decodes_nothing(tmp_path, folder, decoded):
     data = table(tmp_path / "a")
-    first = INPUTS.read_files(data, cache=1.0)
+    first = INPUTS.read(data, cache=1.0)
     assert len(decoded) == 30
-    again = INPUTS.read_files(data, cache=1.0)
+    again = INPUTS.read(data, cache=1.0)
     assert len(decoded) == 30
     assert again.x.tobytes() == first.x.tobytes()
     assert (again.hashes == first.hashes).all()
@@ -69,7 +69,7 @@ def test_a_second_run_decodes_nothing(tmp_path, folder, decoded):
 
 def test_a_picture_is_known_by_its_bytes(tmp_path, folder, decoded):
     data = table(tmp_path / "a")
-    INPUTS.read_files(data, cache=1.0)
+    INPUTS.read(data, cache=1.0)
     paths = sorted((tmp_path / "a" / "pictures").iterdir())
     old, new = paths[0].read_bytes(), paths[1].read_bytes()
     paths[0].write_bytes(new)
@@ -77,46 +77,46 @@ def test_a_picture_is_known_by_its_bytes(tmp_path, folder, decoded):
     (paths[2]).write_bytes(
         (tmp_path / "b" / table(tmp_path / "b", 1, seed=9).column("image")[0].as_py()).read_bytes()
     )
-    found = INPUTS.read_files(data, cache=1.0)
+    found = INPUTS.read(data, cache=1.0)
     assert len(decoded) == 31
-    assert found.x.tobytes() == INPUTS.read_files(data, cache=0.0).x.tobytes()
+    assert found.x.tobytes() == INPUTS.read(data, cache=0.0).x.tobytes()
 
 
 def test_another_size_or_rule_is_another_folder(tmp_path, folder, decoded, monkeypatch):
     data = table(tmp_path / "a")
-    INPUTS.read_files(data, cache=1.0)
-    ImageInputs("image", (4, 4), 1).read_files(data, cache=1.0)
-    ImageInputs("image", (SIDE, SIDE), 1, rule=1).read_files(data, cache=1.0)
+    INPUTS.read(data, cache=1.0)
+    ImageInputs("image", (4, 4), 1).read(data, cache=1.0)
+    ImageInputs("image", (SIDE, SIDE), 1, rule=1).read(data, cache=1.0)
     monkeypatch.setattr("simplejpeg.__version__", "99")
-    INPUTS.read_files(data, cache=1.0)
+    INPUTS.read(data, cache=1.0)
     assert len(decoded) == 120
     assert len({path.parent for path in segments(folder)}) == 4
 
 
 def test_streamed_pictures_come_from_the_cache(tmp_path, folder, decoded):
     data = table(tmp_path / "a")
-    streamed = INPUTS.read_files(data, memory=TINY, cache=1.0).x
+    streamed = INPUTS.read(data, memory=TINY, cache=1.0).x
     assert len(decoded) == 30
     x = np.asarray(streamed)
     assert len(decoded) == 30
-    assert x.tobytes() == INPUTS.read_files(data, cache=0.0).x.tobytes()
+    assert x.tobytes() == INPUTS.read(data, cache=0.0).x.tobytes()
 
 
 def test_looking_only_and_off(tmp_path, folder, decoded):
     data = table(tmp_path / "a")
     INPUTS.transform(data)
-    INPUTS.read_files(data, cache=0.0)
+    INPUTS.read(data, cache=0.0)
     assert not folder.exists()
-    INPUTS.read_files(data, cache=1.0)
+    INPUTS.read(data, cache=1.0)
     INPUTS.transform(data)
     assert len(decoded) == 90
-    INPUTS.read_files(data, cache=0.0)
+    INPUTS.read(data, cache=0.0)
     assert len(decoded) == 120
 
 
 def test_few_pictures_are_not_worth_a_file(tmp_path, folder, monkeypatch):
     monkeypatch.setattr(cache, "LEAST", 30 * EACH + 1)
-    INPUTS.read_files(table(tmp_path / "a"), cache=1.0)
+    INPUTS.read(table(tmp_path / "a"), cache=1.0)
     assert not folder.exists()
 
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_read_says_why_each_time(tmp_path, folder):
     data = table(tmp_path / "a")
     (tmp_path / "a" / "pictures" / "003.png").write_bytes(b"no picture")
     for _ in range(2):
-        assert INPUTS.read_files(data, cache=1.0).unreadable == {3: "not a picture that can be read"}
+        assert INPUTS.read(data, cache=1.0).unreadable == {3: "not a picture that can be read"}
 
 
 # Room
@@ -133,11 +133,11 @@ def test_what_cannot_be_read_says_why_each_time(tmp_path, folder):
 def test_there_is_an_end_to_it(tmp_path, folder, decoded, log_lines):
     data = table(tmp_path / "a")
     room = 10 * EACH
-    found = INPUTS.read_files(data, memory=TINY, cache=room / 1e9)
+    found = INPUTS.read(data, memory=TINY, cache=room / 1e9)
     assert [line for line in log_lines if "full" in line] == log_lines
     assert len(log_lines) == 1
     assert sum(path.stat().st_size for path in segments(folder)) <= room
-    assert np.asarray(found.x).tobytes() == INPUTS.read_files(data, cache=0.0).x.tobytes()
+    assert np.asarray(found.x).tobytes() == INPUTS.read(data, cache=0.0).x.tobytes()
     assert len(decoded) == 30 + 20 + 30
 
 
@@ -145,14 +145,14 @@ def test_the_longest_unused_goes_first(tmp_path, folder, decoded):
     room = 25 * EACH / 1e9
     tables = [table(tmp_path / name, 10, seed) for seed, name in enumerate("abc")]
     for age, data in enumerate(tables[:2]):
-        INPUTS.read_files(data, cache=room)
+        INPUTS.read(data, cache=room)
         for path in segments(folder):
             os.utime(path, (0, time.time() - 1000 + age))
-    INPUTS.read_files(tables[0], cache=room)  # so that the second is the longest unused
-    INPUTS.read_files(tables[2], cache=room)
+    INPUTS.read(tables[0], cache=room)  # so that the second is the longest unused
+    INPUTS.read(tables[2], cache=room)
     decoded.clear()
-    INPUTS.read_files(tables[0], cache=room)
-    INPUTS.read_files(tables[2], cache=room)
+    INPUTS.read(tables[0], cache=room)
+    INPUTS.read(tables[2], cache=room)
     assert decoded == []
     INPUTS.transform(tables[1])
     assert len(decoded) == 10
@@ -161,11 +161,11 @@ def test_the_longest_unused_goes_first(tmp_path, folder, decoded):
 def test_many_segments(tmp_path, folder, decoded, monkeypatch):
     monkeypatch.setattr(cache, "SEGMENT", 7 * EACH)
     data = table(tmp_path / "a")
-    INPUTS.read_files(data, cache=1.0)
+    INPUTS.read(data, cache=1.0)
     assert len(segments(folder)) == 5
-    x = np.asarray(INPUTS.read_files(data, memory=TINY, cache=1.0).x)
+    x = np.asarray(INPUTS.read(data, memory=TINY, cache=1.0).x)
     assert len(decoded) == 30
-    assert x.tobytes() == INPUTS.read_files(data, cache=0.0).x.tobytes()
+    assert x.tobytes() == INPUTS.read(data, cache=0.0).x.tobytes()
 
 
 # Whatever goes wrong
@@ -174,35 +174,35 @@ def test_many_segments(tmp_path, folder, decoded, monkeypatch):
 @pytest.mark.parametrize("place", [5, -5], ids=["pixels", "records"])
 def test_a_damaged_segment_is_not_believed(tmp_path, folder, place):
     data = table(tmp_path / "a")
-    right = INPUTS.read_files(data, cache=1.0).x
+    right = INPUTS.read(data, cache=1.0).x
     (path,) = segments(folder)
     content = bytearray(path.read_bytes())
     content[place] ^= 1
     path.write_bytes(content)
     for _ in range(2):
-        assert INPUTS.read_files(data, cache=1.0).x.tobytes() == right.tobytes()
+        assert INPUTS.read(data, cache=1.0).x.tobytes() == right.tobytes()
 
 
 def test_damage_is_told_once_and_mended(tmp_path, folder, log_lines, decoded):
     data = table(tmp_path / "a")
-    INPUTS.read_files(data, cache=1.0)
+    INPUTS.read(data, cache=1.0)
     (path,) = segments(folder)
     path.write_bytes(bytes(len(path.read_bytes()) - 30 * 12) + path.read_bytes()[-30 * 12 :])
-    INPUTS.read_files(data, cache=1.0)
+    INPUTS.read(data, cache=1.0)
     assert [line for line in log_lines if "damaged" in line] == log_lines
     assert len(log_lines) == 1
     decoded.clear()
-    INPUTS.read_files(data, cache=1.0)
+    INPUTS.read(data, cache=1.0)
     assert decoded == []
 
 
 @pytest.mark.parametrize("length", [0, 1, 75, 76, 1000])
 def test_a_segment_cut_short_is_passed_over(tmp_path, folder, length):
     data = table(tmp_path / "a")
-    right = INPUTS.read_files(data, cache=1.0).x
+    right = INPUTS.read(data, cache=1.0).x
     (path,) = segments(folder)
     path.write_bytes(path.read_bytes()[:length])
-    assert INPUTS.read_files(data, cache=1.0).x.tobytes() == right.tobytes()
+    assert INPUTS.read(data, cache=1.0).x.tobytes() == right.tobytes()
 
 
 def test_a_full_disk_costs_a_line(tmp_path, folder, log_lines, monkeypatch):
@@ -211,7 +211,7 @@ def test_a_full_disk_costs_a_line(tmp_path, folder, log_lines, monkeypatch):
 
     monkeypatch.setattr(cache.files, "write_with", full)
     monkeypatch.setattr(cache, "SEGMENT", 7 * EACH)
-    found = INPUTS.read_files(table(tmp_path / "a"), cache=1.0)
+    found = INPUTS.read(table(tmp_path / "a"), cache=1.0)
     assert found.x.any(axis=(1, 2, 3)).all()
     assert len(log_lines) == 1
     assert "No space left on device" in log_lines[0]
@@ -234,29 +234,29 @@ def test_a_stopped_run_leaves_what_it_decoded(tmp_path, folder, decoded):
 
     data = table(tmp_path / "a")
     with pytest.raises(KeyboardInterrupt):
-        INPUTS.read_files(data, stop, cache=1.0)
+        INPUTS.read(data, stop, cache=1.0)
     decoded.clear()
-    INPUTS.read_files(data, cache=1.0)
+    INPUTS.read(data, cache=1.0)
     assert len(decoded) == 18
 
 
 def test_leftovers_of_killed_runs_are_swept(tmp_path, folder):
-    INPUTS.read_files(table(tmp_path / "a"), cache=1.0)
+    INPUTS.read(table(tmp_path / "a"), cache=1.0)
     place = segments(folder)[0].parent
     old, fresh = place / ".1.part", place / ".2.part"
     for path in (old, fresh):
         path.write_bytes(b"x")
     os.utime(old, (0, time.time() - 2 * cache.STALE))
-    INPUTS.read_files(table(tmp_path / "b", seed=1), cache=1.0)
+    INPUTS.read(table(tmp_path / "b", seed=1), cache=1.0)
     assert not old.exists()
     assert fresh.exists()  # somebody may be writing it
 
 
 def test_two_runs_at_once(tmp_path, folder):
     data = table(tmp_path / "a")
-    right, found = INPUTS.read_files(data, cache=0.0).x, []
+    right, found = INPUTS.read(data, cache=0.0).x, []
     runs = [
-        threading.Thread(target=lambda: found.append(INPUTS.read_files(data, memory=TINY, cache=1.0).x))
+        threading.Thread(target=lambda: found.append(INPUTS.read(data, memory=TINY, cache=1.0).x))
         for _ in range(4)
     ]
     for run in runs:
@@ -269,9 +269,9 @@ def test_two_runs_at_once(tmp_path, folder):
 
 def test_the_cache_may_go_while_it_is_used(tmp_path, folder):
     data = table(tmp_path / "a")
-    streamed = INPUTS.read_files(data, memory=TINY, cache=1.0).x
+    streamed = INPUTS.read(data, memory=TINY, cache=1.0).x
     cache.clear()
-    assert np.asarray(streamed).tobytes() == INPUTS.read_files(data, cache=0.0).x.tobytes()
+    assert np.asarray(streamed).tobytes() == INPUTS.read(data, cache=0.0).x.tobytes()
 
 
 # In a fit
@@ -349,7 +349,7 @@ def test_the_command(tmp_path, folder, capsys):
         return capsys.readouterr().out
 
     assert json.loads(command("--json")) == {"folder": str(folder), "pictures": 0, "bytes": 0}
-    INPUTS.read_files(table(tmp_path / "a"), cache=1.0)
+    INPUTS.read(table(tmp_path / "a"), cache=1.0)
     assert json.loads(command("--json")) == {"folder": str(folder), "pictures": 30, "bytes": 30 * EACH}
     assert command() == f"{folder}: 30 decoded pictures, 0.0 MB\n"
     others = [folder / "x.pixels", folder / "pictures" / "x.pixels", segments(folder)[0].parent / "mine.txt"]

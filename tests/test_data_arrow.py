@@ -144,8 +144,8 @@ def test_pictures_in_cells_are_read_as_files_are(held, tmp_path):
 def test_pictures_in_cells_are_not_kept_in_memory_where_they_are_many(held):
     table = read(held)
     inputs = image_inputs(infer(table, ["label"]), 0)
-    streamed = inputs.read_files(table, memory=1e-9, cache=0)
-    whole = inputs.read_files(table, cache=0)
+    streamed = inputs.read(table, memory=1e-9, cache=0)
+    whole = inputs.read(table, cache=0)
     good = np.setdiff1d(np.arange(ROWS), [3, 5])
     np.testing.assert_array_equal(np.asarray(streamed.x[good]), whole.x[good])
 

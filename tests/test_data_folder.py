@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from making import write_csv
 
+from manyhot.data.inputs.images.paths import pictures_of
 from manyhot.data.sources.folder import read_folder
 from manyhot.data.sources.idx import find_idx, read_idx
+from manyhot.data.sources.read import read
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 
@@ -51,7 +54,7 @@ def test_litter_and_empty_folders_are_no_classes_and_are_counted(tmp_path):
     assert lists(table) == {"image": ["cat/1.png", "dog/1.png"], "label": ["cat", "dog"]}
     assert table.notes == (
         "left out: empty folders (1)",
-        "left out: files that are not pictures by their ending (2)",
+        "left out: files that are not pictures by their ending (2): 1 .md, 1 .txt",
         "left out: hidden or system entries (8)",
     )
 
@@ -81,26 +84,89 @@ def test_a_class_may_be_called_train_beside_others(tmp_path):
     assert lists(table)["label"] == ["plane", "train"]
 
 
-def test_bare_pictures_have_no_label_and_loose_ones_are_left_out(tmp_path):
+def test_bare_and_loose_pictures_have_no_label(tmp_path):
     assert lists(read_folder(make(tmp_path, "b.png", "a.png"))) == {"image": ["a.png", "b.png"]}
     table = read_folder(make(tmp_path, "cat/1.png", "dog/1.png"))
-    assert lists(table)["label"] == ["cat", "dog"]
-    assert table.notes == ("left out: pictures outside the class folders (2)",)
+    assert lists(table) == {
+        "image": ["a.png", "b.png", "cat/1.png", "dog/1.png"],
+        "label": [None, None, "cat", "dog"],
+    }
+    assert table.notes == ("2 pictures outside the class folders: without a label",)
 
 
-def test_links_out_of_the_folder_are_not_followed(tmp_path):
-    make(tmp_path, "secret/1.png", "data/cat/1.png", "data/dog/1.png")
-    (tmp_path / "data/cat/out.png").symlink_to(tmp_path / "secret/1.png")
-    (tmp_path / "data/cow").symlink_to(tmp_path / "secret")
-    (tmp_path / "data/loop").symlink_to(tmp_path / "data")
-    (tmp_path / "data/dog/in.png").symlink_to("1.png")
-    table = read_folder(tmp_path / "data")
-    assert lists(table)["image"] == ["cat/1.png", "dog/1.png", "dog/in.png"]
-    assert table.notes == ("left out: links to folders or out of the folder (3)",)
+def test_pictures_beside_the_folders_of_a_split_are_left_out(tmp_path):
+    table = read_folder(make(tmp_path, "sheet.png", "train/a/1.png", "train/b/1.png", "test/a/2.png"))
+    assert lists(table)["split"] == ["test", "train", "train"]
+    assert table.notes == ("left out: 1 picture outside the folders of the split",)
+
+
+def test_new_pictures_beside_a_folder_called_test_are_all_there(tmp_path):
+    table = read_folder(make(tmp_path, "1.png", "2.png", "test/3.png"))
+    assert lists(table) == {"image": ["1.png", "2.png", "test/3.png"], "label": [None, None, "test"]}
+
+
+def test_endings_that_are_left_out_are_counted_by_kind(tmp_path):
+    names = [*(f"cat/{i}.HEIC" for i in range(3)), "cat/a.txt", "dog/b.mp4", "dog/README"]
+    table = read_folder(make(tmp_path, "cat/1.png", "dog/1.png", *names))
+    assert table.notes == (
+        "left out: files that are not pictures by their ending (6): 3 .heic, 1 .mp4, 1 .txt, "
+        "1 without ending; convert .heic to JPEG, PNG or TIFF",
+    )
+
+
+def linked(folder: Path) -> Path:
+    """Class folders of which all but two pictures are links: into a store, to a folder, to themselves."""
+    make(folder, "store/1.png", "more/2.png", "more/3.png", "data/cat/1.png", "data/dog/1.png")
+    (folder / "data/cat/out.png").symlink_to(folder / "store/1.png")
+    (folder / "data/cow").symlink_to(folder / "more")
+    (folder / "data/loop").symlink_to(folder / "data")
+    (folder / "data/cat/up").symlink_to("..")
+    (folder / "data/cat/self.png").symlink_to("self.png")
+    (folder / "data/dog/in.png").symlink_to("1.png")
+    (folder / "data/dog/gone.png").symlink_to(folder / "store/gone.png")
+    (folder / "data/dog/annex.png").symlink_to("../.git/annex/objects/x/SHA256E-s1--2.png")
+    (folder / "data/dog/dvc.png").symlink_to("../.dvc/cache/files/md5/2a/b1")
+    return folder / "data"
+
+
+def test_links_are_followed_and_end(tmp_path):
+    table = read_folder(linked(tmp_path))
+    assert lists(table)["image"] == [
+        *("cat/1.png", "cat/out.png", "cow/2.png", "cow/3.png", "dog/1.png", "dog/in.png"),
+    ]
+    assert lists(table)["label"] == ["cat", "cat", "cow", "cow", "dog", "dog"]
+    assert table.notes == (
+        "left out: broken links (2)",
+        "left out: links to a folder that they are in (2)",
+        "left out: links to files that DVC has not fetched, see `dvc pull` (1)",
+        "left out: links to files that git-annex has not fetched, see `git annex get` (1)",
+    )
+    assert all(isinstance(found, Path) for found in pictures_of(table, "image"))
+
+
+def test_folders_that_lead_to_each_other_end(tmp_path):
+    make(tmp_path, "a/1.png", "b/1.png")
+    (tmp_path / "a/b").symlink_to("../b")
+    (tmp_path / "b/a").symlink_to("../a")
+    assert len(read_folder(tmp_path)) == 4
+
+
+def test_links_of_a_named_folder_are_not_those_of_a_table(tmp_path):
+    """The same paths, written down by somebody, may not leave the folder; nor may a column put over them."""
+    folder = linked(tmp_path)
+    table = read_folder(folder)
+    write_csv(folder / "t.csv", lists(table))
+    with pytest.raises(UserError, match="leaves the folder"):
+        pictures_of(read(folder / "t.csv"), "image")
+    with pytest.raises(UserError, match="leaves the folder"):
+        pictures_of(table.with_columns({"image": lists(table)["image"]}), "image")
+    with pytest.raises(UserError, match="leaves the folder"):
+        pictures_of(table.with_columns({"other": lists(table)["image"]}), "other")
+    assert len(pictures_of(read([str(folder / "cat/out.png"), str(folder / "cow/2.png")]), "image")) == 2
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"holds no picture \(left out: files .* \(1\)\)"):
+    with pytest.raises(UserError, match=r"holds no picture \(left out: files .* \(1\): 1 \.doc\)"):
         read_folder(make(tmp_path, "cat/1.doc"))
 
 

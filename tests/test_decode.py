@@ -17,6 +17,7 @@ import manyhot
 from manyhot.bundle import Bundle
 from manyhot.data.inputs.images.decode import decode as decode_by
 from manyhot.data.inputs.images.decode import fitted
+from manyhot.data.inputs.images.headers import Frame
 from manyhot.data.inputs.images.images import RULES, ImageInputs
 from manyhot.data.inputs.images.opening import MAX_PIXELS, open_image
 from manyhot.data.inputs.images.resize import as_torch
@@ -238,6 +239,42 @@ def test_a_bomb_is_refused_before_it_is_decoded(kind, monkeypatch, asked):
     assert MAX_PIXELS < 60_000**2
 
 
+def test_a_photo_of_many_pixels_takes_little_memory(monkeypatch):
+    monkeypatch.setattr("manyhot.data.inputs.images.headers.MOST_BYTES", 8 * 100_000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)  # of Pillow, which refuses twice as many
+    data = saved(Image.new("RGB", (600, 500), (200, 180, 190)))
+    for channels in (1, 3):
+        assert decode(data, SIZE, channels).shape == (*SIZE, channels)
+    assert np.abs(decode(data, SIZE, 3).astype(int) - (200, 180, 190)).max() <= 6
+    assert decode(turned(6, Image.new("RGB", (600, 500))), SIZE, 3).shape == (*SIZE, 3)
+    with pytest.raises(UserError, match="600 × 500 pixels of a JPEG take too much memory"):
+        open_image(data)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "progressive", "size", "large"),
+    [
+        (16_320, 12_240, False, (224, 224), False),  # 200 megapixels, as phones have
+        (16_320, 12_240, True, (224, 224), False),
+        (16_320, 12_240, True, None, True),
+        (30_000, 16_000, True, (224, 224), True),  # 1.4 GB of values before the first pixel
+        (30_000, 16_000, False, (224, 224), False),
+        (60_000, 60_000, False, (8, 8), True),
+        (10_000, 10_000, False, None, False),
+    ],
+)
+def test_the_limit_is_what_decoding_takes(width, height, progressive, size, large):
+    assert Frame(height, width, 3, 1.5, progressive, True).is_too_large(size) == large
+
+
+def test_grey_may_have_more_pixels_than_colour(monkeypatch):
+    monkeypatch.setattr("manyhot.data.inputs.images.opening.MAX_PIXELS", 400)
+    pixels = np.zeros((30, 30), np.uint8)
+    assert decode(saved(Image.fromarray(pixels), "PNG"), SIZE, 1).shape == (24, 24, 1)
+    with pytest.raises(UserError, match="30 × 30 pixels are more than 400"):
+        decode(saved(Image.fromarray(pixels).convert("RGB"), "PNG"), SIZE, 3)
+
+
 # The one rule
 
 
@@ -257,14 +294,14 @@ def test_every_way_to_the_pixels_gives_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr("manyhot.data.inputs.images.cache.LEAST", 0)
     table = manyhot.read(zoo(tmp_path))
     inputs = ImageInputs("image", SIZE, 3)
-    held = inputs.read_files(table, cache=0.0)
+    held = inputs.read(table, cache=0.0)
     (bad,) = held.unreadable
     good = np.delete(np.arange(len(table)), bad)
     ways = [
-        inputs.read_files(table, memory=1e-7, cache=0.0).x,
-        inputs.read_files(table, memory=1e-7, cache=1.0).x,  # decoded, then read from what was just kept
-        inputs.read_files(table, cache=1.0).x,
-        inputs.read_files(table, memory=1e-7).x,
+        inputs.read(table, memory=1e-7, cache=0.0).x,
+        inputs.read(table, memory=1e-7, cache=1.0).x,  # decoded, then read from what was just kept
+        inputs.read(table, cache=1.0).x,
+        inputs.read(table, memory=1e-7).x,
         inputs.transform(table, hashes=held.hashes)[0],
     ]
     for x in ways:

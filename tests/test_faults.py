@@ -320,11 +320,14 @@ FAULTS = {
     "unfinished model": (["report", "{zoo}/unfinished", "--out", "{out}"], "--resume"),
     # other rows
     "no such input": (["predict", "{model}", "{zoo}/goood.csv"], "did you mean 'good.csv'"),
-    "a feature is missing": (
-        ["predict", "{model}", "{zoo}/oneclass.csv"],
+    "all features are missing": (
+        ["predict", "{model}", "{zoo}/photos.csv"],
         "which the model was trained with",
     ),
-    "a feature is mistyped": (["predict", "{model}", "{zoo}/mistyped.csv"], "row 4, column 'width': 'wide'"),
+    "a weight is mistyped": (
+        ["evaluate", "{model}", "{zoo}/mistyped.csv", "--weight", "width"],
+        "row 4, column 'width': a weight must be at least 0, and is 'wide'",
+    ),
     "pictures for a table model": (["predict", "{model}", "{zoo}/pictures/000.png"], "INPUT must be a table"),
     "a table for a picture model": (["predict", "{pmodel}", "{zoo}/good.csv"], "no column 'image'"),
     "no such picture": (["predict", "{pmodel}", "{zoo}/pictures/00.png"], "no such file"),

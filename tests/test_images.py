@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL
+import pyarrow as pa
 import pytest
 from making import QUICK, ROW_OPTIONS, pixels, write_csv, write_pictures
 from PIL import Image
@@ -18,9 +19,10 @@ import manyhot
 from manyhot.cli import main
 from manyhot.data.inputs.fitted import from_json, row_hashes
 from manyhot.data.inputs.images import opening
+from manyhot.data.inputs.images.headers import is_grey
 from manyhot.data.inputs.images.images import ImageInputs
-from manyhot.data.inputs.images.opening import measure, picture
-from manyhot.data.inputs.images.paths import read_file
+from manyhot.data.inputs.images.opening import image_input, measure, picture
+from manyhot.data.inputs.images.paths import locate, read_file
 from manyhot.data.sources.read import read
 from manyhot.errors import UserError
 from manyhot.schema import Input, Schema
@@ -85,8 +87,8 @@ def test_the_eight_orientations_give_equal_arrays(tmp_path, ending):
     for other in x[1:]:
         assert np.abs(other.astype(int) - x[0]).max() <= (40 if ending == "jpg" else 0)
         assert np.abs(other.astype(int) - x[0]).mean() < 2
-    assert measure(table_of(tmp_path, names), "image") == ((64, 48, 3), (64, 64), (48, 48))
-    assert measure(table_of(tmp_path, names[5:6]), "image").shape == (64, 48, 3)
+    assert measure(table_of(tmp_path, names), "image") == ((64, 48), (64, 64), (48, 48))
+    assert measure(table_of(tmp_path, names[5:6]), "image").usual == (64, 48)
 
 
 def test_sixteen_bits_keep_their_levels(tmp_path):
@@ -163,10 +165,110 @@ def test_grey_and_colour_of_one_column(tmp_path):
     Image.fromarray(SCENE).save(tmp_path / "c.png")
     Image.fromarray(SCENE[..., 0]).save(tmp_path / "g.png")
     table = table_of(tmp_path, ["c.png", "g.png"])
-    assert measure(table, "image").shape == (8, 8, 3)
+    assert image_input(table, "image").shape == (8, 8, 3)
     x, _ = transform(tmp_path, ["c.png", "g.png"])
     assert (x[1] == SCENE[..., :1]).all()
-    assert measure(table_of(tmp_path, ["g.png"]), "image").shape == (8, 8, 1)
+    assert image_input(table_of(tmp_path, ["g.png"]), "image").shape == (8, 8, 1)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+def test_one_coloured_picture_among_very_many_makes_a_column_coloured(tmp_path, ending, monkeypatch):
+    monkeypatch.setattr(opening, "SAMPLE", 3)
+    names = [f"{number:02}.{ending}" for number in range(25)]
+    for name in names:
+        Image.fromarray(SCENE[..., 0]).save(tmp_path / name)
+    (tmp_path / names[4]).write_bytes(b"no picture")
+    colourless = 3 if ending == "webp" else 1  # WebP knows no grey
+    assert image_input(table_of(tmp_path, names), "image").shape[2] == colourless
+    Image.fromarray(SCENE).save(tmp_path / names[17])
+    assert image_input(table_of(tmp_path, names), "image").shape[2] == 3
+
+
+def test_headers_that_say_little_at_the_beginning_are_read_whole(tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 20_000
+    for name, mode in (("g.jpg", "L"), ("c.jpg", "RGB")):
+        Image.fromarray(SCENE).convert(mode).save(tmp_path / name, exif=exif)
+        assert is_grey((tmp_path / name).read_bytes()[:4096]) is None
+        assert is_grey((tmp_path / name).read_bytes()) == (mode == "L")
+    assert image_input(table_of(tmp_path, ["g.jpg", "g.jpg"]), "image").shape[2] == 1
+    assert image_input(table_of(tmp_path, ["g.jpg", "c.jpg"]), "image").shape[2] == 3
+
+
+# Names spelled otherwise than their files
+
+NFC, NFD = "Gr\u00f6\u00dfe.png", "Gro\u0308\u00dfe.png"
+SPELLED = {  # what a cell says: the files that are there, and which one is meant
+    "composed": (NFC, [NFD], NFD),
+    "decomposed": (NFD, [NFC], NFC),
+    "another case of the ending": ("a.jpg", ["a.JPG"], "a.JPG"),
+    "another case": ("Cat/A.png", ["cat/a.png"], "cat/a.png"),
+    "two cases": ("A.png", ["a.PNG", "a.png"], None),
+    "two cases, one as it is": ("a.png", ["a.PNG", "a.png"], "a.png"),
+    "without its ending": ("img_001", ["img_001.jpg"], "img_001.jpg"),
+    "without its ending, of two": ("img_001", ["img_001.jpg", "img_001.png"], None),
+    "without its ending, beside a text": ("img_001", ["img_001.jpg", "img_001.txt"], "img_001.jpg"),
+    "with a point": ("a.b", ["a.b.png"], "a.b.png"),
+    "JPEG in full": ("a.jpeg", ["a.jpg"], "a.jpg"),
+    "of Windows": (r"cat\1.png", ["cat/1.png"], "cat/1.png"),
+    "of Windows and another case": (r".\Cat\1.PNG", ["cat/1.png"], "cat/1.png"),
+    "with blanks around it": (" a.png ", ["a.png"], "a.png"),
+    "of a URL": ("a%20b.png", ["a b.png"], "a b.png"),
+    "a per cent sign of its own": ("a%20b.png", ["a%20b.png", "a b.png"], "a%20b.png"),
+    "another ending": ("a.png", ["a.jpg"], None),
+    "a folder": ("a", ["a/1.png"], None),
+}
+
+
+@pytest.mark.parametrize("name", SPELLED)
+def test_a_path_means_the_one_file_that_fits(tmp_path, name):
+    said, there, meant = SPELLED[name]
+    for path in there:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        Image.fromarray(SCENE).save(tmp_path / path, "PNG")
+    if len(list(tmp_path.rglob("*.*"))) < len(there):
+        pytest.skip("the file system does not tell these names apart")
+    found = locate(manyhot.Table({"image": pa.chunked_array([[said]])}, root=tmp_path), "image")
+    (path,) = found.pictures
+    if meant is None:
+        assert found.respelled == {}
+        with pytest.raises(UserError):
+            read_file(path)
+        return
+    assert path == tmp_path / meant
+    assert found.respelled == ({} if said == meant else {said: meant})
+    assert len(found.told()) == (said != meant)
+
+
+def test_names_spelled_otherwise_are_told_by_every_command(tmp_path, capsys):
+    names = write_pictures(tmp_path, 40)
+    upper = [name.upper() for name in names]
+    table = write_csv(tmp_path / "t.csv", {"image": upper, "y": ["a", "b"] * 20})
+    told = "40 paths are not spelled as the one file that fits: 'PICTURES/000.PNG' is 'pictures/000.png'"
+    model = tmp_path / "m"
+    for words in (
+        ("inspect", table),
+        ("fit", table, "--target", "y", "--out", model, *ROW_OPTIONS),
+        ("predict", model, table),
+        ("evaluate", model, table, "--split", "all"),
+    ):
+        assert main([str(word) for word in words]) == 0
+        found = capsys.readouterr()
+        assert told in " ".join((found.out + found.err).split())
+
+
+def test_a_column_of_names_without_endings_is_one_of_pictures(tmp_path):
+    names = [f"pictures/{number:03}" for number in range(30)]
+    write_pictures(tmp_path, 30)
+    table = read(write_csv(tmp_path / "t.csv", {"id": names, "n": range(30), "y": ["a", "b"] * 15}))
+    (column,) = manyhot.infer(table, ["y"]).inputs
+    assert (column.name, column.kind) == ("id", "image")
+    bare = {"key": [name[-3:] for name in names], "n": range(30), "y": ["a", "b"] * 15}
+    table = read(write_csv(tmp_path / "u.csv", bare), root=tmp_path / "pictures")
+    assert "image" not in [column.kind for column in manyhot.infer(table, ["y"]).inputs]  # it may be a number
+    (column,) = manyhot.infer(table, ["y"], image="key").inputs
+    assert column.kind == "image"
+    assert ImageInputs("key", (8, 8), 1).transform(table)[1] == {}
 
 
 # What cannot be read

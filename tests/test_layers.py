@@ -50,10 +50,10 @@ ORDER = (
         "fitting",
         "estimator",
     ),
-    *("clustering", "audit", "explain", "compare", "suggest", "serve", "scale", "cli"),
+    *("clustering", "auditing", "explain", "comparing", "suggesting", "serve", "scale", "cli"),
     *("inspection", "__main__"),
 )
-COMING = {"audit", "explain", "compare", "suggest", "scale"}  # not there yet
+COMING = {"explain", "scale"}  # not there yet
 # Within `data` too. (`rows` stands after `inputs`, by which it measures a picture.)
 DATA_ORDER = (
     "__init__",
@@ -99,15 +99,20 @@ KIND_IS_ASKED = {
 
 # At how many places a file asks whether rows are pictures, and why.
 IMAGE_IS_ASKED = {
+    "auditing/answers.py": (1, "pretrained weights see photos once for all folds"),
+    "auditing/copies.py": (1, "only pictures may be nearly the same"),
     "classifier.py": (2, "pictures are not answered in pieces, and one may be an array"),
     "cli/commands/inspect.py": (1, "only pictures are drawn on a sheet"),
     "cli/commands/predict.py": (2, "which INPUTs there may be"),
     "clustering/cluster.py": (1, "how the report names its rows"),
+    "comparing/compare.py": (1, "of two models the one that reads pictures says how rows are shown"),
     "clustering/embed.py": (3, "what sees rows without labels, and at which size"),
     "data/inputs/fitted.py": (3, "which of the two kinds of input reads and hashes"),
     "data/rows/describe.py": (1, "beside pictures no column is used"),
+    "report/audit.py": (1, "pictures are shown beside a row's path"),
     "report/card.py": (2, "pictures are shown; hubs have another task for them"),
     "report/clusters.py": (3, "pictures are shown, rows of a table told apart"),
+    "report/compared.py": (1, "pictures are shown"),
     "report/mistakes.py": (3, "a mistake is shown by its path, whole, or by its cells"),
     "report/record.py": (1, "pictures that contradict each other are kept to be shown"),
     "resolve.py": (6, "settings that only pictures, or only tables, have"),
@@ -290,7 +295,7 @@ def test_what_serves_reaches_no_torch():
         ({"train/x.py": "def f():\n    from manyhot import export"}, ["train/x.py imports manyhot.export"]),
         ({"train/x.py": "from ..export import onnx"}, ["train/x.py imports manyhot.export.onnx"]),
         ({"serve/x.py": "from manyhot.scale import scale"}, ["serve/x.py imports manyhot.scale.scale"]),
-        ({"audit.py": "from manyhot.classifier import load"}, []),
+        ({"auditing.py": "from manyhot.classifier import load"}, []),
         ({"attic.py": "import manyhot.errors"}, ["attic.py: say in the order where attic stands"]),
         (
             {"predict.py": "import manyhot.attic"},

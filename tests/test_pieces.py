@@ -106,12 +106,17 @@ def test_resume_is_refused_where_nothing_could_go_on(model, source, tmp_path, ca
     assert "--resume is for one Parquet file" in capsys.readouterr().err
 
 
-def test_what_is_wrong_in_a_later_piece_is_named_by_its_row(model, source, tmp_path, capsys):
+def test_what_is_wrong_in_a_later_piece_stops_no_answer(model, source, tmp_path, capsys):
     table = pq.read_table(source)
     width = [*map(str, table.column("width").to_pylist()[:-1]), "wide"]
     pq.write_table(table.set_column(0, "width", pa.array(width)), source)
-    with pytest.raises(UserError, match=r"row 950, column 'width': 'wide' is not a number"):
-        manyhot.load(model).answer_file(source, tmp_path / "answers.parquet")
+    out = tmp_path / "answers.parquet"
+    assert main(["predict", str(model), str(source), "--out", str(out)]) == 0
+    said = "column 'width': 1 of 950 cells is no number, such as 'wide', and counts as missing"
+    assert said in capsys.readouterr().err
+    answers = pq.read_table(out)
+    assert answers.column("error").to_pylist() == [None] * 949 + ["'width': 'wide' is not a number"]
+    assert answers.column("fruit").null_count == 0
 
 
 def test_a_folder_of_somebody_elses_is_not_cleared(model, source, tmp_path):

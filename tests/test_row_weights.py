@@ -241,7 +241,7 @@ def test_equal_weights_are_none(tmp_path, weight):
         ([1, ""], "row 2, column 'w': a weight must be at least 0, and is empty"),
         ([1, "nan"], "row 2, column 'w': a weight must be at least 0, and is empty"),
         ([1, "inf"], "row 2, column 'w': a weight must be at least 0, and is inf"),
-        ([1, "much"], "row 2, column 'w': 'much' is not a number"),
+        ([1, "much"], "row 2, column 'w': a weight must be at least 0, and is 'much'. Correct the cell"),
         ([0, 0], "all weights in column 'w' are zero, so that no row counts."),
     ],
 )

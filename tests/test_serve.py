@@ -90,8 +90,6 @@ def test_equal_rows_are_answered_alike_whatever_stands_beside_them(market):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({**ROW, "width": "wide"}, "'width': 'wide' is not a number"),
-        ({**ROW, "price": "1.5.2"}, "'price': '1.5.2' is not a number written like"),
         (
             {"widht": 2, "price": 1, "origin": "n"},
             "lacks 'width'; 'widht' is no input (did you mean 'width'?)",
@@ -109,6 +107,31 @@ def test_a_wrong_row_fails_no_other(market, row, words):
     assert bad["error"].startswith(words)
     assert bad["answers"] == {}
     assert "--" not in bad["error"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "error"),
+    [
+        ({"width": "wide"}, "'width': 'wide' is not a number"),
+        ({"price": "1.5.2"}, "'price': '1.5.2' is not a number written like 1.234,5"),
+        ({"width": "w", "price": "x"}, "'width': 'w' is not a number; 'price': 'x' is not a number written"),
+    ],
+)
+def test_a_cell_that_cannot_be_read_counts_as_missing(market, cells, error):
+    empty = ROW | dict.fromkeys(cells)
+    said, without, good = ask(market, "POST", "/predict", {"rows": [ROW | cells, empty, ROW]}).json["rows"]
+    assert said["error"].startswith(error)
+    assert said["answers"] == without["answers"] != {}
+    assert without["error"] is good["error"] is None
+
+
+def test_words_that_training_did_not_have_are_noted(market):
+    rows = [{**ROW, "origin": word} for word in ("n", " N ", "Ｎ", "oslo")]
+    *same, new = ask(market, "POST", "/predict", {"rows": rows}).json["rows"]
+    assert same[0] == same[1] == same[2]
+    assert "note" not in same[0]
+    assert new["note"] == "'origin': 'oslo' was not in training"
+    assert new["error"] is None
 
 
 def test_numbers_of_any_size_are_answered(market):

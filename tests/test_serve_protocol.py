@@ -184,7 +184,6 @@ def test_a_request_may_be_in_bytes_and_its_answer_in_json(app):
         (market(1, 2, width={"shape": [1], "data": [1]}), "as many rows, got [1, 2]"),
         (market(1, width={"name": "widht"}), "no input 'widht' (did you mean 'width'?)"),
         ({"inputs": market(1)["inputs"][:2]}, "row 1: lacks 'origin'"),
-        (market(1, "x"), "row 2: 'width': 'x' is not a number"),
         (market(1, width={"parameters": {"binary_data_size": 9}}), "binary_data_size is 9, 0 bytes are left"),
         ({**market(1), "outputs": [{"name": "friut"}]}, "no output 'friut' (did you mean 'fruit'?)"),
         ({**market(1), "outputs": ["fruit"]}, "outputs must be a list such as"),
@@ -194,6 +193,12 @@ def test_what_does_not_fit_is_refused_in_one_line(app, body, words):
     reply = ask(app, "POST", f"{MARKET}/infer", body)
     assert reply.status == 400
     assert words in reply.error
+
+
+def test_a_cell_that_cannot_be_read_counts_as_missing(app):
+    reply = ask(app, "POST", f"{MARKET}/infer", market(1, "x"))
+    assert reply.status == 200
+    assert reply.json["parameters"] == {"notes": "row 2: 'width': 'x' is not a number"}
 
 
 @pytest.mark.parametrize(

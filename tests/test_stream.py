@@ -40,7 +40,7 @@ def test_pictures_stand_for_an_array():
 def test_a_picture_that_went_away_is_named(tmp_path):
     names = write_pictures(tmp_path, 3)
     table = manyhot.read(write_csv(tmp_path / "t.csv", {"image": names}))
-    streamed = ImageInputs("image", (8, 8), 1).read_files(table, memory=TINY).x
+    streamed = ImageInputs("image", (8, 8), 1).read(table, memory=TINY).x
     (tmp_path / names[1]).unlink()
     with pytest.raises(RunError, match=r"001\.png.*no such file"):
         np.asarray(streamed)

@@ -95,12 +95,16 @@ def test_every_option_of_a_message_is_known_in_python():
         manyhot.infer,
         manyhot.fit,
         manyhot.cluster,
+        manyhot.audit,
+        manyhot.compare,
+        manyhot.suggest,
         Classifier.evaluate,
         Classifier.export,
     )
     known = {name for call in calls for name in signature(call).parameters}
     known |= {field.name for field in fields(FitConfig)} | {"label"}  # --label is of `name` alone
     known |= {"host", "port", "token", "corrections"}  # and these of `serve`
+    known |= {"fix"}  # and this of `audit`
     found = [*texts()]
     assert len(found) > 40
     for text in found:

@@ -22,8 +22,10 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from manyhot.auditing.audit import Audit, audit
     from manyhot.classifier import Classifier, load
     from manyhot.clustering.cluster import Clustering, cluster
+    from manyhot.comparing.compare import Comparison, compare
     from manyhot.data.rows.infer import infer
     from manyhot.data.rows.long import gather
     from manyhot.data.sources.read import read
@@ -33,12 +35,19 @@ if TYPE_CHECKING:
     from manyhot.fitting import fit
     from manyhot.inspection import inspect
     from manyhot.schema import Input, Schema, Target
+    from manyhot.suggesting import Suggestions, suggest
 
 _PLACES = {
+    "Audit": "manyhot.auditing.audit",
+    "audit": "manyhot.auditing.audit",
     "Classifier": "manyhot.classifier",
     "fit": "manyhot.fitting",
     "Clustering": "manyhot.clustering.cluster",
     "cluster": "manyhot.clustering.cluster",
+    "Comparison": "manyhot.comparing.compare",
+    "compare": "manyhot.comparing.compare",
+    "Suggestions": "manyhot.suggesting",
+    "suggest": "manyhot.suggesting",
     "ManyhotClassifier": "manyhot.estimator",
     "load": "manyhot.classifier",
     "gather": "manyhot.data.rows.long",
@@ -53,22 +62,28 @@ _PLACES = {
     "Target": "manyhot.schema",
 }
 __all__ = [
+    "Audit",
     "Classifier",
     "Clustering",
+    "Comparison",
     "Input",
     "ManyhotClassifier",
     "RunError",
     "Schema",
+    "Suggestions",
     "Table",
     "Target",
     "UserError",
+    "audit",
     "cluster",
+    "compare",
     "fit",
     "gather",
     "infer",
     "inspect",
     "load",
     "read",
+    "suggest",
 ]
 
 

@@ -93,8 +93,9 @@ class Bundle:
         """Return the features that the network's heads read; float32 (N, F), NaN in unreadable rows."""
         from manyhot.model import inference
 
-        x, unreadable = self.inputs.transform(table)
-        return spread(inference.features(self.predictor, readable(x, unreadable)), unreadable)
+        x, noticed = fitted.read_new(self.inputs, table)
+        bad = noticed.unreadable
+        return spread(inference.features(self.predictor, readable(x, bad)), bad)
 
     def fingerprint(self) -> str:
         """Return a text that two bundles share only where their answers are the same."""

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,7 @@ from manyhot import files, notebook, predict
 from manyhot.bundle import Bundle
 from manyhot.choose import SeenRows
 from manyhot.data.inputs.images.paths import Progress
+from manyhot.data.inputs.noticed import together
 from manyhot.data.rows import split
 from manyhot.data.sources import pieces
 from manyhot.data.sources.read import read
@@ -28,7 +30,8 @@ from manyhot.data.sources.write import write
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.graph import ENDING
-from manyhot.judge import Judged, explained, judge, recalled
+from manyhot.importance import Importance
+from manyhot.judge import Judged, explained, importance_in, judge, recalled
 from manyhot.progress import Lines
 from manyhot.schema import Schema
 from manyhot.targets import FloatArray, IntArray, decide, decode, marginals
@@ -99,11 +102,24 @@ class Classifier:
         return {t.name: marginals(t, found[t.name]) for t in self.schema.targets}
 
     def answers(self, data: object, progress: Progress | None = None) -> Table:
-        """Return the rows with answers and probabilities beside them, as `manyhot predict` writes them."""
+        """Return the rows with answers and probabilities beside them, as `manyhot predict` writes them.
+
+        What of a row cannot be read stands in the last column, `error` (or `predict.reasons_column`), where
+        there is such a row.
+        """
         table = self._table(data)
         with Lines(self.verbose and progress is None) as told:
             predicted = predict.predict(self.bundle, table, progress or told.reading)
-        return predict.answers(self.schema, table, predicted)
+        predict.tell(predicted.noticed, self.importance)
+        found = predict.answers(self.schema, table, predicted)
+        bad, reasons = len(predicted.noticed.unreadable), len(predicted.noticed.reasons())
+        if bad:
+            left = "is left empty" if bad == 1 else "are left empty"
+            how = (f"{bad:,}", f"{len(table):,}", left, found.names[-1])
+            log.warning("%s of %s rows cannot be read and %s; see column '%s'", *how)
+        elif reasons:
+            log.info("column '%s' says which rows, and why", found.names[-1])
+        return found
 
     def answer_file(
         self,
@@ -132,10 +148,14 @@ class Classifier:
         files.check_out(out, overwrite)
         kept = pieces.parts_of(out, pieces.key_of(source, self.bundle.fingerprint()), resume)
         with Lines(self.verbose and progress is None) as told, kept as parts:
+            noticed = []
             for table in pieces.pieces(source, skip=parts.count):
-                parts.add(self.answers(table))
+                predicted = predict.predict(self.bundle, table)
+                noticed.append(predicted.noticed.counted())
+                parts.add(predict.answers(self.schema, table, predicted))
                 (progress or told.answering)(min(parts.count * pieces.ROWS, rows), rows)
             parts.join()
+        predict.tell(together(noticed), self.importance)
         return rows
 
     def evaluate(
@@ -164,7 +184,9 @@ class Classifier:
         """Return the scores with the rows and probabilities behind them; see `judge.judge`."""
         with Lines(self.verbose and progress is None) as told:
             how = (self.seen, split, unknown_class, progress or told.reading, weight)
-            return judge(self.bundle, self._table(data), *how)
+            judged = judge(self.bundle, self._table(data), *how)
+        predict.tell(judged.noticed, self.importance)
+        return judged
 
     def embed(self, data: object) -> NDArray[np.float32]:
         """Return the features that all heads read; float32 (N, F), NaN where the input cannot be read."""
@@ -271,6 +293,7 @@ class Classifier:
         with Lines(self.verbose and progress is None) as told:
             options = (objective, split, weight, targets, progress or told.reading)
             tuning = tune(self.bundle, self._table(data), self.seen, *options)
+        predict.tell(tuning.before.noticed, self.importance)
         run = self.run if tuning.own else None
         return replace(
             self,
@@ -325,7 +348,16 @@ class Classifier:
 
     def _probabilities(self, data: object) -> Mapping[str, NDArray[np.float32]]:
         with Lines(self.verbose) as told:
-            return predict.predict(self.bundle, self._table(data), told.reading).probabilities
+            predicted = predict.predict(self.bundle, self._table(data), told.reading)
+        predict.tell(predicted.noticed, self.importance)
+        return predicted.probabilities
+
+    @cached_property
+    def importance(self) -> Importance:
+        """How much the loss rose where a column was shuffled, by target and column, as far as it is known."""
+        if self.run is not None:
+            return self.run.judged.importance
+        return {} if self.folder is None else importance_in(self.folder)
 
     def _table(self, data: object) -> Table:
         """Read rows to answer; of a model of pictures an array (H, W) is one."""
@@ -443,7 +475,7 @@ def seen_in(rows: Table) -> SeenRows:
 
 def _answers_of(judged: Judged) -> Table:
     """Return the judged rows with their answers, as `predict` writes them."""
-    return predict.answers(judged.schema, judged.table, predict.Predicted(judged.probabilities, {}))
+    return predict.answers(judged.schema, judged.table, predict.Predicted(judged.probabilities))
 
 
 def as_path(given: object) -> Path:

@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from manyhot.config import APART, FitConfig
 from manyhot.data.columns import as_input, is_list
+from manyhot.data.inputs.images.levels import held_input
 from manyhot.data.rows.infer import infer
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError, suggest
@@ -196,7 +197,7 @@ class ManyhotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _inputs(self, table: Table, numbers: bool, apart: Sequence[str]) -> tuple[Input, ...]:
         if table.pixels is not None:
-            return (Input("pixels", "image", table.pixels.shape[1:]),)
+            return (held_input(table),)
         names = [name for name in table.names if name not in apart]
         return tuple(Input(name, "number") if numbers else as_input(table, name) for name in names)
 

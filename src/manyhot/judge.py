@@ -19,23 +19,29 @@ from numpy.typing import NDArray
 from manyhot import files, metrics
 from manyhot.baselines import Scores, constant
 from manyhot.choose import FOLDS, Chosen, SeenRows, choose, weighed_by
+from manyhot.data.inputs.fitted import read_new
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.inputs.images.stream import X
+from manyhot.data.inputs.noticed import Noticed
 from manyhot.data.table import Table
-from manyhot.errors import UserError, listed
+from manyhot.errors import UserError, listed, shortened
 from manyhot.importance import Importance, importance
 from manyhot.predict import Answering, beside, predict
 from manyhot.schema import Schema, Target
 from manyhot.targets import (
     UNKNOWN,
     WEIGHT,
+    Cells,
     FloatArray,
     IntArray,
     Labels,
+    as_known,
+    classes_in,
     decide,
     decode,
     encode,
     marginals,
+    text_of,
     unseen_classes,
     weight_of,
     with_unseen_classes,
@@ -59,6 +65,7 @@ class Judged:
     baselines      target → who answers in a plainer way, such as "constant" → the scores of that
     importance     target → column → how much the loss rises where it is shuffled, and its error
     taught         target → class → how many training rows are given it
+    noticed        what is odd about the inputs of the rows
     """
 
     split: str
@@ -71,6 +78,7 @@ class Judged:
     baselines: Mapping[str, Mapping[str, Scores]] = field(default_factory=dict)
     importance: Importance = field(default_factory=dict)
     taught: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    noticed: Noticed = field(default_factory=Noticed)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -184,17 +192,28 @@ def judge_rows(
     if chosen.weights is not None:
         y[WEIGHT] = chosen.weights
     predicted = predict(model, table, progress, chosen.hashes, chosen.fold if chosen.split == FOLDS else None)
-    keep = np.setdiff1d(np.arange(len(table)), list(predicted.unreadable))
+    unreadable = predicted.noticed.unreadable
+    keep = np.setdiff1d(np.arange(len(table)), list(unreadable))
     if len(keep) == 0:
         raise UserError(f"{table.source}: not one of {len(table)} pictures can be read.")
-    bad = {f"row {table.rows[i]}": reason for i, reason in predicted.unreadable.items()}
+    bad = {f"row {table.rows[i]}": reason for i, reason in unreadable.items()}
     if bad:
         log.warning("%d pictures cannot be read and are left out: %s", len(bad), listed(bad, 5))
     y = {key: values[keep] for key, values in y.items()}
     probabilities = {t.name: _padded(predicted.probabilities[t.name][keep], t) for t in schema.targets}
     scores = document(schema.targets, y, probabilities)
     others = constants(schema.targets, y)
-    return Judged(chosen.split, table.take(keep), schema, y, probabilities, scores, bad, others)
+    return Judged(
+        chosen.split,
+        table.take(keep),
+        schema,
+        y,
+        probabilities,
+        scores,
+        bad,
+        others,
+        noticed=predicted.noticed.counted(),
+    )
 
 
 def constants(targets: tuple[Target, ...], y: Labels) -> dict[str, dict[str, Scores]]:
@@ -207,7 +226,7 @@ def explained(model: Answering, judged: Judged) -> Judged:
     columns = model.inputs.columns
     if not columns:
         return judged
-    x, targets = model.inputs.transform(judged.table)[0], judged.schema.targets
+    x, targets = read_new(model.inputs, judged.table)[0], judged.schema.targets
 
     def probabilities(_: NDArray[np.intp], seen: X) -> dict[str, FloatArray]:
         found = model.probabilities(seen)
@@ -231,14 +250,31 @@ def recalled(judged: Judged, folder: Path, whole: bool = False) -> Judged:
         if not whole:
             return replace(judged, taught=taught)
         old, new = record.get("baselines", {}), judged.baselines
-        rises = {
+        both = {name: {**found, **old.get(name, {})} for name, found in new.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise _changed(path, error) from None
+    return replace(judged, taught=taught, importance=importance_in(folder), baselines=both)
+
+
+def importance_in(folder: Path) -> Importance:
+    """Return what the metrics.json of a model's folder says of its columns; nothing where it says nothing.
+
+    Raises:
+        UserError: the file was changed.
+    """
+    path = folder / "metrics.json"
+    record = files.read_json(path) if path.is_file() else {}
+    try:
+        return {
             t: {c: (float(rise), float(error)) for c, (rise, error) in each.items()}
             for t, each in record.get("importance", {}).items()
         }
-        both = {name: {**found, **old.get(name, {})} for name, found in new.items()}
     except (AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not the scores of a model ({error}); delete it or train again.") from None
-    return replace(judged, taught=taught, importance=rises, baselines=both)
+        raise _changed(path, error) from None
+
+
+def _changed(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: not the scores of a model ({error}); delete it or train again.")
 
 
 def document(
@@ -272,18 +308,51 @@ def _labels(schema: Schema, table: Table, unknown_class: str) -> tuple[Schema, d
         absent = [name for name in target.columns if name not in table.columns]
         if absent:
             raise UserError(f"{table.source}: lacks {listed(absent)}, the labels of target '{target.name}'.")
-        cells = [table.cells(name, schema.missing) for name in target.columns]
+        given = [table.cells(name, schema.missing) for name in target.columns]
+        cells, changed = as_known(target, given)
+        for column, renamed in zip(given, changed, strict=True):
+            _tell_of_labels(column, renamed)
         extra = unseen_classes(target, cells)
-        if extra and unknown_class == "missing":
+        if extra:
+            passed = unknown_class == "missing"
             log.warning(
-                "target '%s': %s were not in training and are passed over", target.name, listed(extra)
+                "target '%s': %s were not in training and %s (%s)",
+                target.name,
+                listed(extra),
+                "are passed over" if passed else "count as wrong",
+                _share(cells[0], _naming(target, cells[0], extra)),
             )
-        elif extra:
-            log.warning("target '%s': %s were not in training and count as wrong", target.name, listed(extra))
-            target = with_unseen_classes(target, extra)
+            target = target if passed else with_unseen_classes(target, extra)
         targets.append(target)
         y[target.name] = encode(target, cells, "missing")
     return replace(schema, targets=tuple(targets)), y
+
+
+def _tell_of_labels(given: Cells, changed: Mapping[int, str]) -> None:
+    """Say which labels are written otherwise than in training, and which are none."""
+    matched = [number for number, name in changed.items() if name]
+    if matched:
+        first = f"'{shortened(text_of(given.values[matched[0]]))}' for '{shortened(changed[matched[0]])}'"
+        count = _share(given, matched)
+        log.info(
+            "column '%s': %s are written otherwise than in training, such as %s", given.name, count, first
+        )
+    wrong = [number for number, name in changed.items() if not name]
+    if wrong:
+        texts = listed((text_of(given.values[number]) for number in wrong), 3)
+        count = _share(given, wrong)
+        log.warning("column '%s': %s say neither 0 nor 1, and are unknown: %s", given.name, count, texts)
+
+
+def _naming(target: Target, cells: Cells, classes: Sequence[str]) -> list[int]:
+    """Return the numbers of the distinct cells that name any of some classes."""
+    one = (replace(cells, values=(value,)) for value in cells.values)
+    return [number for number, cell in enumerate(one) if {*classes_in(target, [cell])} & {*classes}]
+
+
+def _share(cells: Cells, numbers: Sequence[int]) -> str:
+    """Say how many of the labels of a column are some of its distinct cells."""
+    return f"{np.isin(cells.codes, numbers).sum():,} of {(cells.codes >= 0).sum():,} labels"
 
 
 def _padded(probabilities: FloatArray, target: Target) -> FloatArray:

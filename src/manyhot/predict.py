@@ -7,22 +7,26 @@ Shapes: N rows · M members and views · C classes · P probabilities of a row (
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data import arrays
-from manyhot.data.inputs.fitted import Inputs
+from manyhot.data.inputs.fitted import Inputs, read_new
 from manyhot.data.inputs.images.paths import Progress, Unreadable
 from manyhot.data.inputs.images.stream import X
+from manyhot.data.inputs.noticed import Noticed, Rises
 from manyhot.data.table import Table
 from manyhot.ensemble import FAR
 from manyhot.errors import UserError
 from manyhot.schema import Schema, Target
 from manyhot.targets import decide, decode, marginals, probabilities
+
+log = logging.getLogger("manyhot")
 
 
 class Answering(Protocol):
@@ -45,10 +49,10 @@ class Answering(Protocol):
 
 @dataclass(frozen=True)
 class Predicted:
-    """Probabilities of every target, float32 (N, P), NaN in rows whose input could not be read."""
+    """Probabilities of every target, float32 (N, P), NaN in rows whose picture could not be read."""
 
     probabilities: Mapping[str, NDArray[np.float32]]
-    unreadable: Unreadable
+    noticed: Noticed = field(default_factory=Noticed)
 
 
 def predict(
@@ -63,12 +67,21 @@ def predict(
     With `fold` (N,) each row is answered by the members that did not learn from it.
 
     Raises:
-        UserError: a column that the model needs is missing or of the wrong type.
+        UserError: the table has no column that the model reads.
     """
-    x, unreadable = model.inputs.transform(table, progress, hashes)
+    x, noticed = read_new(model.inputs, table, progress, hashes)
+    unreadable = noticed.unreadable
     fold = None if fold is None else np.delete(fold, list(unreadable))
-    found = model.probabilities(readable(x, unreadable), fold)
-    return Predicted({name: spread(values, unreadable) for name, values in found.items()}, unreadable)
+    there = readable(x, unreadable)
+    nothing = {t.name: np.zeros((0, t.outcomes), np.float32) for t in model.schema.targets}
+    found = model.probabilities(there, fold) if len(there) else nothing
+    return Predicted({name: spread(values, unreadable) for name, values in found.items()}, noticed)
+
+
+def tell(noticed: Noticed, rises: Rises | None = None) -> None:
+    """Log what was noticed of new rows; `rises` tell what their columns are worth, see `importance`."""
+    for line in noticed.lines(rises or {}):
+        log.log(logging.WARNING if line.loud else logging.INFO, "%s", line.text)
 
 
 def from_logits(
@@ -113,6 +126,11 @@ def spread(values: NDArray[np.float32], unreadable: Unreadable) -> NDArray[np.fl
     return out
 
 
+def blank_rows(found: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:
+    """Tell which rows have no answer: bool (N,) of probabilities by target, float32 (N, P)."""
+    return np.asarray(np.logical_or.reduce([np.isnan(values).any(axis=1) for values in found.values()]))
+
+
 def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
     """Return the table with the answers beside it, as `manyhot predict` writes it.
 
@@ -127,7 +145,7 @@ def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
         for number, name in enumerate(target.classes):
             column = chances[:, number].astype(np.float64).round(6)
             added[f"{target.name}.{name}"] = arrays.array(column)  # NaN becomes an empty cell
-    return beside(table, added, {target.name for target in schema.targets}, predicted.unreadable)
+    return beside(table, added, {target.name for target in schema.targets}, predicted.noticed.reasons())
 
 
 def answer_columns(schema: Schema) -> list[str]:
@@ -154,17 +172,30 @@ def refuse_clashes(table: Table, added: Sequence[str], names: Collection[str]) -
         raise UserError(f"{table.source}: the column '{clashing[0]}' is in the way of an answer; rename it.")
 
 
-def beside(table: Table, added: Mapping[str, Any], names: Collection[str], unreadable: Unreadable) -> Table:
-    """Return the table with columns added, and `error` where an input could not be read.
+def reasons_column(taken: Collection[str]) -> str:
+    """Return what the column is called that says what of a row could not be read.
+
+    >>> reasons_column(["age"]), reasons_column(["error"])
+    ('error', 'error_input')
+    """
+    name = "error"
+    while name in taken:
+        name += "_input"
+    return name
+
+
+def beside(table: Table, added: Mapping[str, Any], names: Collection[str], reasons: Unreadable) -> Table:
+    """Return the table with columns added, and one of the `reasons` where an input could not be read.
 
     A column that is called like one of `names` becomes NAME_given. Pictures without files get their number.
 
     Raises:
         UserError: a column of the table is in the way.
     """
-    if unreadable:
-        added = {**added, "error": [unreadable.get(index) for index in range(len(table))]}
     refuse_clashes(table, [*added], names)
+    if reasons:
+        name = reasons_column({*added, *table.columns})
+        added = {**added, name: [reasons.get(index) for index in range(len(table))]}
     columns: dict[str, Any] = {"row": [*map(int, table.rows)]} if table.holds_pictures else {}
     columns |= {f"{name}_given" if name in names else name: column for name, column in table.columns.items()}
     return Table({}, table.source, rows=table.rows).with_columns(columns | dict(added))

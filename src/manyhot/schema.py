@@ -190,6 +190,27 @@ class Notation:
 
 
 @dataclass(frozen=True)
+class Levels:
+    """How pictures of more than 8 bits, or with transparent parts, become pictures of 8 bits without.
+
+    whole   which of their levels become 0 and 255, where these are whole numbers; () is 0 and 65,535
+    real    the same of floats; () is 0 and 1, or 0 and 255 in a picture that has more than 1
+    ground  the grey that transparent parts lie on, 255 being white
+    """
+
+    whole: tuple[float, ...] = ()
+    real: tuple[float, ...] = ()
+    ground: int = 255
+
+    def __post_init__(self) -> None:
+        for ends in (self.whole, self.real):
+            if ends and not (len(ends) == 2 and -math.inf < ends[0] < ends[1] < math.inf):
+                raise UserError(f"levels: must be two numbers that rise, got {listed(map(str, ends))}.")
+        if not 0 <= self.ground <= 255:
+            raise UserError(f"levels: ground must be from 0 to 255, got {self.ground}.")
+
+
+@dataclass(frozen=True)
 class Input:
     """One column that the model reads.
 
@@ -198,6 +219,7 @@ class Input:
     shape     (H, W, C) for images, () otherwise
     notation  how its numbers are written, where not as Python writes them
     missing   the words that mean an empty cell in this column, beside those of the schema
+    levels    how its pictures become such of 8 bits, where this is not the usual way
     """
 
     name: str
@@ -205,6 +227,7 @@ class Input:
     shape: tuple[int, ...] = ()
     notation: Notation | None = None
     missing: tuple[str, ...] = ()
+    levels: Levels | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(InputKind):
@@ -291,8 +314,14 @@ class Schema:
 
 def _read(kind: type[Any], item: object, where: str) -> Any:
     """Read one input or target, of a schema of today or of the first format."""
-    if kind is Input and isinstance(item, dict) and isinstance(item.get("notation"), dict):
-        item = {**item, "notation": Notation(**checked(Notation, item["notation"], f"{where} notation"))}
+    if kind is Input and isinstance(item, dict):
+        parts: dict[str, type[Any]] = {"notation": Notation, "levels": Levels}
+        item = {
+            key: parts[key](**checked(parts[key], value, f"{where} {key}"))
+            if key in parts and isinstance(value, dict)
+            else value
+            for key, value in item.items()
+        }
     if kind is Target and isinstance(item, dict):
         item = {OLD_NAMES.get(key, key): value for key, value in item.items()}
         flat = {key: item.pop(key) for key in ("objective", "temperature", "thresholds") if key in item}
@@ -368,6 +397,10 @@ def _fits(value: object, annotation: str) -> bool:
             return isinstance(value, str)
         case "Decision":
             return isinstance(value, Decision)
+        case "Levels":
+            return isinstance(value, Levels)
+        case "Levels | None":
+            return value is None or isinstance(value, Levels)
         case "Notation | None":
             return value is None or isinstance(value, Notation)
         case "FarLimits | None":

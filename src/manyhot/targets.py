@@ -15,10 +15,12 @@ import json
 import math
 import re
 import shlex
+import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Literal, assert_never
 
 import numpy as np
@@ -40,6 +42,9 @@ PLAIN = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?|[Tt]rue|[Ff]alse")  # texts that may
 DIGITS = 15  # characters of a number up to which no two are the same float
 YES = frozenset({"1", "true", "yes", "y", "t", "positive", "pos", "+"})
 NO = frozenset({"0", "false", "no", "n", "f", "negative", "neg", "-"})
+MARKS = str.maketrans(
+    "\u2018\u2019\u02bc\u201c\u201d\u2010\u2011\u2012\u2013\u2014\u2212", "'''\"\"------"
+)  # as keyboards have them
 QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 PYTHON_LIST = re.compile(rf"[\[({{]\s*(?:{QUOTED})(?:[\s,]+(?:{QUOTED}))*[\s,]*[\])}}]", re.DOTALL)
 
@@ -160,6 +165,45 @@ def with_unseen_classes(target: Target, classes: Iterable[str]) -> Target:
             assert_never(target.kind)
     decision = replace(target.decision, thresholds=old + (new,) * len(extra) if old else ())
     return replace(target, kind=kind, classes=target.classes + extra, decision=decision)
+
+
+def as_known(target: Target, cells: Sequence[Cells]) -> tuple[list[Cells], list[dict[int, str]]]:
+    """Bring the labels of new rows to the classes that training knew, where they are only written otherwise.
+
+    Training itself never does so. A cell of a 0/1 column that says neither yes nor no becomes unknown.
+
+    Returns:
+        the cells; and for each column by the number of a distinct cell which class it was brought to, ""
+        where it became unknown.
+
+    >>> cells = Cells(("CAT", "dog", "cow"), np.array([0, 1, 2]))
+    >>> found, changed = as_known(Target("pet", "binary", ("cat", "dog"), ("pet",)), [cells])
+    >>> found[0].values, changed
+    (('cat', 'dog', 'cow'), [{0: 'cat'}])
+    """
+    if len(target.columns) > 1:
+        each = [_flags_alone(column) for column in cells]
+        return [found for found, _ in each], [changed for _, changed in each]
+    (column,) = cells
+    names = (*target.classes, *target.none)
+    index, meant = _index(target, column.typed), by_meaning(names)
+    values, changed = list(column.values), dict[int, str]()
+    for number, value in enumerate(column.values):
+        given = _names(target, value)
+        known = [name for name in given if index(name) is None and (meant(name) is not None)]
+        if known:
+            found = {name: names[place] for name in known if (place := meant(name)) is not None}
+            changed[number] = next(iter(found.values()))
+            tags = tuple(found.get(name, name) for name in given)
+            values[number] = tags[0] if target.exclusive else tags
+    return [replace(column, values=tuple(values))], [changed]
+
+
+def _flags_alone(column: Cells) -> tuple[Cells, dict[int, str]]:
+    """Return a 0/1 column in which what is neither is unknown."""
+    wrong = [number for number, value in enumerate(column.values) if flag_of(value, column.typed) is None]
+    codes = np.where(np.isin(column.codes, wrong), UNKNOWN, column.codes) if wrong else column.codes
+    return replace(column, codes=codes), dict.fromkeys(wrong, "")
 
 
 def encode(target: Target, cells: Sequence[Cells], unknown_class: UnknownClass = "error") -> IntArray:
@@ -410,6 +454,78 @@ def value_of(text: str) -> str | float:
     return text if found is None else found
 
 
+def flag_of(cell: Cell, typed: bool = False) -> bool | None:
+    """Read a cell as yes or no, None where it is neither; `typed` ones are numbers or booleans.
+
+    >>> flag_of("Yes "), flag_of("0.0"), flag_of("2")
+    (True, False, None)
+    """
+    word = cell.strip().casefold() if isinstance(cell, str) else ""
+    amount = number_of(word) if typed or word not in YES | NO else None
+    if word in YES or amount == 1:
+        return True
+    return False if word in NO or amount == 0 else None
+
+
+def by_meaning(names: Sequence[str]) -> Callable[[str], int | None]:
+    """Return a function from a text to the number of the name that it stands for, None where it is none.
+
+    The text as it stands comes first; then its value (7 is 7.0, true is True); then what is left without
+    capitals, doubled or unusual blanks and other forms of the same letters; then yes and no, where the names
+    are just these two; then digits without their leading zeros, where all names have equally many. It is only
+    taken for a name that is the only one of its meaning: Paris and PARIS are never one.
+
+    >>> index = by_meaning(["Zürich", "7.0", "Paris", "PARIS"])
+    >>> index("zu\u0308rich\u00a0"), index("7"), index("PARIS"), index("paris"), index("Rome")
+    (0, 1, 3, None, None)
+    >>> by_meaning(["no", "yes"])("True"), by_meaning(["00501", "10001"])("501")
+    (1, 0)
+    """
+    exact = {name: number for number, name in enumerate(names)}
+    forms: list[Callable[[str], Hashable]] = [value_of, meaning_of]
+    if sorted(map(str, map(flag_of, names))) == ["False", "True"]:
+        forms.append(flag_of)
+    if len({len(name) for name in names}) == 1 and all(map(str.isdecimal, names)):
+        forms.append(lambda text: _whole(text).zfill(len(names[0])))
+
+    @cache
+    def alone(number: int) -> dict[Hashable, int]:
+        keys = [*map(forms[number], names)]
+        counts = Counter(keys)
+        return {key: place for place, key in enumerate(keys) if counts[key] == 1}
+
+    def index(text: str) -> int | None:
+        found = exact.get(text)
+        for number, form in enumerate(forms):
+            key = None if found is not None else form(text)
+            found = found if key is None else alone(number).get(key)
+        return found
+
+    return index
+
+
+def meaning_of(text: str) -> str | float:
+    """Return what a text has in common with others that mean the same: letters, and values of numbers.
+
+    >>> meaning_of(" New\u00a0 YORK"), meaning_of("TRUE"), meaning_of("\uff11.0")
+    ('new york', 1.0, 1.0)
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    if not folded.isascii():  # what has no width: joiners, a byte order mark, soft hyphens
+        folded = "".join(c for c in folded if unicodedata.category(c) != "Cf").translate(MARKS)
+    return value_of(" ".join(folded.split()))
+
+
+def _whole(text: str) -> str:
+    """Return the digits of a whole number, whatever its form; any other text as it stands.
+
+    >>> _whole("501.0"), _whole("x")
+    ('501', 'x')
+    """
+    value = value_of(text.strip())
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else text
+
+
 def _names(target: Target, cell: Cell) -> tuple[str, ...]:
     """Return the class names in one distinct cell."""
     if target.exclusive:
@@ -461,13 +577,11 @@ def _encode_flags(target: Target, cells: Sequence[Cells]) -> NDArray[np.int8]:
 def _encode_flag(column: Cells) -> NDArray[np.int8]:
     """Read a column of yes and no (0/1, true/false) into 1, 0 and −1."""
     table = np.full(len(column.values) + 1, UNKNOWN, dtype=np.int8)
-    for number, value in enumerate(column.values):
-        word = value.strip().casefold() if isinstance(value, str) else ""
-        amount = number_of(word) if column.typed or word not in YES | NO else None
-        if word in YES or amount == 1:
-            table[number] = 1
-        elif word in NO or amount == 0:
-            table[number] = 0
+    for number in np.unique(column.codes[column.codes >= 0]).tolist():
+        value = column.values[number]
+        found = flag_of(value, column.typed)
+        if found is not None:
+            table[number] = found
         else:
             every = shlex.quote(f"--missing={text_of(value).strip()}")
             raise UserError(

@@ -1,7 +1,8 @@
 """The words for options in a message: the command line's come in, those of Python leave.
 
 Messages are written once, with the options of the command line. `errors` gives them to Python in its own
-words, `inspection` the notes about a table; what is logged is put into them here.
+words, `inspection` the notes about a table; what is logged is put into them here. `cli` says whose an option
+is that belongs to another command.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import logging
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 FLAGS = ("overwrite", "resume", "freeze", "spread")  # options without a value
 NAMES = {"target": "targets", "kind": "kinds", "map": "maps", "sheet-name": "sheet"}  # called otherwise
@@ -45,6 +46,26 @@ def in_python(text: str) -> str:
         if keywords:
             return in_python(alone["before"]) + ", ".join(keywords)
     return OPTION.sub(_within_a_sentence, QUOTED.sub(r"--\1='\2'", text))
+
+
+def in_command(text: str, command: str, options: Mapping[str, Collection[str]]) -> str:
+    """Say of the options that a command lacks whose they are, unless their sentence names that command.
+
+    >>> options = {"fit": ["--missing"], "predict": ["--out"]}
+    >>> in_command("Correct the cell, or pass --missing 'n/a'.", "predict", options)
+    "Correct the cell, or pass `fit` --missing 'n/a'."
+    >>> in_command("it is for `manyhot fit --missing NA`", "predict", options)
+    'it is for `manyhot fit --missing NA`'
+    """
+
+    def placed(found: re.Match[str]) -> str:
+        owners = [name for name, own in options.items() if f"--{found['name']}" in own]
+        before = re.split(r"[.;] ", text[: found.start()])[-1]
+        is_said = any(re.search(rf"(?:`|manyhot ){name}\b", before) for name in owners)
+        owner = "fit" if "fit" in owners else next(iter(owners), command)
+        return found[0] if command in owners or is_said or not owners else f"`{owner}` {found[0]}"
+
+    return OPTION.sub(placed, text) if "--" in text else text
 
 
 def keyword(name: str, value: str | None = None) -> str:

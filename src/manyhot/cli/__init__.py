@@ -19,6 +19,7 @@ from manyhot.cli import show, streams
 from manyhot.cli.commands import module_of
 from manyhot.cli.parser import build_parser
 from manyhot.errors import ManyhotError, RunError, UserError, lacking
+from manyhot.wording import in_command
 
 
 class Terminated(BaseException):
@@ -29,8 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     streams.ready()
+    show.begin()
     try:
-        return _run(build_parser().parse_args(words), words)
+        parser = build_parser()
+        args = parser.parse_args(words)
+        show.begin(lambda text: in_command(text, args.command, parser.options))
+        return _run(args, words)
     finally:
         streams.let_go()
 
@@ -42,7 +47,6 @@ def _run(args: argparse.Namespace, words: Sequence[str]) -> int:
     # as long as those that sleep; torch reads it when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    show.log_to_stderr()
     if os.environ.get("RANK", "0") != "0":  # of several processes of torchrun's the first one speaks
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     previous = signal.signal(signal.SIGTERM, _terminate)

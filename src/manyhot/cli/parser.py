@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from manyhot import __version__
 from manyhot.cli.commands import COMMANDS, module_of
@@ -20,12 +21,19 @@ EPILOG = "Start with `manyhot demo`, or with `manyhot inspect DATA` on a table o
 class Parser(argparse.ArgumentParser):
     """argparse, with a mistake told in one line that suggests the word that was meant."""
 
+    words: Sequence[str] = ()  # that are parsed now
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the words of a command, or of the program."""
+        self.words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Print one line on standard error and exit with status 2."""
         program = self.prog
         if message.startswith("unrecognized arguments: "):
             word = message.split(": ", 1)[1].partition(" ")[0]
-            command = next((given for given in sys.argv[1:] if given in self._commands()), "")
+            command = next((given for given in self.words if given in self._commands()), "")
             program = f"manyhot {command}".strip()
             message = self._unknown(word.partition("=")[0], command)
         elif "invalid choice: " in message:
@@ -36,12 +44,17 @@ class Parser(argparse.ArgumentParser):
 
     def _unknown(self, option: str, command: str) -> str:
         """Say that a command has no such option; that others have it, or what was meant."""
-        words = {name: parser._option_string_actions for name, parser in self._commands().items()}
-        others = [name for name, options in words.items() if option in options]
-        if command and others:
-            return f"`manyhot {command}` takes no {option}; it is an option of {listed(others)}"
-        every = [word for options in words.values() for word in options]
-        return f"unknown option {option}{suggest(option, words.get(command, every))}"
+        others = [name for name, options in self.options.items() if option in options]
+        if others:
+            program = f"manyhot {command}".strip()
+            return f"`{program}` takes no {option}; it is an option of {listed(others)}"
+        every = [word for options in self.options.values() for word in options]
+        return f"unknown option {option}{suggest(option, self.options.get(command, every))}"
+
+    @property
+    def options(self) -> dict[str, list[str]]:
+        """The options of each command."""
+        return {name: [*parser._option_string_actions] for name, parser in self._commands().items()}
 
     def _commands(self) -> dict[str, argparse.ArgumentParser]:
         parts = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]

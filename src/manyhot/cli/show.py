@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -28,6 +28,15 @@ MAX_CLASSES = 12
 MAX_INPUTS = 30
 MAX_NOTES = 10
 WIDTH = 120  # characters of a line where there is no terminal
+Words = Callable[[str], str]  # a text, with the options that it names as a command has them
+
+
+def as_it_is(text: str) -> str:
+    """Return a text."""
+    return text
+
+
+_placed: Words = as_it_is
 
 
 def tell(text: str = "") -> None:
@@ -37,7 +46,7 @@ def tell(text: str = "") -> None:
 
 def say(text: str = "", end: str = "\n") -> None:
     """Print a line on standard error."""
-    _on_the_way(visible(text) + end)
+    _on_the_way(visible(_placed(text)) + end)
 
 
 def notes(lines: Sequence[str]) -> None:
@@ -59,11 +68,13 @@ def problems(lines: Sequence[str]) -> None:
     more = [f"and {len(lines) - MAX_NOTES} more, which the report has."] if len(lines) > MAX_NOTES else []
     with console(stderr=True) as out:
         for line in [*lines[:MAX_NOTES], *more]:
-            out.print(f"[yellow]note:[/] {escape(line)}")
+            out.print(f"[yellow]note:[/] {escape(_placed(line))}")
 
 
-def log_to_stderr() -> None:
-    """Let the library's notes appear as lines on standard error."""
+def begin(placed: Words = as_it_is) -> None:
+    """Let the library's notes appear as lines on standard error, with options as `placed` has them."""
+    global _placed
+    _placed = placed
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -156,7 +167,7 @@ def description(found: Mapping[str, Any], stderr: bool = False, into: TextIO | N
         if unused:
             out.print(f"\nnot used: {escape(', '.join(unused[:20]))}")
         for problem in found["problems"]:
-            out.print(f"[yellow]note:[/] {escape(problem)}")
+            out.print(f"[yellow]note:[/] {escape(_placed(problem))}")
 
 
 def scores(found: Mapping[str, Any], heading: str, every_class: bool = False) -> None:
@@ -198,6 +209,7 @@ def _values(item: Mapping[str, Any]) -> str:
     if item["kind"] == "image":
         height, width, channels = item["shape"]
         size = f"{width} × {height} pixels, {'grey' if channels == 1 else 'colour'}"
+        size += "".join(f", {words}" for words in _levels(item.get("levels") or {}))
         (low, high), (least, most) = (item.get(side, (0, 0)) for side in ("widths", "heights"))
         if (low, least) == (high, most):
             return size
@@ -212,3 +224,11 @@ def _values(item: Mapping[str, Any]) -> str:
     if item.get("missing"):
         parts.append(f"{item['missing']:,} missing")
     return ", ".join(parts)
+
+
+def _levels(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say how pictures of more than 8 bits, or with transparent parts, become others."""
+    for low, high in filter(None, (found.get("whole"), found.get("real"))):
+        yield f"levels {low:g} … {high:g}"
+    if found.get("ground", 255) != 255:
+        yield f"laid on {'grey' if found['ground'] else 'black'} where transparent"

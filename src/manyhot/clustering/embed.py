@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from manyhot import bundle as bundles
 from manyhot.bundle import Bundle
 from manyhot.config import FitConfig
-from manyhot.data.inputs.fitted import Inputs
+from manyhot.data.inputs.fitted import Inputs, read_new
 from manyhot.data.inputs.images.paths import Progress, Unreadable
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.sources.read import near
@@ -32,6 +32,7 @@ from manyhot.errors import UserError
 from manyhot.model import backbones
 from manyhot.model.device import pick, use_threads
 from manyhot.model.network import Network, build, build_heads
+from manyhot.predict import tell
 from manyhot.resolve import FROM_NOTHING, SMALL_IMAGE, resolve
 from manyhot.schema import Schema
 from manyhot.train.prepare import fit_inputs, open_rows, readable
@@ -101,7 +102,9 @@ def _through(bundle: Bundle, table: Table, options: Mapping[str, Any], progress:
     clashing = sorted({"backbone", "weights", "size"} & set(options))
     if clashing:
         raise UserError(f"--features names a model, which has a {clashing[0]} of its own; leave one out.")
-    x, bad = bundle.inputs.transform(table, progress)
+    x, noticed = read_new(bundle.inputs, table, progress)
+    tell(noticed)
+    bad = noticed.unreadable
     rows, _ = readable(table, bundle.schema, bad)
     own = {name: options[name] for name in ("seed", "device", "effort") if name in options}
     config = replace(bundle.config, **{"device": "auto", **own, "views": 1})

@@ -20,6 +20,7 @@ from manyhot.data.sources.read import read as read_table
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.files import read_json
+from manyhot.predict import reasons_column
 from manyhot.schema import Target
 
 COLUMN = "cluster"
@@ -100,7 +101,8 @@ def label(found: Found, given: Mapping[str, str], column: str) -> Table:
     """
     if not given:
         raise UserError(f"no cluster is named; there are {listed(found.sizes, 24)}. Try 0=NAME.")
-    added = {COLUMN, "error"} if found.metrics.get("unreadable") else {COLUMN}
+    reasons = reasons_column(found.table.columns).removesuffix("_input")  # what the last of them is called
+    added = {COLUMN, reasons} if found.metrics.get("unreadable") else {COLUMN}
     kept = {n: c for n, c in found.table.columns.items() if n not in added}
     if column in kept:
         raise UserError(f"{found.table.source}: has a column '{column}' already; choose another --label.")

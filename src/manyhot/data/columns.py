@@ -20,7 +20,7 @@ from manyhot.data import dates, numbers
 from manyhot.data.arrays import pc
 from manyhot.data.numbers import SAMPLE, is_number
 from manyhot.data.table import Table
-from manyhot.errors import UserError, listed, suggest
+from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.files import is_file
 from manyhot.schema import Input
 
@@ -38,6 +38,8 @@ SLASHED = r"\d{1,2}/\d{1,2}/\d{4}.*"  # dates in which month and day cannot be t
 GROUPED = r"[-+]?(0|[1-9]\d{0,2}(\.\d{3})?)"  # plain numbers that may be thousands: 1.234
 INDEX_NAMES = frozenset({"id", "idx", "index", "row_id", "rowid", "sample_id", "unnamed: 0"})
 INDEX_NAME = r"column \d+|__index_level_\d+__"  # without a name in a CSV; of pandas in Parquet
+PICTURE_NAME = r"image|img|photo|picture|file|path|bild|foto"  # within the name of a column of pictures
+FIRST = 20  # cells that are compared with the names of pictures
 IMAGE_ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
@@ -152,10 +154,12 @@ def row_weights(table: Table, name: str, missing: Sequence[str] = ()) -> NDArray
     """
     if is_list(table.column(name).type):
         raise UserError(f"{table.source}: column '{name}' holds lists, and a row has one weight.")
-    weight = table.numbers(name, missing)
+    weight, strange = table.read_numbers(name, missing)
     wrong = np.flatnonzero(~(weight >= 0) | np.isinf(weight))
     if len(wrong):
         found = "empty" if np.isnan(weight[wrong[0]]) else f"{weight[wrong[0]]:g}"
+        if wrong[0] in strange:
+            found = f"'{shortened(str(table.column(name)[int(wrong[0])]).strip())}'"
         raise UserError(
             f"{table.source} row {table.rows[wrong[0]]}, column '{name}': a weight must be at least 0, "
             f"and is {found}. Correct the cell; a row of weight 0 is left out."
@@ -189,7 +193,34 @@ def image_columns(table: Table, exclude: Collection[str] = ()) -> list[str]:
         sample = sample or [text for text in column.drop_null().slice(0, SAMPLE).to_pylist() if text]
         if sum(is_image_name(text.strip()) for text in sample) > len(sample) / 2:
             found.append(name)
+    return found or _without_endings(table, exclude)
+
+
+def _without_endings(table: Table, exclude: Collection[str]) -> list[str]:
+    """Return the columns whose first cells all differ and are names of pictures but for their ending."""
+    texts = [name for name, column in table.columns.items() if is_text(column.type) and name not in exclude]
+    stems: dict[Path, set[str]] = {}
+    found = []
+    for name in texts if table.root is not None else ():
+        sample = [text.strip() for text in table.columns[name].slice(0, FIRST).to_pylist() if text]
+        if not sample or len({*sample}) < len(sample):
+            continue
+        if all(map(is_number, sample)) and not re.search(PICTURE_NAME, name.lower()):
+            continue  # which may as well count the rows
+        paths = [Path(table.root or "", text) for text in sample]
+        for folder in {path.parent for path in paths} - {*stems}:
+            stems[folder] = _stems(folder)
+        if all(path.name in stems[path.parent] for path in paths):
+            found.append(name)
     return found
+
+
+def _stems(folder: Path) -> set[str]:
+    """Return the names of the pictures in a folder, without their endings."""
+    try:
+        return {entry.stem for entry in folder.iterdir() if is_image_name(entry.name)}
+    except (OSError, ValueError):
+        return set()
 
 
 def as_input(table: Table, name: str, missing: Sequence[str] = (), decimal: str | None = None) -> Input:

@@ -48,19 +48,29 @@ def _moment(text: str) -> datetime | None:
 
 
 def days(cells: Cells) -> NDArray[np.float64]:
-    """Return the days since 1970 of each row, NaN for empty cells; float64 (N,).
+    """Return the days since 1970 of each row, as `read_days` does.
 
     Raises:
         UserError: a cell is no date; the message names its row.
     """
+    found, wrong = read_days(cells)
+    if wrong:
+        raise UserError(
+            f"{cells.where(wrong[0])}: '{cells.values[wrong[0]]}' is not a date. Correct the cell (such as "
+            "2024-01-31 or 2024-01-31 18:30), or name the words for an empty cell with --missing."
+        )
+    return found
+
+
+def read_days(cells: Cells) -> tuple[NDArray[np.float64], list[int]]:
+    """Return the days since 1970 of each row, NaN for empty cells; and which distinct values are no date.
+
+    Shape:
+        out: float64 (N,).
+    """
     each = [day(value) if isinstance(value, str) else None for value in cells.values]
-    for number, found in enumerate(each):
-        if found is None:
-            raise UserError(
-                f"{cells.where(number)}: '{cells.values[number]}' is not a date. Correct the cell (such as "
-                "2024-01-31 or 2024-01-31 18:30), or name the words for an empty cell with --missing."
-            )
-    return np.array([*each, np.nan], dtype=np.float64)[cells.codes]
+    wrong = [number for number, found in enumerate(each) if found is None]
+    return np.array([*each, np.nan], dtype=np.float64)[cells.codes], wrong
 
 
 def written(since: float) -> str:

@@ -154,6 +154,11 @@ def example(notation: Notation) -> str:
     return f"1{notation.thousands}234{notation.decimal}5 {notation.affix}".strip()
 
 
+def written_like(notation: Notation | None) -> str:
+    """Say in a few words, behind what is no number, how those of its column are written."""
+    return "" if notation is None else f" written like {example(notation)}"
+
+
 def told(texts: pa.ChunkedArray, notation: Notation) -> str:
     """Say in a few words how numbers are written, as far as these texts show it."""
     thousands = "blank" if notation.thousands == " " else notation.thousands

@@ -34,24 +34,27 @@ class Table:
     columns  name → pyarrow array; null is an empty cell
     source   what messages call it, such as "train.csv"
     root     the folder that image paths are relative to and may not leave
-    pixels   uint8 (N, H, W, C) when the pictures are in the table itself
+    pixels   (N, H, W, C) when the pictures are in the table itself: uint8, or other numbers as they came
     files    name of a column → object (N,): the files of its pictures as the table itself holds them
              (`pyarrow.Buffer`, None where there is none); the column has their names
     targets  the columns that the source itself marks as labels (`label` of a folder)
     notes    what reading left out or found odd, for people
     mapped   the columns from which others were looked up, and which would tell these
     rows     int64 (N,): the number of each row in the source, counted from 1
+    trusted  the paths in `image` are of files that the user named, or that lie in a folder that the user
+             named, and not what somebody wrote: links among them may lead out of `root`
     """
 
     columns: Mapping[str, pa.ChunkedArray]
     source: str = ""
     root: Path | None = None
-    pixels: NDArray[np.uint8] | None = None
+    pixels: NDArray[Any] | None = None
     targets: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     mapped: tuple[str, ...] = ()
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     files: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
+    trusted: bool = False
 
     def __post_init__(self) -> None:
         lengths = {len(column) for column in self.columns.values()}
@@ -131,39 +134,40 @@ class Table:
     def numbers(
         self, name: str, missing: Sequence[str] = (), notation: Notation | None = None
     ) -> NDArray[np.float64]:
-        """Return one column as floats, NaN for empty cells; `notation` says how its texts are written.
-
-        Where a usual word for no number means an empty cell, the others do too; see `numbers.alike`.
+        """Return one column as floats, as `read_numbers` does.
 
         Raises:
             UserError: a cell is not a number; the message names its row.
         """
+        found, wrong = self.read_numbers(name, missing, notation)
+        if len(wrong):
+            raise self._no_number(name, int(wrong[0]), numbers.written_like(notation))
+        return found
+
+    def read_numbers(
+        self, name: str, missing: Sequence[str] = (), notation: Notation | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Return one column as floats, NaN for empty cells; and the positions of cells that are no number.
+
+        `notation` says how its texts are written. Where a usual word for no number means an empty cell, the
+        others do too; see `numbers.alike`.
+        """
         column = self.column(name)
+        wrong = np.zeros(0, np.intp)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             column = arrays.call("utf8_trim_whitespace", column)
             column = arrays.without(column, arrays.is_one_of(column, ["", *numbers.alike(missing)]))
             if notation is not None:
                 is_none = arrays.call("invert", numbers.matches(column, notation))
                 wrong = np.flatnonzero(np.array(is_none.to_pylist(), bool))  # a null is not wrong
-                if len(wrong):
-                    raise self._no_number(name, int(wrong[0]), f" written like {numbers.example(notation)}")
+                column = arrays.without(column, is_none) if len(wrong) else column
                 column = numbers.as_plain(column, notation)
         try:
             floats = arrays.cast(column, pa.float64())
-        except pa.ArrowInvalid:
-            return self._parse_numbers(name, column)
-        return np.asarray(arrays.numbers(floats), dtype=np.float64)
-
-    def _parse_numbers(self, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
-        """Read numbers one by one, for the spellings Arrow does not know (1e3, inf, +5)."""
-        out = np.full(len(self), np.nan)
-        for index, text in enumerate(column.to_pylist()):
-            if text is not None:
-                try:
-                    out[index] = float(text)
-                except ValueError:
-                    raise self._no_number(name, index) from None
-        return out
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            found, odd = _parse_numbers(column.to_pylist())
+            return found, np.union1d(wrong, odd)
+        return np.asarray(arrays.numbers(floats), dtype=np.float64), wrong
 
     def _no_number(self, name: str, index: int, how: str = "") -> UserError:
         text = str(self.columns[name][index].as_py()).strip()
@@ -188,7 +192,8 @@ class Table:
     def with_columns(self, columns: Mapping[str, Any]) -> Table:
         """Return the table with columns added or replaced."""
         added = {name: _chunked(column) for name, column in columns.items()}
-        return replace(self, columns={**self.columns, **added})
+        trusted = self.trusted and "image" not in added
+        return replace(self, columns={**self.columns, **added}, trusted=trusted)
 
 
 def from_python(data: Any, source: str = "table") -> Table:
@@ -197,7 +202,7 @@ def from_python(data: Any, source: str = "table") -> Table:
     A dict of single values is one row, and so is a Series with a value for each column.
 
     Shape:
-        images: uint8 (N, H, W) or (N, H, W, C), or floats in [0, 1]; (H, W, 3) is one.
+        images: uint8 or other numbers, (N, H, W) or (N, H, W, C); (H, W, 3) is one.
         labels: (N,), or a dict of these.
 
     Raises:
@@ -240,6 +245,18 @@ def from_python(data: Any, source: str = "table") -> Table:
     )
 
 
+def _parse_numbers(values: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Read numbers one by one, for the spellings Arrow does not know (1e3, inf, +5); see `read_numbers`."""
+    found, wrong = np.full(len(values), np.nan), list[int]()
+    for index, value in enumerate(values):
+        if value is not None:
+            try:
+                found[index] = float(value)
+            except (ValueError, TypeError):
+                wrong.append(index)
+    return found, np.array(wrong, np.intp)
+
+
 def _each_a_list(data: Mapping[Any, Any], source: str) -> Iterable[tuple[Any, Any]]:
     """Give the columns of a dict; where each has a single value, that is a row."""
     single = [name for name, values in data.items() if _is_single(values)]
@@ -268,11 +285,11 @@ def _kind(data: object) -> str:
     return type(data).__name__
 
 
-def as_pixels(images: Any) -> NDArray[np.uint8]:
-    """Return images as uint8 (N, H, W, C).
+def as_pixels(images: Any) -> NDArray[Any]:
+    """Return images as (N, H, W, C): uint8, or whole numbers or floats of which `inputs` finds the range.
 
     Raises:
-        UserError: the array is not (N, H, W), (N, H, W, 1 or 3) or (H, W, 3), or floats leave [0, 1].
+        UserError: the array is not (N, H, W), (N, H, W, 1 or 3) or (H, W, 3), or holds no numbers.
     """
     array = np.asarray(images)
     if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > array.shape[2]:
@@ -284,14 +301,9 @@ def as_pixels(images: Any) -> NDArray[np.uint8]:
         raise UserError(
             f"images must be (N, H, W), (N, H, W, 1 or 3) or (H, W, 3), got shape {np.shape(images)}.{remedy}"
         )
-    if array.dtype == np.uint8:
-        return array
-    if array.size and (np.isnan(array).any() or array.min() < 0 or array.max() > 1):
-        raise UserError(
-            f"images must be uint8, or floats in [0, 1]; "
-            f"got {array.dtype} from {array.min()} to {array.max()}."
-        )
-    return np.round(array * 255).astype(np.uint8)
+    if array.dtype.kind not in "buif":
+        raise UserError(f"images must be numbers, such as uint8, or floats in [0, 1]; got {array.dtype}.")
+    return array.astype(np.uint8) * 255 if array.dtype.kind == "b" else array
 
 
 def _chunked(values: Any) -> pa.ChunkedArray:

@@ -14,26 +14,18 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 import numpy as np
 
 from manyhot.serve.metrics import Metrics
 from manyhot.serve.rows import Row
-from manyhot.serve.served import Found, Served
+from manyhot.serve.served import Answered, Served
 
 log = logging.getLogger(__name__)
 
 
 class FullError(Exception):
     """More rows wait than are answered soon."""
-
-
-class Answered(NamedTuple):
-    """The probabilities of the rows of a request by target, float32 (N, P), and why rows have none."""
-
-    found: Found
-    reasons: dict[int, str]
 
 
 class Job:
@@ -45,25 +37,25 @@ class Job:
         self.taken = 0  # rows that a runner has
         self.left = len(rows)  # rows without a result
         self.gone = False  # nobody waits for it any more
-        self.found: Found = {}
-        self.reasons: dict[int, str] = {}
+        self.answered = Answered({}, {}, {})
 
-    def put(self, start: int, found: Found, reasons: dict[int, str]) -> None:
+    def put(self, start: int, answered: Answered) -> None:
         """Take the results of some rows, the first of which has the number `start`."""
-        for name, values in found.items():
+        for name, values in answered.found.items():
             if len(values) == len(self.rows):
-                self.found[name] = values
+                self.answered.found[name] = values
             else:
-                whole = self.found.setdefault(
+                whole = self.answered.found.setdefault(
                     name, np.full((len(self.rows), values.shape[1]), np.nan, np.float32)
                 )
                 whole[start : start + len(values)] = values
-        self.reasons |= {start + number: reason for number, reason in reasons.items()}
+        for ours, theirs in zip(self.answered[1:], answered[1:], strict=True):
+            ours.update({start + number: said for number, said in theirs.items()})
 
     def settle(self) -> None:
         """Tell who waits; called by the event loop."""
         if not self.future.done():
-            self.future.set_result(Answered(self.found, self.reasons))
+            self.future.set_result(self.answered)
 
 
 Piece = tuple[Job, int, int]  # of a job the rows from one number up to another
@@ -152,7 +144,7 @@ class Batcher:
         rows = [row for job, start, stop in pieces for row in job.rows[start:stop]]
         began = time.perf_counter()
         try:
-            found, reasons = served.probabilities(rows, alone)
+            answered = served.answers(rows, alone)
         except Exception as error:
             if len(rows) > 1:
                 for job, start, stop in pieces:
@@ -160,15 +152,13 @@ class Batcher:
                         self._answer([(job, number, number + 1)], False)
                 return
             log.warning("%s: a row could not be answered: %r", served.name, error)
-            found = {t.name: np.full((1, t.outcomes), np.nan, np.float32) for t in served.schema.targets}
-            reasons = {0: "could not be answered; the log of the server says why"}
-        self.metrics.answered(served.name, len(rows), len(reasons), time.perf_counter() - began)
+            answered = served.nothing(1, {0: "could not be answered; the log of the server says why"})
+        self.metrics.answered(served.name, len(rows), len(answered.reasons), time.perf_counter() - began)
         first = 0
         for job, start, stop in pieces:
             last = first + stop - start
-            mine = {number - first: reason for number, reason in reasons.items() if first <= number < last}
             with self.condition:
-                job.put(start, {name: values[first:last] for name, values in found.items()}, mine)
+                job.put(start, answered.part(first, last))
                 job.left -= stop - start
                 done = job.left == 0
             if done:

@@ -15,7 +15,7 @@ import sqlite3
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ from manyhot.serve.app import form_of
 from manyhot.serve.rows import Value, of_form, to_x
 from manyhot.serve.served import Served
 from manyhot.serve.state import busy
+from manyhot.targets import by_meaning
 
 APPLICATION = 0x6D686F74  # "mhot", by which SQLite's files tell whose they are
 FORMAT = 1
@@ -306,9 +307,9 @@ async def _entry(request: Request, models: Mapping[str, Served]) -> Entry:
         raise UserError(f"The form has {len(found)} rows; send a correction for each.")
     if isinstance(found[0], str):
         raise UserError(f"The row {found[0]}.")
-    _, reasons = await run_in_threadpool(to_x, served.one.inputs, found)
-    if reasons:  # it would spoil the table for `fit`
-        raise UserError(f"The row cannot be kept: {reasons[0]}.")
+    _, noticed = await run_in_threadpool(to_x, served.one.inputs, found)
+    if noticed.reasons():  # it would spoil the table for `fit`
+        raise UserError(f"The row cannot be kept: {noticed.reasons()[0]}.")
     return Entry(
         name, served.fingerprint, {key: _kept(value) for key, value in found[0].items()}, answers, labels
     )
@@ -330,14 +331,23 @@ def checked_labels(schema: Schema, text: str) -> dict[str, str | list[str]]:
                 f"There is no target '{name}'{suggest(name, targets)}; there are {listed(targets)}."
             )
         single = targets[name].exclusive
-        words = [label] if single else label
         known = targets[name].classes
+        labels[name] = label = _as_known(label, known)
+        words = [label] if single else label
         if not isinstance(words, list) or not all(word in known or _is_name(word) for word in words):
             wanted = "one class" if single else "a list of tags"
             raise UserError(
                 f"labels: '{name}' must be {wanted}; each a text of 1 to {LONGEST} letters on one line."
             )
     return labels
+
+
+def _as_known(label: Any, classes: Sequence[str]) -> Any:
+    """Return a class, or a list of tags, as training had those that are only written otherwise."""
+    if isinstance(label, list):
+        return [_as_known(word, classes) for word in label]
+    place = by_meaning(classes)(label) if isinstance(label, str) else None
+    return label if place is None else classes[place]
 
 
 def _is_name(word: object) -> bool:

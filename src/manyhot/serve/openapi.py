@@ -91,6 +91,7 @@ def _predict(served: Served) -> dict[str, Any]:
         for target in served.schema.targets
     }
     answer = _object({"answers": _object(targets), "error": {"type": ["string", "null"]}})
+    answer["properties"]["note"] = {"type": "string"}
     rows = _object({"model": {"type": "string"}, "rows": {"type": "array", "items": answer}})
     return {
         "post": {

@@ -23,11 +23,11 @@ from starlette.routing import Route
 
 from manyhot import __version__
 from manyhot.errors import UserError, listed, shortened, suggest
+from manyhot.predict import blank_rows
 from manyhot.schema import Schema, Target
 from manyhot.serve import rows
-from manyhot.serve.batcher import Answered
 from manyhot.serve.rows import Row
-from manyhot.serve.served import Served
+from manyhot.serve.served import Answered, Served
 from manyhot.serve.state import State, read_beside
 from manyhot.targets import decide, decode, marginals
 
@@ -78,8 +78,8 @@ def routes(state: State) -> list[Route]:
         length = request.headers.get(HEAD_LENGTH)
         asked = await read_beside(read, served.schema, body, length)
         answered = await state.answer(request, served, asked.rows)
-        for number, reason in sorted(answered.reasons.items()):
-            raise UserError(f"row {number + 1}: {reason}")
+        for number in np.flatnonzero(blank_rows(answered.found)).tolist():
+            raise UserError(f"row {number + 1}: {answered.reasons[number]}")
         return write(served, asked, answered)
 
     found = [Route("/v2", server), Route("/v2/health/live", live), Route("/v2/health/ready", ready)]
@@ -273,9 +273,12 @@ def write(served: Served, asked: Asked, answered: Answered) -> Response:
         else:
             output["data"] = [*values] if kind == "BYTES" else values.ravel().astype(float).round(7).tolist()
         outputs.append(output)
-    document = {"model_name": served.name, "model_version": VERSION, "outputs": outputs}
+    document: dict[str, Any] = {"model_name": served.name, "model_version": VERSION, "outputs": outputs}
     if asked.id is not None:
         document["id"] = asked.id
+    said = sorted([*answered.reasons.items(), *answered.notes.items()])
+    if said:
+        document["parameters"] = {"notes": "; ".join(f"row {number + 1}: {text}" for number, text in said)}
     if not binary:
         return JSONResponse(document)
     head = json.dumps(document).encode()

@@ -2,7 +2,7 @@
 
 A row is a mapping of the names of inputs to values: a number, a text, a truth value, None for unknown, or the
 bytes of a picture. What is wrong with a whole body is a UserError; what is wrong with one row stands in its
-place, and fails no other row.
+place, and fails no other row. A cell that cannot be read counts as missing, and its row is answered.
 
 Shapes: N rows · P probabilities of a row.
 """
@@ -19,6 +19,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ from numpy.typing import NDArray
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.data.inputs.images.stream import X
+from manyhot.data.inputs.noticed import Noticed, Odd
 from manyhot.data.table import from_python
 from manyhot.errors import UserError, listed, shortened, suggest
+from manyhot.predict import blank_rows
 from manyhot.schema import Schema, Target
 from manyhot.targets import decide, decode, marginals
 
@@ -185,8 +188,8 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON; write null for what is unknown")
 
 
-def to_x(inputs: Inputs, rows: Sequence[Row]) -> tuple[X, dict[int, str]]:
-    """Return what a model reads of rows, and by position why rows cannot be read; these are zero in x.
+def to_x(inputs: Inputs, rows: Sequence[Row]) -> tuple[X, Noticed]:
+    """Return what a model reads of rows, and what is odd about them; rows that cannot be read are zero in x.
 
     Equal rows come out equal whatever stands beside them.
 
@@ -205,25 +208,19 @@ def to_x(inputs: Inputs, rows: Sequence[Row]) -> tuple[X, dict[int, str]]:
                 x[position] = inputs.pixels_of(data)
             except UserError as error:
                 reasons[position] = error.typed
-        return x, reasons
+        return x, Noticed(len(rows), 1, reasons)
     x = np.zeros((len(rows), len(inputs.features)), np.float32)
     # Cells of one type share a table: beside a text a number would be read as one, by the column's notation.
     parts: dict[frozenset[str], list[int]] = {}
     for position, row in there.items():
         typed = frozenset(name for name, value in row.items() if isinstance(value, (bool, int, float)))
         parts.setdefault(typed, []).append(position)
-    left = [*parts.values()]
-    while left:
-        part = left.pop()
+    odd: list[Odd] = []
+    for part in parts.values():
         columns = {name: [there[position][name] for position in part] for name in there[part[0]]}
-        try:
-            x[part] = inputs.transform(from_python(columns))[0]
-        except UserError as error:
-            if len(part) == 1:
-                reasons[part[0]] = _reason(error)
-            else:  # somewhere in here is a cell that is no number
-                left += [part[: len(part) // 2], part[len(part) // 2 :]]
-    return x, reasons
+        x[part], noticed = inputs.read(from_python(columns))
+        odd += (replace(found, rows=np.array(part)[found.rows]) for found in noticed.odd)
+    return x, Noticed(len(rows), len(inputs.columns), reasons, tuple(odd))
 
 
 def _refuse_large(data: bytes) -> None:
@@ -245,24 +242,25 @@ def _refuse_large(data: bytes) -> None:
         raise UserError(f"{side:,} pixels along a side are more than {MAX_SIDE:,}; send a smaller picture")
 
 
-def _reason(error: UserError) -> str:
-    """Say what is wrong with one row: without its number in a table that nobody sent, and options."""
-    found = re.search(r"'.*", error.typed, re.DOTALL)
-    return (found[0] if found else error.typed).partition(". Correct the cell")[0]
-
-
 def answers(
     targets: Iterable[Target],
     found: Mapping[str, NDArray[np.float32]],
     reasons: Mapping[int, str],
+    notes: Mapping[int, str],
     count: int,
 ) -> list[dict[str, Any]]:
     """Return the answers of rows as JSON: for each target the best answer and the probability of each class.
 
+    One of the `reasons` is the `error` of a row: why it has no answer, or which cells count as missing.
+    One of the `notes` is its `note`, where there is one.
+
     Shape:
-        found: float32 (N, P) by target; the rows of `reasons` are of no account.
+        found: float32 (N, P) by target, NaN where a row has no answer.
     """
     rows: list[dict[str, Any]] = [{"answers": {}, "error": reasons.get(number)} for number in range(count)]
+    for number, note in notes.items():
+        rows[number]["note"] = note
+    blank = blank_rows(found)
     for target in targets:
         decided = decide(target, found[target.name])
         names = (
@@ -271,8 +269,7 @@ def answers(
             else [[target.classes[place] for place in np.flatnonzero(row == 1)] for row in decided]
         )
         chances = marginals(target, found[target.name]).astype(float).round(6).tolist()
-        for number, row in enumerate(rows):
-            if row["error"] is None:
-                by_class = dict(zip(target.classes, chances[number], strict=True))
-                row["answers"][target.name] = {"answer": names[number], "probabilities": by_class}
+        for number in np.flatnonzero(~blank).tolist():
+            by_class = dict(zip(target.classes, chances[number], strict=True))
+            rows[number]["answers"][target.name] = {"answer": names[number], "probabilities": by_class}
     return rows

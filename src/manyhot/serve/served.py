@@ -9,17 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data.numbers import example as written
-from manyhot.predict import Answering, readable, spread
+from manyhot.predict import Answering, blank_rows, readable, spread
 from manyhot.schema import Schema
 from manyhot.serve.rows import Row, to_x
 
 Found = dict[str, NDArray[np.float32]]
+
+
+class Answered(NamedTuple):
+    """The answers of some rows.
+
+    found    the probabilities by target, float32 (N, P), NaN where a row has none
+    reasons  by number why a row has none, or which of its cells count as missing
+    notes    by number which of its words training did not have
+    """
+
+    found: Found
+    reasons: dict[int, str]
+    notes: dict[int, str]
+
+    def part(self, first: int, last: int) -> Answered:
+        """Return the answers of the rows from one number up to another."""
+        found = {name: values[first:last] for name, values in self.found.items()}
+        both = (
+            {number - first: text for number, text in said.items() if first <= number < last}
+            for said in (self.reasons, self.notes)
+        )
+        return Answered(found, *both)
 
 
 @dataclass(frozen=True)
@@ -58,20 +80,23 @@ class Served:
         """Rows that may wait: what is answered in a few seconds; and so the most rows of a request."""
         return 256 if self.pictures else 16_384
 
-    def probabilities(self, rows: Sequence[Row], alone: bool) -> tuple[Found, dict[int, str]]:
-        """Return the probabilities of rows by target, float32 (N, P), NaN where a row has a reason."""
-        x, reasons = to_x(self.one.inputs, rows)
-        if len(reasons) == len(rows):
-            nothing = {
-                t.name: np.full((len(rows), t.outcomes), np.nan, np.float32) for t in self.schema.targets
-            }
-            return nothing, reasons
-        found = (self.wide if alone else self.one).probabilities(readable(x, reasons))
-        whole = {name: spread(np.asarray(values), reasons) for name, values in found.items()}
-        spoilt = np.logical_or.reduce([np.isnan(values).any(axis=1) for values in whole.values()])
-        for number in np.flatnonzero(spoilt):
-            reasons.setdefault(int(number), "the model gives no probabilities for it")
-        return whole, reasons
+    def nothing(self, rows: int, reasons: dict[int, str]) -> Answered:
+        """Return the answers of rows that have none, for reasons."""
+        blank = {t.name: np.full((rows, t.outcomes), np.nan, np.float32) for t in self.schema.targets}
+        return Answered(blank, reasons, {})
+
+    def answers(self, rows: Sequence[Row], alone: bool) -> Answered:
+        """Return the answers of rows."""
+        x, noticed = to_x(self.one.inputs, rows)
+        unreadable, reasons = noticed.unreadable, noticed.reasons()
+        if len(unreadable) == len(rows):
+            return self.nothing(len(rows), reasons)
+        found = (self.wide if alone else self.one).probabilities(readable(x, unreadable))
+        whole = {name: spread(np.asarray(values), unreadable) for name, values in found.items()}
+        for number in np.flatnonzero(blank_rows(whole)).tolist():
+            if number not in unreadable:
+                reasons[number] = "the model gives no probabilities for it"
+        return Answered(whole, reasons, noticed.words())
 
     def example(self) -> dict[str, str | float | None]:
         """Return a row that the model could be asked about; a picture is None."""

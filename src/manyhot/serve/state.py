@@ -11,10 +11,10 @@ from starlette.requests import ClientDisconnect, Request
 
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Schema
-from manyhot.serve.batcher import Answered, Batcher, FullError
+from manyhot.serve.batcher import Batcher, FullError
 from manyhot.serve.metrics import Metrics
 from manyhot.serve.rows import Row
-from manyhot.serve.served import Served
+from manyhot.serve.served import Answered, Served
 
 T = TypeVar("T")
 PATIENCE = 30.0  # seconds that a request waits for its answer

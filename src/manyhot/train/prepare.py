@@ -8,6 +8,7 @@ Shapes: N rows of the table that is left: without test rows of its own, and with
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -33,6 +34,8 @@ from manyhot.schema import Schema, Target
 from manyhot.targets import UNKNOWN, WEIGHT, IntArray, UnknownClass, consistent_sets, encode, known, sets_in
 from manyhot.train.prepared import Prepared, Rows
 
+log = logging.getLogger("manyhot")
+
 MAX_PARTLY_KNOWN = 0.5  # share of the rows, for tags to be answered by whole sets
 MORE = f" (all in {conflicts.FILE})"  # what a run says of them
 MAX_UNREADABLE = 0.05  # share of the pictures
@@ -46,6 +49,7 @@ class Opened(NamedTuple):
     kept        intp: the positions of the rows that could be read
     unreadable  the positions of the others → why
     names       the same for people
+    notes       what is odd about the pictures
     """
 
     x: X | None
@@ -53,6 +57,7 @@ class Opened(NamedTuple):
     kept: NDArray[np.intp]
     unreadable: Unreadable
     names: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def open_rows(table: Table, schema: Schema, config: FitConfig, progress: Progress | None = None) -> Opened:
@@ -62,9 +67,11 @@ def open_rows(table: Table, schema: Schema, config: FitConfig, progress: Progres
         UserError: more than 5 % of the pictures cannot be read.
     """
     side = _side(schema, config)
-    hashes, x, bad = fitted.read_rows(schema, table, side, progress, config.memory, config.cache)
+    hashes, x, bad, notes = fitted.read_rows(schema, table, side, progress, config.memory, config.cache)
     kept, names = readable(table, schema, bad)
-    return Opened(x, hashes, kept, bad, names)
+    for note in notes:  # before hours are spent on it
+        log.warning("%s", note)
+    return Opened(x, hashes, kept, bad, names, notes)
 
 
 def readable(table: Table, schema: Schema, bad: Unreadable) -> tuple[NDArray[np.intp], dict[str, str]]:
@@ -141,7 +148,12 @@ def prepare(
     inputs, x = fit_inputs(rows.table, schema, config, np.flatnonzero(train), rows.x)
     empty = conflicts.without_input(rows.table, schema)
     clashing = conflicts.find(rows.table, schema, rows.y, rows.hashes, empty)
-    notes = (*rows.table.notes, *_duplicates(rows, empty), *conflicts.told(clashing, empty, MORE))
+    notes = (
+        *opened.notes,
+        *rows.table.notes,
+        *_duplicates(rows, empty),
+        *conflicts.told(clashing, empty, MORE),
+    )
     taught = {name: values[train] for name, values in rows.y.items()}
     targets = tuple(_with_label_sets(t, taught[t.name], config.label_sets) for t in schema.targets)
     schema = replace(schema, targets=targets)

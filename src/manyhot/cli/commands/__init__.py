@@ -11,8 +11,8 @@ from importlib import import_module
 from types import ModuleType
 
 COMMANDS = (  # as --help lists them
-    *("inspect", "fit", "evaluate", "predict", "cluster", "name"),
-    *("report", "tune", "export", "serve", "data", "cache", "demo"),
+    *("inspect", "audit", "fit", "evaluate", "predict", "cluster", "name"),
+    *("report", "compare", "suggest", "tune", "export", "serve", "data", "cache", "demo"),
 )
 
 

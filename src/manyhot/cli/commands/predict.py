@@ -50,10 +50,6 @@ def run(args: argparse.Namespace) -> None:
     answers = classifier.answers(table)
     if are_pictures:
         answers = answers.with_columns({"image": args.inputs})  # as they were typed
-    if "error" in answers.columns:
-        wrong = [reason for reason in answers.column("error").to_pylist() if reason]
-        left = f"{len(wrong)} of {len(answers)} rows cannot be read and are left empty"
-        show.prose(f"{left}; see column 'error'")
     if args.out:
         write(answers, Path(args.out))
         _say_written(args, len(answers))

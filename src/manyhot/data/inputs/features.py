@@ -1,6 +1,7 @@
 """Columns of numbers, categories and dates into one float array, by rules fitted on training rows.
 
-`fitting.fit` fits TableInputs; training, `evaluate`, `predict` and the server call `transform`.
+`fitting.fit` fits TableInputs and calls `transform`, which refuses what it cannot read; `evaluate`, `predict`
+and the server call `read`, by the same rules, which goes on without such cells and notices them.
 
 Shapes: N rows · D features. A number stands in x scaled, NaN where it is missing; a category as
 its code, 0 for a missing, rare or never-seen one. The model's first layer takes it from there.
@@ -8,19 +9,21 @@ its code, 0 for a missing, rare or never-seen one. The model's first layer takes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Sized
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from manyhot.data import dates
-from manyhot.data.numbers import alike
+from manyhot.data import arrays, dates
+from manyhot.data.inputs.noticed import Noticed, Odd, What
+from manyhot.data.numbers import alike, notations, written_like
 from manyhot.data.table import Table
-from manyhot.errors import UserError, listed
+from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Notation, Schema, checked
-from manyhot.targets import Cells, text_of, value_of
+from manyhot.targets import Cells, IntArray, by_meaning, flag_of, text_of, value_of
 
 LARGEST = 1e100  # what is larger counts as so large, since squares of it overflow
 PIECES = 4  # of a number's range
@@ -35,7 +38,8 @@ class Feature:
     Of a date, `part` says which of its parts the number is; see `dates.part`.
 
     `edges` part the scaled values of a number into pieces of equally many training rows. `notation` and
-    `missing` are those of its column; see `schema.Input`.
+    `missing` are those of its column; see `schema.Input`. `novelty` is the share of cells that are expected
+    to have none of the classes.
     """
 
     name: str
@@ -48,6 +52,15 @@ class Feature:
     part: str = ""
     notation: Notation | None = None
     missing: tuple[str, ...] = ()
+    novelty: float = 0.0
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it is a number that was 0 or 1 in every training row."""
+        if self.kind != "number" or self.part:
+            return False
+        both = _squash((np.array([0.0, 1.0]) - self.center) / self.scale).round(4)
+        return self.edges == (*both.tolist(),)
 
 
 @dataclass(frozen=True)
@@ -74,35 +87,64 @@ class TableInputs:
     def transform(
         self, table: Table, progress: object = None, hashes: object = None
     ) -> tuple[NDArray[np.float32], dict[int, str]]:
+        """Turn the feature columns into numbers, as `read` does.
+
+        Raises:
+            UserError: a feature's column is missing, or holds text where numbers were.
+        """
+        self._refuse_absent(table, {*table.columns})
+        x, noticed = self.read(table)
+        for odd in noticed.odd:
+            feature = next(feature for feature in self.features if feature.name == odd.column)
+            if odd.what == "unreadable" or (odd.what == "matched" and feature.kind == "number"):
+                missing = (*self.missing, *feature.missing)
+                if feature.part:
+                    dates.days(table.cells(feature.name, alike(missing)))  # which refuses it, with its row
+                table.numbers(feature.name, missing, feature.notation)
+        return x, {}
+
+    def read(self, table: Table) -> tuple[NDArray[np.float32], Noticed]:
         """Turn the feature columns into numbers; columns that are no feature are passed over.
+
+        What is no number or no date, or in no column at all, is as an empty cell, and noticed.
 
         Shape:
             out: float32 (N, D).
 
         Raises:
-            UserError: a feature's column is missing, or holds text where numbers were.
+            UserError: no feature has a column.
         """
-        absent = [name for name in {f.name: None for f in self.features} if name not in table.columns]
+        odd: list[Odd] = []
+        names = _called(self.columns, table, odd)
+        if not names:
+            self._refuse_absent(table, ())
+        reading, x = Reading(table, odd), np.empty((len(table), len(self.features)), dtype=np.float32)
+        for name, places in self.columns.items():
+            feature = self.features[places[0]]
+            missing, called = (*self.missing, *feature.missing), names.get(name)
+            if called is None:
+                odd.append(Odd(name, "absent", len(table)))
+                x[:, places] = 0 if feature.kind == "category" else np.nan
+            elif feature.kind == "category":
+                x[:, places[0]] = reading.codes(feature, called, missing)
+            else:
+                read = reading.days if feature.part else reading.numbers
+                values = read(feature, called, missing)
+                for place in places:
+                    f = self.features[place]
+                    scaled = (dates.part(values, f.part) if f.part else values) - f.center
+                    with np.errstate(over="ignore"):  # an infinity is clipped as any extreme value is
+                        x[:, place] = _squash(scaled / f.scale)
+        return x, Noticed(len(table), len(self.columns), odd=tuple(odd))
+
+    def _refuse_absent(self, table: Table, there: Collection[str]) -> None:
+        absent = [name for name in self.columns if name not in there]
         if absent:
+            near = suggest(absent[0], table.names)
             raise UserError(
-                f"{table.source}: lacks {listed(absent)}, which the model was trained with; "
+                f"{table.source}: lacks {listed(absent)}{near}, which the model was trained with; "
                 f"there are {listed(table.names) or 'none'}. Give an empty column for what is unknown."
             )
-        dated = {f.name: alike((*self.missing, *f.missing)) for f in self.features if f.part}
-        days = {name: dates.days(table.cells(name, words)) for name, words in dated.items()}
-        x = np.empty((len(table), len(self.features)), dtype=np.float32)
-        for column, feature in enumerate(self.features):
-            missing = (*self.missing, *feature.missing)
-            if feature.kind == "number":
-                if feature.part:
-                    values = dates.part(days[feature.name], feature.part)
-                else:
-                    values = table.numbers(feature.name, missing, feature.notation)
-                with np.errstate(over="ignore"):  # an infinity is clipped as any extreme value is
-                    x[:, column] = _squash((values - feature.center) / feature.scale)
-            else:
-                x[:, column] = _codes(feature.classes, table.cells(feature.name, missing))
-        return x, {}
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict that `from_json` reads back."""
@@ -150,12 +192,138 @@ def table_inputs(schema: Schema, table: Table, rows: NDArray[np.intp]) -> TableI
     return TableInputs(tuple(features), schema.missing)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """The columns of a table as they are read, by their names there; `odd` takes what is noticed."""
+
+    table: Table
+    odd: list[Odd]
+
+    def numbers(self, feature: Feature, called: str, missing: Sequence[str]) -> NDArray[np.float64]:
+        """Read numbers, NaN where there is none; float64 (N,)."""
+        values, wrong = self.table.read_numbers(called, missing, feature.notation)
+        style = self._other_notation(feature, called, missing) if len(wrong) else None
+        if style is not None:
+            before, (values, odd) = wrong, self.table.read_numbers(called, missing, style)
+            texts = self._texts(called, before)
+            meant = {text: f"{values[row]:.12g}" for text, row in zip(texts, before.tolist(), strict=True)}
+            self._notice(feature, "matched", before, texts, meant=meant)
+            wrong = odd
+        if len(wrong):
+            texts = self._texts(called, wrong)
+            if feature.is_flag:  # yes and no, among 0 and 1
+                flags = {text: flag_of(text) for text in {*texts}}
+                meant = {text: str(int(flag)) for text, flag in flags.items() if flag is not None}
+                values[wrong] = [float(meant.get(text, "nan")) for text in texts]
+                known = np.array([text in meant for text in texts])
+                self._notice(feature, "matched", wrong[known], texts[known], meant=meant)
+                wrong, texts = wrong[~known], texts[~known]
+            self._notice(feature, "unreadable", wrong, texts, f"number{written_like(feature.notation)}")
+        self._notice_empty(feature, np.isnan(values), wrong)
+        return values
+
+    def _other_notation(self, feature: Feature, called: str, missing: Sequence[str]) -> Notation | None:
+        """Return the only other way of writing numbers that all cells fit, in no other unit; or None."""
+        column = self.table.column(called)
+        if not pa.types.is_string(column.type):
+            return None
+        column = arrays.call("utf8_trim_whitespace", column)
+        texts = arrays.without(column, arrays.is_one_of(column, ["", *alike(missing)])).drop_null()
+        found = notations(texts, self.table.decimals)
+        affixes = ("", feature.notation.affix if feature.notation else "")
+        return found[0] if len(found) == 1 and found[0].affix in affixes else None
+
+    def _texts(self, called: str, rows: IntArray) -> NDArray[np.object_]:
+        """Return what stands in some cells; object (K,)."""
+        column, found = self.table.column(called), np.empty(len(rows), object)
+        found[:] = [str(column[row].as_py()).strip() for row in rows.tolist()]
+        return found
+
+    def days(self, feature: Feature, called: str, missing: Sequence[str]) -> NDArray[np.float64]:
+        """Read dates as days since 1970, NaN where there is none; float64 (N,)."""
+        cells = self.table.cells(called, alike(missing))
+        values, wrong = dates.read_days(cells)
+        rows, texts = _where(cells, dict.fromkeys(wrong))
+        self._notice(feature, "unreadable", rows, texts, "date")
+        self._notice_empty(feature, np.isnan(values), rows)
+        return values
+
+    def codes(self, feature: Feature, called: str, missing: Sequence[str]) -> NDArray[np.float32]:
+        """Read categories: the number of each one's class, from 1 on, 0 for any other; float32 (N,)."""
+        cells = self.table.cells(called, missing)
+        index, texts = by_meaning(feature.classes), [*map(text_of, cells.values)]
+        found = [index(text) for text in texts]
+        unseen = [number for number, place in enumerate(found) if place is None]
+        self._notice(feature, "unseen", *_where(cells, unseen), usual=_novelty(feature))
+        meant = {n: feature.classes[place] for n, place in enumerate(found) if place is not None}
+        meant = {n: name for n, name in meant.items() if not _same(texts[n], name, cells.typed)}
+        words = {texts[number]: name for number, name in meant.items()}
+        self._notice(feature, "matched", *_where(cells, meant), meant=words)
+        self._notice_empty(feature, cells.codes < 0, ())
+        codes = [0 if place is None else place + 1 for place in found]
+        return np.array([*codes, 0], dtype=np.float32)[cells.codes]
+
+    def _notice(
+        self,
+        feature: Feature,
+        what: What,
+        rows: IntArray,
+        texts: NDArray[np.object_],
+        kind: str = "",
+        **more: Any,
+    ) -> None:
+        if len(rows):
+            self.odd.append(Odd(feature.name, what, len(rows), rows, texts, kind, **more))
+
+    def _notice_empty(self, feature: Feature, empty: NDArray[np.bool_], wrong: Sized) -> None:
+        if empty.all() and not len(wrong):
+            self.odd.append(Odd(feature.name, "empty", len(empty)))
+
+
+def _called(columns: Collection[str], table: Table, odd: list[Odd]) -> dict[str, str]:
+    """Return by feature the column of a table that has it: called so, or the only one of that meaning."""
+    names = {name: name for name in columns if name in table.columns}
+    others = [name for name in table.names if name not in names]
+    index = by_meaning(others)
+    for name in columns:
+        place = None if name in names else index(name)
+        if place is not None:
+            names[name] = others[place]
+            odd.append(Odd(others[place], "renamed", len(table), texts=np.array([name], object)))
+    return names
+
+
+def _where(cells: Cells, numbers: Collection[int]) -> tuple[IntArray, NDArray[np.object_]]:
+    """Return the positions of the cells that have some of the distinct values, and the text of each."""
+    if not numbers:
+        return np.zeros(0, np.intp), np.zeros(0, object)
+    among = np.zeros(len(cells.values) + 1, bool)
+    among[[*numbers]] = True
+    rows = np.flatnonzero(among[cells.codes])
+    texts = np.array([*map(text_of, cells.values)], object)
+    return rows, texts[cells.codes[rows]]
+
+
+def _same(text: str, name: str, typed: bool) -> bool:
+    """Tell whether a word is written as a class is; how a typed one is depends on the rows beside it."""
+    return text == name or (typed and value_of(text) == value_of(name))
+
+
+def _novelty(feature: Feature) -> float:
+    """Return the share of unseen words to expect; 1 where an older model, which kept some, does not say."""
+    return feature.novelty or float(len(feature.classes) == MAX_CATEGORIES)
+
+
 def _category(table: Table, name: str, missing: Sequence[str]) -> Feature:
     cells = table.cells(name, missing)
     counts = np.bincount(cells.codes[cells.codes >= 0], minlength=len(cells.values))
     frequent = np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]
     classes = sorted(text_of(cells.values[code]) for code in frequent)
-    return Feature(name, "category", classes=tuple(classes))
+    # Of words met once as many are new as were so here (Good 1953, "The population frequencies of species").
+    others = counts.sum() - counts[frequent].sum() + (counts[frequent] == 1).sum()
+    return Feature(
+        name, "category", classes=tuple(classes), novelty=round(float(others / max(counts.sum(), 1)), 4)
+    )
 
 
 def _number(feature: Feature, values: NDArray[np.float64]) -> Feature:
@@ -184,15 +352,3 @@ def _squash(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     z = np.clip(z, -1e6, 1e6)  # infinities in a table are extreme values, not errors
     return np.asarray(z / np.sqrt(1 + (z / BOUND) ** 2))
-
-
-def _codes(classes: Sequence[str], cells: Cells) -> NDArray[np.float32]:
-    """Return the code of each row's category: 1 and up for known ones, 0 for any other.
-
-    A number or a boolean may be written otherwise than in training, 7 for 7.0 or true for True: how a typed
-    one is written depends on the rows beside it.
-    """
-    numbers = {name: number for number, name in enumerate(classes, start=1)}
-    equal = {value_of(name): number for name, number in numbers.items()}
-    codes = [numbers.get(text, equal.get(value_of(text), 0)) for text in map(text_of, cells.values)]
-    return np.array([*codes, 0], dtype=np.float32)[cells.codes]

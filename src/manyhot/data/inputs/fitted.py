@@ -1,7 +1,7 @@
 """The one question that is asked of inputs: pictures or features? Everything else is theirs.
 
 `fitting.fit` fits inputs, the bundle stores them as JSON, `predict` reads them back; whoever
-holds one calls `transform` and need not know which it is.
+holds one calls `transform` for rows to train on and `read_new` for others, and need not know which it is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from manyhot.data.inputs.features import TableInputs, table_inputs
 from manyhot.data.inputs.images.images import ImageInputs, image_inputs
 from manyhot.data.inputs.images.paths import Progress, Unreadable
 from manyhot.data.inputs.images.stream import Pictures, X
+from manyhot.data.inputs.noticed import Noticed
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.schema import Schema
@@ -25,12 +26,14 @@ Inputs = ImageInputs | TableInputs
 class ReadRows(NamedTuple):
     """What is known of a table before its rows are parted: their hashes, and their pictures, if any.
 
-    `x` is uint8 (N, H, W, C) or stands for it, None for features; `hashes` is uint64 (N,), see `row_hashes`.
+    `x` is uint8 (N, H, W, C) or stands for it, None for features; `hashes` is uint64 (N,), see `row_hashes`;
+    `notes` say what is odd about the pictures.
     """
 
     hashes: NDArray[np.uint64]
     x: NDArray[np.uint8] | Pictures | None
     unreadable: Unreadable
+    notes: tuple[str, ...] = ()
 
 
 def read_rows(
@@ -41,14 +44,11 @@ def read_rows(
     memory: float | None = None,
     cache: float | None = None,
 ) -> ReadRows:
-    """Read the pictures of a table, each file once, and hash its rows; see `ImageInputs.read_files`."""
+    """Read the pictures of a table, each file once, and hash its rows; see `ImageInputs.read`."""
     if not schema.is_image:
         return ReadRows(row_hashes(schema, table), None, {})
-    pictures = image_inputs(schema, size)
-    if table.pixels is not None:
-        return ReadRows(row_hashes(schema, table), *pictures.transform(table))
-    found = pictures.read_files(table, progress, memory, cache)
-    return ReadRows(found.hashes, found.x, found.unreadable)
+    found = image_inputs(schema, size).read(table, progress, memory, cache)
+    return ReadRows(found.hashes, found.x, found.unreadable, (*found.notes, *found.twins))
 
 
 def fit_transform(
@@ -65,6 +65,29 @@ def fit_transform(
         inputs = table_inputs(schema, table, train)
         return inputs, inputs.transform(table)[0]
     return image_inputs(schema, size).standardised(raw, train), raw
+
+
+def read_new(
+    inputs: Inputs,
+    table: Table,
+    progress: Progress | None = None,
+    hashes: NDArray[np.uint64] | None = None,
+) -> tuple[X, Noticed]:
+    """Turn the rows of a table that nobody trains on into x, and say what is odd about them.
+
+    A cell that cannot be read counts as missing and its row is answered; a picture that cannot be read has no
+    answer. `hashes` are those of `row_hashes`, where they are known.
+
+    Shape:
+        out: uint8 (N, H, W, C) for pictures, or what stands for it; float32 (N, D) for features.
+
+    Raises:
+        UserError: the table has none of the columns, or a path leaves its folder.
+    """
+    if isinstance(inputs, TableInputs):
+        return inputs.read(table)
+    x, unreadable = inputs.transform(table, progress, hashes)
+    return x, Noticed(len(table), 1, unreadable)
 
 
 def from_json(data: object) -> Inputs:

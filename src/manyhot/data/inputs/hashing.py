@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,21 @@ from manyhot.machine import num_cores
 from manyhot.schema import Input
 from manyhot.targets import value_of
 
+BYTES = 1e-2  # by how much of a level the floats of a picture of 8 bits may be off
 
-def hash_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Hash pictures (N, H, W, C) by their pixels."""
+
+def hash_pixels(pixels: NDArray[Any]) -> NDArray[np.uint64]:
+    """Hash pictures (N, H, W, C) by their pixels; the 256 levels of bytes from 0 to 1 are these bytes."""
     flat = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
-    return np.array([_hash(row.tobytes()) for row in flat], dtype=np.uint64)
+    return np.array([_hash(_plain(row).tobytes()) for row in flat], dtype=np.uint64)
+
+
+def _plain(row: NDArray[Any]) -> NDArray[Any]:
+    """Return the pixels of a picture as bytes, where they are such over 255; else as they are."""
+    if row.dtype.kind != "f" or not (row.min(initial=0) >= 0 and row.max(initial=0) <= 1):
+        return row
+    steps = (row * 255).round()
+    return steps.astype(np.uint8) if np.abs(row * 255 - steps).max(initial=0) < BYTES else row
 
 
 def hash_files(table: Table, column: str) -> NDArray[np.uint64]:
@@ -50,8 +61,7 @@ def hash_bytes(data: bytes) -> int:
 def hash_cells(table: Table, inputs: Sequence[Input], missing: Sequence[str]) -> NDArray[np.uint64]:
     """Hash rows of features by their cells, one column at a time, so that a million rows take seconds.
 
-    Raises:
-        UserError: a cell of a column of numbers is none.
+    What is no number in a column of numbers is as an empty cell; who trains on it refuses it.
     """
     total = np.zeros(len(table), dtype=np.uint64)
     for column in sorted(inputs, key=lambda column: column.name):
@@ -65,7 +75,9 @@ def _cells(table: Table, column: Input, missing: Sequence[str]) -> NDArray[np.ui
     """Hash the cells of one column by what they stand for: 7 and 7.0 are equal inputs."""
     missing = (*missing, *column.missing)
     if column.kind == "number":
-        numbers = table.numbers(column.name, missing, column.notation) + 0.0  # which makes 0.0 of -0.0
+        numbers = (
+            table.read_numbers(column.name, missing, column.notation)[0] + 0.0
+        )  # which makes 0.0 of -0.0
         numbers[np.isnan(numbers)] = np.nan  # of all whose bits are no number, one
         return _mix(numbers.view(np.uint64))
     cells = table.cells(column.name, missing)

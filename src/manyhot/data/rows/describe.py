@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from manyhot.data.columns import (
     split_of,
 )
 from manyhot.data.inputs.fitted import row_hashes
+from manyhot.data.inputs.images.levels import held_input
 from manyhot.data.inputs.images.paths import Progress, named, picture_column
 from manyhot.data.numbers import is_unknown_word, told
 from manyhot.data.rows import conflicts
@@ -33,7 +35,7 @@ from manyhot.data.rows.leaks import follows, giving_away
 from manyhot.data.rows.suggest import suggestions, tags_in
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
-from manyhot.schema import Input, Schema, Target
+from manyhot.schema import Input, Levels, Schema, Target
 from manyhot.targets import (
     UNKNOWN,
     Cells,
@@ -87,13 +89,13 @@ def describe(table: Table, schema: Schema, apart: Collection[str] = ()) -> dict[
 
 def look(table: Table) -> dict[str, Any]:
     """Summarise a table of which nobody has said yet what to predict: all columns, as `describe` has them."""
-    from manyhot.data.inputs.images.opening import measure  # Pillow is not needed for tables
-
-    columns = [Input(PIXELS, "image", table.pixels.shape[1:])] if table.pixels is not None else []
+    columns = [held_input(table)] if table.pixels is not None else []
     pictures = image_columns(table)
     for name in table.names:
         if name in pictures:
-            columns.append(Input(name, "image", measure(table, name).shape))
+            from manyhot.data.inputs.images.opening import image_input  # Pillow is not needed for tables
+
+            columns.append(image_input(table, name))
         elif name != split_column(table):
             columns.append(as_input(table, name))
     plain = Schema((), ())
@@ -115,9 +117,12 @@ def open_pictures(table: Table, summary: dict[str, Any], progress: Progress) -> 
     lines = summary["problems"]
     for column in summary["inputs"]:
         if column["kind"] == "image" and column["name"] != PIXELS:
-            from manyhot.data.inputs.images.opening import unreadable  # Pillow is not needed for tables
+            from manyhot.data.inputs.images import opening  # Pillow is not needed for tables
 
-            reasons, opened = unreadable(table, column["name"], progress)
+            levels = column["levels"] and Levels(**column["levels"])
+            read = Input(column["name"], "image", tuple(column["shape"]), levels=levels)
+            reasons, opened, notes = opening.look(table, read, progress)
+            lines += notes
             names = named(table, column["name"], reasons)
             column["opened"], column["unreadable"] = opened, names
             if opened < len(table):
@@ -169,6 +174,7 @@ def _describe_input(table: Table, schema: Schema, column: Input) -> dict[str, An
     summary: dict[str, Any] = {"name": column.name, "kind": column.kind}
     if column.kind == "image":
         summary["shape"] = list(column.shape)
+        summary["levels"] = column.levels and asdict(column.levels)
         if column.name != PIXELS:
             from manyhot.data.inputs.images.opening import measure  # Pillow is not needed for tables
 

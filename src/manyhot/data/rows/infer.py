@@ -24,6 +24,7 @@ from manyhot.data.columns import (
     split_column,
     split_of,
 )
+from manyhot.data.inputs.images.levels import held_input
 from manyhot.data.rows.describe import contradictions, describe, look, problems
 from manyhot.data.rows.kinds import Tags, check_none, check_separator, empty_words, target_of
 from manyhot.data.sources.read import read
@@ -94,7 +95,8 @@ def infer(
     check_separator(table, made, separator, missing)
     check_none(table, made, none, missing)
     used = {column for target in made for column in target.columns}
-    return Schema(_inputs(table, used, image, missing, kinds, ignore, decimal), made, tuple(missing))
+    inputs = _inputs(table, used, image, missing, kinds, ignore, decimal, rows)
+    return Schema(inputs, made, tuple(missing))
 
 
 OPTIONS = tuple(signature(infer).parameters)[1:]
@@ -190,14 +192,18 @@ def _inputs(
     kinds: Mapping[str, str],
     ignore: Collection[str],
     decimal: str | None = None,
+    rows: NDArray[np.bool_] | None = None,
 ) -> tuple[Input, ...]:
-    """Return the picture of each row, or else the columns that say something about it."""
+    """Return the picture of each row, or else the columns that say something about it.
+
+    What pictures are is found over those of `rows` (N,), of all rows unless said.
+    """
     if table.pixels is not None:
         if image not in (None, PIXELS):
             raise UserError(
                 f"{table.source}: holds its pictures itself, so no column '{image}' can be their path."
             )
-        return (Input(PIXELS, "image", tuple(table.pixels.shape[1:])),)
+        return (held_input(table if rows is None else table.take(rows)),)
     taken = {*used, *ignore, *(name for name, kind in kinds.items() if kind == "ignore")}
     column = image or next((name for name, kind in kinds.items() if kind == "image"), None)
     if column is None:
@@ -213,9 +219,9 @@ def _inputs(
             raise UserError(
                 f"{table.source}, column '{column}': must hold paths of pictures and be no target."
             )
-        from manyhot.data.inputs.images.opening import measure  # Pillow is not needed for tables
+        from manyhot.data.inputs.images.opening import image_input  # Pillow is not needed for tables
 
-        return (Input(column, "image", measure(table, column).shape),)
+        return (image_input(table, column, rows),)
     taken |= {split_column(table) or ROW, ROW, *({*table.mapped} - {*kinds})}
     said: dict[str, InputKind] = {name: FEATURES[kind] for name, kind in kinds.items() if kind in FEATURES}
     usable: dict[str, Input] = {}

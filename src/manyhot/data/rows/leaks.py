@@ -102,9 +102,9 @@ def _codes(table: Table, schema: Schema, column: Input) -> tuple[NDArray[np.int6
     if column.kind == "category":
         return table.cells(column.name, missing).codes.astype(np.int64), False
     if column.kind == "date":
-        values = dates.days(table.cells(column.name, missing))
+        values = dates.read_days(table.cells(column.name, missing))[0]
     else:
-        values = table.numbers(column.name, missing, column.notation)
+        values = table.read_numbers(column.name, missing, column.notation)[0]
     codes = np.unique(values, return_inverse=True)[1].astype(np.int64)
     codes[np.isnan(values)] = -1
     return codes, True

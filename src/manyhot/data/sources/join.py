@@ -7,6 +7,7 @@ the number of the row counted from 1.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -115,8 +116,8 @@ def _all_found(table: Table, labels: Table, key: str, match: list[int], texts: l
 
 
 def _path(text: str) -> str:
-    """Write a path in one way: forward slashes, no leading './'."""
-    return str(PurePosixPath(text.strip().replace("\\", "/")))
+    """Write a path in one way: forward slashes, no leading './', composed letters."""
+    return str(PurePosixPath(unicodedata.normalize("NFC", text.strip().replace("\\", "/"))))
 
 
 def _over(

@@ -78,10 +78,16 @@ class Parts:
         import pyarrow.parquet as pq
 
         def fill(temporary: Path) -> None:
-            first = pq.read_schema(self._path(0))
+            first, *others = (pq.read_schema(self._path(number)) for number in range(self.count))
+            for each in others:  # only pieces with a cell that cannot be read have a column that says so
+                for name in {*each.names} - {*first.names}:
+                    first = first.append(each.field(name))
             with pq.ParquetWriter(temporary, first) as writer:
                 for number in range(self.count):
-                    writer.write_table(pq.read_table(self._path(number)).cast(first))
+                    piece = pq.read_table(self._path(number))
+                    for name in first.names[piece.num_columns :]:
+                        piece = piece.append_column(name, pa.nulls(len(piece), first.field(name).type))
+                    writer.write_table(piece.cast(first))
 
         files.write_with(self.out, fill)
 

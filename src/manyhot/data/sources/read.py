@@ -87,9 +87,9 @@ def read_pictures(paths: Sequence[str], root: str | Path | None = None) -> Table
             raise UserError(f"{path}: no such file{near(Path(path))}.")
     folders = [Path(os.path.normpath(Path(path).absolute())).parent for path in paths]
     base = Path(root or os.path.commonpath(folders))
-    return replace(
-        from_python({"image": [os.path.relpath(path, base) for path in paths]}, "INPUT"), root=base
-    )
+    names = [os.path.relpath(path, base) for path in paths]
+    inside = not any(name.startswith("..") for name in names)  # of a root that was said
+    return replace(from_python({"image": names}, "INPUT"), root=base, trusted=inside)
 
 
 def _are_paths(source: object) -> TypeGuard[list[str | Path]]:
@@ -143,7 +143,8 @@ def _read_path(path: Path, root: Path | None, said: Mapping[str, str]) -> Table:
         if not path.is_file():
             raise UserError(f"{path}: is neither a file nor a folder.")
         if is_image_name(path.name):
-            return Table({"image": pa.chunked_array([texts([path.name])])}, path.name, path.parent)
+            image = pa.chunked_array([texts([path.name])])
+            return Table({"image": image}, path.name, path.parent, trusted=True)
         if not is_packed(path):
             return _reader_of(path, path.name, said)(path, root, **said)
         with unpacked(path) as inside:

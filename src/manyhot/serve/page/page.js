@@ -117,8 +117,9 @@ async function answer(item) {
   try {
     const response = await ask(path, { method: "POST", body: fieldsOf(item), signal });
     const [row] = (await response.json()).rows;
-    item.error = row.error;
-    item.answers = row.error ? null : row.answers;
+    item.answers = Object.keys(row.answers).length ? row.answers : null;
+    item.error = item.answers ? null : row.error;
+    item.note = [item.answers && row.error, row.note].filter(Boolean).join("; "); // answered all the same
   } catch (error) {
     if (error.name === "AbortError") return;
     item.error = error instanceof Said ? error.message : "The server gave no answer that this page can read.";
@@ -137,7 +138,7 @@ const columns = () => model.inputs.filter((input) => input.kind !== "image");
 const nothing = () => Object.fromEntries(columns().map(({ name }) => [name, ""]));
 
 function newItem(name = "", values = nothing()) {
-  return { name, values, pictures: Object.create(null), url: "", answers: null, error: null, labels: {}, confirmed: false, asking: null };
+  return { name, values, pictures: Object.create(null), url: "", answers: null, error: null, note: "", labels: {}, confirmed: false, asking: null };
 }
 
 async function add(files) {
@@ -321,6 +322,7 @@ function drawAnswers(item) {
     const text = item.asking || images().length ? "Looking…" : "Fill in what you know of the row: the answers come as you type.";
     parts.push(h("p", { className: item.asking || images().length ? "waiting" : "quiet" }, text));
   } else {
+    if (item.note) parts.push(h("p", { className: "problem" }, h("span", {}, item.note)));
     model.targets.forEach((target, index) => item.answers[target.name] && parts.push(drawTarget(item, target, index)));
   }
   $("answers").replaceChildren(...parts);
@@ -561,7 +563,7 @@ function csv() {
       const given = item.answers?.[name];
       line.push(joined(given?.answer), ...classes.map((each) => given && Number(given.probabilities[each].toFixed(6))));
     }
-    return [...line, ...said.map(({ name }) => joined(Object.hasOwn(item.labels, name) ? item.labels[name] : "")), item.error];
+    return [...line, ...said.map(({ name }) => joined(Object.hasOwn(item.labels, name) ? item.labels[name] : "")), item.error || item.note];
   });
   download(new Blob([[head, ...lines].map((line) => line.map(cell).join(",") + "\r\n").join("")], { type: "text/csv" }), "answers.csv");
 }

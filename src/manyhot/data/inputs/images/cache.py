@@ -39,19 +39,19 @@ log = logging.getLogger("manyhot")
 
 
 class Cache:
-    """Pictures of one size and rule: `get` gives those decoded before, `add` and `close` keep others.
+    """Pictures of one size, read in one way: `get` gives those decoded before, `add` and `close` keep others.
 
     `room` is how many bytes all decoded pictures together may take; 0 only looks. Without a folder there
     is nothing to look at.
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], number: int, folder: Path | None, room: float = 0
+        self, shape: tuple[int, int, int], reading: int | str, folder: Path | None, room: float = 0
     ) -> None:
         self.shape, self.bytes = shape, int(np.prod(shape)) + RECORD.itemsize  # of a picture
         self.room = room if folder else 0
         self.began = time.time() - 0.01  # the clock of files may lag behind by some milliseconds
-        self.folder = Path(folder or "", "pictures", f"{'x'.join(map(str, shape))}-{rule(number)}")
+        self.folder = Path(folder or "", "pictures", f"{'x'.join(map(str, shape))}-{rule(reading)}")
         self.waiting: list[tuple[int, NDArray[np.uint8]]] = []
         self.written = False
         self.writer: threading.Thread | None = None
@@ -151,12 +151,12 @@ class Cache:
             self.room = 0
 
 
-def rule(number: int) -> str:
-    """Name how pixels follow from bytes: by a rule of decode.py, and by the versions of the decoders."""
+def rule(reading: int | str) -> str:
+    """Name how pixels follow from bytes: by a rule of decode.py, levels, and the versions of the decoders."""
     from PIL import __version__ as pillow
     from simplejpeg import __version__ as simplejpeg
 
-    return f"{number}-pillow{pillow}-simplejpeg{simplejpeg}"
+    return f"{reading}-pillow{pillow}-simplejpeg{simplejpeg}"
 
 
 def usage() -> dict[str, Any]:

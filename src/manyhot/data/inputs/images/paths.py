@@ -1,24 +1,29 @@
 """Where the pictures of a table are: a column enters, paths that may be read or files in memory leave.
 
-`images` and `hashing` call it. No path may leave the table's folder.
+`images` and `hashing` call it. No path of a table may leave its folder.
 """
 
 from __future__ import annotations
 
 import stat
+import unicodedata
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
+from urllib.parse import unquote
 
 import pyarrow as pa
 
-from manyhot.data.columns import picture_there
+from manyhot.data.columns import is_image_name
 from manyhot.data.table import Table
-from manyhot.errors import UserError
+from manyhot.errors import UserError, shortened
 from manyhot.files import inside
 
 FOLDER_COLUMN = "image"  # what the paths of a folder of pictures are called
 MAX_BYTES = 1 << 30  # of a file; 100 million pixels of 8 bytes, the most that is decoded, are fewer
+ANY = "/*"  # behind a name without its ending
+SAME_ENDING = {"jpeg": "jpg", "jpe": "jpg", "jfif": "jpg", "tiff": "tif"}
 
 Picture: TypeAlias = Path | pa.Buffer | str  # a file, one that the table holds, or why there is none
 Unreadable = dict[int, str]  # position of a row → why its picture could not be read
@@ -30,8 +35,34 @@ def picture_column(table: Table, name: str) -> str:
     return name if name in table.columns or FOLDER_COLUMN not in table.columns else FOLDER_COLUMN
 
 
+class Located(NamedTuple):
+    """The picture of each row, and those found under another spelling: what the cell says → what is there."""
+
+    pictures: list[Picture]
+    respelled: dict[str, str]
+
+    def told(self) -> list[str]:
+        """Say how many paths are spelled otherwise than their files, with the first."""
+        found = [*self.respelled.items()]
+        if not found:
+            return []
+        said, there = map(shortened, found[0])
+        alike = unicodedata.normalize("NFC", said) == unicodedata.normalize("NFC", there)
+        first = f"'{said}' has letters composed otherwise" if alike else f"'{said}' is '{there}'"
+        paths = "1 path is" if len(found) == 1 else f"{len(found):,} paths are"
+        return [f"{paths} not spelled as the one file that fits: {first}"]
+
+
 def pictures_of(table: Table, column: str) -> list[Picture]:
+    """Return the picture of each row; see `locate`."""
+    return locate(table, column).pictures
+
+
+def locate(table: Table, column: str) -> Located:
     """Return the picture of each row: what the table holds, or else the path that the column names.
+
+    Where there is no such file, the one that fits is meant, if there is exactly one: letters composed
+    otherwise, of another case, without the ending, or as Windows or a URL would have it.
 
     Raises:
         UserError: a path leaves the table's folder.
@@ -40,7 +71,10 @@ def pictures_of(table: Table, column: str) -> list[Picture]:
     base = root.resolve()
     out: list[Picture] = []
     leaves: dict[Path, bool] = {}  # folders → whether a link on the way leads out of the table's folder
+    there = _There(base)
+    respelled: dict[str, str] = {}
     held = table.files.get(column)
+    trusted = table.trusted and column == FOLDER_COLUMN
     for index, name in enumerate(table.column(column).to_pylist()):
         if held is not None and held[index] is not None:
             out.append(held[index] if len(held[index]) else "empty")
@@ -48,26 +82,83 @@ def pictures_of(table: Table, column: str) -> list[Picture]:
         if name is None or not str(name).strip() or "\0" in str(name):
             out.append("no path")
             continue
-        name = _meant(base, str(name))
+        name = str(name)
         path = Path(base, name)
+        try:
+            status = path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            status, meant = None, there.find(name)
+            if meant is not None:
+                respelled[name], name, path = meant, meant, Path(base, meant)
+        except (OSError, ValueError):  # its name is too long
+            status = None
         folder = path.parent
         if folder not in leaves:
-            leaves[folder] = not folder.resolve().is_relative_to(base)
+            leaves[folder] = not trusted and not folder.resolve().is_relative_to(base)
         try:
-            if leaves[folder] or ".." in path.parts or path.is_symlink():
+            is_link = path.is_symlink() if status is None else stat.S_ISLNK(status.st_mode)
+            if leaves[folder] or ".." in path.parts or (is_link and not trusted):
                 path = inside(base, name)
             out.append(path)
         except UserError as error:
             raise UserError(f"{table.source} row {table.rows[index]}: {error.typed}") from None
         except OSError as error:  # its name is too long
             out.append(f"cannot be read ({error.strerror})")
-    return out
+    return Located(out, respelled)
 
 
-def _meant(base: Path, name: str) -> str:
-    """Return the form of a name that is there; the name itself where it is plain, or none is."""
-    plain = not (name[:1].isspace() or name[-1:].isspace() or "\\" in name or "%" in name)
-    return name if plain else picture_there(base, name) or name
+class _There:
+    """What lies in the folders below one, each listed once and only when it is asked for."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.folders: dict[str, tuple[set[str], dict[str, list[str]]]] = {}
+
+    def find(self, name: str) -> str | None:
+        """Return the one path that a name may mean; None where none or several fit."""
+        trimmed = name.strip()
+        slashed = trimmed.replace("\\", "/")
+        for form in dict.fromkeys((trimmed, slashed, unquote(slashed))):
+            found = self._walk(form)
+            if found is not None:
+                return found
+        return None
+
+    def _walk(self, name: str) -> str | None:
+        """Go down a path, at each step to the entry that is called so, or else to the only one that fits."""
+        at, parts = "", [part for part in name.split("/") if part not in ("", ".")]
+        if not parts or name.startswith("/") or ".." in parts:
+            return None
+        for number, part in enumerate(parts):
+            names, fitting = self._in(at)
+            found = [part] if part in names else fitting.get(_folded(part), [])
+            if not found and number == len(parts) - 1:
+                found = fitting.get(_folded(part) + ANY, [])
+            if len(found) != 1:
+                return None
+            at = f"{at}/{found[0]}" if at else found[0]
+        return at
+
+    def _in(self, folder: str) -> tuple[set[str], dict[str, list[str]]]:
+        """List a folder: its names, and these by what they are without regard to spelling and ending."""
+        if folder not in self.folders:
+            names: set[str] = set()
+            with suppress(OSError):
+                names = {entry.name for entry in Path(self.base, folder).iterdir()}
+            fitting: dict[str, list[str]] = {}
+            for name in sorted(names):
+                fitting.setdefault(_folded(name), []).append(name)
+                if is_image_name(name):
+                    fitting.setdefault(_folded(name.rpartition(".")[0]) + ANY, []).append(name)
+            self.folders[folder] = names, fitting
+        return self.folders[folder]
+
+
+def _folded(name: str) -> str:
+    """Return what spellings of a name share: composed letters, one case, one way to write JPEG and TIFF."""
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    stem, dot, ending = folded.rpartition(".")
+    return stem + dot + SAME_ENDING.get(ending, ending)
 
 
 def read_file(picture: Picture) -> bytes:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data.inputs.hashing import hash_bytes
+from manyhot.data.inputs.images.alike import Compared
 from manyhot.data.inputs.images.cache import Cache
 from manyhot.data.inputs.images.paths import Picture, Progress, Unreadable, read_file
 from manyhot.data.inputs.images.stream import Pictures
@@ -29,11 +30,16 @@ PixelsOf = Callable[[bytes], NDArray[np.uint8]]  # from the bytes of a file, by 
 
 
 class ReadPictures(NamedTuple):
-    """The pictures of a table, the rows that have none, and the hash of each file (0 for those)."""
+    """The pictures of a table, the rows without, and the hash of each file (0 for those).
+
+    `notes` say what is odd about them to all who read them, `twins` which are alike to who learns from them.
+    """
 
     x: NDArray[np.uint8] | Pictures
     unreadable: Unreadable
     hashes: NDArray[np.uint64]
+    notes: tuple[str, ...] = ()
+    twins: tuple[str, ...] = ()
 
 
 def read_pictures(
@@ -45,8 +51,10 @@ def read_pictures(
     threads: int,
     progress: Progress | None = None,
     hashes: NDArray[np.uint64] | None = None,
-) -> ReadPictures:
+) -> tuple[ReadPictures, Compared]:
     """Read pictures, held as an array where they take at most `memory` bytes; add those decoded to the cache.
+
+    Some of them are compared on the way.
 
     Args:
         pictures: a file, or the reason why there is none.
@@ -59,6 +67,7 @@ def read_pictures(
     streamed = Pictures(files.again, np.arange(len(pictures)), shape)
     x = np.zeros(streamed.shape, np.uint8) if streamed.size <= memory else None
     unreadable: Unreadable = {}
+    alike = Compared(len(pictures))
     try:
         with ThreadPoolExecutor(threads) as pool:
             for rows, results in _ahead(pool, files.some, len(pictures), 2 * threads):
@@ -68,13 +77,15 @@ def read_pictures(
                     elif x is not None:
                         x[row] = pixels
                         pixels = x[row]  # so that the memory of the others is used again
+                    if pixels is not None:
+                        alike.add(row, int(files.hashes[row]), pixels)
                     if pixels is not None and news == DECODED:
                         cache.add(int(files.hashes[row]), pixels)
                     if progress is not None:
                         progress(row + 1, len(pictures))
     finally:
         cache.close()  # what a stopped run has decoded is there for the next
-    return ReadPictures(streamed if x is None else x, unreadable, files.hashes)
+    return ReadPictures(streamed if x is None else x, unreadable, files.hashes), alike
 
 
 def _ahead(

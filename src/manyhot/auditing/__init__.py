@@ -1,0 +1,1 @@
+"""Finding what is wrong with labelled rows before they teach: `manyhot audit`."""

@@ -1,0 +1,1 @@
+"""Two models on the same rows: which one answers better, where, and by more than chance."""

@@ -61,8 +61,8 @@ def main(seeds: int, names: list[str]) -> None:
                 p, y, q, z = yeast(rng) if name == "yeast" else single(name, rng)
                 if name == "yeast":
                     target = Target("t", "multilabel", tuple(map(str, range(14))), ("t",))
-                    coverage = fit_coverage(target, p, y, level)
-                    sets, doubt = possible(target, coverage, q), unsure(target, coverage, q)
+                    target = target.deciding(coverage=fit_coverage(target, p, y, level))
+                    sets, doubt = possible(target, q), unsure(target, q)
                     there = z == 1
                     held = ((sets & there).sum(1) / np.maximum(there.sum(1), 1))[there.any(1)]
                     lines.append((held.mean(), doubt.mean(), sets.sum(1).mean() / there.sum(1).mean()))
@@ -71,8 +71,8 @@ def main(seeds: int, names: list[str]) -> None:
                 target = Target("t", "multiclass", tuple(map(str, range(p.shape[1]))), ("t",))
                 coverage = fit_coverage(target, p, y, level)
                 plain = Coverage(level, 0, (_limit(p[np.arange(len(y)), y], level),) * p.shape[1])
-                sets, rows = possible(target, coverage, q), np.arange(len(z))
-                ratio = sets.sum(1).mean() / possible(target, plain, q).sum(1).mean()
+                sets, rows = possible(target.deciding(coverage=coverage), q), np.arange(len(z))
+                ratio = sets.sum(1).mean() / possible(target.deciding(coverage=plain), q).sum(1).mean()
                 lines.append((sets[rows, z].mean(), sets.sum(1).mean(), ratio))
                 classes.append([sets[z == k, k].mean() for k in range(p.shape[1])])
             mean, error = np.mean(lines, axis=0), 2 * np.std(lines, axis=0) / np.sqrt(seeds)

@@ -90,17 +90,17 @@ def test_sets_hold_the_right_class_as_often_as_asked(level):
 
     coverage = fit_coverage(PET, *draw(2_000), level)
     p, y = draw(20_000)
-    sets = possible(PET, coverage, p)
+    sets = possible(PET.deciding(coverage=coverage), p)
     assert sets[np.arange(len(y)), y].mean() == pytest.approx(level, abs=0.03)
     assert sets.any(axis=1).all()
     assert [sets[y == c, c].mean() > level - 0.04 for c in range(3)] == [True] * 3
-    doubtful = unsure(PET, coverage, p)
+    doubtful = unsure(PET.deciding(coverage=coverage), p)
     assert (doubtful.any(axis=1) == (sets.sum(axis=1) > 1)).all()
 
 
 def test_too_few_rows_leave_every_class_possible():
     coverage = fit_coverage(PET, np.array([[0.8, 0.1, 0.1]]), np.array([0]), 0.95)
-    assert possible(PET, coverage, np.array([[0.98, 0.01, 0.01]])).all()
+    assert possible(PET.deciding(coverage=coverage), np.array([[0.98, 0.01, 0.01]])).all()
 
 
 def test_sets_of_tags_lack_no_more_of_a_rows_tags_than_is_allowed():
@@ -113,7 +113,7 @@ def test_sets_of_tags_lack_no_more_of_a_rows_tags_than_is_allowed():
 
     coverage = fit_coverage(TAGS, *draw(2_000), 0.9)
     p, y = draw(20_000)
-    sets, doubtful = possible(TAGS, coverage, p), unsure(TAGS, coverage, p)
+    sets, doubtful = (of(TAGS.deciding(coverage=coverage), p) for of in (possible, unsure))
     there = y == 1
     held = (sets & there).sum(axis=1)[there.any(axis=1)] / there.sum(axis=1)[there.any(axis=1)]
     assert held.mean() == pytest.approx(0.9, abs=0.03)

@@ -22,7 +22,7 @@ Structure = Literal["binary", "multiclass", "multilabel", "powerset"]
 InputKind = Literal["image", "number", "category", "date"]
 
 OBJECTIVES = ("hamming", "exact_match", "micro_f1", "macro_f1", "balanced_accuracy")
-PARAMETRIC_OBJECTIVES = ("precision", "recall")
+PARAMETRIC_OBJECTIVES = ("precision", "recall", "micro_precision")
 OLD_NAMES = {"sets": "label_sets"}  # of a target, in the first format
 
 
@@ -72,12 +72,17 @@ class Decision:
                  of several classes the likeliest
     positive     the class that is meant by yes (one class for each row); "" is the second of two, and of
                  several none
+    promised     for each threshold the confidence with which its precision or recall holds for new rows; 0 is
+                 none. () where nothing of the kind was aimed at
+    coverage     which classes stay possible for a row; None where it was not asked
     """
 
     objective: str = "hamming"
     temperature: float = 1.0
     thresholds: tuple[float, ...] = ()
     positive: str = ""
+    promised: tuple[float, ...] = ()
+    coverage: Coverage | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -149,6 +154,12 @@ class Target:
         each = 1 if self.kind == "binary" else len(self.classes)
         if len(cuts) not in (0, each, 1 if self.positive else each):
             raise UserError(f"{where}: thresholds must be {each} numbers, got {len(cuts)}.")
+        if len(self.decision.promised) not in (0, len(cuts)):
+            raise UserError(f"{where}: promised must be a number for each threshold.")
+        sets = self.decision.coverage
+        wanted = (len(self.classes), 0 if self.exclusive else len(self.classes))
+        if sets is not None and (len(sets.least), len(sets.most)) != wanted:
+            raise UserError(f"{where}: coverage must have {wanted[0]} limits for a class each.")
         if len(cuts) > 1 and self.exclusive and min(cuts) <= 0:
             raise UserError(f"{where}: thresholds of several classes must be above 0.")
 
@@ -348,7 +359,9 @@ def _read(kind: type[Any], item: object, where: str) -> Any:
         whole = {**given, **flat} if isinstance(given, dict) else given
         decision = checked(Decision, whole, f"{where} decision")
         try:
-            item["decision"] = Decision(**decision)
+            sets: Any = decision.pop("coverage", None)
+            coverage = None if sets is None else Coverage(**checked(Coverage, sets, f"{where} coverage"))
+            item["decision"] = Decision(**decision, coverage=coverage)
         except UserError as error:
             raise UserError(f"target '{item.get('name')}': {error.typed}") from None
     return kind(**checked(kind, item, where))
@@ -422,7 +435,7 @@ def _fits(value: object, annotation: str) -> bool:
             return value is None or isinstance(value, Levels)
         case "Notation | None":
             return value is None or isinstance(value, Notation)
-        case "FarLimits | None":
+        case "FarLimits | None" | "Coverage | None":
             return value is None or isinstance(value, dict)
         case "bool":
             return isinstance(value, bool)

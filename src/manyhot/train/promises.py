@@ -36,12 +36,14 @@ ALMOST = 1e-9  # nothing, but for rounding
 class Promised:
     """What held-out rows can promise.
 
-    cut       the threshold that keeps the promise; None where there is none
-    possible  the highest of some levels that could be promised, None where there is none
-    missing   how many more rows that are yes are needed at the least, answered without an error
+    cut         the threshold that keeps the promise; None where there is none
+    confidence  with which it is kept
+    possible    the highest of some levels that could be promised, None where there is none
+    missing     how many more rows that are yes are needed at the least, answered without an error
     """
 
     cut: float | None
+    confidence: float = 0.0
     possible: float | None = None
     missing: int = 0
 
@@ -63,12 +65,12 @@ def of_precision(scores: Floats, truth: Bools, level: float, confidence: float) 
     """
     cut = _precise(scores, truth, level, 1 - confidence)
     if cut is not None:
-        return Promised(cut)
+        return Promised(cut, confidence)
     lower = [other for other in LEVELS if other < level]
     error = (1 - confidence) / max(len(lower), 1)  # each level that is tried is one more test
     possible = (other for other in lower if _precise(scores, truth, other, error) is not None)
     needed = fewest(level, 1 - (1 - confidence) / len(STARTS))
-    return Promised(None, next(possible, None), max(0, needed - int(truth.sum())))
+    return Promised(None, 0.0, next(possible, None), max(0, needed - int(truth.sum())))
 
 
 def of_recall(scores: Floats, truth: Bools, level: float, confidence: float) -> Promised:
@@ -79,11 +81,11 @@ def of_recall(scores: Floats, truth: Bools, level: float, confidence: float) -> 
     yes = np.sort(scores[truth])
     found = _recalled(yes, level, 1 - confidence)
     if found is not None:
-        return Promised(found)
+        return Promised(found, confidence)
     lower = [other for other in LEVELS if other < level]
     error = (1 - confidence) / max(len(lower), 1)
     possible = (other for other in lower if _recalled(yes, other, error) is not None)
-    return Promised(None, next(possible, None), max(0, fewest(level, confidence) - len(yes)))
+    return Promised(None, 0.0, next(possible, None), max(0, fewest(level, confidence) - len(yes)))
 
 
 def of_pooled_precision(
@@ -117,10 +119,10 @@ def of_pooled_precision(
 
     cut = last(level, error)
     if cut is not None:
-        return Promised(cut)
+        return Promised(cut, confidence)
     lower = [other for other in LEVELS if other < level]
     possible = (other for other in lower if last(other, error / max(len(lower), 1)) is not None)
-    return Promised(None, next(possible, None), max(0, fewest(level, confidence) - int(truth.sum())))
+    return Promised(None, 0.0, next(possible, None), max(0, fewest(level, confidence) - int(truth.sum())))
 
 
 def _precise(scores: Floats, truth: Bools, level: float, error: float) -> float | None:

@@ -303,9 +303,8 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     raw = logits(held, prepared.x[held])
     y, part = prepared.labels(held), np.isin(held, calibrating)
     fitting = {name: values[part] for name, values in y.items()}
-    fitted = [
-        calibrate(t, raw[t.name][part], fitting[t.name], fitting.get(WEIGHT)) for t in prepared.schema.targets
-    ]
+    asked = (fitting.get(WEIGHT), prepared.config.confidence, prepared.config.coverage)
+    fitted = [calibrate(t, raw[t.name][part], fitting[t.name], *asked) for t in prepared.schema.targets]
     targets = tuple(each.target for each in fitted)
     for each in fitted:
         _warn_of_short(each)
@@ -341,12 +340,16 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
 
 
 def _warn_of_short(fitted: Fitted) -> None:
-    """Say which classes or tags miss the precision that was asked for, and how they are answered instead."""
+    """Say which classes or tags miss the aim, or reach it without a promise, and how they are answered."""
     instead = (
         "it is answered from a probability of one half on"
         if fitted.target.exclusive
         else "so it stays at 0.5"
     )
+    for unpromised in fitted.unpromised[:FEW]:
+        log.warning("%s", unpromised)
+    if len(fitted.unpromised) > FEW:
+        log.warning("and so it is of %d more of the tags.", len(fitted.unpromised) - FEW)
     for short in fitted.short[:FEW]:
         log.warning("%s; %s.", short, instead)
     if len(fitted.short) > FEW:

@@ -380,6 +380,7 @@ class Classifier:
         their scores and their answers too.
         """
         folder = Path(folder)
+        bundles.check(folder, weights=False)
         if self.tuning is None:
             bundles.replace_schema(self.schema, folder)
             return

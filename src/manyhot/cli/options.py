@@ -200,7 +200,7 @@ def set_apart(args: argparse.Namespace, table: Table) -> set[str]:
 
 def _apart(args: argparse.Namespace) -> list[str]:
     """Name the columns of the options that say what a row is to others, and are no inputs."""
-    return [name for setting in APART if (name := getattr(args, setting))]
+    return [name for setting in APART if (name := getattr(args, setting, None))]
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -27,7 +27,7 @@ BYTES = 1e-2  # by how much of a level the floats of a picture of 8 bits may be 
 
 def hash_pixels(pixels: NDArray[Any]) -> NDArray[np.uint64]:
     """Hash pictures (N, H, W, C) by their pixels; the 256 levels of bytes from 0 to 1 are these bytes."""
-    flat = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
+    flat = np.ascontiguousarray(pixels).reshape(len(pixels), int(np.prod(pixels.shape[1:])))
     return np.array([_hash(_plain(row).tobytes()) for row in flat], dtype=np.uint64)
 
 

@@ -29,6 +29,8 @@ from manyhot.targets import (
     Weight,
     decide,
     marginals,
+    possible,
+    unsure,
     weighed,
     weight_of,
 )
@@ -356,6 +358,41 @@ def ece_floor(target: Target, y: IntArray, probabilities: FloatArray, weight: We
         columns = [(chances[rows, tag], every[rows]) for tag, rows in enumerate(given.T)]
     floors = [_floor(confidence, counts) for confidence, counts in columns if len(confidence)]
     return float(np.mean(floors)) if floors else None
+
+
+def coverage(target: Target, y: IntArray, probabilities: FloatArray) -> dict[str, Any]:
+    """Tell how well the sets of possible classes do what the coverage of a target asks for.
+
+    `level` is what was asked, by `rows` held-out rows; of the rows judged here `covered` is the share whose
+    class is in their set, or of whose tags, on average, all are; `size` is how many are in a set, `unsure`
+    the share of rows with a doubt, and `classes` the share covered of each class or tag.
+
+    >>> from manyhot.schema import Coverage
+    >>> pet = Target("pet", "multiclass", ("cat", "dog"), ("pet",))
+    >>> pet = pet.deciding(coverage=Coverage(0.9, 99, (0.3, 0.3)))
+    >>> found = coverage(pet, np.array([0, 0]), np.array([[.6, .4], [.2, .8]]))
+    >>> found["covered"], found["size"], found["unsure"]
+    (0.5, 1.5, 0.5)
+    """
+    asked = target.decision.coverage
+    assert asked is not None, "asked of targets that have one"
+    given, _, known = _as_tags(target, y, decide(target, probabilities))
+    rows = any_of(known)
+    sets, doubts, there = (
+        possible(target, probabilities)[rows],
+        unsure(target, probabilities)[rows],
+        given[rows],
+    )
+    held, count = sets & there, there.sum(axis=1)
+    each = zip(target.classes, _ratio(held.sum(axis=0), there.sum(axis=0)), strict=True)
+    return {
+        "level": asked.level,
+        "rows": asked.rows,
+        "covered": _mean(_ratio(held.sum(axis=1), count)),
+        "size": _mean(sets.sum(axis=1).astype(np.float64)),
+        "unsure": _mean(any_of(doubts).astype(np.float64)),
+        "classes": {name: _number(value) for name, value in each},
+    }
 
 
 def _floor(confidence: FloatArray, counts: NDArray[Any]) -> float:

@@ -192,7 +192,12 @@ class Target:
         return len(self.label_sets) or len(self.classes)
 
     def deciding(self, **changes: Any) -> Target:
-        """Return the target with some of its decision changed, such as `temperature=1.5`."""
+        """Return the target with some of its decision changed, such as `temperature=1.5`.
+
+        Other thresholds keep no promise of the old ones.
+        """
+        if "thresholds" in changes:
+            changes = {"promised": (), **changes}
         return replace(self, decision=replace(self.decision, **changes))
 
 

@@ -249,9 +249,9 @@ def add_promises(add: Callable[..., Any]) -> None:
     add("--coverage", metavar="SHARE", help=help)
 
 
-def promises_of(args: argparse.Namespace) -> dict[str, float]:
+def promises_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return what --confidence and --coverage say, as far as they are given."""
-    found = {}
+    found: dict[str, float] = {}
     for name in ("confidence", "coverage"):
         text = getattr(args, name)
         try:

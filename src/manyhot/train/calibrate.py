@@ -184,7 +184,6 @@ def fit_thresholds(
     """
     objective = target.decision.objective
     name, level = check_objective(objective)
-    target = target.deciding(promised=())
     plain = Fitted(target.deciding(thresholds=()))  # the likelier of two, the likeliest of several
     if not serves(target, objective) or name == "hamming":
         return plain

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from manyhot import metrics
 from manyhot.bundle import Bundle
 from manyhot.choose import FOLDS, Chosen, SeenRows, choose, held_out, weighed_by
@@ -104,18 +106,9 @@ def tune(
         UserError: there is no such target, class or objective, none that thresholds can serve, or no row.
         RunError: nothing reaches the objective, so that nothing is changed.
     """
-    level = None if objective is None else check_objective(objective)[1]
-    for name, share in (("confidence", confidence), ("coverage", coverage or 0.0)):
-        if not 0 <= share < 1:
-            raise UserError(f"--{name} must be at least 0 and below 1, got {share:g}.")
-    if objective is None and coverage is None:
-        raise UserError("nothing to tune: name an --objective, a --coverage, or both.")
+    level = _check(objective, confidence, coverage)
     schema = with_positive(model.schema, positive)
-    named = [schema.target(name) for name in targets] or list(schema.targets)
-    aimed = {target.name for target in named if objective is None or serves(target, objective)}
-    fixed = [target for target in named if target.name not in aimed]
-    if objective is not None and fixed and (targets or not aimed):
-        raise UserError(not_served(fixed, objective))
+    aimed = _aimed(schema, objective, targets)
     if split is None:
         chosen, own = held_out(model.schema, table, seen)
     else:
@@ -178,10 +171,31 @@ def _fit_to_promise(chosen: Chosen) -> Chosen:
             f"{chosen.table.source}: no row can promise anything of new ones ({said}); give others."
         )
     left = int((~usable).sum())
-    log.warning(
-        "%d of these %d rows promise nothing of new ones and are left out: %s.", left, len(usable), said
-    )
+    log.warning("%d of %d rows promise nothing of new ones and are left out: %s.", left, len(usable), said)
     return chosen.take(usable)
+
+
+def _check(objective: str | None, confidence: float, coverage: float | None) -> float | None:
+    """Refuse what cannot be asked for; return the precision or recall that is."""
+    if not 0 <= confidence < 1:
+        raise UserError(f"--confidence must be at least 0 and below 1, got {confidence:g}.")
+    if coverage is not None and not 0 <= coverage < 1:
+        raise UserError(f"--coverage must be at least 0 and below 1, got {coverage:g}.")
+    if objective is None and coverage is None:
+        raise UserError("nothing to tune: name an --objective, a --coverage, or both.")
+    return None if objective is None else check_objective(objective)[1]
+
+
+def _aimed(schema: Schema, objective: str | None, targets: Sequence[str]) -> set[str]:
+    """Return the names of the targets to tune: of those named, or of all, the ones that can be."""
+    named = [schema.target(name) for name in targets] or list(schema.targets)
+    if objective is None:
+        return {target.name for target in named}
+    aimed = {target.name for target in named if serves(target, objective)}
+    fixed = [target for target in named if target.name not in aimed]
+    if fixed and (targets or not aimed):
+        raise UserError(not_served(fixed, objective))
+    return aimed
 
 
 def _aiming(old: Target, new: Target, objective: str) -> Target:

@@ -277,16 +277,20 @@ class Classifier:
     def tune(
         self,
         data: object,
-        objective: str,
+        objective: str | None = None,
         split: str | None = None,
         *,
         weight: str | None = None,
         targets: Sequence[str] = (),
         positive: object = None,
+        confidence: float = 0.9,
+        coverage: float | None = None,
         progress: Progress | None = None,
     ) -> Classifier:
         """Return the classifier with its thresholds fitted anew to an objective, on labelled rows.
 
+        A precision or a recall holds for new rows with a `confidence`, where these rows suffice to promise
+        it. With a `coverage` such as 0.95 the classes that stay possible for a row are told from then on.
         `positive` names the class that precision and recall are of, as {target: class}, where it is another
         than before. Where nothing reaches the objective a RunError says what can be had. `tuning` of what is
         returned tells what these rows show before and after; see `train.tune.tune`.
@@ -294,7 +298,8 @@ class Classifier:
         from manyhot.train.tune import tune  # fitting needs scipy
 
         with Lines(self.verbose and progress is None) as told:
-            options = (objective, split, weight, targets, positive, progress or told.reading)
+            how = (positive, confidence, coverage)
+            options = (objective, split, weight, targets, *how, progress or told.reading)
             tuning = tune(self.bundle, self.rows_of(data), self.seen, *options)
         predict.tell(tuning.before.noticed, self.importance)
         run = self.run if tuning.own else None

@@ -68,6 +68,9 @@ class FitConfig:
     where training has at most `label_sets` different ones, else tag by tag.
     Rows with an equal cell in the column `group` stay in one part; each row counts as often as the column
     `weight` says.
+    A precision or a recall that is the `objective` holds for new rows with this `confidence`, where rows
+    suffice for that; 0 takes the best threshold on the held-out rows. With `coverage` the classes that stay
+    possible are told for each row, so that the right one is among them in such a share of new rows.
     `members` names who may take part in the answer, with commas between: network, pretrained (what the
     network was before it was tuned), neighbours (training rows that look alike; their features and labels are
     then part of the model).
@@ -105,6 +108,8 @@ class FitConfig:
     patience: int = 0
     size: int = 0
     objective: str = "hamming"
+    confidence: float = 0.9
+    coverage: float = 0.0
     label_sets: int = 0
     validation: float = 0.1
     folds: int = 1
@@ -153,7 +158,10 @@ class FitConfig:
         for name, share in self.target_weights.items():
             if share < 0:
                 raise UserError(f"target_weights.{name} must be at least 0, got {share}.")
-        for name in ("validation", "test", "label_smoothing", "dropout", "warmup"):
+        for name in (
+            *("validation", "test", "label_smoothing", "dropout", "warmup"),
+            *("confidence", "coverage"),
+        ):
             _require(self, name, at_least=0, below=1)
         for name in ("random_erasing", "mixup"):
             _require(self, name, at_least=0, at_most=1)

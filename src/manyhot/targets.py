@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.errors import UserError, listed, suggest
-from manyhot.schema import Kind, Schema, Target, check_objective
+from manyhot.schema import Coverage, Kind, Schema, Target, check_objective
 
 IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.floating[Any]]
@@ -167,8 +167,18 @@ def with_unseen_classes(target: Target, classes: Iterable[str]) -> Target:
         target.decision,
         thresholds=old + (new,) * len(extra) if each else old,
         positive=target.positive,
+        promised=(),
+        coverage=_widened(target.decision.coverage, len(extra)),
     )
     return replace(target, kind=kind, classes=target.classes + extra, decision=decision)
+
+
+def _widened(coverage: Coverage | None, extra: int) -> Coverage | None:
+    """Return limits for so many more classes, which are never possible."""
+    if coverage is None:
+        return None
+    never = (math.inf,) * extra
+    return replace(coverage, least=coverage.least + never, most=coverage.most and coverage.most + never)
 
 
 def as_known(target: Target, cells: Sequence[Cells]) -> tuple[list[Cells], list[dict[int, str]]]:
@@ -418,6 +428,8 @@ def serves(target: Target, objective: str) -> bool:
     Precision and recall are of one class, which a target of several must name; F1 of several they do not fit.
     """
     name, level = check_objective(objective)
+    if name == "micro_precision":
+        return not target.exclusive
     if level is not None and target.exclusive:
         return bool(target.positive)
     return target.kind != "multiclass" or name not in ("micro_f1", "macro_f1")
@@ -428,6 +440,8 @@ def not_served(targets: Sequence[Target], objective: str) -> str:
     name, level = check_objective(objective)
     names = listed(target.name for target in targets)
     first = targets[0]
+    if name == "micro_precision":
+        return f"{names}: micro_precision is of all tags together; aim at precision=P, which is of one class."
     if level is not None:
         option = shlex.join(["--positive", f"{first.name}={first.classes[-1]}"])
         return (
@@ -685,3 +699,42 @@ def _encode_flag(column: Cells) -> NDArray[np.int8]:
                 f"Correct the cell, or read all of its kind as unknown with {every}."
             )
     return table[column.codes]
+
+
+def possible(target: Target, probabilities: FloatArray) -> NDArray[np.bool_]:
+    """Tell which classes, or tags, are possible for each row, by the coverage of its target.
+
+    Its answer always is; of a row with NaN none.
+
+    Shape:
+        probabilities: float (N, P). out: bool (N, C).
+
+    >>> pet = Target("pet", "multiclass", ("cat", "dog", "cow"), ("pet",))
+    >>> pet = pet.deciding(coverage=Coverage(0.9, 99, (0.2, 0.2, 0.5)))
+    >>> possible(pet, np.array([[.5, .25, .25], [.1, .0, .9]])).tolist()
+    [[True, True, False], [False, False, True]]
+    """
+    coverage = target.decision.coverage
+    assert coverage is not None, "asked of targets that have one"
+    found = marginals(target, probabilities) >= np.asarray(coverage.least)
+    answers = decide(target, probabilities)
+    if target.exclusive:
+        there = np.flatnonzero(answers.reshape(-1) != UNKNOWN)
+        found[there, answers.reshape(-1)[there]] = True
+        return np.asarray(found)
+    return np.asarray(found | (answers == 1))
+
+
+def unsure(target: Target, probabilities: FloatArray) -> NDArray[np.bool_]:
+    """Tell which classes, or tags, a row may have and may not have; bool (N, C).
+
+    Of a single class these are all that are possible, where more than one is.
+    """
+    coverage, found = target.decision.coverage, possible(target, probabilities)
+    assert coverage is not None, "asked of targets that have one"
+    if target.exclusive:
+        return np.asarray(found & (found.sum(axis=1) > 1)[:, None])
+    absent = (marginals(target, probabilities) <= np.asarray(coverage.most)) | (
+        decide(target, probabilities) == 0
+    )
+    return np.asarray(found & absent)

@@ -241,3 +241,29 @@ def _pair(option: str, text: str, form: str) -> tuple[str, str]:
     if not (name and equals):
         raise UserError(f"{option} {text}: must be {form}.")
     return name, value
+
+
+def add_promises(add: Callable[..., Any]) -> None:
+    """Add what says how sure an aim is to hold, and whether what stays possible is told."""
+    help = (
+        "with which a precision or a recall holds for new rows, where there are rows enough to promise it "
+        "(default: 0.9); 0 takes the best threshold"
+    )
+    add("--confidence", metavar="SHARE", help=help)
+    help = (
+        "tell for each row which classes stay possible, so that the right one is among them in this share of "
+        "new rows, such as 0.95"
+    )
+    add("--coverage", metavar="SHARE", help=help)
+
+
+def promises_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what --confidence and --coverage say, as far as they are given."""
+    found: dict[str, float] = {}
+    for name in ("confidence", "coverage"):
+        text = getattr(args, name)
+        try:
+            found |= {} if text is None else {name: float(text)}
+        except ValueError:
+            raise UserError(f"--{name} must be a number such as 0.9, got '{text}'.") from None
+    return found

@@ -46,6 +46,7 @@ from manyhot.train.batch_norm import recalibrate
 from manyhot.train.calibrate import Fitted, calibrate
 from manyhot.train.checkpoint import Checkpoints, State
 from manyhot.train.distributed import World
+from manyhot.train.far import fit_far
 from manyhot.train.linear_probe import heads_on_features
 from manyhot.train.loop import LoopState, OnEvent, train
 from manyhot.train.prepared import Prepared
@@ -313,9 +314,8 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     raw = logits(held, prepared.x[held])
     y, part = prepared.labels(held), np.isin(held, calibrating)
     fitting = {name: values[part] for name, values in y.items()}
-    fitted = [
-        calibrate(t, raw[t.name][part], fitting[t.name], fitting.get(WEIGHT)) for t in prepared.schema.targets
-    ]
+    asked = (fitting.get(WEIGHT), prepared.config.confidence, prepared.config.coverage)
+    fitted = [calibrate(t, raw[t.name][part], fitting[t.name], *asked) for t in prepared.schema.targets]
     targets = tuple(each.target for each in fitted)
     for each in fitted:
         _warn_of_short(each)
@@ -335,6 +335,11 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
         importance=_importance(prepared, targets, lambda rows, x: from_logits(targets, logits(rows, x))),
         taught=_taught(prepared),
     )
+    far = fit_far(prepared, predictor)
+    if far is not None:
+        predictor.far, limits = far
+        predictor.ensemble = replace(predictor.ensemble, far=True)
+        schema = replace(schema, far=limits)
     counts = {name: len(prepared.of_part(number)) for number, name in enumerate(split.PARTS)}
     counts["unreadable"] = len(prepared.unreadable)
     notes = [*prepared.notes, *predictor.ensemble.notes]
@@ -347,12 +352,16 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
 
 
 def _warn_of_short(fitted: Fitted) -> None:
-    """Say which classes or tags miss the precision that was asked for, and how they are answered instead."""
+    """Say which classes or tags miss the aim, or reach it without a promise, and how they are answered."""
     instead = (
         "it is answered from a probability of one half on"
         if fitted.target.exclusive
         else "so it stays at 0.5"
     )
+    for unpromised in fitted.unpromised[:FEW]:
+        log.warning("%s", unpromised)
+    if len(fitted.unpromised) > FEW:
+        log.warning("and so it is of %d more of the tags.", len(fitted.unpromised) - FEW)
     for short in fitted.short[:FEW]:
         log.warning("%s; %s.", short, instead)
     if len(fitted.short) > FEW:

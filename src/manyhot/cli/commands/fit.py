@@ -41,8 +41,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     help = "balanced: rare classes count as much as frequent ones, and are answered more (default: none)"
     add("--class-weight", choices=CHOICES["class_weight"], help=help)
-    help = "hamming, exact_match, micro_f1, macro_f1, balanced_accuracy, precision=P or recall=R"
+    help = (
+        "hamming, exact_match, micro_f1, macro_f1, balanced_accuracy, precision=P or recall=R of each class "
+        "or tag, micro_precision=P of all tags together"
+    )
     add("--objective", metavar="AIM", help=help)
+    options.add_promises(add)
     add("--monitor", metavar="SCORE", help="the score that chooses the best epoch: loss, or TARGET/METRIC")
     add(
         "--unknown-class",

@@ -28,7 +28,7 @@ from manyhot.data.sources.read import read
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.report import record
-from manyhot.schema import Schema, Target
+from manyhot.schema import Decision, Schema, Target
 from manyhot.targets import encode, unseen_classes, with_unseen_classes
 from manyhot.train.warm_start import Start
 
@@ -127,8 +127,9 @@ def _grown(schema: Schema, table: Table, known_alone: bool) -> tuple[Schema, tup
         new = () if known_alone else unseen_classes(target, cells)
         # Of several classes none is meant by yes, unless that is what the answers aim at.
         no_more = new and len(target.classes) == 2 and "=" not in target.decision.objective
-        fresh = {"temperature": 1.0, "thresholds": (), **({"positive": ""} if no_more else {})}
-        targets.append(replace(with_unseen_classes(target, new).deciding(**fresh), label_sets=()))
+        fresh = Decision(target.decision.objective, positive="" if no_more else target.decision.positive)
+        wider = with_unseen_classes(replace(target, decision=fresh, label_sets=()), new)
+        targets.append(replace(wider, decision=fresh))  # the rest of it is fitted anew
         encode(targets[-1], cells, "missing")  # which refuses what is neither 0 nor 1
         if new:
             named = [f"'{name}'{suggest(name, target.classes)}" for name in new[:SHOWN]]

@@ -127,7 +127,7 @@ def _grown(schema: Schema, table: Table, known_alone: bool) -> tuple[Schema, tup
         new = () if known_alone else unseen_classes(target, cells)
         # Of several classes none is meant by yes, unless that is what the answers aim at.
         no_more = new and len(target.classes) == 2 and "=" not in target.decision.objective
-        fresh = Decision(target.decision.objective, positive="" if no_more else target.decision.positive)
+        fresh = Decision(target.decision.objective, positive="" if no_more else target.positive)
         wider = with_unseen_classes(replace(target, decision=fresh, label_sets=()), new)
         targets.append(replace(wider, decision=fresh))  # the rest of it is fitted anew
         encode(targets[-1], cells, "missing")  # which refuses what is neither 0 nor 1

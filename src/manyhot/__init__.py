@@ -23,7 +23,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from manyhot.auditing.audit import Audit, audit
-    from manyhot.classifier import Classifier, load
+    from manyhot.classifier import Classifier, explain, load
     from manyhot.clustering.cluster import Clustering, cluster
     from manyhot.comparing.compare import Comparison, compare
     from manyhot.data.rows.infer import infer
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from manyhot.data.table import Table
     from manyhot.errors import RunError, UserError
     from manyhot.estimator import ManyhotClassifier
+    from manyhot.explaining.explanation import Explanation
     from manyhot.fitting import fit
     from manyhot.inspection import inspect
     from manyhot.schema import Input, Schema, Target
@@ -41,6 +42,8 @@ _PLACES = {
     "Audit": "manyhot.auditing.audit",
     "audit": "manyhot.auditing.audit",
     "Classifier": "manyhot.classifier",
+    "explain": "manyhot.classifier",
+    "Explanation": "manyhot.explaining.explanation",
     "fit": "manyhot.fitting",
     "Clustering": "manyhot.clustering.cluster",
     "cluster": "manyhot.clustering.cluster",
@@ -66,6 +69,7 @@ __all__ = [
     "Classifier",
     "Clustering",
     "Comparison",
+    "Explanation",
     "Input",
     "ManyhotClassifier",
     "RunError",
@@ -77,6 +81,7 @@ __all__ = [
     "audit",
     "cluster",
     "compare",
+    "explain",
     "fit",
     "gather",
     "infer",

@@ -102,7 +102,8 @@ KIND_IS_ASKED = {
 IMAGE_IS_ASKED = {
     "auditing/answers.py": (1, "pretrained weights see photos once for all folds"),
     "auditing/copies.py": (1, "only pictures may be nearly the same"),
-    "classifier.py": (2, "pictures are not answered in pieces, and one may be an array"),
+    "classifier.py": (3, "pictures are not answered in pieces, nor kept in the folder; one may be an array"),
+    "cli/commands/explain.py": (1, "which INPUT there may be"),
     "cli/commands/inspect.py": (1, "only pictures are drawn on a sheet"),
     "cli/commands/predict.py": (2, "which INPUTs there may be"),
     "clustering/cluster.py": (1, "how the report names its rows"),
@@ -111,6 +112,8 @@ IMAGE_IS_ASKED = {
     "data/inputs/fitted.py": (3, "which of the two kinds of input reads and hashes"),
     "data/rows/describe.py": (1, "beside pictures no column is used"),
     "report/audit.py": (1, "pictures are shown beside a row's path"),
+    "explaining/explanation.py": (1, "only of a picture there is a drawing"),
+    "report/explained.py": (2, "pictures are shown"),
     "report/card.py": (2, "pictures are shown; hubs have another task for them"),
     "report/clusters.py": (3, "pictures are shown, rows of a table told apart"),
     "report/compared.py": (1, "pictures are shown"),

@@ -36,7 +36,10 @@ from manyhot.targets import FloatArray, by_meaning, decide, decode, marginals
 MOST = 200  # rows explained at once
 TAGS = 5  # of a row that are explained, unless classes are named
 ROWS, PICTURES = 200, 100  # that the explained ones are held against
-BASELINES = 12  # pictures that gradients come from, beside the mean
+# Pictures that gradients come from, beside their mean and black. With either alone an explanation is good at
+# the filling that it comes from: 60 digits of MNIST, filled with black and with the mean, had areas of 0.34
+# and 0.11 of a random order's from the mean, 0.15 and 0.60 from black, 0.18 and 0.11 from these.
+BASELINES = 4
 TRIED = 8  # answers on which the methods are compared
 FEWEST = 20  # rows beside the explained ones that tell what is usual
 METHODS = ("auto", "gradients", "occlusion")
@@ -282,9 +285,9 @@ def _heats(
     from manyhot.explaining.gradients import expected_gradients
 
     assert scores.predictor is not None, "asked by _has_gradients"
-    some = background.rows[:: -(-len(background.rows) // BASELINES)]
-    few = len(background.rows) == 1
-    baselines = background.rows if few else np.concatenate([background.mean[None], some])
+    mean = background.mean[None]
+    some = background.rows[:: -(-len(background.rows) // BASELINES)] if len(background.rows) > 1 else mean[:0]
+    baselines = np.concatenate([mean, np.zeros_like(mean), some])
     return [expected_gradients(scores.predictor, w.target, w.number, x[w.row], baselines) for w in wanted]
 
 

@@ -134,8 +134,8 @@ class Explanation:
         """Say in sentences how it was found, and what its numbers mean."""
         if self.method == "replacement":
             how = (
-                "The effect of a column is how far the log odds of the class fall where its cell is replaced by "
-                f"{self.background}, the mean of these. Columns that go together are replaced together."
+                "The effect of a column is how far the log odds of the class fall where its cell is replaced "
+                f"by {self.background}, the mean of these. Columns that go together are replaced together."
             )
             return [how]
         what = {

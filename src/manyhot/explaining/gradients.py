@@ -25,7 +25,7 @@ from manyhot.model.predictor import Predictor
 from manyhot.schema import Target
 from manyhot.targets import sides
 
-STEPS, FEWEST = 32, 8  # points of the way from one baseline, and from each of many
+STEPS, FEWEST = 64, 8  # points of the ways from all baselines, and at least of each
 
 
 def log_odds_of(predictor: Predictor, target: Target, number: int) -> Callable[[Tensor], Tensor]:

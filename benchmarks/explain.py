@@ -3,10 +3,10 @@
 MANYHOT_DATA=… python benchmarks/explain.py [mnist] [TABLE …]
 
 mnist: 60 test digits and a network that `fit --effort fast` trained on 3,000; areas under the curve of the
-answer's probability, as pixels go, filled with black and with the mean picture. Digits answered as the filling
-alone are left out: no order takes their answer away. Asked of what `explain` chooses: half of the best order
-that knows no model (brightness, distance from the mean picture), in both fillings; and that explanations by an
-untrained network do no better than 0.9 times a random order.
+answer's probability, as pixels go, filled with black and with the mean picture. Digits answered as the
+filling alone are left out: no order takes their answer away. Asked of what `explain` chooses: half of the
+best order that knows no model (brightness, distance from the mean picture), in both fillings; and that
+explanations by an untrained network do no better than 0.9 times a random order.
 TABLE of MANYHOT_DATA/keel (default: heart, vehicle): the same with columns of 60 test rows, replaced by those
 of other rows and by the middle of training, against the mean of five random orders.
 """

@@ -154,7 +154,9 @@ def test_what_is_held_is_shown_in_three_lines(tables, pictures, fresh, fitted_ta
         {"a\nb\x1b[31m": ["long " * 99], **{f"c{i}": [i] for i in range(2_000)}}
     )
     many = replace(
-        tables.schema.targets[0], kind="multiclass", classes=tuple(f"class {i}" for i in range(5_000))
+        tables.schema.targets[0].deciding(positive=""),
+        kind="multiclass",
+        classes=tuple(f"class {i}" for i in range(5_000)),
     )
     for thing in (
         tables,
@@ -236,3 +238,52 @@ def test_a_page_of_a_tuned_model_tells_all_of_the_fit(tmp_path):
     (model / "fit.json").write_text('{"rows": 1}')
     with pytest.raises(UserError, match=r"fit\.json: not the record of a fit"):
         manyhot.load(model).tune(twice, "recall=1").update(model)
+
+
+SQUARES = np.repeat(np.uint8([0, 200] * 20), 12 * 12 * 3).reshape(40, 12, 12, 3)
+
+
+@pytest.fixture(scope="module")
+def squares():
+    return manyhot.fit((SQUARES, np.eye(2)[[0, 1] * 20]), epochs=1, members="network", verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        (SQUARES[0], 1),
+        (SQUARES[:5], 5),
+        (SQUARES[0, ..., 0], 1),
+        (SQUARES[0, ..., :1], 1),
+        (SQUARES[:5, ..., 0], 5),
+        (SQUARES[0] / 255, 1),
+        (np.zeros((30, 40, 3), np.uint8), 1),
+        ([SQUARES[0], np.zeros((7, 7), np.uint8)], 2),
+        (Image.fromarray(SQUARES[0]), 1),
+        ([Image.fromarray(SQUARES[0]), SQUARES[1]], 2),
+    ],
+)
+def test_one_picture_has_one_answer(squares, data, rows):
+    assert len(squares.predict(data)["label"]) == rows
+    assert {*squares.predict(data)["label"]} <= {"0", "1"}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (SQUARES[0].transpose(2, 0, 1), r"three grey ones, or one of colours.*transpose\(1, 2, 0\)"),
+        (SQUARES[:4].transpose(0, 3, 1, 2), r"to the end: images.transpose\(0, 2, 3, 1\)"),
+        (np.zeros((12, 12, 4), np.uint8), "Leave out the fourth channel"),
+    ],
+)
+def test_pictures_of_which_nobody_knows_how_many_they_are_are_refused(squares, data, message):
+    with pytest.raises(UserError, match=message):
+        squares.predict(data)
+
+
+@pytest.mark.parametrize("make", [list, lambda found: [Image.fromarray(each) for each in found]])
+def test_pictures_of_several_sizes_are_learned_and_judged(make):
+    found = make([np.full((6 + n % 3, 8, 3), 200 * (n % 2), np.uint8) for n in range(40)])
+    model = manyhot.fit((found, [0, 1] * 20), epochs=1, members="network", verbose=False)
+    assert len(model.predict(found)["label"]) == 40
+    assert model.evaluate((found, [0, 1] * 20), split="all")["rows"] == 40

@@ -196,7 +196,7 @@ def test_bytes_alone_are_pictures_too(tmp_path, kind):
     file_of(pa.table({"photo": pa.array(data, kind), "n": range(7)}), tmp_path / "t.arrow")
     table = read(tmp_path / "t.arrow")
     assert table.column("photo").to_pylist() == [f"picture {i}" for i in range(1, 8)]
-    sides = {"shape": [8, 8, 3], "widths": [8, 8], "heights": [8, 8]}
+    sides = {"shape": [8, 8, 3], "widths": [8, 8], "heights": [8, 8], "levels": None}
     assert look(table)["inputs"][0] == {"name": "photo", "kind": "image", **sides, "missing": 0}
     assert all(held_pictures(pa.chunked_array([pa.array([cell], kind)])) for cell in data)
 

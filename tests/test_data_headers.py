@@ -301,5 +301,8 @@ def test_names_of_windows_and_of_urls_are_found_and_none_leads_out(folder):
         with pytest.raises(UserError, match=reason) if reason else contextlib.nullcontext():
             read_file(picture)
     for name in ("..\\out.png", "%2e%2e/out.png", " ../out.png", "..%2Fout.png"):
-        with pytest.raises(UserError, match="leaves the folder"):
-            pictures_of(read({"image": [name]}, root=folder), "image")
+        (found,) = pictures_of(read({"image": [name]}, root=folder), "image")
+        with pytest.raises(UserError, match="no such file"):  # which is looked for in the folder alone
+            read_file(found)
+    with pytest.raises(UserError, match="leaves the folder"):
+        pictures_of(read({"image": ["../out.png"]}, root=folder), "image")

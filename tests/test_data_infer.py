@@ -16,7 +16,7 @@ from manyhot.data.rows.infer import describe, infer, problems, split_column, spl
 from manyhot.data.sources.read import read
 from manyhot.data.table import Table, from_python
 from manyhot.errors import UserError
-from manyhot.schema import Schema
+from manyhot.schema import Input, Schema
 from manyhot.targets import decode, encode
 
 
@@ -370,7 +370,7 @@ def test_features_and_what_is_left_out():
         "column 'empty' is left out: all its cells are empty",
         "column 'name' is left out: it has 120 different texts in 120 rows",
         "column 'tags' is left out: it holds lists",
-        "column 'id' is left out: it numbers the rows",
+        "column 'id' is left out: it numbers the rows; to take it: --kind id=number",
         "column 'group' is not used",
     ]
     assert "name" in [column.name for column in infer(data, ["y"], kinds={"name": "category"}).inputs]
@@ -444,7 +444,8 @@ def test_columns_that_are_to_stay_unused_are_not():
 
 @pytest.fixture
 def measured(monkeypatch):
-    monkeypatch.setattr(opening, "measure", lambda table, column: opening.Measured((8, 9, 3), (8, 8), (9, 9)))
+    of_column = lambda table, column, rows=None: Input(column, "image", (8, 9, 3))  # noqa: E731
+    monkeypatch.setattr(opening, "image_input", of_column)
 
 
 def test_the_image_column_is_found(measured):
@@ -622,11 +623,10 @@ def test_a_schema_survives_json(words):
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
 
 
-def test_folder_order_does_not_matter(tmp_path, monkeypatch):
+def test_folder_order_does_not_matter(tmp_path, measured):
     for path in ("b/1.png", "a/1.png", "c/1.png"):
         (tmp_path / path).parent.mkdir()
         (tmp_path / path).write_bytes(b"x")
-    monkeypatch.setattr(opening, "measure", lambda table, column: opening.Measured((1, 1, 3), (1, 1), (1, 1)))
     schema = infer(read(Path(tmp_path)))
     assert schema.targets[0].classes == ("a", "b", "c")
 

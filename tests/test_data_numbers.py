@@ -76,7 +76,7 @@ def test_notations_are_read(cells, numbers):
         ["0171 123 456", "0171 222 333"],
         ["10.0.0.1", "192.168.0.1"],
         ["1.2.3", "1.2.4"],
-        ["12:30", "13:40"],
+        ["2:30", "13:40"],
         ["1,23,4", "5"],
         ["25 7", "7", "0"],
         ["1-2", "3-4"],
@@ -90,6 +90,7 @@ def test_what_is_no_number_in_one_notation_stays_text(cells):
 def test_dates_are_no_numbers():
     assert read(["01.02.2024", "13.04.2024"])[0].kind == "date"
     assert read(["2024-01-31", "NA"])[0] == Input("v", "date", missing=("NA",))
+    assert read(["12:30", "13:40"])[0].kind == "date"
 
 
 def test_what_the_column_leaves_open_follows_from_the_others():
@@ -116,7 +117,7 @@ def test_percentages_without_fraction_follow_the_table_too():
 
 def test_what_stays_open_is_told():
     cells = [f"{n},{n + 111}" for n in range(100, 300)]
-    table = from_python({"v": cells, "w": list(range(200)), "y": [*"aabbb"] * 40})
+    table = from_python({"v": cells, "w": [n % 7 for n in range(200)], "y": [*"aabbb"] * 40})
     (line,) = problems(table, infer(table, ["y"]))
     assert line.endswith("'100,211' may be of thousands or have a decimal comma, see --decimal")
     few = table.with_columns(

@@ -93,7 +93,8 @@ def test_what_does_not_behave_as_tags_is_left_alone(cells):
 
 def test_a_target_of_single_classes_that_looks_like_tags_is_told():
     table = tagged("#")
-    assert problems(table, infer(table, ["tags"]))[-1].endswith("--tags tags --separator '#'")
+    told = problems(table, infer(table, ["tags"]))
+    assert any(line.endswith("--tags tags --separator '#'") for line in told)
     assert not any("looks like" in line for line in problems(table, infer(table, tags={"tags": None})))
 
 

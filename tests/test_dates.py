@@ -25,7 +25,10 @@ from manyhot.errors import UserError
         ("1970", None),
         ("", None),
         ("a day", None),
-        ("12:30", None),
+        ("06:00", 0.25),
+        ("18:00:00.5", 0.75 + 0.5 / 86_400),
+        ("6:00", None),
+        ("24:00", None),
     ],
 )
 def test_a_text_is_a_date_or_none(text, days):

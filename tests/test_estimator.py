@@ -84,7 +84,7 @@ def test_works_in_scikit_learns_tools() -> None:
 def test_every_setting_is_a_parameter() -> None:
     names = {field.name for field in fields(FitConfig)}
     model = ManyhotClassifier()
-    assert set(model.get_params()) == names | {"random_state", "options", "verbose"}
+    assert set(model.get_params()) == names | {"random_state", "options", "verbose", "positive"}
     assert {name for name, value in model.get_params().items() if value is not None} == {"effort", "verbose"}
     given = ManyhotClassifier(target_weights={"y": 2.0}, epochs=3).set_params(dropout=0.1)
     assert clone(given).get_params() == given.get_params()
@@ -231,3 +231,44 @@ def test_a_picture_that_cannot_be_read_has_no_answer_in_columns(
     answers = model.predict(pd.DataFrame({"image": names[:3]}))["n"]
     assert answers[1] is None
     assert answers[0] in (0, 1)
+
+
+def test_one_hot_labels_are_one_of_several_classes() -> None:
+    X, yes = rows()
+    y = np.eye(3)[np.where(yes, 2, X[:, 1] > 0)]
+    model = ManyhotClassifier(effort="fast", epochs=5, members="network").fit(X, y)
+    assert [target.kind for target in model.classifier_.schema.targets] == ["multiclass"]
+    assert np.allclose(model.predict_proba(X).sum(axis=1), 1)
+    answers = model.predict(X)
+    assert (answers.shape, set(answers.sum(axis=1))) == (y.shape, {1})
+    assert model.score(X, y) == (answers == y).all(axis=1).mean()
+    assert model.classes_.tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"holds fractions.*argmax"):
+        clone(model).fit(X, np.full((80, 3), 1 / 3))
+
+
+@pytest.mark.parametrize("kind", [int, np.int8, float, str, object])
+def test_a_matrix_of_classes_comes_back_as_one(kind: type) -> None:
+    X, yes = rows()
+    y = np.column_stack([np.where(yes, 3, 7), np.digitize(X[:, 1], [-0.5, 0.5])]).astype(kind)
+    model = ManyhotClassifier(effort="fast", epochs=3, members="network").fit(X, y)
+    answers = model.predict(X)
+    assert (answers.dtype, answers.shape) == (y.dtype, y.shape)
+    assert (answers == y).mean() > 0.5
+    assert model.score(X, y) == (answers == y).all(axis=1).mean()
+    assert [proba.shape for proba in model.predict_proba(X)] == [(80, 2), (80, 3)]
+    assert [classes.tolist() for classes in model.classes_] == [np.unique(column).tolist() for column in y.T]
+    assert model.classes_[0].dtype == (int if kind is object else y.dtype)
+    with pytest.raises(ValueError, match="column 1 of y has only one class"):
+        clone(model).fit(X, np.column_stack([y[:, 0], y[:1, 1].repeat(80)]))
+
+
+def test_pictures_of_several_sizes_and_one_picture() -> None:
+    pictures = [np.full((6 + n % 3, 8, 3), 200 * (n % 2), np.uint8) for n in range(40)]
+    y = np.arange(40) % 2 == 1
+    model = ManyhotClassifier(options=FAST).fit(pictures, y)
+    assert model.predict(pictures[:3]).shape == (3,)
+    assert model.predict(pictures[1]).dtype == bool
+    same = np.stack(pictures[::3])
+    model = ManyhotClassifier(options=FAST).fit(same, y[::3])
+    assert (model.predict(same[0]).shape, model.predict(same[:2]).shape) == ((1,), (2,))

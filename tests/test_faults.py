@@ -343,7 +343,7 @@ FAULTS = {
     ),
     "tune of several classes": (
         ["tune", "{zoo}/unfit", "{zoo}/good.csv", "--objective", "recall=0.9", "--target", "fruit"],
-        "the likeliest one, so that it has no threshold",
+        "recall is of one class, and there are several; name the one meant",
     ),
     "mistakes of no known ending": (
         ["evaluate", "{model}", "{zoo}/good.csv", "--mistakes", "{zoo}/wrong.txt"],

@@ -274,7 +274,7 @@ def test_tuning_is_for_targets_that_have_thresholds_and_labels():
     assert found["targets"]["b"]["after"]["thresholds"] == list(tuned.schema.target("b").decision.thresholds)
     assert tuned.tuning.after.scores["targets"]["b"]["recall"] == found["targets"]["b"]["after"]["recall"]
     assert fitted.tune(columns, "recall=0.9").tuning.targets == ("t", "b")
-    with pytest.raises(UserError, match="'y': a target of several classes always answers with the likeliest"):
+    with pytest.raises(UserError, match="'y': recall is of one class, and there are several; name the one"):
         fitted.tune(columns, "recall=0.9", targets=["y", "b"])
     with pytest.raises(UserError, match="no target 'c'"):
         fitted.tune(columns, "recall=0.9", targets=["c"])

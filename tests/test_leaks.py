@@ -73,3 +73,71 @@ def test_how_much_each_column_tells_alone():
     assert 0.5 <= told["half"] < 0.9
     assert told["id"] < 0.7
     assert told["word"] == 0
+
+
+SORTED = np.sort(ALIVE)
+GAPS = np.cumsum(RNG.integers(1, 6, N))
+
+
+def left_out(names, labels=SORTED, **columns):
+    data = {"y": [f"c{label}" for label in labels], "x": RNG.random(N), **columns}
+    table = from_python(data, "t")
+    schema = infer(table, ["y"])
+    assert {column.name for column in schema.inputs} == {"x", *columns} - {*names}
+    return [line for line in problems(table, schema) if any(f"'{name}'" in line for name in names)]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("PassengerId", np.arange(N) + 1),
+        ("PassengerId", RNG.permutation(N)),
+        ("customer_id", RNG.permutation(10**6)[:N]),
+        ("nr", np.arange(N)),
+        ("nr", np.arange(N)[::-1]),
+        ("record", GAPS),
+    ],
+    ids=["id", "shuffled", "large", "counts", "downward", "gaps"],
+)
+def test_what_numbers_the_rows_is_left_out(name, values):
+    (line,) = left_out([name], **{name: values})
+    assert line == f"column '{name}' is left out: it numbers the rows; to take it: --kind {name}=number"
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("year", 1880 + np.arange(N)),
+        ("founded", 1880 + np.arange(N)),
+        ("age", np.arange(N)),
+        ("petal", np.sort(RNG.random(N)).round(6)),
+        ("income", np.sort(np.exp(RNG.normal(8, 1, N)).astype(int) + np.arange(N))),
+        ("dose", np.arange(N) * 5),
+        ("weight", RNG.permutation(N)),
+        ("level", np.arange(N) - 60),
+    ],
+    ids=["year", "years", "age", "sorted", "amounts", "scale", "any order", "below 0"],
+)
+def test_what_is_measured_is_not(name, values):
+    left_out([], RNG.permutation(ALIVE), **{name: values})
+
+
+def test_a_number_of_the_rows_is_taken_where_asked_for_and_where_there_is_nothing_else():
+    data = {"y": [f"c{label}" for label in SORTED], "x": RNG.random(N), "nr": np.arange(N)}
+    assert len(infer(from_python(data, "t"), ["y"], kinds={"nr": "number"}).inputs) == 2
+    del data["x"]
+    assert [column.name for column in infer(from_python(data, "t"), ["y"]).inputs] == ["nr"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("again", [f"C{label} " for label in ALIVE]), ("y_code", 7 - ALIVE)],
+    ids=["the same texts", "its name"],
+)
+def test_a_copy_of_the_target_is_left_out(name, values):
+    (line,) = left_out([name], ALIVE, **{name: values})
+    assert line.startswith(f"column '{name}' is left out: it is a copy of the target 'y'; to take it: --kind")
+
+
+def test_a_column_that_may_decide_is_not_left_out():
+    assert left_out([], ALIVE, colour=np.array(["red", "blue"])[ALIVE]) == []

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from manyhot.model.losses import loss, total
+from manyhot.priors import class_weights
 from manyhot.schema import Target
 from manyhot.targets import decide
 
@@ -178,14 +179,37 @@ def test_weights_are_torchs():
     logits, y = random_case(ONE)
     weight = torch.tensor([0.5, 2.0, 1.0])
     assert loss(ONE, logits, y, 0.0, weight).item() == pytest.approx(
-        F.cross_entropy(logits, y, weight=weight).item()
+        F.cross_entropy(logits + weight.log(), y, weight=weight).item()
     )
     logits, y = random_case(BINARY)
     weight = torch.tensor([[1.0], [3.0]])
-    each = F.binary_cross_entropy_with_logits(logits, y.float(), reduction="none")
+    each = F.binary_cross_entropy_with_logits(logits + np.log(3), y.float(), reduction="none")
     amount = torch.where(y == 1, 3.0, 1.0)
     wanted = (each * amount).sum() / amount.sum()
     assert loss(BINARY, logits, y, 0.0, weight).item() == pytest.approx(wanted.item())
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+def test_the_loss_by_classes_is_least_where_probabilities_are_how_often_classes_are_met(kind):
+    target = MIXED[kind]
+    y = {
+        "binary": np.array([[0]] * 9 + [[1]], np.int8),
+        "multiclass": np.array([0] * 7 + [1] * 2 + [2]),
+        "multilabel": np.array([[1, 0, 0]] * 9 + [[0, 1, 1]], np.int8),
+    }[kind]
+    weight = torch.from_numpy(class_weights(target, y))
+    own = torch.from_numpy(odds_of(target, y)).requires_grad_()
+    value = loss(target, own.expand(len(y), -1), torch.from_numpy(y).long(), 0.0, weight)
+    value.backward()
+    assert own.grad.abs().max() < 1e-6
+
+
+def odds_of(target, y):
+    """The logits of how often each class is met."""
+    if target.kind == "multiclass":
+        return np.log(np.bincount(y) / len(y)).astype(np.float32)
+    share = y.mean(axis=0)
+    return np.log(share / (1 - share)).astype(np.float32)
 
 
 def test_targets_can_be_weighed_against_each_other():

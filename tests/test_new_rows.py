@@ -447,4 +447,7 @@ def test_an_option_of_another_command_is_never_suggested_for_itself(words, capsy
     with pytest.raises(SystemExit):
         main(words)
     told = capsys.readouterr().err
-    assert f"`manyhot {words[0]}` takes no --missing; it is an option of 'inspect', 'fit', 'cluster'." in told
+    assert (
+        f"`manyhot {words[0]}` takes no --missing; it is an option of 'inspect', 'audit', 'fit', 'cluster'."
+        in told
+    )

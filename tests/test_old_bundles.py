@@ -70,6 +70,7 @@ def in_the_first_format(folder):
     schema = json.loads((folder / "schema.json").read_text())
     for target in schema["targets"]:
         target |= target.pop("decision") | {"sets": target.pop("label_sets")}
+        del target["positive"]
     (folder / "schema.json").write_text(json.dumps(schema))
     config = json.loads((folder / "config.json").read_text())
     config["heads_first"], config["members"] = config.pop("linear_probe"), config.pop("tabm_members")

@@ -80,7 +80,7 @@ def test_what_may_be_left_out():
         ({"classes": ["a", "a"]}, "classes must differ"),
         ({"classes": ...}, "lacks 'classes'"),
         ({"columns": []}, "names no column"),
-        ({"columns": ["p", "q", "r"]}, "several columns are for a multilabel target"),
+        ({"columns": ["p", "q"]}, "several columns are 0 or 1 for a class each"),
         ({"columns": ["p", "q"], "kind": "multilabel"}, "2 columns and 3 classes"),
         ({"temperature": 0}, "temperature must be above 0"),
         ({"temperature": -1.0}, "temperature must be above 0"),

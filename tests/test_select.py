@@ -201,10 +201,9 @@ def test_rows_answer_along_with_heads_of_a_frozen_backbone(tmp_path, monkeypatch
     assert done == sorted(set(done))  # every picture passed through the backbone once
 
 
-def test_many_rows_and_classes_weighed_alike_have_no_neighbours(tmp_path, monkeypatch):
+def test_many_rows_have_no_neighbours(tmp_path, monkeypatch):
     path, _ = state(tmp_path)
     answer(monkeypatch, 5)
-    assert not neighbours_of(tuned(path, class_weight="balanced"))
     assert not neighbours_of(tuned(path, members="network,pretrained"))
     monkeypatch.setattr(select, "MAX_ROWS", 5)
     assert not neighbours_of(tuned(path))

@@ -111,8 +111,10 @@ def test_scores_read_the_tags_probabilities():
 def test_thresholds_are_for_tags_and_not_for_sets():
     rng = np.random.default_rng(0)
     chances, y = rng.dirichlet(np.ones(4), 200), set_table(TAGS)[rng.integers(0, 4, 200)]
-    assert fit_thresholds(TAGS.deciding(objective="exact_match"), chances, y).decision.thresholds == ()
-    assert len(fit_thresholds(TAGS.deciding(objective="micro_f1"), chances, y).decision.thresholds) == 3
+    assert fit_thresholds(TAGS.deciding(objective="exact_match"), chances, y).target.decision.thresholds == ()
+    assert (
+        len(fit_thresholds(TAGS.deciding(objective="micro_f1"), chances, y).target.decision.thresholds) == 3
+    )
 
 
 def tagged(rows=200):

@@ -100,7 +100,7 @@ def test_tags_that_are_all_answered_alike():
 def test_classes_that_are_never_answered():
     answers = np.where(ORDER == 2, 1, ORDER)
     (line,) = problems(judged(PET, ORDER, sure(answers)))
-    assert line.startswith("'pet': 1 of 3 classes is never answered ('fish'); `fit --class-weight balanced`")
+    assert line.startswith("'pet': 1 of 3 classes is never answered ('fish'); `manyhot tune MODEL NEW")
 
 
 def test_the_weakest_class_and_what_it_is_taken_for():

@@ -20,6 +20,9 @@ __version__ = "0.1.0"
 # From 1.29 on onnxruntime tells Microsoft which models it runs, and on what, and keeps that in the user's
 # home until it is sent, unless this is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# The kernel clears and maps the memory of a tensor of some MB anew each time, page by page: on photos a
+# tenth of a step's time, unless the pages are large. torch reads this once, at its first tensor.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
     from manyhot.auditing.audit import Audit, audit

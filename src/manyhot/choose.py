@@ -21,6 +21,9 @@ from manyhot.errors import UserError
 from manyhot.schema import Schema
 from manyhot.targets import Weight, weight_of
 
+CHANCE = (
+    5  # times as many rows as equal one of another part, up to which a table has them in common by chance
+)
 FOLDS = "folds"  # the split of rows that train, each judged by the members that did not learn from it
 
 
@@ -45,8 +48,10 @@ class SeenRows:
     def places(self, rows: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
         """Return where each row of a table stands among these; −1 for one whose inputs no fit has seen.
 
-        A row is known again by its number and its inputs, in another order by its inputs alone. Rows with
-        equal inputs, as tables of few categories have them in every part, then stand for one another in turn.
+        A row is known again by its number and its inputs, in another order by its inputs alone. Where rows
+        of several parts are equal, as by chance in tables of few categories, other rows will equal them too:
+        inputs alone then tell only rows of the same table, where equal ones stand for one another in turn, or
+        of one that has far more rows in common. So do numbers where few inputs differ.
 
         Shape:
             rows, hashes: (N,), the numbers of the rows in their source and what `row_hashes` gives.
@@ -59,12 +64,27 @@ class SeenRows:
         again = np.empty(len(hashes), np.intp)  # how many rows before a row equal it
         again[turn] = np.arange(len(hashes)) - np.searchsorted(hashes[turn], hashes[turn])
         there = last > first
+        there &= there.mean() > CHANCE * self._by_chance(order) or self._are_all(hashes)
         found[there] = order[(first + again % np.maximum(last - first, 1))[there]]
         order = np.argsort(self.rows, kind="stable")
         at = order[np.searchsorted(self.rows[order], rows) % len(self)]
-        same = (self.rows[at] == rows) & (self.hashes[at] == hashes)
+        numbered = self.rows[at] == rows
+        same = numbered & (self.hashes[at] == hashes)
+        equal = float(np.sum((np.unique(self.hashes, return_counts=True)[1] / len(self)) ** 2))
+        same &= same.sum() > min(CHANCE * equal, (1 + equal) / 2) * numbered.sum()
         found[same] = at[same]
         return found
+
+    def _by_chance(self, order: NDArray[np.intp]) -> float:
+        """Return the share of these rows, which `order` sorts, that equal one of another part or fold."""
+        kept, parts = self.hashes[order], np.unique(self.parts.astype(str), return_inverse=True)[1]
+        where = parts.reshape(-1)[order] * 256 + self.fold[order]
+        differs = (kept[1:] == kept[:-1]) & (where[1:] != where[:-1])
+        return float(np.isin(kept, kept[1:][differs]).mean())
+
+    def _are_all(self, hashes: NDArray[np.uint64]) -> bool:
+        """Tell whether a table has just these rows, in any order."""
+        return np.array_equal(np.sort(self.hashes), np.sort(hashes))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from manyhot.data.rows import split
 from manyhot.data.sources import pieces
 from manyhot.data.sources.read import read
 from manyhot.data.sources.write import write
-from manyhot.data.table import Table
+from manyhot.data.table import Table, as_pixels
 from manyhot.errors import UserError
 from manyhot.graph import ENDING
 from manyhot.importance import Importance
@@ -108,7 +108,7 @@ class Classifier:
         What of a row cannot be read stands in the last column, `error` (or `predict.reasons_column`), where
         there is such a row.
         """
-        table = self._table(data)
+        table = self.rows_of(data)
         with Lines(self.verbose and progress is None) as told:
             predicted = predict.predict(self.bundle, table, progress or told.reading)
         predict.tell(predicted.noticed, self.importance)
@@ -185,13 +185,13 @@ class Classifier:
         """Return the scores with the rows and probabilities behind them; see `judge.judge`."""
         with Lines(self.verbose and progress is None) as told:
             how = (self.seen, split, unknown_class, progress or told.reading, weight)
-            judged = judge(self.bundle, self._table(data), *how)
+            judged = judge(self.bundle, self.rows_of(data), *how)
         predict.tell(judged.noticed, self.importance)
         return judged
 
     def embed(self, data: object) -> NDArray[np.float32]:
         """Return the features that all heads read; float32 (N, F), NaN where the input cannot be read."""
-        return self.bundle.embed(self._table(data))
+        return self.bundle.embed(self.rows_of(data))
 
     def explain(
         self,
@@ -299,7 +299,7 @@ class Classifier:
                 writing.write(self.bundle, path, self._numbers())
             else:
                 with Lines(self.verbose) as told:
-                    judging = (self._table(data), self.seen, tolerance, told.reading)
+                    judging = (self.rows_of(data), self.seen, tolerance, told.reading)
                     losses.update(writing.write_int8(self.bundle, path, self._numbers(), *judging))
 
         if path is not None:
@@ -326,17 +326,20 @@ class Classifier:
         *,
         weight: str | None = None,
         targets: Sequence[str] = (),
+        positive: object = None,
         progress: Progress | None = None,
     ) -> Classifier:
         """Return the classifier with its thresholds fitted anew to an objective, on labelled rows.
 
-        `tuning` of what is returned tells what these rows show before and after; see `train.tune.tune`.
+        `positive` names the class that precision and recall are of, as {target: class}, where it is another
+        than before. Where nothing reaches the objective a RunError says what can be had. `tuning` of what is
+        returned tells what these rows show before and after; see `train.tune.tune`.
         """
         from manyhot.train.tune import tune  # fitting needs scipy
 
         with Lines(self.verbose and progress is None) as told:
-            options = (objective, split, weight, targets, progress or told.reading)
-            tuning = tune(self.bundle, self._table(data), self.seen, *options)
+            options = (objective, split, weight, targets, positive, progress or told.reading)
+            tuning = tune(self.bundle, self.rows_of(data), self.seen, *options)
         predict.tell(tuning.before.noticed, self.importance)
         run = self.run if tuning.own else None
         return replace(
@@ -392,7 +395,7 @@ class Classifier:
 
     def _probabilities(self, data: object) -> Mapping[str, NDArray[np.float32]]:
         with Lines(self.verbose) as told:
-            predicted = predict.predict(self.bundle, self._table(data), told.reading)
+            predicted = predict.predict(self.bundle, self.rows_of(data), told.reading)
         predict.tell(predicted.noticed, self.importance)
         return predicted.probabilities
 
@@ -403,10 +406,10 @@ class Classifier:
             return self.run.judged.importance
         return {} if self.folder is None else importance_in(self.folder)
 
-    def _table(self, data: object) -> Table:
-        """Read rows to answer; of a model of pictures an array (H, W) is one."""
-        if isinstance(data, np.ndarray) and data.ndim == 2 and self.schema.is_image:
-            data = data[None, ..., None]
+    def rows_of(self, data: object) -> Table:
+        """Read rows to answer; of a model of pictures an array (H, W) or (H, W, 3) is one."""
+        if isinstance(data, np.ndarray) and data.dtype != object and self.schema.is_image:
+            return Table({}, "pictures", pixels=as_pixels(data, self.schema.inputs[0].shape))
         return as_table(data)
 
     def update(self, folder: str | Path) -> None:
@@ -416,6 +419,7 @@ class Classifier:
         their scores and their answers too.
         """
         folder = Path(folder)
+        bundles.check(folder, weights=False)
         if self.tuning is None:
             bundles.replace_schema(self.schema, folder)
             return
@@ -423,13 +427,14 @@ class Classifier:
 
         own, known = self.tuning.own, record.read(folder)
         judged = recalled(self.tuning.after, folder, own)
-        bundles.replace_schema(self.schema, folder)
-        files.write_text(folder / "report.html", card.report_of(self.bundle, judged, known))
-        if own:
-            readme = card.model_card(self.bundle, judged, judged.table.source, known.rows)
-            files.write_text(folder / "README.md", readme)
-            files.write_json(folder / "metrics.json", judged.record)
-            write(_answers_of(judged), folder / "validation.parquet")
+        with files.staged(folder) as beside:
+            files.write_text(beside / "report.html", card.report_of(self.bundle, judged, known))
+            if own:
+                readme = card.model_card(self.bundle, judged, judged.table.source, known.rows)
+                files.write_text(beside / "README.md", readme)
+                files.write_json(beside / "metrics.json", judged.record)
+                write(_answers_of(judged), beside / "validation.parquet")
+            bundles.replace_schema(self.schema, folder)
 
     def _own_page(self) -> str:
         """Return the page of the rows that `fit` held back, as it was drawn where it was written."""
@@ -478,8 +483,6 @@ class Classifier:
             clashing, _ = self.run.conflicts
             if clashing:
                 write(conflicts.as_table(clashing), folder / conflicts.FILE)
-            else:  # of the model that this one replaces
-                files.clear(folder / conflicts.FILE)
         write(self.rows, folder / "split.csv")
         bundles.save(self.bundle, folder, extra)
 

@@ -34,7 +34,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda", "mps"),
     "unknown_class": ("error", "missing"),
 }
-APART = ("group", "weight")  # settings that name a column, which is then no input
+APART = ("group", "weight", "split_by")  # settings that name a column, which is then no input
 RENAMED = {  # settings of the release before
     "heads_first": "linear_probe",
     "mixing": "mixup",
@@ -110,6 +110,8 @@ class FitConfig:
     test: float = 0.0
     group: str = ""
     weight: str = ""
+    split_by: str = ""
+    time_series: bool = False
     unknown_class: str = "error"
     seed: int = 0
     device: str = "auto"

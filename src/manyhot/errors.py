@@ -59,6 +59,17 @@ class RunError(ManyhotError, RuntimeError):
         super().__init__(message)
 
 
+class WriteError(RunError, OSError):
+    """A file could not be written: its disk is full or read-only, a quota or a limit is reached.
+
+    It is an OSError too, for whoever can do without the file.
+    """
+
+    def __init__(self, message: str, errno: int | None, strerror: str) -> None:
+        super().__init__(message)
+        self.errno, self.strerror = errno, strerror
+
+
 def lacking(error: ImportError) -> UserError | None:
     """Say what to install where a package is missing that an extra brings; None where it is another.
 

@@ -5,6 +5,7 @@ Everything that writes to disk writes through here.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from manyhot.errors import UserError
+from manyhot.errors import UserError, WriteError
 
 if sys.platform == "win32":
     import msvcrt
@@ -27,6 +28,13 @@ else:
 
 PART = ".part"  # the ending of a file that is still being written
 LOCK = "lock"  # the file that is locked in a folder that is held
+MEND = {  # by what keeps a file from being written
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room there, or name another place."),
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f).",
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "Name a place that may be written to."),
+}
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # which reading never meets
+OS_ERROR = re.compile(r"(?:os error|[Ee]rrno) (\d+)")  # in what other libraries say of it
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -52,7 +60,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Any]) -> None:
         try:
             save_file(dict(tensors), temporary)
         except SafetensorError as error:  # which a full disk is too
-            found = re.search(r"os error (\d+)", str(error))
+            found = OS_ERROR.search(str(error))
             if found is None:
                 raise
             raise OSError(int(found[1]), os.strerror(int(found[1]))) from None
@@ -79,24 +87,49 @@ def write_with(path: Path, write: Callable[[Path], None], sync: bool = True) -> 
 
     Without `sync` a power cut may leave it incomplete; for what can be made again and is checked when read.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            if sync:
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+            if sync:
+                _sync_folder(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Say of what is written meanwhile that there is no room for it, or that it may not be written.
+
+    Raises:
+        WriteError: so it is, in one line with the remedy.
+    """
     try:
-        write(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        if sync:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-        if sync:
-            _sync_folder(path.parent)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and error.filename in (None, name):
-            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
-        raise
+        yield
+    except OSError as error:
+        mended = unwritten(path, error)
+        if mended is None:
+            raise
+        raise mended from None
+
+
+def unwritten(path: Path | str, error: OSError) -> WriteError | None:
+    """Return what is said of a file that could not be written; None where something else is the matter."""
+    found = OS_ERROR.search(str(error)) if error.errno is None else None
+    number = int(found[1]) if found else error.errno
+    if isinstance(error, WriteError) or number not in MEND:
+        return None
+    reason = os.strerror(number)
+    return WriteError(f"{path} cannot be written: {reason}. {MEND[number]}", number, reason)
 
 
 def checksum(path: Path) -> str:
@@ -153,9 +186,9 @@ def is_file(path: Path) -> bool:
 
 def sweep(folder: Path, older_seconds: float = 0) -> None:
     """Remove what a killed process left half-written in a folder; of others' only what is older."""
-    for path in folder.rglob(f".*{PART}"):
-        if not older_seconds or time.time() - path.stat().st_mtime > older_seconds:
-            path.unlink(missing_ok=True)
+    for path in [*folder.rglob(f".*{PART}")]:
+        if path.exists() and (not older_seconds or time.time() - path.stat().st_mtime > older_seconds):
+            clear(path)
 
 
 def may_write(path: Path) -> bool:
@@ -183,7 +216,8 @@ def check_out(path: Path, overwrite: bool, option: str = "--out") -> None:
 
 def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a folder beside `path`, then put it in place; what was there goes last."""
-    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=PART, dir=path.absolute().parent))
+    with writing(path):
+        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=PART, dir=path.absolute().parent))
     old = beside.with_name(f"{beside.name}.old")
     try:
         beside.chmod(0o777 & ~_umask())
@@ -191,9 +225,51 @@ def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
         if path.exists():
             path.replace(old)
         beside.replace(path)
+    except WriteError as error:
+        raise _elsewhere(error, beside, path) from None
     finally:
         clear(beside)
         clear(old)
+
+
+def _elsewhere(error: WriteError, beside: Path, place: Path) -> WriteError:
+    """Name a file by where it was to be in the end."""
+    return WriteError(error.args[0].replace(str(beside), str(place)), error.errno, str(error.strerror))
+
+
+@contextmanager
+def staged(folder: Path, last: str = "", without: Iterable[str] = ()) -> Iterator[Path]:
+    """Give a folder for files that come into `folder` together, once all are written; else none does.
+
+    Before they come what is called `last` goes, and it comes as the last one: so whoever is killed meanwhile
+    leaves a folder that is seen not to be whole. The files `without` go where they are not among those.
+    """
+    made = not folder.exists()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=".", suffix=PART, dir=folder))
+    try:
+        yield beside
+        if last:
+            clear(folder / last)
+        there = sorted(beside.iterdir(), key=lambda path: path.name == last)
+        for name in {*without} - {path.name for path in there}:
+            clear(folder / name)
+        for path in there:
+            if (folder / path.name).is_dir():
+                clear(folder / path.name)
+            with writing(folder):
+                if path.name == last:
+                    _sync_folder(folder)
+                path.replace(folder / path.name)
+        with writing(folder):
+            _sync_folder(folder)
+    except WriteError as error:
+        raise _elsewhere(error, beside, folder) from None
+    finally:
+        clear(beside)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 @contextmanager
@@ -205,7 +281,9 @@ def held(folder: Path, out: Path) -> Iterator[None]:
     Raises:
         UserError: another run holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOCK).touch()
     with (folder / LOCK).open("ab") as file:
         if not _locked(file.fileno()):
             raise UserError(

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
 from manyhot.data.rows.infer import OPTIONS as READING
 from manyhot.data.rows.infer import infer
-from manyhot.errors import UserError
-from manyhot.model.device import pick, use_threads
+from manyhot.errors import RunError, UserError, WriteError
+from manyhot.model.device import left_as_found, pick, use_threads
 from manyhot.model.network import build
 from manyhot.progress import Lines
 from manyhot.resolve import estimate
 from manyhot.schema import Schema
+from manyhot.targets import with_positive
 from manyhot.train import distributed
 from manyhot.train.checkpoint import Checkpoints
 from manyhot.train.distributed import World
@@ -33,6 +34,8 @@ from manyhot.train.loop import OnEvent
 from manyhot.train.prepare import prepare
 from manyhot.train.prepared import Prepared
 from manyhot.train.run import Training, run
+
+CHECKPOINTS = "checkpoints"  # a folder in that of the model, while it is under way
 
 
 def fit(
@@ -42,6 +45,7 @@ def fit(
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    positive: object = None,
     begin: Callable[[FitConfig, str], None] | None = None,
     on_event: OnEvent | None = None,
     progress: Progress | None = None,
@@ -59,6 +63,7 @@ def fit(
         out: a folder for the model, with checkpoints on the way; without it nothing is written
             until `save`.
         resume: go on from the newest checkpoint in `out`, where there is one.
+        positive: the class that is meant by yes, which precision and recall are of, as {target: class}.
         begin: is called with the settings and an estimate of the time, before training starts.
         on_event: is called with each line of the history as it comes, with one of the kind "stage" as each
             begins, and of the kind "features" while pictures pass through a network that does not learn.
@@ -76,6 +81,7 @@ def fit(
     if not isinstance(schema, Schema):
         apart = [options[setting] for setting in APART if options.get(setting)]
         schema = infer(table, schema or (), ignore=apart)
+    schema = with_positive(schema, positive)
     folder = None if out is None else as_path(out)
     if folder is not None and resume and bundles.finished(folder):
         return load(folder, verbose)
@@ -86,10 +92,10 @@ def fit(
     begin, on_event = begin or told.begin, on_event or told.on_event
     world = distributed.start()
     device = pick(options.get("device", "auto"))
-    if folder is not None and world.leads and (folder / "checkpoints").is_dir():
-        with files.held(folder / "checkpoints", folder):
+    if folder is not None and world.leads and (folder / CHECKPOINTS).is_dir():
+        with files.held(folder / CHECKPOINTS, folder):
             pass  # another run into it is told of here, before all has been read
-    with told:
+    with left_as_found(device), told:
         prepared = prepare(table, schema, {**options, "device": device.type}, progress or told.reading)
         use_threads(prepared.config.threads)
         if world.leads:
@@ -106,9 +112,36 @@ def fit(
             rows = prepared.row_table()
             classifier = Classifier(bundle, seen_in(rows), left, rows, verbose=verbose)
             if folder is not None and world.leads:
-                classifier.write_into(folder)
+                _write(classifier, folder, checkpoints)
     distributed.finish()
     return classifier
+
+
+def _write(classifier: Classifier, folder: Path, checkpoints: Checkpoints | None) -> None:
+    """Write a model into the folder of its run: whole, or what was there stays.
+
+    Raises:
+        RunError: it cannot be written; the message says where training stands.
+    """
+    from manyhot.data.rows import conflicts
+
+    try:
+        with files.staged(folder, bundles.MANIFEST, (bundles.GRAPH, conflicts.FILE)) as beside:
+            classifier.write_into(beside)
+    except WriteError as error:
+        kept = None if checkpoints is None else checkpoints.newest()
+        if kept is None:
+            if not (folder / bundles.MANIFEST).exists():
+                for name in (CHECKPOINTS, "history.jsonl"):
+                    files.clear(folder / name)
+                with suppress(OSError):  # something else is in it
+                    folder.rmdir()
+            raise RunError(
+                f"{error.typed} No checkpoint could be kept, so what was trained is lost."
+            ) from None
+        raise RunError(
+            f"{error.typed} What was trained is kept in checkpoints/{kept.stem}: --resume goes on there."
+        ) from None
 
 
 @contextmanager
@@ -119,7 +152,7 @@ def _begun(
 
     A model that is being replaced stays until the new one is whole.
     """
-    path = folder / "checkpoints"
+    path = folder / CHECKPOINTS
     if world.leads:
         files.check_out(folder, overwrite or resume)  # another run may have begun while this one was reading
     with files.held(path, folder) if world.leads else nullcontext():

@@ -39,7 +39,7 @@ BINS = 15  # of confidence, for `ece`, as in Guo et al. 2017, section 2
 UNLIKELY, FEWEST = 0.01, 20  # of `reliability`: one bin's end, and answers in the others
 EPS = float(np.finfo(np.float64).eps)  # where scikit-learn's log_loss clips float64
 SINGLE = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "log_loss", "ece")
-OF_YES = ("precision", "recall", "f1")  # of the second class of a binary target
+OF_YES = ("precision", "recall", "f1")  # of the positive class of a target that has one
 TAGS = (
     *("exact_match", "hamming_loss", "micro_f1", "macro_f1"),
     *("mean_average_precision", "lrap", "log_loss", "ece"),
@@ -51,10 +51,8 @@ LOWER_IS_BETTER = frozenset({"hamming_loss", "log_loss", "ece", "loss"})
 def names(target: Target) -> tuple[str, ...]:
     """Name the scores that a target has."""
     match target.kind:
-        case "binary":
-            return (*SINGLE, *OF_YES)
-        case "multiclass":
-            return SINGLE
+        case "binary" | "multiclass":
+            return (*SINGLE, *OF_YES) if target.positive else SINGLE
         case "multilabel":
             return TAGS
         case _:
@@ -71,7 +69,7 @@ def scores(
     whose F1 is 0/0. `auroc` of several classes is one against the rest, over the classes that some
     rows have and some have not. `lrap` counts a row without tags, or with all, as 1. `ece` has 15
     bins of equal width: of the answer's probability, or of each tag's, then averaged over tags.
-    `precision`, `recall` and `f1` are of the second class of a binary target, None for 0/0.
+    `precision`, `recall` and `f1` are of the positive class, where there is one; None for 0/0.
     A row of weight 2 counts as two.
 
     Shape:
@@ -179,8 +177,9 @@ def intervals(
     given, answered, known = _as_tags(target, y, decide(target, probabilities))
     rows, right = any_of(known), ~any_of((given != answered) & known)
     among = {"accuracy" if target.exclusive else "exact_match": rows}
-    if target.kind == "binary":
-        among |= {"precision": rows & answered[:, 1], "recall": given[:, 1]}
+    if target.positive:
+        place = target.classes.index(target.positive)
+        among |= {"precision": rows & answered[:, place], "recall": given[:, place]}
     return {name: interval(right[part], weight_of(weight, part)) for name, part in among.items()}
 
 
@@ -374,7 +373,7 @@ def _single_scores(
         "log_loss": _log_loss(target, y, probabilities, weight),
         "ece": float(np.abs(np.bincount(_bins(confidence), gap, BINS)).sum() / counts.sum()),
     }
-    return found | of_yes(target, y, probabilities, weight) if target.kind == "binary" else found
+    return found | of_yes(target, y, probabilities, weight) if target.positive else found
 
 
 def _tag_scores(
@@ -418,17 +417,23 @@ def _of_yes(given: Bools, answered: Bools, weight: Weight) -> dict[str, Floats]:
 
 
 def of_yes(
-    target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None
+    target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None, positive: str = ""
 ) -> dict[str, float | None]:
-    """Return precision, recall and F1 of a binary target's second class, or of all tags together (micro).
+    """Return precision, recall and F1 of the positive class, or of another, or of all tags together (micro).
+
+    Of several classes none of which is meant, they are None.
 
     >>> pet = Target("t", "multilabel", ("a", "b"), ("t",))
     >>> of_yes(pet, np.array([[1, 0], [1, -1]]), np.array([[.9, .8], [.2, .9]]))
     {'precision': 0.5, 'recall': 0.5, 'f1': 0.5}
     """
     given, answered, known = _as_tags(target, y, decide(target, probabilities))
-    columns = slice(1 if target.exclusive else 0, None)
-    given, answered = given[:, columns], (answered & known)[:, columns]
+    if target.exclusive:
+        columns = [
+            number for number, name in enumerate(target.classes) if name == (positive or target.positive)
+        ]
+        given, answered = given[:, columns], answered[:, columns]
+    answered = answered & known[:, : answered.shape[1]]
     counts = np.ones(len(given)) if weight is None else weight
     every = np.repeat(counts, given.shape[1])
     found = _of_yes(given.reshape(-1, 1), answered.reshape(-1, 1), every)

@@ -23,6 +23,7 @@ WIDE, SMALL_TABLE = 20, 5_000  # columns from which, and rows up to which, a net
 WIDE_STEPS = 450  # of such a network: a rate that has come down by then beats one that is stopped on its way
 # By effort: how many members a network has, and for how many rows this is worth its time.
 FOLDED = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
+LAST = 0.2  # of the rows, which test a model where they are parted by a column
 MAX_VIEWS = 6  # of pictures that are mirrored; 5 of others
 FROM_NOTHING = ("mlp", "tabm", "linear", "cnn", "resnet9")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
@@ -94,6 +95,7 @@ def resolve(
         base = _for_tables(base, rows, len(schema.inputs))
     few = 10_000 if base.effort == "best" else 20_000  # rows of which a twentieth does not say enough
     base = replace(base, validation=0.2 if rows < 2_000 else 0.1 if rows < few else 0.05)
+    base = replace(base, test=LAST if chosen.get("split_by") else 0.0)
     usual = base.freeze or chosen.get("backbone", base.backbone) == base.backbone
     if usual and "validation" not in chosen:
         base = replace(base, folds=_folds(base, rows))
@@ -102,6 +104,8 @@ def resolve(
     if all(chosen.get(name, plain) == plain for name, plain in BY_TAGS.items()):
         whole = chosen.get("objective", base.objective) == "exact_match"
         base = replace(base, label_sets=MANY_SETS if whole else min(FEW_SETS, rows // ROWS_PER_SET))
+    if chosen.get("class_weight") == "balanced":  # probabilities stay true; rare classes are answered more
+        base = replace(base, objective="balanced_accuracy")
     config = _by_backbone(replace(base, **chosen), chosen, schema)
     _check(config, schema)
     return config

@@ -21,7 +21,7 @@ Kind = Literal["binary", "multiclass", "multilabel"]
 Structure = Literal["binary", "multiclass", "multilabel", "powerset"]
 InputKind = Literal["image", "number", "category", "date"]
 
-OBJECTIVES = ("hamming", "exact_match", "micro_f1", "macro_f1")
+OBJECTIVES = ("hamming", "exact_match", "micro_f1", "macro_f1", "balanced_accuracy")
 PARAMETRIC_OBJECTIVES = ("precision", "recall")
 OLD_NAMES = {"sets": "label_sets"}  # of a target, in the first format
 
@@ -32,13 +32,18 @@ class Decision:
 
     objective    what `targets.decide` aims at
     temperature  logits are divided by it before they become probabilities
-    thresholds   a probability equal to its threshold counts as yes; () means 0.5 throughout; for
-                 multiclass what is taken from each class's probability before the largest wins
+    thresholds   a probability equal to its threshold counts as yes: one for each tag, or that of the positive
+                 class, below which the likeliest other one is answered. One for each of several classes: the
+                 class whose probability is the largest multiple of its own wins. () means 0.5 throughout, and
+                 of several classes the likeliest
+    positive     the class that is meant by yes (one class for each row); "" is the second of two, and of
+                 several none
     """
 
     objective: str = "hamming"
     temperature: float = 1.0
     thresholds: tuple[float, ...] = ()
+    positive: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -52,8 +57,8 @@ class Target:
 
     name         what the answers are called
     kind         one of two classes, one of several, or any number of them
-    classes      their names, in the order of the logits; for binary (negative, positive)
-    columns      where its cells are: one column, or one 0/1 column per class (multilabel)
+    classes      their names, in the order of the logits; for binary the logit is that of the second
+    columns      where its cells are: one column, or a 0/1 column for each class
     separators   what stands between the tags of one cell, or around them (multilabel, one column)
     numeric      the classes were numbers in a typed source, so 1, 1.0 and True are one class
     label_sets   (multilabel) the sets of tags that a row can have, where the model answers by whole sets, as
@@ -85,14 +90,12 @@ class Target:
         if not self.columns:
             raise UserError(f"{where}: names no column.")
         flags = [column for column in self.columns if column not in self.none]
-        if len(self.columns) > 1 and (self.exclusive or len(flags) != len(self.classes)):
+        if len(self.columns) > 1 and len(flags) != len(self.classes):
             raise UserError(
-                f"{where}: several columns are for a multilabel target with a class for each, "
+                f"{where}: several columns are 0 or 1 for a class each, "
                 f"got {len(flags)} columns and {len(self.classes)} classes."
             )
-        wanted, thresholds = 1 if self.kind == "binary" else len(self.classes), self.decision.thresholds
-        if len(thresholds) not in (0, wanted):
-            raise UserError(f"{where}: thresholds must be {wanted} numbers, got {len(thresholds)}.")
+        self._check_decision(where)
         if self.edges and (not self.exclusive or len(self.edges) >= len(self.classes)):
             raise UserError(
                 f"{where}: edges part the numbers of a target with a class more than there are edges."
@@ -105,10 +108,26 @@ class Target:
         if strange:
             raise UserError(f"{where}: label_sets name {listed(strange)}, which are no classes of it.")
 
+    def _check_decision(self, where: str) -> None:
+        named, cuts = self.decision.positive, self.decision.thresholds
+        if named and not (self.exclusive and named in self.classes):
+            raise UserError(f"{where}: positive must be one of its classes, got '{named}'.")
+        each = 1 if self.kind == "binary" else len(self.classes)
+        if len(cuts) not in (0, each, 1 if self.positive else each):
+            raise UserError(f"{where}: thresholds must be {each} numbers, got {len(cuts)}.")
+        if len(cuts) > 1 and self.exclusive and min(cuts) <= 0:
+            raise UserError(f"{where}: thresholds of several classes must be above 0.")
+
     @property
     def exclusive(self) -> bool:
         """True when a row has exactly one of the classes, False when it has any number."""
         return self.kind != "multilabel"
+
+    @property
+    def positive(self) -> str:
+        """The class that precision and recall are of, where a row has one class; "" where none is meant."""
+        second = self.classes[1] if self.kind == "binary" else ""
+        return self.decision.positive or second
 
     @property
     def structure(self) -> Structure:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,17 +172,7 @@ def _without_marks(table: Table) -> Table:
         return table
     ours = [name for name in table.names if name == SUGGESTED or name.startswith(f"{SUGGESTED}.")]
     columns = {name: column for name, column in table.columns.items() if name not in ours}
-    return Table(
-        columns,
-        table.source,
-        table.root,
-        table.pixels,
-        table.targets,
-        table.notes,
-        table.mapped,
-        table.rows,
-        table.files,
-    )
+    return replace(table, columns=columns)
 
 
 def _unknown(target: Target, table: Table, missing: Sequence[str]) -> Bools:

@@ -26,8 +26,8 @@ from typing import Any, Literal, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.errors import UserError, suggest
-from manyhot.schema import Kind, Target
+from manyhot.errors import UserError, listed, suggest
+from manyhot.schema import Kind, Schema, Target, check_objective
 
 IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.floating[Any]]
@@ -155,15 +155,19 @@ def with_unseen_classes(target: Target, classes: Iterable[str]) -> Target:
     thresholds = target.decision.thresholds
     match target.kind:
         case "multiclass":
-            kind, old, new = "multiclass", thresholds, 0.0
-        case "binary":  # with a threshold on either class, the larger margin is what the one decided
-            yes = (thresholds or (0.5,))[0]
-            kind, old, new = "multiclass", (1 - yes, yes), 1.0
+            kind, old, new = "multiclass", thresholds, 1.0
+        case "binary":
+            kind, old, new = "multiclass", thresholds or (0.5,), 1.0
         case "multilabel":
             kind, old, new = "multilabel", thresholds, 0.5
         case _:
             assert_never(target.kind)
-    decision = replace(target.decision, thresholds=old + (new,) * len(extra) if old else ())
+    each = len(old) == len(target.classes)  # where one decides alone, it does so of more classes too
+    decision = replace(
+        target.decision,
+        thresholds=old + (new,) * len(extra) if each else old,
+        positive=target.positive,
+    )
     return replace(target, kind=kind, classes=target.classes + extra, decision=decision)
 
 
@@ -221,7 +225,8 @@ def encode(target: Target, cells: Sequence[Cells], unknown_class: UnknownClass =
     [1, -1, 0]
     """
     if len(target.columns) > 1:
-        return _encode_flags(target, cells)
+        flags = _encode_flags(target, cells)
+        return _single(target, flags, cells, unknown_class) if target.exclusive else flags
     (column,) = cells
     index = _index(target, column.typed)
     numbers: list[list[int]] = []
@@ -445,8 +450,8 @@ def marginals(target: Target, probabilities: FloatArray) -> FloatArray:
 def decide(target: Target, probabilities: FloatArray) -> IntArray:
     """Choose the answer of each row, in the numbers of `encode`; −1 where a probability is NaN.
 
-    A probability equal to its threshold counts as yes. Where a powerset aims at exact matches, the
-    answer is the likeliest set.
+    A probability equal to its threshold counts as yes; below that of the positive class, the likeliest
+    other one is the answer. Where a powerset aims at exact matches, the answer is the likeliest set.
 
     Shape:
         probabilities: float (N, P), in [0, 1]; those of a binary target and of sets sum to 1.
@@ -457,15 +462,13 @@ def decide(target: Target, probabilities: FloatArray) -> IntArray:
     [[0, 1, 1], [0, 1, 0]]
     """
     blank: NDArray[np.bool_] = np.asarray(np.isnan(probabilities).any(axis=1))
-    given = target.decision.thresholds
-    thresholds = np.asarray(given or 0.5)
+    thresholds = np.asarray(target.decision.thresholds or 0.5)
     match target.structure:
         case "multiclass":
-            margin = probabilities - thresholds if given else probabilities
-            best = margin.argmax(axis=1) if len(margin) else np.zeros(0)
-            return np.where(blank, UNKNOWN, best).astype(np.int32)
+            return np.where(blank, UNKNOWN, _of_several(target, probabilities)).astype(np.int32)
         case "binary":
-            yes = probabilities[:, 1:] >= thresholds
+            place = target.classes.index(target.positive)
+            yes = (probabilities[:, [place]] >= thresholds) == bool(place)
         case "powerset" if target.decision.objective == "exact_match":
             yes = set_table(target)[probabilities.argmax(axis=1)] == 1
         case "multilabel" | "powerset":
@@ -473,6 +476,82 @@ def decide(target: Target, probabilities: FloatArray) -> IntArray:
         case _:
             assert_never(target.structure)
     return np.where(blank[:, None], UNKNOWN, yes).astype(np.int8)
+
+
+def serves(target: Target, objective: str) -> bool:
+    """Tell whether thresholds of a target can serve an objective.
+
+    Precision and recall are of one class, which a target of several must name; F1 of several they do not fit.
+    """
+    name, level = check_objective(objective)
+    if level is not None and target.exclusive:
+        return bool(target.positive)
+    return target.kind != "multiclass" or name not in ("micro_f1", "macro_f1")
+
+
+def not_served(targets: Sequence[Target], objective: str) -> str:
+    """Say what may be asked for instead of an objective that thresholds cannot serve; see `serves`."""
+    name, level = check_objective(objective)
+    names = listed(target.name for target in targets)
+    first = targets[0]
+    if level is not None:
+        option = shlex.join(["--positive", f"{first.name}={first.classes[-1]}"])
+        return (
+            f"{names}: {name} is of one class, and there are several; name the one meant, such as {option}."
+        )
+    return (
+        f"{names}: no threshold serves {name} of several classes. Aim at balanced_accuracy, which answers "
+        "more of the rare ones, or at recall=R or precision=P of one with --positive NAME=CLASS."
+    )
+
+
+def _of_several(target: Target, probabilities: FloatArray) -> IntArray:
+    """Choose one of several classes for each row; (N,)."""
+    thresholds = np.asarray(target.decision.thresholds)
+    if len(thresholds) == 1:  # of the positive class
+        place = target.classes.index(target.positive)
+        others = probabilities.copy()
+        others[:, place] = -1
+        return np.where(probabilities[:, place] >= thresholds, place, others.argmax(axis=1))
+    return np.asarray((probabilities / thresholds if len(thresholds) else probabilities).argmax(axis=1))
+
+
+def with_positive(schema: Schema, positive: object) -> Schema:
+    """Return a schema in which some targets mean another class by yes.
+
+    Args:
+        positive: by the names of targets their classes, or one class where one target can have it; None or
+            an empty mapping for none.
+
+    Raises:
+        UserError: there is no such target or class, or a target has tags, each of which is a yes or no.
+
+    >>> pet = Target("pet", "binary", ("cat", "dog"), ("pet",))
+    >>> with_positive(Schema((), (pet,)), {"pet": "cat"}).targets[0].positive
+    'cat'
+    """
+    if positive is None:
+        return schema
+    if not isinstance(positive, Mapping):
+        single = [target.name for target in schema.targets if target.exclusive]
+        if not single:
+            raise UserError("--positive is for a target of one class for each row, and there is none.")
+        if len(single) > 1:
+            raise UserError(f"--positive must name its target, one of {listed(single)}: NAME=CLASS.")
+        positive = {single[0]: positive}
+    found = {target.name: target for target in schema.targets}
+    for name, given in positive.items():
+        target, text = schema.target(str(name)), str(given)
+        if not target.exclusive:
+            raise UserError(f"--positive {name}={text}: '{name}' has tags, each with a threshold of its own.")
+        number = _index(target, not isinstance(given, str))(text)
+        if number is None:
+            raise UserError(
+                f"--positive {name}={text}: '{name}' has no class '{text}'{suggest(text, target.classes)}; "
+                f"there are {listed(target.classes)}."
+            )
+        found[target.name] = target.deciding(positive=target.classes[number])
+    return replace(schema, targets=tuple(found.values()))
 
 
 def decode(target: Target, answers: IntArray) -> list[str]:
@@ -638,6 +717,23 @@ def _encode_flags(target: Target, cells: Sequence[Cells]) -> NDArray[np.int8]:
     for name in columns.keys() & {*target.none}:
         y[(columns[name] == 1)[:, None] & (y == UNKNOWN)] = 0
     return y
+
+
+def _single(
+    target: Target, flags: NDArray[np.int8], cells: Sequence[Cells], unknown_class: UnknownClass
+) -> IntArray:
+    """Turn flags (N, C) of which a row has one into the class numbers of `encode`; none is unknown."""
+    several = np.flatnonzero((flags == 1).sum(axis=1) > 1)
+    if len(several) and unknown_class == "error":
+        row, column = int(several[0]), cells[0]
+        number = row + 1 if column.rows is None else int(column.rows[row])
+        both = " and ".join(f"'{target.classes[place]}'" for place in np.flatnonzero(flags[row] == 1)[:2])
+        raise UserError(
+            f"{column.source} row {number}: {both} are both 1, and '{target.name}' has one class a row. "
+            f"Correct the cells, or leave {shlex.join(['--kind', f'{target.name}={target.kind}'])} out."
+        )
+    classes = np.where((flags == 1).sum(axis=1) == 1, flags.argmax(axis=1), UNKNOWN)
+    return classes[:, None].astype(np.int8) if target.kind == "binary" else classes.astype(np.int32)
 
 
 def _encode_flag(column: Cells) -> NDArray[np.int8]:

@@ -23,7 +23,7 @@ NAMES = {
 }  # called otherwise
 CALLS = {"long": "manyhot.gather", "json": "to_json()"}  # which no keyword does
 LISTS = ("target", "class", "missing", "none")
-PAIRS = ("kind", "map", "bins")
+PAIRS = ("kind", "map", "bins", "positive")
 NUMBERS = ("test", "epochs", "size", "seed", "clusters", "bins")
 CHOICES = ("all", "auto", "first", "missing", "network", "none")  # words that are values within a sentence
 

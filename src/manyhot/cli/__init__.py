@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from manyhot import files
 from manyhot.cli import show, streams
 from manyhot.cli.commands import module_of
 from manyhot.cli.parser import build_parser
@@ -83,9 +84,19 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
+def _of_the_system(error: OSError) -> str:
+    """Say what the system says of a file; without a name it is standard output, all others have one."""
+    if error.errno in files.FULL:
+        return str(files.unwritten(error.filename or "standard output", error))
+    named = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else ""
+    return named or error.strerror or str(error)
+
+
 def _failed(error: BaseException, status: int, debug: bool) -> int:
     if debug:
         raise error
     message = error.typed if isinstance(error, ManyhotError) else str(error)
+    if isinstance(error, OSError) and not isinstance(error, ManyhotError):
+        message = _of_the_system(error)
     show.say(f"manyhot: {' '.join(message.split()) or type(error).__name__}")
     return status

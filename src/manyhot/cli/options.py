@@ -79,6 +79,7 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
     add("--none", metavar="WORDS", default="", help=help)
     help = "part the numbers of a target into N ranges of about equally many rows: its classes"
     add("--bins", metavar="NAME=N", action="append", default=[], help=help)
+    add_positive(add)
     add_long(add)
     add_columns(add, "binary, multiclass, multilabel, number, category, date, image or ignore")
     help = "the decimal mark, where cells such as 1,234 leave it open (default: that of the other columns)"
@@ -88,6 +89,8 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
 
 def schema_of(args: argparse.Namespace, table: Table) -> Schema:
     """Make the schema of what `add_labelling`, --group and --weight say, or read it from --schema."""
+    from manyhot.targets import with_positive
+
     if args.schema:
         all_of = ("target", "tags", "kind", "image", "separator", "none", "decimal", "bins")
         clash = [flag for flag in all_of if getattr(args, flag)]
@@ -96,7 +99,7 @@ def schema_of(args: argparse.Namespace, table: Table) -> Schema:
         schema = Schema.from_json(files.read_json(Path(args.schema)))
         for name in [c for target in schema.targets for c in target.columns]:
             table.column(name)
-        return schema
+        return with_positive(schema, positive_of(args, schema))
     from manyhot.data.columns import several
     from manyhot.data.rows.infer import infer
 
@@ -106,7 +109,7 @@ def schema_of(args: argparse.Namespace, table: Table) -> Schema:
         if text in table.columns:  # a column may have '=' in its name
             name, equals = text, ""
         tags[name] = tuple(several(table, _words(columns))) if equals else None
-    return infer(
+    schema = infer(
         table,
         several(table, args.target),
         tags=tags,
@@ -119,6 +122,26 @@ def schema_of(args: argparse.Namespace, table: Table) -> Schema:
         decimal=args.decimal,
         bins=dict(map(_bins, args.bins)),
     )
+    return with_positive(schema, positive_of(args, schema))
+
+
+def add_positive(add: Callable[..., object]) -> None:
+    """Add the option that says which class is meant by yes."""
+    help = (
+        "the class that is meant by yes, which precision and recall are of (default: a word for yes, else "
+        "the rarer of two)"
+    )
+    add("--positive", metavar="NAME=CLASS", action="append", default=[], help=help)
+
+
+def positive_of(args: argparse.Namespace, schema: Schema) -> dict[str, str]:
+    """Return what --positive says of each target; names and classes may have '=' in them."""
+    found = {}
+    for text in args.positive:
+        fitting = [target.name for target in schema.targets if text.startswith(f"{target.name}=")]
+        name = max(fitting, key=len, default="") or _pair("--positive", text, "NAME=CLASS")[0]
+        found[name] = text[len(name) + 1 :]
+    return found
 
 
 def add_long(add: Callable[..., object]) -> None:
@@ -157,7 +180,9 @@ def kinds_of(args: argparse.Namespace, table: Table) -> dict[str, str]:
     from manyhot.data.columns import several
 
     said = [_pair("--kind", text, "COLUMN=KIND") for text in args.kind]
-    return {name: kind for words, kind in said for name in several(table, [words])}
+    made = {name for name, equals, _ in (text.partition("=") for text in getattr(args, "tags", ())) if equals}
+    each = [(([words] if words in made else several(table, [words])), kind) for words, kind in said]
+    return {name: kind for names, kind in each for name in names}
 
 
 def _bins(text: str) -> tuple[str, int]:
@@ -175,7 +200,7 @@ def set_apart(args: argparse.Namespace, table: Table) -> set[str]:
 
 def _apart(args: argparse.Namespace) -> list[str]:
     """Name the columns of the options that say what a row is to others, and are no inputs."""
-    return [name for setting in APART if (name := getattr(args, setting))]
+    return [name for setting in APART if (name := getattr(args, setting, None))]
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

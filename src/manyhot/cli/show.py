@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import os
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -164,10 +165,25 @@ def description(found: Mapping[str, Any], stderr: bool = False, into: TextIO | N
         if found["targets"]:
             out.print()
             put(out, targets)
+        for line in _positives(found["targets"]):
+            out.print(escape(line))
         if unused:
             out.print(f"\nnot used: {escape(', '.join(unused[:20]))}")
         for problem in found["problems"]:
             out.print(f"[yellow]note:[/] {escape(_placed(problem))}")
+
+
+def _positives(targets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say which of two classes is taken for the one that is meant, where no word says so."""
+    said = [item for item in targets if "positive_since" in item]
+    for item in said[:MAX_NOTES]:
+        name, positive = item["name"], item["positive"]
+        other = next(each for each in item["classes"] if each != positive)
+        option = shlex.join(["--positive", f"{name}={other}"])
+        why = item["positive_since"]
+        yield f"'{name}': '{positive}' is the positive class, {why}; {option} means the other"
+    if len(said) > MAX_NOTES:
+        yield f"… and {len(said) - MAX_NOTES} more targets of two classes, whose positive ones --json names"
 
 
 def scores(found: Mapping[str, Any], heading: str, every_class: bool = False) -> None:

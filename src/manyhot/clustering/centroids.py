@@ -35,7 +35,7 @@ def k_means(z: Embedding, clusters: int, seed: int, start: Embedding | None = No
         if start is None:
             found = KMeans(clusters, n_init=STARTS, random_state=seed).fit(z)
         else:
-            found = KMeans(len(start), init=start, n_init=1).fit(z)
+            found = KMeans(len(start), init=start, n_init=1, random_state=seed).fit(z)
     return means(z, found.labels_)  # in one fixed order of adding, however many threads there were
 
 
@@ -46,7 +46,12 @@ def over_all(z: Embedding, centroids: Embedding, progress: Progress | None) -> E
     """
     from sklearn.cluster import MiniBatchKMeans
 
-    moving = MiniBatchKMeans(len(centroids), init=centroids, n_init=1, reassignment_ratio=0)
+    still = {
+        "n_init": 1,
+        "reassignment_ratio": 0,
+        "random_state": 0,
+    }  # nothing is drawn, and yet it would seed
+    moving = MiniBatchKMeans(len(centroids), init=centroids, **still)
     for turn in range(PASSES):
         for part in batches(len(z)):
             moving.partial_fit(z[part])

@@ -38,6 +38,7 @@ from manyhot.data.sources.write import write
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.model import inference
+from manyhot.model.device import left_as_found, pick
 from manyhot.progress import Lines
 from manyhot.targets import UNKNOWN, IntArray, text_of
 
@@ -220,17 +221,18 @@ def cluster(
     # What is in the way of the answers is refused before anything is learned.
     predict.refuse_clashes(table, [COLUMN], [COLUMN])
     schema = infer.unlabelled(table, image=image, missing=missing, kinds=kinds, ignore=names)
-    with told:
-        seen = embed.look(table, schema, parse_options(options), features, progress or told.reading)
+    settings = parse_options(options)
+    with left_as_found(pick(settings.get("device", "auto"))), told:
+        seen = embed.look(table, schema, settings, features, progress or told.reading)
         known_to_it = sorted({*names} & {column.name for column in seen.schema.inputs})
         if known_to_it:
             raise UserError(
                 f"--features {features}: sees {listed(known_to_it)}, so groups cannot be compared with it."
             )
         z, groups, apart = _grouped(seen, clusters, on_event or told.on_step)
+        bundle = answering(seen, groups, z, apart)
     labels = {name: Known(tuple(map(text_of, cells.values)), cells.codes) for name, cells in known.items()}
     filled = spread_from(z, groups, labels[names[0]].y[seen.rows]) if spread else None
-    bundle = answering(seen, groups, z, apart)
     sampled = silhouettes(z, groups.labels, seen.config.seed)
     found = Clustering(bundle, table, seen.rows, z, groups, sampled, seen.unreadable, labels, filled, {})
     seen_as = replace(table, columns={name: c for name, c in table.columns.items() if name not in names})

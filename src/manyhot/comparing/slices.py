@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from manyhot.comparing.paired import ALPHA, Answers, Bools, below, holm
 from manyhot.data import dates
-from manyhot.data.columns import SPLIT, as_input, is_image_name, is_index, is_list
+from manyhot.data.columns import SPLIT, as_input, is_image_name, numbers_rows
+from manyhot.data.plain import is_list
 from manyhot.data.table import Table
 from manyhot.errors import UserError, shortened
 from manyhot.targets import IntArray, text_of
@@ -220,7 +221,7 @@ def _of_targets(answers: Mapping[str, Answers]) -> Iterator[Cut]:
 def _of_columns(table: Table, labels: Collection[str], missing: Sequence[str]) -> Iterator[Cut]:
     """Part rows by every column that parts them into few."""
     for name in table.names:
-        if name in labels or name == SPLIT or is_index(table, name):
+        if name in labels or name == SPLIT or numbers_rows(table, name):
             continue
         try:
             cut = _cut_of(table, name, missing)

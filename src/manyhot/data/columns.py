@@ -6,6 +6,7 @@ A Table comes in, names, kinds and reasons leave. `infer`, `describe`, `join` an
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from manyhot.data import dates, numbers
 from manyhot.data.arrays import pc
 from manyhot.data.numbers import SAMPLE, is_number
+from manyhot.data.plain import is_list
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.files import is_file
@@ -34,9 +36,16 @@ SPLIT_ALIASES = {
 ROW = "row"
 MOSTLY_UNIQUE = 0.5  # share of rows above which a text column is taken for names or free text
 MANY = 50  # distinct texts up to which a column is a category whatever their share
-SLASHED = r"\d{1,2}/\d{1,2}/\d{4}.*"  # dates in which month and day cannot be told apart
+# Dates in which month and day cannot be told apart: 03/04/2024, 03042024.
+SLASHED = r"\d{1,2}/\d{1,2}/\d{4}.*|[0-3]\d[0-3]\d(19|20)\d\d"
 GROUPED = r"[-+]?(0|[1-9]\d{0,2}(\.\d{3})?)"  # plain numbers that may be thousands: 1.234
 INDEX_NAMES = frozenset({"id", "idx", "index", "row_id", "rowid", "sample_id", "unnamed: 0"})
+ID_WORDS = frozenset({"id", "idx", "identifier", "uid", "uuid", "guid", "rowid"})
+TIME_WORDS = frozenset({"date", "datetime", "time", "timestamp", "year", "yr", "when", "epoch"})
+MEASURED = TIME_WORDS | {"month", "week", "day", "days", "hour", "minute", "second", "age", "rank", "dose"}
+FEW_ROWS = 30  # rows of which unique numbers say nothing yet
+UNIQUE = 0.95  # share of the rows of an identifier, the others stand there twice
+GAPS = 20  # times as many numbers as rows, at most, where some were left out
 INDEX_NAME = r"column \d+|__index_level_\d+__"  # without a name in a CSV; of pandas in Parquet
 PICTURE_NAME = r"image|img|photo|picture|file|path|bild|foto"  # within the name of a column of pictures
 FIRST = 20  # cells that are compared with the names of pictures
@@ -175,11 +184,6 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def is_list(kind: pa.DataType) -> bool:
-    """Tell whether cells of this type are lists."""
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
 def image_columns(table: Table, exclude: Collection[str] = ()) -> list[str]:
     """Return the columns that hold pictures, or most of whose first cells end as their names do."""
     found = []
@@ -226,10 +230,13 @@ def _stems(folder: Path) -> set[str]:
 def as_input(table: Table, name: str, missing: Sequence[str] = (), decimal: str | None = None) -> Input:
     """Return what a column is as a feature: numbers or dates where every filled cell is one, else categories.
 
+    Numbers that are codes (00501) are categories, and so is whatever the source itself says is one.
     How its numbers are written, and the usual words for no number among them, stand in the Input. `decimal`
     says which mark comes before a fraction, where cells such as 1,234 leave that open.
     """
     kind = table.column(name).type
+    if name in table.categories:
+        return Input(name, "category")
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return Input(name, "number")
     if not is_text(kind):
@@ -248,6 +255,8 @@ def _read(table: Table, name: str, texts: pa.ChunkedArray, decimal: str | None) 
     """Read all texts as numbers or as dates; None where they are neither."""
     sample = texts.slice(0, SAMPLE).to_pylist()
     plain = _all_numbers(texts)
+    if plain and numbers.code_in(texts):
+        return Input(name, "category")
     if plain and not _perhaps_thousands(sample):
         return Input(name, "number")
     if _like_numbers(sample):
@@ -272,12 +281,12 @@ def feature(
     first = filled[0]
     if len(filled) == len(table) and pc.all(pc.equal(filled, first)).as_py():
         return None, f"all its cells are '{first.as_py()}'"
-    if is_index(table, name):
-        return None, "it numbers the rows"
+    if numbers_rows(table, name):
+        return None, f"it numbers the rows; to take it: {shlex.join(['--kind', f'{name}=number'])}"
     found = as_input(table, name, missing, decimal)
     distinct = pc.count_distinct(filled).as_py() if found.kind == "category" else 0
     if distinct > max(MOSTLY_UNIQUE * len(table), MANY):
-        almost = almost_numbers(table, name, missing)
+        almost = codes_or_numbers(table, name, missing) or almost_numbers(table, name, missing)
         hint = f"; {almost}" if almost else ""
         if re.fullmatch(SLASHED, str(first.as_py())):
             hint = "; if these are dates, write them as 2024-01-31"
@@ -300,21 +309,91 @@ def repeated(table: Table, names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def is_index(table: Table, name: str) -> bool:
-    """Tell whether a column is called as an index is and has a whole number of its own for each row.
+def numbers_rows(table: Table, name: str) -> bool:
+    """Tell whether a column has a whole number for each row that only says which row it is.
 
-    They need not be in order: rows are often shuffled, and then tell by their number which were neighbours.
+    It does where it is called as an index or an identifier is, in whatever order: rows are often shuffled,
+    and then tell by their number which were neighbours. Others do where they count the rows in the order of
+    the file, with gaps of no pattern where rows were left out. A year, an age or a rank does not.
     """
-    if name.strip().lower() not in INDEX_NAMES and not re.fullmatch(INDEX_NAME, name):
+    called = is_index(name) or words_of(name) & ID_WORDS
+    first = _whole_numbers(table, name, SAMPLE)  # of many rows the first ones mostly say that it does not
+    if first is None or not (called or _go_on(first)):
         return False
-    column = table.column(name)
-    if column.null_count or len(column) < 2:
+    values = _whole_numbers(table, name)
+    if values is None:
         return False
+    if is_index(name) or (words_of(name) & ID_WORDS and len(values) < FEW_ROWS):
+        return len(np.unique(values)) == len(values)
+    if words_of(name) & ID_WORDS:
+        return len(np.unique(values)) >= UNIQUE * len(values)
+    return not words_of(name) & MEASURED and _count_the_rows(values)
+
+
+def is_index(name: str) -> bool:
+    """Tell whether a column is called as an index is."""
+    return name.strip().lower() in INDEX_NAMES or re.fullmatch(INDEX_NAME, name) is not None
+
+
+def in_order(table: Table, name: str) -> bool:
+    """Tell whether a column has whole numbers that only go up, or down."""
+    values = _whole_numbers(table, name)
+    return values is not None and _go_on(values)
+
+
+def _go_on(values: NDArray[np.int64]) -> bool:
+    """Tell whether numbers only go up, or down."""
+    steps = np.diff(values)
+    return bool((steps > 0).all() or (steps < 0).all())
+
+
+def _whole_numbers(table: Table, name: str, rows: int | None = None) -> NDArray[np.int64] | None:
+    """Return the cells of a column, or its first, where there is a whole number in each, else None."""
+    column = table.column(name).slice(0, rows)
+    if column.null_count or len(column) < 2 or is_list(column.type):
+        return None
     try:
-        numbers = pc.cast(column, pa.int64()).to_numpy()
+        return np.asarray(pc.cast(column, pa.int64()).to_numpy())
     except pa.ArrowInvalid:
+        return None
+
+
+def _count_the_rows(values: NDArray[np.int64]) -> bool:
+    """Tell whether numbers count rows in the order of the file, some of which may have been left out."""
+    steps, low, high = np.diff(values), int(values.min()), int(values.max())
+    if (
+        len(values) < FEW_ROWS or not _go_on(values) or low < 0 or (low > 1500 and high < 2200)
+    ):  # as years are
         return False
-    return len(np.unique(numbers)) == len(numbers)
+    if (np.abs(steps) == 1).all():
+        return True
+    place = (np.sort(values) - low) / (high - low)
+    off = np.abs(place - np.linspace(0, 1, len(values))).max() * len(values) ** 0.5
+    # Kolmogorov and Smirnov's distance from gaps at random; equal ones are those of a scale.
+    return bool(high - low <= GAPS * len(values) and off < 1.63 and (steps != steps[0]).any())
+
+
+def told_in_time(table: Table, name: str, missing: Sequence[str] = ()) -> bool:
+    """Tell whether a column says when each row was: by dates, or by numbers that are called so and go up."""
+    kind = table.column(name).type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or is_text(kind)):
+        return False
+    if not is_text(kind) and not words_of(name) & TIME_WORDS:
+        return False
+    found = as_input(table, name, missing)
+    if found.kind != "number" or not words_of(name) & TIME_WORDS:
+        return found.kind == "date"
+    values = table.numbers(name, (*missing, *found.missing), found.notation)
+    return bool((np.diff(values[np.isfinite(values)]) >= 0).all())
+
+
+def words_of(name: str) -> set[str]:
+    """Return the words of a column's name.
+
+    >>> sorted(words_of("PassengerId")), sorted(words_of("row_ID2"))
+    (['id', 'passenger'], ['id', 'row'])
+    """
+    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
 
 
 def _filled(table: Table, name: str, missing: Sequence[str]) -> pa.ChunkedArray:
@@ -326,6 +405,20 @@ def _filled(table: Table, name: str, missing: Sequence[str]) -> pa.ChunkedArray:
     elif pa.types.is_floating(column.type):
         column = column.filter(pc.invert(pc.is_nan(column)))
     return column
+
+
+def codes_or_numbers(table: Table, name: str, missing: Sequence[str] = ()) -> str:
+    """Say why numbers are read as categories, with the option that reads numbers; "" where they are none."""
+    kind = table.column(name).type
+    option = shlex.join(["--kind", f"{name}=number"])
+    if name in table.categories:
+        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        return f"so the source has it; to read numbers: {option}" if is_number else ""
+    if not is_text(kind):
+        return ""
+    texts, _ = numbers.without_empty_words(_filled(table, name, missing))
+    code = numbers.code_in(texts) if _all_numbers(texts) else ""
+    return f"'{code}' begins with 0, as codes do; to read numbers: {option}" if code else ""
 
 
 def almost_numbers(table: Table, name: str, missing: Sequence[str] = ()) -> str:

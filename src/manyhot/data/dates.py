@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -14,6 +15,7 @@ from manyhot.errors import UserError
 from manyhot.targets import Cells
 
 FORMATS = ("%d.%m.%Y", "%Y/%m/%d")  # beside ISO 8601; in 03/04/2024 nobody can tell the month from the day
+TIME = r"[0-2]\d:[0-5]\d(:|$)"  # how a time without a date begins
 CYCLES = {"year": 365.2425, "week": 7.0, "day": 1.0}  # days
 PARTS = ("days", *(f"{wave} of {cycle}" for cycle in CYCLES for wave in ("sine", "cosine")))
 
@@ -21,10 +23,14 @@ PARTS = ("days", *(f"{wave} of {cycle}" for cycle in CYCLES for wave in ("sine",
 def day(text: str) -> float | None:
     """Return the days from 1970-01-01 to a date, with or without a time; None where it is none.
 
-    >>> day("1970-01-02T12:00"), day("1.2.1970"), day("03/04/2024"), day("soon")
-    (1.5, 31.0, None, None)
+    A time alone is that of 1970-01-01.
+
+    >>> day("1970-01-02T12:00"), day("1.2.1970"), day("03/04/2024"), day("soon"), day("06:00")
+    (1.5, 31.0, None, None, 0.25)
     """
     text = text.strip()
+    if re.match(TIME, text):
+        text = f"1970-01-01T{text}"
     if not text[:1].isdigit() or len(text) < 8:
         return None
     moment = _moment(text)

@@ -19,6 +19,10 @@ from manyhot.schema import Notation
 SAMPLE = 200  # cells looked at before all of them are
 EMPTY = ("na", "n/a", "nan", "null", "none", "?", "-", "--", "#n/a")  # in lower case
 BLANKS = " \t\u00a0\u2007\u2009\u202f"  # no-break, figure, thin and narrow ones among them
+PADDED = r"^0[0-9]+(\.[0-9]+)?$"  # as codes begin, and hardly any number of a quantity
+UNSIGNED = r"^[0-9]+(\.[0-9]*)?$"
+TIME = r"^([01][0-9]|2[0-3])[0-5][0-9]$"  # 0830
+MANY_TIMES = 60  # different ones, from which on four digits that all may be a time are no codes
 MINUS = "\u2212-"  # in a class of a regular expression, where the hyphen stands last
 MARKS = {".": r"\.", ",": ",", " ": f"[{BLANKS}]", "'": "['\u2019]"}
 STYLES = ((".", ","), (".", " "), (".", "'"), (",", "."), (",", " "), (",", "'"))  # decimal, thousands
@@ -51,6 +55,38 @@ def is_unknown_word(text: str) -> bool:
     (True, False)
     """
     return is_empty_word(text) and bool(text.strip(" -"))
+
+
+def code_in(texts: pa.ChunkedArray) -> str:
+    """Return a text that shows that all of them are codes in digits, "" where they may be numbers.
+
+    It begins with 0 as 00501 does, and all have as many digits before a point, or all begin so. Behind a
+    point codes have more digits or fewer (038.9, 250.00), and numbers that were filled up equally many.
+
+    >>> code_in(pa.chunked_array([["10001", "00501"]])), code_in(pa.chunked_array([["0.5", "0", "10"]]))
+    ('00501', '')
+    """
+    texts = pc.utf8_trim_whitespace(texts)
+    padded = texts.filter(pc.starts_with(texts, "0"))
+    padded = padded.filter(pc.match_substring_regex(padded, PADDED))
+    if not len(padded):
+        return ""
+    each = pc.unique(texts)
+    each = each.filter(pc.not_equal(each, "0"))
+    if not pc.all(pc.match_substring_regex(each, UNSIGNED)).as_py():
+        return ""
+    points = pc.find_substring(each, ".")
+    lengths = pc.utf8_length(each)
+    fractions = pc.if_else(pc.less(points, 0), 0, pc.subtract(lengths, points))
+    ends = pc.min_max(fractions).as_py()
+    if ends["min"] == ends["max"] != 0:
+        return ""
+    whole = pc.min_max(pc.subtract(lengths, fractions)).as_py()
+    if whole["min"] != whole["max"] and len(padded) < len(texts.filter(pc.not_equal(texts, "0"))):
+        return ""
+    if len(each) >= MANY_TIMES and pc.all(pc.match_substring_regex(each, TIME)).as_py():
+        return ""
+    return str(padded[0].as_py())
 
 
 def alike(missing: Sequence[str]) -> tuple[str, ...]:

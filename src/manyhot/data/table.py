@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from manyhot import notebook
 from manyhot.data import arrays, numbers
+from manyhot.data.plain import column_of
 from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.schema import Notation
 from manyhot.targets import Cell, Cells
@@ -38,6 +39,7 @@ class Table:
     files    name of a column → object (N,): the files of its pictures as the table itself holds them
              (`pyarrow.Buffer`, None where there is none); the column has their names
     targets  the columns that the source itself marks as labels (`label` of a folder)
+    categories  the columns that it marks as categories, whatever their cells look like (`category` of pandas)
     notes    what reading left out or found odd, for people
     mapped   the columns from which others were looked up, and which would tell these
     rows     int64 (N,): the number of each row in the source, counted from 1
@@ -50,6 +52,7 @@ class Table:
     root: Path | None = None
     pixels: NDArray[Any] | None = None
     targets: tuple[str, ...] = ()
+    categories: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     mapped: tuple[str, ...] = ()
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -191,9 +194,14 @@ class Table:
 
     def with_columns(self, columns: Mapping[str, Any]) -> Table:
         """Return the table with columns added or replaced."""
-        added = {name: _chunked(column) for name, column in columns.items()}
-        trusted = self.trusted and "image" not in added
-        return replace(self, columns={**self.columns, **added}, trusted=trusted)
+        added = {str(name): column_of(column, str(name)) for name, column in columns.items()}
+        marked = {name for name, (_, is_category) in added.items() if is_category}
+        return replace(
+            self,
+            columns={**self.columns, **{name: column for name, (column, _) in added.items()}},
+            categories=(self.categories - {*added}) | marked,
+            trusted=self.trusted and "image" not in added,
+        )
 
 
 def from_python(data: Any, source: str = "table") -> Table:
@@ -217,9 +225,8 @@ def from_python(data: Any, source: str = "table") -> Table:
         return data
     if isinstance(data, tuple) and len(data) == 2:
         images, labels = data
-        labels = labels if isinstance(labels, Mapping) else {"label": labels}
-        columns = {str(name): _chunked(values) for name, values in labels.items()}
-        return Table(columns, source, pixels=as_pixels(images), targets=tuple(columns))
+        count = None if isinstance(labels, Mapping) else len(labels)
+        return labelled(Table({}, source, pixels=as_pixels(images, count=count)), labels)
     if isinstance(data, np.ndarray) and data.ndim in (3, 4):
         return Table({}, source, pixels=as_pixels(data))
     if hasattr(data, "to_arrow"):  # polars
@@ -229,16 +236,19 @@ def from_python(data: Any, source: str = "table") -> Table:
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise UserError(f"{source}: {listed(twice)} twice among the columns; rename one.")
-        return Table({str(name): _chunked(data[name]) for name in data.columns}, source)
+        columns = {name: data.iloc[:, place] for place, name in enumerate(names)}
+        return Table({}, source).with_columns(columns)
     elif hasattr(data, "iloc") and hasattr(data, "to_dict"):  # a Series of pandas, such as a row of a frame
         data = data.to_dict()
     if isinstance(data, pa.Table):
-        return Table({name: _chunked(data[name]) for name in data.column_names}, source)
+        return Table({}, source).with_columns(dict(zip(data.column_names, data.columns, strict=True)))
+    if isinstance(data, np.ndarray) and data.dtype.names:
+        data = {name: data[name].ravel() for name in data.dtype.names}
     if isinstance(data, list) and data and all(isinstance(row, Mapping) for row in data):
         names = [*dict.fromkeys(name for row in data for name in row)]
         data = {name: [row.get(name) for row in data] for name in names}
     if isinstance(data, Mapping):
-        return Table({str(name): _chunked(values) for name, values in _each_a_list(data, source)}, source)
+        return Table({}, source).with_columns(dict(_each_a_list(data, source)))
     raise UserError(
         "data must be a path, a DataFrame, a dict of columns, a list of dicts, pictures or (images, labels), "
         f"got {_kind(data)}."
@@ -285,19 +295,36 @@ def _kind(data: object) -> str:
     return type(data).__name__
 
 
-def as_pixels(images: Any) -> NDArray[Any]:
+def labelled(pictures: Table, labels: Any) -> Table:
+    """Return a table of pictures with its labels beside them: an array (N,), or a dict of these."""
+    labels = labels if isinstance(labels, Mapping) else {"label": labels}
+    table = pictures.with_columns(labels)
+    return replace(table, targets=tuple(map(str, labels)))
+
+
+def as_pixels(images: Any, like: tuple[int, ...] | None = None, count: int | None = None) -> NDArray[Any]:
     """Return images as (N, H, W, C): uint8, or whole numbers or floats of which `inputs` finds the range.
 
+    Whether three numbers are those of one picture or of several follows from how many there are to be
+    (`count`), or from the shape (H, W, C) of those that a model knows (`like`), else from the numbers.
+
     Raises:
-        UserError: the array is not (N, H, W), (N, H, W, 1 or 3) or (H, W, 3), or holds no numbers.
+        UserError: the array is not (N, H, W), (N, H, W, 1 or 3) or (H, W, 1 or 3), or holds no numbers.
+
+    >>> as_pixels(np.zeros((9, 9, 3))).shape, as_pixels(np.zeros((9, 9, 3)), like=(9, 3, 1)).shape
+    ((1, 9, 9, 3), (9, 9, 3, 1))
     """
     array = np.asarray(images)
-    if array.ndim == 3 and array.shape[2] in (3, 4) and array.shape[1] > array.shape[2]:
-        array = array[None]  # one of colours, not as many grey ones three pixels wide
-    elif array.ndim == 3:
-        array = array[..., None]
+    if array.ndim == 2 and (like is not None or count == 1):
+        array = array[None, ..., None]
+    if array.ndim == 3:
+        array = array[None] if _is_one(array.shape, like, count) else array[..., None]
     if array.ndim != 4 or array.shape[-1] not in (1, 3):
-        remedy = " Leave out the fourth channel: images[..., :3]." if array.shape[-1:] == (4,) else ""
+        remedy = ""
+        if array.shape[-1:] == (4,):
+            remedy = " Leave out the fourth channel: images[..., :3]."
+        elif array.ndim == 4 and array.shape[1] in (1, 3):
+            remedy = " Bring the channels to the end: images.transpose(0, 2, 3, 1)."
         raise UserError(
             f"images must be (N, H, W), (N, H, W, 1 or 3) or (H, W, 3), got shape {np.shape(images)}.{remedy}"
         )
@@ -306,56 +333,21 @@ def as_pixels(images: Any) -> NDArray[Any]:
     return array.astype(np.uint8) * 255 if array.dtype.kind == "b" else array
 
 
-def _chunked(values: Any) -> pa.ChunkedArray:
-    """Make a pyarrow column of anything column-like; NaN and None become null."""
-    if isinstance(values, pa.ChunkedArray):
-        return _plain(values)
-    if isinstance(values, pa.Array):
-        return _plain(pa.chunked_array([values]))
-    if isinstance(values, np.ndarray) and values.ndim == 2:
-        values = list(values)
-    try:
-        array = arrays.array(values)
-        if isinstance(getattr(array.type, "value_type", array.type), pa.BaseExtensionType):
-            array = _as_text(values)  # such as the intervals of pandas.cut
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        array = _as_text(values)  # mixed types in one object column, or whole numbers beyond 64 bits
-    if isinstance(array, pa.ChunkedArray):
-        return _plain(array)
-    return _plain(pa.chunked_array([array]))
+def _is_one(shape: tuple[int, ...], like: tuple[int, ...] | None, count: int | None) -> bool:
+    """Tell the shape of one picture (H, W, C) from that of several grey ones (N, H, W).
 
-
-def _as_text(values: Iterable[Any]) -> pa.Array:
-    """Give each cell its own text, as a CSV would have it."""
-    return arrays.texts([None if _empty(value) else str(value) for value in values])
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Give a column one of the few types that the rest reads: text, number, boolean or list.
-
-    A category that no row has must not become a class, so dictionaries are taken apart.
+    Raises:
+        UserError: it may as well be a picture whose channels come first.
     """
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _plain(arrays.cast(column, kind.value_type))
-    if pa.types.is_decimal(kind):
-        return arrays.cast(column, pa.float64())
-    if pa.types.is_float32(kind) or pa.types.is_float64(kind):
-        return arrays.without(column, arrays.call("is_nan", column))
-    if pa.types.is_fixed_size_list(kind):
-        return arrays.cast(column, pa.list_(kind.value_type))
-    if pa.types.is_null(kind) or pa.types.is_temporal(kind) or kind in (pa.large_string(), pa.string_view()):
-        return arrays.cast(column, pa.string())
-    if pa.types.is_struct(kind) or pa.types.is_map(kind):
-        return pa.chunked_array([_as_text(column.to_pylist())])
-    return column
-
-
-def _empty(value: object) -> bool:
-    """Tell whether a cell is empty: None, NaN, or one of the marks of pandas."""
-    if isinstance(value, float):
-        return bool(np.isnan(value))
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
+    ends_in_channels = shape[2] in (1, 3, 4) and shape[1] > shape[2]
+    if count is not None:
+        return count == 1 and (shape[2] == 1 or ends_in_channels)
+    if like is not None and like[2] == 3 and shape[0] == 3 and not ends_in_channels:
+        raise UserError(
+            f"images of shape {shape} are three grey ones, or one of colours whose channels come first. Give "
+            "images[..., None] for three, images.transpose(1, 2, 0) for one."
+        )
+    return ends_in_channels and (like is None or shape[1:] != like[:2])
 
 
 def _texts(dictionary: pa.Array) -> tuple[Cell, ...]:

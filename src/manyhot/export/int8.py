@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manyhot import files
 from manyhot.graph import INPUT
 from manyhot.machine import cpu_flags
 
@@ -46,7 +47,7 @@ def quantised(proto: Any, x: NDArray[Any]) -> Any:
 
     loggers = [logging.getLogger(), logging.getLogger("onnxruntime")]
     levels = [each.level for each in loggers]
-    with tempfile.TemporaryDirectory() as folder:
+    with files.writing(tempfile.gettempdir()), tempfile.TemporaryDirectory() as folder:
         plain, ready, small = (Path(folder, name) for name in ("plain.onnx", "ready.onnx", "small.onnx"))
         onnx.save(proto, plain)
         try:

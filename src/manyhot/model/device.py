@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 import os
+import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from manyhot.errors import UserError
 
-# The kernel clears and maps the memory of a tensor of some MB anew each time, page by page: on photos a
-# tenth of a step's time, unless the pages are large. torch reads this once, at its first tensor.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+CPU = torch.device("cpu")
 
 
 def pick(name: str) -> torch.device:
@@ -40,6 +41,29 @@ def autocast(precision: str, device: torch.device) -> Iterator[None]:
     """Compute in bfloat16 where that is the precision; weights and losses stay float32."""
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         yield
+
+
+@contextmanager
+def left_as_found(device: torch.device = CPU) -> Iterator[None]:
+    """Lend what belongs to the caller and is one for a process, and give it back as it was found.
+
+    That is the random numbers of torch (of the processor and of a device), NumPy and Python, the number of
+    torch's threads, and the filters of warnings, to which libraries add as they are imported. Whoever draws
+    within seeds first, so that nothing follows from how the numbers were found.
+    """
+    lenders = [torch] if device.type == "cpu" else [torch, getattr(torch, device.type)]
+    states, threads = [lender.get_rng_state() for lender in lenders], torch.get_num_threads()
+    numpy, python = np.random.get_state(), random.getstate()
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        for lender, state in zip(lenders, states, strict=True):
+            lender.set_rng_state(state)
+        np.random.set_state(numpy)
+        random.setstate(python)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
 
 
 def use_threads(count: int) -> None:

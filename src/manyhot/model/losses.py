@@ -32,13 +32,15 @@ def loss(
     Args:
         smoothing: share of the answer given to all classes alike, in [0, 1).
         weight: for multiclass (C,), the weight of each class; otherwise (2, W), the weights of
-            no and of yes. The mean is then a weighted one.
+            no and of yes. The mean is then a weighted one, of logits to which the logarithms of the weights
+            are added: so they stay those of how often classes are met, and their probabilities true.
 
     Shape:
         logits: float (N, W). y: int64 as `targets.encode` gives it, −1 for unknown. out: ().
         For M members logits are (N, M, W), and y has a number after N that divides M: labels for each fold.
 
-    Source: label smoothing after Szegedy et al. 2015, section 7.
+    Source: label smoothing after Szegedy et al. 2015, section 7; weights as a shift of logits after King and
+    Zeng 2001, "Logistic Regression in Rare Events Data", section 4.1 (prior correction).
 
     >>> t = Target("t", "multiclass", ("a", "b", "c"), ("t",))
     >>> round(loss(t, torch.tensor([[0.2, 0.1, -0.1]]), torch.tensor([0])).item(), 5)
@@ -79,11 +81,13 @@ def _each(
         case "powerset":
             return _of_sets(target, logits, y, smoothing)
         case "multiclass":
+            logits = logits if weight is None else logits + weight.log()
             logits, there = _where_known(logits, y)
             safe = y.clamp(min=0)
             every = F.cross_entropy(logits, safe, reduction="none", label_smoothing=smoothing)
             return every, there.float() if weight is None else there * weight[safe]
         case "binary" | "multilabel":
+            logits = logits if weight is None else logits + (weight[1] / weight[0]).log()
             logits, there = _where_known(logits, y)
             wanted = y.clamp(min=0).float() * (1 - smoothing) + smoothing / 2
             every = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")

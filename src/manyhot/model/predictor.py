@@ -24,6 +24,7 @@ from manyhot.errors import listed
 from manyhot.model import forest
 from manyhot.model.backbones import build_backbone
 from manyhot.model.backbones.base import Backbone
+from manyhot.model.device import left_as_found
 from manyhot.model.forest import Forest
 from manyhot.model.neighbours import FoldedNeighbours, Neighbours
 from manyhot.model.network import Heads, Network, build_heads
@@ -120,6 +121,7 @@ def of_network(network: Network, count: int = 1, mirrored: bool = False) -> Pred
     return Predictor(ensemble, network.stem, {NETWORK: network.backbone}, [network.heads])
 
 
+@left_as_found()
 def build(
     ensemble: Ensemble,
     inputs: Inputs,

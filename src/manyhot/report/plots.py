@@ -34,11 +34,12 @@ def judged(target: Target, y: IntArray, probabilities: FloatArray) -> list[Figur
     """
     calibration = reliability(target, y, probabilities)
     match target.kind:
-        case "multiclass":
+        case "multiclass" | "binary":
             figures = [_confusion(target, y, probabilities), calibration]
-        case "binary":
-            curves = _curves(target, y, probabilities[:, 1:], target.classes[1:])
-            figures = [_confusion(target, y, probabilities), calibration, curves]
+            if target.positive:
+                place = target.classes.index(target.positive)
+                given = np.where(y == UNKNOWN, UNKNOWN, y == place).reshape(-1, 1)
+                figures.append(_curves(target, given, probabilities[:, [place]], (target.positive,)))
         case "multilabel":
             chances = marginals(target, probabilities)
             curves = _curves(target, y, chances, target.classes)
@@ -243,7 +244,8 @@ def _curves(target: Target, y: IntArray, probabilities: FloatArray, names: tuple
     most = [int(c) for c in np.argsort(-support, kind="stable")[:CURVES] if support[c]]
     if not most:
         return None
-    thresholds = np.broadcast_to(np.asarray(target.decision.thresholds or 0.5), len(names))
+    cuts = target.decision.thresholds
+    thresholds = np.broadcast_to(np.asarray(cuts if len(cuts) in (1, len(names)) else 0.5), len(names))
     columns = min(4, len(most))
     wide, high = (340, 250) if columns == 1 else (230, 190)
     parts: list[str] = []

@@ -18,7 +18,7 @@ from manyhot import metrics
 from manyhot.baselines import Lead, constant, lead, main_metric
 from manyhot.errors import listed
 from manyhot.judge import Judged
-from manyhot.schema import Target
+from manyhot.schema import Target, check_objective
 from manyhot.targets import UNKNOWN, WEIGHT, FloatArray, IntArray, decide, marginals
 
 WEAK = 0.8  # F1 below which a class is called weak
@@ -54,12 +54,15 @@ def verdict(judged: Judged, history: Sequence[Mapping[str, Any]] = (), model: st
     every = [*_each(judged)]
     found = [*_problems(every, judged, shlex.quote(model))]
     for target, y, chances, classes, same, ahead in every:
-        if not ahead.beyond_chance:
+        if _aims_otherwise(target):
+            found += _aim(target, classes)
+        elif not ahead.beyond_chance:
             continue  # its classes say nothing yet
-        found.append(
-            f"'{target.name}': {_score(target)} {ahead.ours:.3f}, where answering '{same}' to every row "
-            f"reaches {ahead.theirs:.3f}."
-        )
+        else:
+            found.append(
+                f"'{target.name}': {_score(target)} {ahead.ours:.3f}, where answering '{same}' to every row "
+                f"reaches {ahead.theirs:.3f}."
+            )
         found += _weakest(target, classes)
         found += _confused(target, y, chances)
         found += _seldom(target, classes, shlex.quote(model))
@@ -76,7 +79,7 @@ def _problems(every: Iterable[Answered], judged: Judged, model: str) -> Iterator
     for target, _, _, classes, answer, ahead in every:
         scores = judged.scores["targets"].get(target.name, {})
         others = judged.baselines.get(target.name, {}).get("constant", {})
-        same = "" if ahead.beyond_chance else _no_better(ahead, target, answer)
+        same = "" if ahead.beyond_chance or _aims_otherwise(target) else _no_better(ahead, target, answer)
         never, more = _never(target, classes), _more(target, model)
         told: list[str] = []
         if target.exclusive and same:
@@ -86,6 +89,28 @@ def _problems(every: Iterable[Answered], judged: Judged, model: str) -> Iterator
         if not target.exclusive:
             told += _no_more_exact(scores, others, target, model)
         yield from (f"'{target.name}': {line}." for line in told)
+
+
+def _aims_otherwise(target: Target) -> bool:
+    """Tell whether answers are decided for something else than to be right most often."""
+    name, level = check_objective(target.decision.objective)
+    return level is not None or name == "balanced_accuracy"
+
+
+def _aim(target: Target, classes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say what single classes are answered for, and what is reached."""
+    name, level = check_objective(target.decision.objective)
+    row = next((row for row in classes if row["name"] == target.positive), None)
+    if level is not None and row is not None and row["support"]:
+        right = f", and {row['precision']:.0%} of its answers are right" if row["predicted"] else ""
+        whose = f"{row['recall']:.0%} of the rows of '{_short(row['name'])}' are found{right}"
+        yield f"'{target.name}' aims at a {name} of {level:g}: {whose}."
+    elif level is None and target.exclusive:
+        found = [row["recall"] for row in classes if row["support"]]
+        yield (
+            f"'{target.name}' aims at balanced accuracy: {sum(found) / len(found):.3f}, where answering one "
+            f"class to every row reaches {1 / len(found):.3f}."
+        )
 
 
 def _each(judged: Judged) -> Iterator[Answered]:
@@ -149,11 +174,12 @@ def _never(target: Target, classes: Sequence[Mapping[str, Any]]) -> str:
 
 def _more(target: Target, model: str) -> str:
     """Say what lets a model answer more of the rare classes or tags."""
+    aim, name = "macro_f1", "macro F1"
     if target.exclusive and len(target.classes) > 2:
-        return "`fit --class-weight balanced` answers more of the rare classes"
-    if target.decision.objective == "macro_f1":
-        return "its thresholds are those for macro F1 already, so more rows of them may help"
-    return f"`manyhot tune {model} NEW --objective macro_f1` answers more"
+        aim, name = "balanced_accuracy", "balanced accuracy"
+    if target.decision.objective == aim:
+        return f"its thresholds are those for {name} already, so more rows of them may help"
+    return f"`manyhot tune {model} NEW --objective {aim}` answers more"
 
 
 def _weakest(target: Target, classes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -195,10 +221,10 @@ def _seldom(target: Target, classes: Sequence[Mapping[str, Any]], model: str) ->
     """Say that thresholds make answers of yes rare."""
     if (target.exclusive and len(target.classes) > 2) or target.decision.objective != "hamming":
         return
-    rows = classes[1 if target.exclusive else 0 :]
+    rows = [row for row in classes if not target.exclusive or row["name"] == target.positive]
     given, said = sum(row["support"] for row in rows), sum(row["predicted"] for row in rows)
     if said < SELDOM * given:
-        what = f"'{_short(target.classes[1])}' is" if target.exclusive else "tags are"
+        what = f"'{_short(target.positive)}' is" if target.exclusive else "tags are"
         yield (
             f"'{target.name}': {what} answered {said:,} times and given {given:,} times, since a yes needs a "
             f"probability of one half; `manyhot tune {model} NEW --objective "

@@ -9,16 +9,19 @@ Shapes: N rows · C classes · W outputs · P probabilities of a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import assert_never
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from manyhot import metrics
-from manyhot.schema import Target, check_objective
+from manyhot.priors import log_odds
+from manyhot.schema import Decision, Target, check_objective
 from manyhot.targets import (
+    UNKNOWN,
     WEIGHT,
     FloatArray,
     IntArray,
@@ -27,23 +30,31 @@ from manyhot.targets import (
     known,
     marginals,
     probabilities,
+    serves,
     weighed,
     weight_of,
 )
 
-Measure = Callable[[IntArray, IntArray, FloatArray], float]  # answers, labels, weights → what is to be high
+Floats = NDArray[np.float64]
 SPREAD = 0.3  # deviation of the logarithm of temperatures, before a row is seen: most are from 0.7 to 1.4
 MIN_ROWS = 20  # with fewer known rows a temperature would be noise
+FEWEST = 10  # answers of yes that a precision is measured by, or as many as there are rows of yes
+TINY = 1e-12  # keeps 0/0 at 0
 
 
-def calibrate(target: Target, logits: NDArray[np.float32], y: IntArray, weight: Weight = None) -> Target:
+def calibrate(target: Target, logits: NDArray[np.float32], y: IntArray, weight: Weight = None) -> Fitted:
     """Return the target with a temperature and thresholds fitted on held-out rows.
+
+    Where its objective cannot be reached it decides by none: the likelier answer is given.
 
     Shape:
         logits: float32 (N, W), or (N, M, W) of members. y: as `targets.encode` gives it.
     """
     target = fit_temperature(target, logits, y, weight)
-    return fit_thresholds(target, probabilities(target, logits), y, weight)
+    found = fit_thresholds(target, probabilities(target, logits), y, weight)
+    if found.reached:
+        return found
+    return found._replace(target=target.deciding(objective=Decision.objective, thresholds=()))
 
 
 def fit_temperature(
@@ -76,105 +87,203 @@ def fit_temperatures(
     return tuple(fit_temperature(t, logits[t.name], y[t.name], y.get(WEIGHT)) for t in targets)
 
 
-def has_thresholds(target: Target) -> bool:
-    """Tell whether an objective changes how a target answers; of several classes the likeliest is it."""
-    match target.structure:
-        case "multiclass":
-            return False
-        case "binary" | "multilabel" | "powerset":
-            return True
-        case _:
-            assert_never(target.structure)
+@dataclass(frozen=True)
+class Short:
+    """A class or tag of which no threshold reaches the precision that is aimed at.
+
+    best    the highest at any threshold, and `recall` there
+    """
+
+    target: str
+    name: str
+    level: float
+    best: float
+    recall: float
+
+    def __str__(self) -> str:
+        what = f"'{self.name}'" if self.name == self.target else f"'{self.name}' of '{self.target}'"
+        return (
+            f"no threshold reaches a precision of {self.level:g} for {what}: the highest on these rows is "
+            f"{self.best:.3f}, with a recall of {self.recall:.3f}"
+        )
 
 
-def fit_thresholds(target: Target, chances: FloatArray, y: IntArray, weight: Weight = None) -> Target:
+class Fitted(NamedTuple):
+    """A target with the thresholds that were fitted.
+
+    short    of which classes or tags its objective is not reached: these decide as they did
+    reached  whether it is reached of any; where not, the target is as it was
+    """
+
+    target: Target
+    short: tuple[Short, ...] = ()
+    reached: bool = True
+
+
+class Question(NamedTuple):
+    """One yes or no that a threshold answers, on the rows where it is known: a class, a tag, or all tags.
+
+    scores  float64 (N,), the probability of yes. yes: bool (N,). counts: float64 (N,), of each row
+    """
+
+    name: str
+    scores: Floats
+    yes: NDArray[np.bool_]
+    counts: Floats
+
+
+def fit_thresholds(target: Target, chances: FloatArray, y: IntArray, weight: Weight = None) -> Fitted:
     """Return the target with thresholds that serve its objective on these rows.
 
     Shape:
         chances: float (N, P), calibrated probabilities. y: as `targets.encode` gives it.
     """
-    name, level = check_objective(target.decision.objective)
-    match target.structure:
-        case "multiclass":
-            return target.deciding(thresholds=())  # the likeliest class serves every objective
-        case "binary":
-            scores, truth = chances[:, 1:], y
-        case "powerset" if name == "exact_match":
-            return target.deciding(thresholds=())  # the likeliest set serves
-        case "multilabel" | "powerset":
-            scores, truth = marginals(target, chances), y
-        case _:
-            assert_never(target.structure)
-    if name in ("hamming",) or (name == "exact_match" and target.exclusive):
-        return target.deciding(thresholds=())
-    width = truth.shape[1]
-    counts = np.ones((len(truth), 1)) if weight is None else weight.astype(np.float64)[:, None]
-    if name in ("micro_f1", "exact_match") and not target.exclusive:
-        whole = _micro_f1 if name == "micro_f1" else _exact_match
-        return target.deciding(thresholds=(_best_cut(scores, truth, counts, whole),) * width)
-    measures: dict[str, Measure] = {
-        "precision": partial(_reaching, level=level or 0, wanted=_precision, then=_recall),
-        "recall": partial(_reaching, level=level or 0, wanted=_recall, then=_precision),
-    }
-    measure = measures.get(name, _macro_f1 if target.exclusive else _micro_f1)
-    cuts = (_best_cut(scores[:, [c]], truth[:, [c]], counts, measure) for c in range(width))
-    return target.deciding(thresholds=tuple(cuts))
+    objective = target.decision.objective
+    name, level = check_objective(objective)
+    plain = Fitted(target.deciding(thresholds=()))  # the likelier of two, the likeliest of several
+    if not serves(target, objective) or name == "hamming":
+        return plain
+    if name == "exact_match" and (target.exclusive or target.structure == "powerset"):
+        return plain
+    if name == "balanced_accuracy":
+        return Fitted(target.deciding(thresholds=_as_often_as_met(target, y, weight)))
+    counts = np.ones(len(y)) if weight is None else weight.astype(np.float64)
+    if name == "exact_match":
+        return _of_all_tags(target, _best_for_rows(marginals(target, chances), y, counts))
+    asked = _questions(target, chances, y, counts)
+    if name == "micro_f1" and not target.exclusive:
+        together = Question("", *(np.concatenate(part) for part in list(zip(*asked, strict=True))[1:]))
+        return _of_all_tags(target, _best_for_f1(together, _f1))
+    if level is None:
+        measure = _macro_f1 if target.exclusive else _f1
+        return Fitted(target.deciding(thresholds=tuple(_best_for_f1(each, measure) for each in asked)))
+    reach = partial(_reaching_precision if name == "precision" else _reaching_recall, level=level)
+    cuts, short, before = [], [], target.decision.thresholds or (0.5,) * len(asked)
+    for each, old in zip(asked, before, strict=True):
+        found = reach(each) if each.yes.any() else old  # where nothing is yes, nothing can be told
+        if isinstance(found, tuple):
+            short.append(Short(target.name, each.name, level, *found))
+        cuts.append(old if isinstance(found, tuple) else found)
+    if len(short) == sum(each.yes.any() for each in asked) and short:
+        return Fitted(target, tuple(short), reached=False)
+    return Fitted(target.deciding(thresholds=tuple(cuts)), tuple(short))
 
 
-def _best_cut(scores: FloatArray, truth: IntArray, counts: FloatArray, measure: Measure) -> float:
-    """Return the threshold with the highest measure; of equals the one nearest to 0.5.
+def _of_all_tags(target: Target, cut: float) -> Fitted:
+    return Fitted(target.deciding(thresholds=(cut,) * len(target.classes)))
 
-    Cuts are tried halfway between neighbouring probabilities, 200 of them at most, and at the lowest,
-    where every answer is yes.
+
+def _as_often_as_met(target: Target, y: IntArray, weight: Weight) -> tuple[float, ...]:
+    """Return how often each class or tag is met, of two the positive one: thresholds that weigh all alike.
+
+    Where a class is answered that is the largest multiple of that, all classes are answered rightly equally
+    often on average, as far as probabilities are true.
+
+    Source: Menon et al. 2021, "Long-tail learning via logit adjustment", section 4.
     """
-    there = truth >= 0
-    if not (truth[there] == 1).any():
+    tags = replace(target, label_sets=()).deciding(temperature=1.0)  # of sets, their tags
+    shares = probabilities(tags, log_odds(tags, y, weight).astype(np.float64)[None])[0]
+    if target.exclusive:
+        only = target.kind == "binary"
+        return (float(shares[target.classes.index(target.positive)]),) if only else tuple(map(float, shares))
+    return tuple(float(share) if (y[:, tag] == 1).any() else 0.5 for tag, share in enumerate(shares))
+
+
+def _questions(target: Target, chances: FloatArray, y: IntArray, counts: Floats) -> list[Question]:
+    """Return what thresholds decide of a target: whether a row is of the positive class, or has each tag."""
+    given = y.reshape(len(y), -1)
+    scores, names, wanted = marginals(target, chances).astype(np.float64), target.classes, [1] * y.shape[-1]
+    if target.exclusive:
+        place = target.classes.index(target.positive)
+        scores, names, wanted = scores[:, [place]], (target.positive,), [place]
+    found = []
+    for column, name in enumerate(names):
+        there = given[:, column] != UNKNOWN
+        yes = given[there, column] == wanted[column]
+        found.append(Question(name, scores[there, column], yes, counts[there]))
+    return found
+
+
+def _cuts(scores: Floats) -> Floats:
+    """Return the thresholds that part scores in different ways: halfway between neighbours, the lowest, 0.5.
+
+    They are not rounded, since neighbours may be nearer than any digits kept.
+    """
+    values = np.unique(scores)
+    return np.concatenate([values[:1], (values[1:] + values[:-1]) / 2, [0.5]])
+
+
+def _at(cuts: Floats, scores: Floats, counts: Floats) -> Floats:
+    """Return how much the scores count together that reach each cut; those that reach −∞ first."""
+    order = np.argsort(scores, kind="stable")
+    sums = np.append(counts[order][::-1].cumsum()[::-1], 0.0)
+    return np.asarray(sums[np.append(0, np.searchsorted(scores[order], cuts))])
+
+
+def _nearest(cuts: Floats, worth: Floats) -> float:
+    """Return the cut that is worth most; of equals the one nearest to 0.5."""
+    best = cuts[worth == worth.max()]
+    return float(best[np.abs(best - 0.5).argmin()])
+
+
+def _outcomes(asked: Question, cuts: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return hits, false alarms, what is missed and what is left out rightly, at each cut."""
+    yes = asked.yes
+    hit, false = (_at(cuts, asked.scores[of], asked.counts[of]) for of in (yes, ~yes))
+    return hit[1:], false[1:], hit[0] - hit[1:], false[0] - false[1:]
+
+
+def _f1(hit: Floats, false: Floats, missed: Floats, left: Floats) -> Floats:
+    return np.asarray(2 * hit / np.maximum(2 * hit + false + missed, TINY))
+
+
+def _macro_f1(hit: Floats, false: Floats, missed: Floats, left: Floats) -> Floats:
+    return np.asarray((_f1(hit, false, missed, left) + _f1(left, missed, false, hit)) / 2)
+
+
+def _best_for_f1(asked: Question, measure: Callable[..., Floats]) -> float:
+    """Return the threshold with the highest F1."""
+    if not asked.yes.any():
         return 0.5
-    values = np.unique(scores[there])
-    values = values[:: -(-len(values) // 200)]
-    cuts = np.concatenate([values[:1], (values[1:] + values[:-1]) / 2, [0.5]])
-    found = [
-        (measure(np.where(there, scores >= cut, -1), truth, counts), -abs(cut - 0.5), cut) for cut in cuts
-    ]
-    return float(max(found)[2])  # not rounded, since neighbours may be nearer than any digits kept
+    cuts = _cuts(asked.scores)
+    return _nearest(cuts, measure(*_outcomes(asked, cuts)))
 
 
-def _counts(yes: IntArray, given: IntArray, counts: FloatArray) -> tuple[float, float, float]:
-    """True positives, false positives, false negatives over known entries, as much as each row counts."""
-    pairs = ((1, 1), (1, 0), (0, 1))
-    hit, false, missed = (float((((yes == a) & (given == b)) * counts).sum()) for a, b in pairs)
-    return hit, false, missed
+def _best_for_rows(scores: FloatArray, y: IntArray, counts: Floats) -> float:
+    """Return the one threshold for all tags with which most rows have all of these right.
+
+    A row has them at a cut above its highest score of a tag that it lacks, up to its lowest of one it has.
+    """
+    scores, known = scores.astype(np.float64), (y != UNKNOWN).any(axis=1)
+    if not (y == 1).any():
+        return 0.5
+    highest = np.where(y == 0, scores, -np.inf).max(axis=1)
+    lowest = np.where(y == 1, scores, np.inf).min(axis=1)
+    can = known & (highest < lowest)
+    cuts = _cuts(scores[y != UNKNOWN])
+    return _nearest(cuts, _at(cuts, lowest[can], counts[can])[1:] - _at(cuts, highest[can], counts[can])[1:])
 
 
-def _micro_f1(yes: IntArray, given: IntArray, counts: FloatArray) -> float:
-    hit, false, missed = _counts(yes, given, counts)
-    return 2 * hit / ((2 * hit + false + missed) or 1)
+def _reaching_recall(asked: Question, level: float) -> float:
+    """Return the threshold of the highest precision among those whose recall is that high."""
+    cuts = _cuts(asked.scores)
+    hit, false, missed, _ = _outcomes(asked, cuts)
+    recall, precision = hit / (hit + missed).max(), hit / np.maximum(hit + false, TINY)
+    return _nearest(cuts, np.where(recall >= level, precision, -1.0))
 
 
-def _macro_f1(yes: IntArray, given: IntArray, counts: FloatArray) -> float:
-    no, not_given = (np.where(a < 0, a, 1 - a) for a in (yes, given))
-    return (_micro_f1(yes, given, counts) + _micro_f1(no, not_given, counts)) / 2
+def _reaching_precision(asked: Question, level: float) -> float | tuple[float, float]:
+    """Return the threshold of the highest recall among those whose precision is that high.
 
-
-def _exact_match(yes: IntArray, given: IntArray, counts: FloatArray) -> float:
-    rows = (given >= 0).any(axis=1)
-    right = ((yes == given) | (given < 0)).all(axis=1)[rows]
-    return float(np.average(right, weights=counts[rows, 0]))
-
-
-def _precision(yes: IntArray, given: IntArray, counts: FloatArray) -> float:
-    hit, false, _ = _counts(yes, given, counts)
-    return hit / ((hit + false) or 1)
-
-
-def _recall(yes: IntArray, given: IntArray, counts: FloatArray) -> float:
-    hit, _, missed = _counts(yes, given, counts)
-    return hit / ((hit + missed) or 1)
-
-
-def _reaching(
-    yes: IntArray, given: IntArray, counts: FloatArray, level: float, wanted: Measure, then: Measure
-) -> float:
-    """Score a cut: those that reach the level come first, the best of the other measure among them."""
-    reached = wanted(yes, given, counts)
-    return 1 + then(yes, given, counts) if reached >= level else reached
+    Where there is none: the highest precision, and the recall there. It must be that of several answers,
+    since the surest of many rows is right by chance.
+    """
+    cuts = _cuts(asked.scores)
+    hit, false, missed, _ = _outcomes(asked, cuts)
+    enough = hit + false >= min(FEWEST, (hit + missed).max())
+    precision = np.where(enough, hit / np.maximum(hit + false, TINY), 0.0)
+    recall = hit / (hit + missed).max()
+    if precision.max() >= level:
+        return _nearest(cuts, np.where(precision >= level, recall, -1.0))
+    best = precision == precision.max()
+    return float(precision.max()), float(recall[best].max())

@@ -17,7 +17,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from manyhot.errors import UserError
+from manyhot.errors import UserError, WriteError
 from manyhot.files import checksum, read_json, write_json, write_tensors
 
 log = logging.getLogger("manyhot")
@@ -48,6 +48,36 @@ class Checkpoints:
         self.folder = folder
         self.run = run
         self.pretrained: Mapping[str, Tensor] = {}
+        self.told = False  # that there is no room for them
+
+    def newest(self) -> Path | None:
+        """Return the newest checkpoint, None where there is none."""
+        return max(self.folder.glob("*.json"), default=None)
+
+    def keep(
+        self,
+        network: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+        best: Mapping[str, Tensor],
+        progress: dict[str, Any],
+    ) -> None:
+        """Write a checkpoint; where that cannot be, training goes on, and it is told once.
+
+        Where the disk is full, the checkpoint before the last makes room.
+        """
+        state = (network, optimizer, best, progress)
+        try:
+            try:
+                self.save(*state)
+            except WriteError:
+                self._tidy(1)
+                self.save(*state)
+        except WriteError as error:
+            if not self.told:
+                last = self.newest()
+                stands = f"the last one is {last.stem}" if last else "there is none"
+                log.warning("%s Training goes on without new checkpoints; %s.", error.typed, stands)
+            self.told = True
 
     def save(
         self,
@@ -57,7 +87,6 @@ class Checkpoints:
         progress: dict[str, Any],
     ) -> None:
         """Write a checkpoint, then remove those that are no longer needed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         state = State(network, optimizer, best, self.pretrained, progress)
         name = f"{state.progress['step']:09d}"
         tensors = {f"{kind}/{k}": v for kind in KINDS for k, v in getattr(state, kind).items()}
@@ -65,9 +94,14 @@ class Checkpoints:
         write_tensors(data, {key: value.detach().contiguous().clone() for key, value in tensors.items()})
         document = {"run": self.run, "sha256": checksum(data), "progress": state.progress}
         write_json(self.folder / f"{name}.json", {"self": _digest(document), **document})
-        for old in sorted(self.folder.glob("*.json"))[:-KEEP]:
-            old.unlink()
-            old.with_suffix(".safetensors").unlink(missing_ok=True)
+        self._tidy(KEEP)
+
+    def _tidy(self, keep: int) -> None:
+        """Remove all but the newest checkpoints, and tensors whose numbers were never written."""
+        whole = sorted(self.folder.glob("*.json"))[-keep:]
+        for path in [*self.folder.glob("*.json"), *self.folder.glob("*.safetensors")]:
+            if path.with_suffix(".json") not in whole:
+                path.unlink(missing_ok=True)
 
     def load(self) -> State | None:
         """Return the newest checkpoint that is whole, None when there is none.

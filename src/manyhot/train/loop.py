@@ -107,7 +107,7 @@ def train(
         progress.seconds += time.perf_counter() - started
         _log_epoch(progress, on_event, running, rate, scores)
         if checkpoints is not None and world.leads:
-            checkpoints.save(network.state_dict(), optimizer.state_dict(), best, vars(progress))
+            checkpoints.keep(network.state_dict(), optimizer.state_dict(), best, vars(progress))
     network.load_state_dict(best)
     return progress
 

@@ -24,14 +24,26 @@ from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.images import ImageInputs
 from manyhot.data.inputs.images.paths import Progress, Unreadable, named, picture_column
 from manyhot.data.inputs.images.stream import X
-from manyhot.data.rows import conflicts, infer, split
+from manyhot.data.rows import conflicts, infer, split, twins
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model import backbones
 from manyhot.predict import answer_columns, refuse_clashes
 from manyhot.resolve import resolve
 from manyhot.schema import Schema, Target
-from manyhot.targets import UNKNOWN, WEIGHT, IntArray, UnknownClass, consistent_sets, encode, known, sets_in
+from manyhot.targets import (
+    UNKNOWN,
+    WEIGHT,
+    IntArray,
+    UnknownClass,
+    consistent_sets,
+    encode,
+    known,
+    not_served,
+    serves,
+    sets_in,
+)
+from manyhot.train import parting
 from manyhot.train.prepared import Prepared, Rows
 
 log = logging.getLogger("manyhot")
@@ -117,7 +129,9 @@ def prepare(
     _check_schema(table, schema)
     given = infer.split_of(table)
     part = np.zeros(len(table), dtype=np.int8)  # without a column that says so, none is a test row
+    across: list[str] = []
     if given is not None:
+        across = [*twins.told(table, schema, options.get("group", ""))]
         part = np.array([split.PARTS.index(name) for name in given], dtype=np.int8)
         table, part = table.take(part != split.TEST), part[part != split.TEST]
         if not len(table):
@@ -130,11 +144,12 @@ def prepare(
         part, weight = part[counts], weight[counts]
     config = resolve(options, schema, len(table), backbones.find_weights)
     _check_monitor(schema, config)
-    if given is not None and config.test:
+    if given is not None and (config.test or config.split_by):
+        option = "--split-by" if config.split_by else "--test"
         raise UserError(
-            f"{table.source}: the column 'split' says already which rows are test rows; leave --test out."
+            f"{table.source}: the column 'split' says already which rows are test rows; leave {option} out."
         )
-    schema = replace(schema, targets=tuple(t.deciding(objective=config.objective) for t in schema.targets))
+    schema = aimed(schema, config.objective)
     y = labels(table, schema, config.unknown_class)
     if weight is not None:
         y[WEIGHT] = weight
@@ -142,22 +157,43 @@ def prepare(
     rows = Rows(table, opened.x, y, opened.hashes, part).take(opened.kept)
     if (rows.part == split.VAL).any():
         config = replace(config, folds=1)
-    rows = _parted(rows, schema, config, cut_off=given is None)
+    copied = parting.copies_in(rows, schema)
+    rows = parting.parted(rows, schema, config, given is None, copied)
     _check_parts(rows, schema.targets)
     train = rows.part == split.TRAIN
     inputs, x = fit_inputs(rows.table, schema, config, np.flatnonzero(train), rows.x)
     empty = conflicts.without_input(rows.table, schema)
     clashing = conflicts.find(rows.table, schema, rows.y, rows.hashes, empty)
-    notes = (
-        *opened.notes,
-        *rows.table.notes,
-        *_duplicates(rows, empty),
-        *conflicts.told(clashing, empty, MORE),
-    )
+    notes = [*opened.notes, *rows.table.notes, *across, *_weighed(schema, config)]
+    notes += parting.told(rows, schema, config, empty, copied)
+    notes += conflicts.told(clashing, empty, MORE)
     taught = {name: values[train] for name, values in rows.y.items()}
     targets = tuple(_with_label_sets(t, taught[t.name], config.label_sets) for t in schema.targets)
     schema = replace(schema, targets=targets)
-    return Prepared(replace(rows, x=x), schema, config, inputs, opened.names, notes, tuple(clashing))
+    return Prepared(replace(rows, x=x), schema, config, inputs, opened.names, tuple(notes), tuple(clashing))
+
+
+def aimed(schema: Schema, objective: str) -> Schema:
+    """Return the schema with an objective for each target that thresholds can serve it for.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not any(serves(target, objective) for target in schema.targets):
+        raise UserError(not_served(schema.targets, objective))
+    targets = [t.deciding(objective=objective) if serves(t, objective) else t for t in schema.targets]
+    return replace(schema, targets=tuple(targets))
+
+
+def _weighed(schema: Schema, config: FitConfig) -> list[str]:
+    """Say what class weights change, and what they do not."""
+    if config.class_weight == "none":
+        return []
+    own = {target.decision.objective for target in schema.targets}
+    return [
+        "rare classes count as much as frequent ones while the network learns; probabilities are corrected "
+        f"back to how often classes are met, and answers aim at {listed(sorted(own))}."
+    ]
 
 
 def _with_label_sets(target: Target, y: IntArray, most: int) -> Target:
@@ -220,40 +256,6 @@ def labels(table: Table, schema: Schema, unknown_class: str) -> dict[str, NDArra
     }
 
 
-def _parted(rows: Rows, schema: Schema, config: FitConfig, cut_off: bool) -> Rows:
-    """Part the rows where the table does not: into training, validation and test rows, and into folds."""
-    part, fold = rows.part, None
-    if not (part == split.VAL).any():
-        test = config.test if cut_off else 0.0
-        held = config.validation if config.folds == 1 else 0.0
-        part = _cut(rows, schema, config, [1 - held - test, held, test])
-    if config.folds > 1:
-        fold = _cut(rows, schema, config, [1 / config.folds] * config.folds)
-    return replace(rows, part=part, fold=fold)
-
-
-def _cut(rows: Rows, schema: Schema, config: FitConfig, fractions: list[float]) -> NDArray[np.int8]:
-    """Cut the rows into parts of these shares; groups stay whole.
-
-    Exact duplicates stay together too, so that no row is judged that was trained on, unless there
-    are so few distinct rows that the parts would not get their share: such a table is one of few
-    categories, where equal rows are no copies.
-    """
-    table, hashes, y = rows.table, rows.hashes, rows.y
-    groups: list[IntArray] = []
-    if config.group:
-        codes = table.cells(config.group, schema.missing).codes.astype(np.int64)
-        alone = len(table) + np.arange(len(table))  # rows without a group are each their own
-        groups.append(np.where(codes < 0, alone, codes))
-    if len(np.unique(hashes)) < len(hashes):
-        together = [*groups, hashes.astype(np.int64)]
-        part = split.split(schema.targets, y, fractions, config.seed, together)
-        shares = np.bincount(part, minlength=len(fractions)) / len(part)
-        if np.all(np.abs(shares - fractions) <= np.minimum(0.05, np.array(fractions) / 2)):
-            return part
-    return split.split(schema.targets, y, fractions, config.seed, groups)
-
-
 def _check_parts(rows: Rows, targets: tuple[Target, ...]) -> None:
     """Refuse early what could not be learned: an empty part, or a target of which nothing is known."""
     part, fold = rows.part, rows.fold
@@ -268,15 +270,3 @@ def _check_parts(rows: Rows, targets: tuple[Target, ...]) -> None:
     for target in targets:
         if not known(rows.y[target.name][train]).any():
             raise UserError(f"target '{target.name}': all labels of the training rows are unknown.")
-
-
-def _duplicates(rows: Rows, empty: NDArray[np.bool_]) -> list[str]:
-    """Say how many rows are exact duplicates, those that are `empty` apart."""
-    hashes, part = rows.hashes[~empty], rows.part[~empty]
-    _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
-    again = counts[inverse] > 1
-    if not again.any():
-        return []
-    whole = len(np.unique(np.column_stack([inverse, part]), axis=0)) == len(counts)
-    kept = "equal rows stay in the same part" if whole else "too many to keep equal rows in the same part"
-    return [f"{again.sum()} rows are exact duplicates of others; {kept}."]

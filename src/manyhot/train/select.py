@@ -80,7 +80,7 @@ class Selection:
     def best(self) -> Predictor:
         """Return the predictor that answers the held-out rows best."""
         wanted = {"forest", "boosted", "linear"} & {*self.prepared.config.candidates}
-        enough = len(self.prepared.held_out()) >= FEWEST and self.prepared.config.class_weight == "none"
+        enough = len(self.prepared.held_out()) >= FEWEST
         if wanted and enough and not self.prepared.schema.is_image:
             return self._weighed(wanted)
         members: Members = ((NETWORK, self.networks[NETWORK].heads),)
@@ -142,7 +142,7 @@ class Selection:
         targets = self.prepared.schema.targets
         found: dict[str, dict[str, Scores]] = {t.name: {} for t in targets}
         for name, logits in self.alone.items():
-            own = [calibrate(t, logits[t.name], self.y[t.name], self.y.get(WEIGHT)) for t in targets]
+            own = [calibrate(t, logits[t.name], self.y[t.name], self.y.get(WEIGHT)).target for t in targets]
             scores = document(tuple(own), self.y, from_logits(own, logits))["targets"]
             for t in targets:
                 found[t.name][name] = scores[t.name]
@@ -158,7 +158,7 @@ class Selection:
         if PRETRAINED in self.networks:
             yield self._with_pretrained
         tells_alike = config.freeze or config.linear_probe  # features of a network that had learned before
-        if "neighbours" in config.candidates and tells_alike and self.few and config.class_weight == "none":
+        if "neighbours" in config.candidates and tells_alike and self.few:
             yield self._with_neighbours
 
     def _with_pretrained(self, members: Members) -> Members:

@@ -15,11 +15,11 @@ from manyhot.bundle import Bundle
 from manyhot.choose import FOLDS, Chosen, SeenRows, choose, held_out, weighed_by
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.table import Table
-from manyhot.errors import UserError, listed
+from manyhot.errors import RunError, UserError, listed
 from manyhot.judge import Judged, judge_rows
-from manyhot.schema import Schema, check_objective
-from manyhot.targets import WEIGHT, known
-from manyhot.train.calibrate import fit_thresholds, has_thresholds
+from manyhot.schema import Schema, Target, check_objective
+from manyhot.targets import WEIGHT, known, not_served, serves, with_positive
+from manyhot.train.calibrate import Short, fit_thresholds
 
 log = logging.getLogger("manyhot")
 
@@ -31,6 +31,7 @@ class Tuning:
     schema   the targets with their new thresholds
     targets  the names of those that were tuned
     own      whether these rows are all that `fit` held out
+    short    of which classes and tags of these the objective is not reached; they decide as before
     """
 
     schema: Schema
@@ -38,16 +39,27 @@ class Tuning:
     after: Judged
     targets: tuple[str, ...]
     own: bool
+    short: tuple[Short, ...] = ()
 
     def details(self) -> dict[str, Any]:
         """Return what `manyhot tune --json` prints of it: the `rows`, their `split`, and each of `targets`.
 
         `before` and `after` say of each how it is decided and what this reaches: precision, recall and F1,
-        of a binary target's second class or of all tags together, and of each tag; and the `scores`.
+        of the positive class or of all tags together, and of each tag; and the `scores`. Where a precision
+        is not reached, `short` says by class or tag what is the highest.
         """
         both = {"before": self.before, "after": self.after}
-        found = {name: {when: _state(judged, name) for when, judged in both.items()} for name in self.targets}
-        return {"rows": len(self.after.table), "split": self.after.split, "targets": found}
+        meant = {target.name: target.positive for target in self.schema.targets}
+        found = {
+            name: {when: _state(judged, name, meant[name]) for when, judged in both.items()}
+            for name in self.targets
+        }
+        short: dict[str, dict[str, Any]] = {}
+        for each in self.short:
+            most = {"precision": each.best, "recall": each.recall}
+            short.setdefault(each.target, {})[each.name] = most
+        known = {"rows": len(self.after.table), "split": self.after.split, "targets": found}
+        return known | ({"short": short} if short else {})
 
 
 def tune(
@@ -58,6 +70,7 @@ def tune(
     split: str | None = None,
     weight: str | None = None,
     targets: Sequence[str] = (),
+    positive: object = None,
     progress: Progress | None = None,
 ) -> Tuning:
     """Fit the thresholds of a model to an objective, on labelled rows.
@@ -66,20 +79,20 @@ def tune(
         split: the rows, as `judge` names them. None takes those that `fit` held out, or of another table
             those that neither train nor test the model; see `choose.held_out`.
         weight: the column that says how much each row counts.
-        targets: the names of the targets to tune; all that have thresholds, where none is named.
+        targets: the names of the targets to tune; all that thresholds can serve, where none is named.
+        positive: the class that is meant by yes, by target, where it is another than before.
 
     Raises:
-        UserError: there is no such target or objective, no target that has thresholds, or no row.
+        UserError: there is no such target, class or objective, none that thresholds can serve, or no row.
+        RunError: nothing reaches the objective, so that nothing is changed.
     """
     check_objective(objective)
-    named = [model.schema.target(name) for name in targets] or list(model.schema.targets)
-    aimed = {target.name for target in named if has_thresholds(target)}
-    fixed = [target.name for target in named if target.name not in aimed]
+    schema = with_positive(model.schema, positive)
+    named = [schema.target(name) for name in targets] or list(schema.targets)
+    aimed = {target.name for target in named if serves(target, objective)}
+    fixed = [target for target in named if target.name not in aimed]
     if fixed and (targets or not aimed):
-        raise UserError(
-            f"{listed(fixed)}: a target of several classes always answers with the likeliest one, so that "
-            "it has no threshold to tune."
-        )
+        raise UserError(not_served(fixed, objective))
     if split is None:
         chosen, own = held_out(model.schema, table, seen)
     else:
@@ -94,29 +107,41 @@ def tune(
             f"{table.source}: no label of {listed(blank)} is known in these {len(before.table)} rows; give "
             "other rows, or name the targets to tune with --target."
         )
-    fitted = [
-        fit_thresholds(
-            target.deciding(objective=objective),
-            before.probabilities[target.name],
-            before.y[target.name],
-            before.y.get(WEIGHT),
-        )
-        if target.name in aimed
-        else target
-        for target in model.schema.targets
-    ]
-    names = tuple(target.name for target in fitted if target.name in aimed)
+    fitted: list[Target] = []
+    short: list[Short] = []
+    reached: list[str] = []
+    for old, new in zip(model.schema.targets, schema.targets, strict=True):
+        if new.name not in aimed:
+            fitted.append(old)
+            continue
+        judged = (before.probabilities[new.name], before.y[new.name], before.y.get(WEIGHT))
+        found = fit_thresholds(_aiming(old, new, objective), *judged)
+        fitted.append(found.target if found.reached else old)
+        short += found.short
+        reached += [new.name] * found.reached
+    if not reached:
+        more = f" (and {len(short) - 1} more that miss it)" if len(short) > 1 else ""
+        raise RunError(f"{short[0]}{more}. Nothing was changed; ask for less, or give more rows to `fit`.")
     after = before.decided_by(fitted)
     whole = own and len(before.table) == rows
-    return Tuning(replace(model.schema, targets=tuple(fitted)), before, after, names, whole)
+    changed = replace(model.schema, targets=tuple(fitted))
+    return Tuning(changed, before, after, tuple(reached), whole, tuple(short))
 
 
-def _state(judged: Judged, name: str) -> dict[str, Any]:
-    """Say how a target is decided, and how right the answers are."""
+def _aiming(old: Target, new: Target, objective: str) -> Target:
+    """Return a target that aims at an objective; a threshold of another class says nothing of this one."""
+    cuts = old.decision.thresholds if old.positive == new.positive else ()
+    return new.deciding(objective=objective, thresholds=cuts)
+
+
+def _state(judged: Judged, name: str, meant: str) -> dict[str, Any]:
+    """Say how a target is decided, and how right the answers are, of the class that is `meant` now."""
     target, weight = judged.schema.target(name), judged.y.get(WEIGHT)
     rows = (target, judged.y[name], judged.probabilities[name], weight)
     objective, cuts = target.decision.objective, list(target.decision.thresholds)
-    found: dict[str, Any] = {"objective": objective, "thresholds": cuts, **metrics.of_yes(*rows)}
+    found: dict[str, Any] = {"objective": objective, "thresholds": cuts, **metrics.of_yes(*rows, meant)}
+    if target.positive:
+        found["positive"] = target.positive
     if not target.exclusive:
         plain = None if objective == "exact_match" else 0.5  # without thresholds it takes the likeliest set
         shown: Sequence[float | None] = cuts or [plain] * len(target.classes)

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     table = write_digits(out, args.seed)
     show.prose(f"wrote 1,797 handwritten digits and {table}, a tenth of its label cells left empty")
     few = out / "few.csv"
-    few.write_text("".join(table.read_text(encoding="utf-8").splitlines(keepends=True)[:6]), encoding="utf-8")
+    files.write_text(few, "".join(table.read_text(encoding="utf-8").splitlines(keepends=True)[:6]))
 
     data, model = str(table), str(out / "model")
     targets = ["--target", "digit", "--target", "even", "--tags", "strokes"]

@@ -37,9 +37,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--size", metavar="PIXELS", help="the side that pictures are brought to, before the network sees them"
     )
-    help = "balanced: rare classes count as much as frequent ones (default: none)"
+    help = "balanced: rare classes count as much as frequent ones, and are answered more (default: none)"
     add("--class-weight", choices=CHOICES["class_weight"], help=help)
-    help = "hamming, exact_match, micro_f1, macro_f1, precision=P or recall=R"
+    help = "hamming, exact_match, micro_f1, macro_f1, balanced_accuracy, precision=P or recall=R"
     add("--objective", metavar="AIM", help=help)
     add("--monitor", metavar="SCORE", help="the score that chooses the best epoch: loss, or TARGET/METRIC")
     add(
@@ -53,6 +53,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="rows with the same value here stay together: all train, or all are held out",
     )
+    help = (
+        "the last rows by this column of dates or numbers are the test rows, a share of --test (default: 0.2)"
+    )
+    add("--split-by", metavar="COLUMN", help=help)
+    help = "rows are in time, by --split-by or as they stand: hold out stretches of it, not rows at random"
+    add("--time-series", action="store_true", default=None, help=help)
     add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
     add("--device", choices=CHOICES["device"], help="where to compute (default: auto)")
     add("--seed", metavar="N", help="the same seed gives the same weights (default: 0)")
@@ -75,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
 
     said: list[str] = []
     if not args.json:
-        described = describe(table, schema, options.set_apart(args, table))
+        described = describe(table, schema, options.set_apart(args, table), args.group or "")
         show.description(described, stderr=True)
         said = described["problems"]
     training = progress.Training()

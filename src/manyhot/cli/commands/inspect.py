@@ -18,6 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_labelling(parser)
     add("--group", metavar="COLUMN", help="rows to be kept together; not a feature")
     add("--weight", metavar="COLUMN", help="how much each row counts; not a feature")
+    add("--split-by", metavar="COLUMN", help="where rows stand in time; not a feature")
     add("--write-schema", metavar="FILE", help="write what was found, for editing")
     add("--sheet", metavar="FILE", help="draw sample rows with their labels (PNG)")
     help = "which rows are sampled (default: %(default)s)"
@@ -33,7 +34,9 @@ def run(args: argparse.Namespace) -> None:
         table, schema = options.labelled(args, table)
     elif args.write_schema or args.sheet or args.long:
         raise UserError("name what to predict first: --target NAME or --tags NAME.")
-    found = describe(table, schema, options.set_apart(args, table)) if schema else look(table)
+    found = (
+        describe(table, schema, options.set_apart(args, table), args.group or "") if schema else look(table)
+    )
     with Lines() as told:
         open_pictures(table, found, told.reading)
     if schema:

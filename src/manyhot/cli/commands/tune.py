@@ -9,7 +9,7 @@ from typing import Any
 
 from manyhot.cli import options, show
 from manyhot.errors import listed
-from manyhot.schema import Target, check_objective
+from manyhot.schema import Target
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +20,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--objective",
         metavar="AIM",
         required=True,
-        help="hamming, exact_match, micro_f1, macro_f1, precision=P or recall=R",
+        help="hamming, exact_match, micro_f1, macro_f1, balanced_accuracy, precision=P or recall=R",
     )
+    help = "the class that precision and recall are of (default: as `fit` took it)"
+    add("--positive", metavar="NAME=CLASS", action="append", default=[], help=help)
     help = "a target to tune; repeat it for several (default: all that have thresholds)"
     add("--target", metavar="NAME", action="append", default=[], help=help)
     options.add_reading(parser)
@@ -44,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
         args.split,
         weight=args.weight,
         targets=args.target,
+        positive=options.positive_of(args, model.schema),
     )
     classifier.update(args.model)
     assert classifier.tuning is not None, "tune says what it did"
@@ -52,12 +55,17 @@ def run(args: argparse.Namespace) -> None:
         cuts = {name: each["after"]["thresholds"] for name, each in found["targets"].items()}
         show.as_json({"objective": args.objective, "thresholds": cuts, **found})
         return
-    show.prose(f"{args.model} now aims at {args.objective}; its probabilities are as before")
+    where = f" in {listed(found['targets'])}" if {*found.get("short", {})} - {*found["targets"]} else ""
+    show.prose(f"{args.model} now aims at {args.objective}{where}; its probabilities are as before")
     weighed = f", by the weights in '{args.weight}'" if args.weight else ""
     show.prose(f"fitted on {rows_of(found)}{weighed}, which flatter it; `evaluate` judges it by others")
     for name, each in found["targets"].items():
         for line in _sentences(classifier.schema.target(name), args.objective, each):
             show.prose(f"  {line}")
+    for short in classifier.tuning.short[: show.MAX_NOTES]:
+        show.prose(f"  {short}; it is decided as before")
+    if len(classifier.tuning.short) > show.MAX_NOTES:
+        show.prose(f"  and {len(classifier.tuning.short) - show.MAX_NOTES} more miss it, which --json names")
     show.tuning(found)
     if model.bundle.graph is not None:
         again = f"manyhot export {shlex.quote(args.model)}"
@@ -65,24 +73,19 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _sentences(target: Target, objective: str, found: Mapping[str, Any]) -> Iterator[str]:
-    """Say how a target is decided now, and where an objective cannot be reached."""
-    before, after = found["before"], found["after"]
-    cuts = after["thresholds"]
-    if target.exclusive:
-        was = (before["thresholds"] or [0.5])[0]
-        now = (cuts or [0.5])[0]
-        yes = target.classes[1]
-        yield f"{target.name}: the answer is '{yes}' from a probability of {now:.3f} on (before: {was:.3f})"
+    """Say how a target is decided now."""
+    before, cuts = found["before"], found["after"]["thresholds"]
+    if target.exclusive and len(cuts) < 2 and (cuts or len(target.classes) == 2):
+        now, yes, was = (cuts or [0.5])[0], target.positive, "the likeliest class"
+        if len(before["thresholds"]) == 1 or len(target.classes) == 2:
+            was = f"'{before['positive']}' from {(before['thresholds'] or [0.5])[0]:.3f} on"
+        yield f"{target.name}: the answer is '{yes}' from a probability of {now:.3f} on (before: {was})"
+    elif target.exclusive:
+        compared = ", in comparison to how often each is met" if cuts else ""
+        yield f"{target.name}: the likeliest class is the answer{compared}"
     elif not cuts and objective == "exact_match":
         yield f"{target.name}: the likeliest set of tags is the answer"
     elif len(set(cuts)) < 2:
         yield f"{target.name}: a tag is answered from a probability of {(cuts or [0.5])[0]:.3f} on"
     else:
         yield f"{target.name}: each tag is answered from a probability of its own on, its threshold"
-    name, level = check_objective(objective)
-    each = {target.classes[1]: after} if target.exclusive else after["classes"]
-    short = {key: values[name] for key, values in each.items() if level and values[name] is not None}
-    short = {key: value for key, value in short.items() if value < (level or 0)}
-    if short:
-        most = ", the most is {:.3f}".format(*short.values()) if len(short) == 1 else ""
-        yield f"{target.name}: {listed(short)} cannot reach a {name} of {level:g} on these rows{most}"

@@ -8,7 +8,7 @@ Shapes: N rows; every function gives uint64 (N,).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,7 +27,7 @@ BYTES = 1e-2  # by how much of a level the floats of a picture of 8 bits may be 
 
 def hash_pixels(pixels: NDArray[Any]) -> NDArray[np.uint64]:
     """Hash pictures (N, H, W, C) by their pixels; the 256 levels of bytes from 0 to 1 are these bytes."""
-    flat = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
+    flat = np.ascontiguousarray(pixels).reshape(len(pixels), int(np.prod(pixels.shape[1:])))
     return np.array([_hash(_plain(row).tobytes()) for row in flat], dtype=np.uint64)
 
 
@@ -64,26 +64,36 @@ def hash_cells(table: Table, inputs: Sequence[Input], missing: Sequence[str]) ->
     What is no number in a column of numbers is as an empty cell; who trains on it refuses it.
     """
     total = np.zeros(len(table), dtype=np.uint64)
+    for found in column_hashes(table, inputs, missing):
+        total = _mix(total ^ found)
+    return total
+
+
+def column_hashes(
+    table: Table, inputs: Sequence[Input], missing: Sequence[str]
+) -> Iterator[NDArray[np.uint64]]:
+    """Hash the cells of each feature that the table has, in the order of their names."""
     for column in sorted(inputs, key=lambda column: column.name):
         if column.name in table.columns:
-            found = _cells(table, column, missing)
-            total = _mix(total ^ found ^ np.uint64(_hash(column.name.encode())))
-    return total
+            yield _cells(table, column, missing) ^ np.uint64(_hash(column.name.encode()))
 
 
 def _cells(table: Table, column: Input, missing: Sequence[str]) -> NDArray[np.uint64]:
     """Hash the cells of one column by what they stand for: 7 and 7.0 are equal inputs."""
     missing = (*missing, *column.missing)
     if column.kind == "number":
-        numbers = (
-            table.read_numbers(column.name, missing, column.notation)[0] + 0.0
-        )  # which makes 0.0 of -0.0
-        numbers[np.isnan(numbers)] = np.nan  # of all whose bits are no number, one
-        return _mix(numbers.view(np.uint64))
+        return hash_numbers(table.read_numbers(column.name, missing, column.notation)[0])
     cells = table.cells(column.name, missing)
     texts = (value if isinstance(value, str) else "\x1f".join(value) for value in cells.values)
     same = (str(value_of(text)).encode() for text in texts)
     return np.array([*map(_hash, same), 0], dtype=np.uint64)[cells.codes]
+
+
+def hash_numbers(values: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Hash numbers by their value, NaN as one of its own."""
+    numbers = values + 0.0  # which makes 0.0 of -0.0
+    numbers[np.isnan(numbers)] = np.nan  # of all whose bits are no number, one
+    return _mix(numbers.view(np.uint64))
 
 
 def _hash(data: bytes) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +18,7 @@ from manyhot.data.columns import (
     ROW,
     almost_numbers,
     as_input,
+    codes_or_numbers,
     feature,
     image_columns,
     perhaps_thousands,
@@ -29,16 +30,18 @@ from manyhot.data.inputs.fitted import row_hashes
 from manyhot.data.inputs.images.levels import held_input
 from manyhot.data.inputs.images.paths import Progress, named, picture_column
 from manyhot.data.numbers import is_unknown_word, told
-from manyhot.data.rows import conflicts
-from manyhot.data.rows.kinds import BINS, FEW_NUMBERS, are_counted, empty_words
-from manyhot.data.rows.leaks import follows, giving_away
-from manyhot.data.rows.suggest import suggestions, tags_in
+from manyhot.data.rows import conflicts, twins
+from manyhot.data.rows.kinds import BINS, FEW_NUMBERS, are_counted, empty_words, positive_of
+from manyhot.data.rows.leaks import follows, giving_away, restated
+from manyhot.data.rows.order import keeping
+from manyhot.data.rows.suggest import ROWS_PER_CLASS, suggestions, tags_in
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import listed
 from manyhot.schema import Input, Levels, Schema, Target
 from manyhot.targets import (
     UNKNOWN,
     Cells,
+    IntArray,
     encode,
     known,
     number_of,
@@ -52,10 +55,10 @@ EXAMPLES = 5
 MOST_NAMED = 10  # pictures that cannot be read
 
 
-def problems(table: Table, schema: Schema, apart: Collection[str] = ()) -> list[str]:
+def problems(table: Table, schema: Schema, apart: Collection[str] = (), group: str = "") -> list[str]:
     """List in plain lines what is odd in a table and what is left out of it.
 
-    `apart` names the columns that are to stay unused, such as that of groups.
+    `apart` names the columns that are to stay unused, such as that of groups, which `group` is.
 
     Raises:
         UserError: a 0/1 column holds something else.
@@ -65,11 +68,13 @@ def problems(table: Table, schema: Schema, apart: Collection[str] = ()) -> list[
         lines += _target_problems(table, schema, target)
     lines += contradictions(table, schema)
     lines += _given_away(table, schema)
+    lines += _in_time(table, schema, apart)
+    lines += twins.told(table, schema, group)
     lines += _left_out(table, schema, apart)
     return lines
 
 
-def describe(table: Table, schema: Schema, apart: Collection[str] = ()) -> dict[str, Any]:
+def describe(table: Table, schema: Schema, apart: Collection[str] = (), group: str = "") -> dict[str, Any]:
     """Summarise a table as JSON: rows, splits, inputs, targets, unused columns and `problems`.
 
     Raises:
@@ -83,7 +88,7 @@ def describe(table: Table, schema: Schema, apart: Collection[str] = ()) -> dict[
     summary["inputs"] = [_describe_input(table, schema, column) for column in schema.inputs]
     summary["targets"] = [_describe_target(table, schema, target) for target in schema.targets]
     summary["unused"] = unused(table, schema)
-    summary["problems"] = problems(table, schema, apart)
+    summary["problems"] = problems(table, schema, apart, group)
     return summary
 
 
@@ -213,6 +218,7 @@ def _describe_target(table: Table, schema: Schema, target: Target) -> dict[str, 
         num_known = int((cells[0].codes >= 0).sum())
     else:
         num_known = int(known(encode(target, cells)).sum())
+    counts = count(target, cells)
     examples = cells[0].values[:EXAMPLES] if len(cells) == 1 else ()
     return {
         "name": target.name,
@@ -220,9 +226,19 @@ def _describe_target(table: Table, schema: Schema, target: Target) -> dict[str, 
         "columns": list(target.columns),
         "known": num_known,
         "unknown": len(table) - num_known,
-        "classes": count(target, cells),
+        "classes": counts,
+        **_positive(target, counts),
         "examples": [value if isinstance(value, str) else list(value) for value in examples],
     }
+
+
+def _positive(target: Target, counts: Mapping[str, int]) -> dict[str, str]:
+    """Name the class that is meant by yes, and why where nothing but its rows says so."""
+    if not target.positive:
+        return {}
+    chosen, why = positive_of({name: counts[name] for name in target.classes})
+    there = {"positive": target.positive}
+    return there | ({"positive_since": why} if why and chosen == target.positive else {})
 
 
 def _target_problems(table: Table, schema: Schema, target: Target) -> Iterable[str]:
@@ -286,20 +302,30 @@ def _times(table: Table, name: str) -> dict[str, int]:
 def _as_cells(target: Target, cells: list[Cells]) -> Iterable[str]:
     """Say what the cells of a target are taken for that they might not be."""
     where = f"target '{target.name}'"
-    if target.exclusive:
+    if len(cells) > 1:
+        yield from _as_flags(target, encode(target, cells, "missing"))
+    elif target.exclusive:
         padded = [text for text in map(text_of, cells[0].values) if text.strip() != text]
         if padded and not {*padded} & {*target.classes}:
             yield f"{where}: blanks around classes were removed, as in '{padded[0]}'"
         yield from tags_in(target.columns[0], cells[0])
-        return
-    if len(cells) == 1:
+    else:
         wide = with_unseen_classes(target, unseen_classes(target, cells))
         none = int((encode(wide, cells) == 0).all(axis=1).sum())
         if none:
             yield f"{where}: {none} of {len(cells[0].codes)} rows have no tags"
+
+
+def _as_flags(target: Target, y: IntArray) -> Iterable[str]:
+    """Say what 0/1 columns, as `encode` gives them, are taken for that they might not be."""
+    where = f"target '{target.name}'"
     for name in target.columns:
         if name in target.none:
             yield f"{where}: where column '{name}' is 1, empty cells of the others are 0"
+    single = not target.exclusive and bool(((y == 1).sum(axis=1) == 1).all() and (y != UNKNOWN).all())
+    if single and not target.none and len(y) >= ROWS_PER_CLASS * len(target.classes):
+        option = shlex.join(["--kind", f"{target.name}=multiclass"])
+        yield f"{where}: each row has one of the {len(target.classes)} tags; to read one class: {option}"
 
 
 def spellings(names: Iterable[str]) -> list[list[str]]:
@@ -368,6 +394,19 @@ def _given_away(table: Table, schema: Schema) -> Iterable[str]:
         )
 
 
+def _in_time(table: Table, schema: Schema, apart: Collection[str]) -> Iterable[str]:
+    """Say by which column rows are in time with labels that keep for long, with what judges them right."""
+    for name, target in keeping(table, schema):
+        if name not in apart and split_column(table) is None:
+            option = shlex.join(["--split-by", name, "--time-series"])
+            yield (
+                f"target '{target}': rows near each other by column '{name}' have the same class far more "
+                "often than by chance, so that rows held back at random flatter the model. If new rows come "
+                f"later, hold the last ones back: {option}"
+            )
+            return
+
+
 def _left_out(table: Table, schema: Schema, apart: Collection[str]) -> Iterable[str]:
     """Say which columns are not used and why."""
     rest = [name for name in unused(table, schema) if name != ROW]
@@ -378,11 +417,16 @@ def _left_out(table: Table, schema: Schema, apart: Collection[str]) -> Iterable[
         return
     for column in schema.inputs:
         yield from _written(table, schema, column)
-    twins = repeated(table, [*(column.name for column in schema.inputs), *rest])
+    labels = [name for target in schema.targets for name in target.columns]
+    copied = restated(table, rest, labels, schema.missing)
+    same = repeated(table, [*(column.name for column in schema.inputs), *rest])
     for name in rest:
         reason = feature(table, name, schema.missing)[1]
-        if not reason and name in twins:
-            reason = f"it repeats column '{twins[name]}'"
+        if not reason and name in same:
+            reason = f"it repeats column '{same[name]}'"
+        if not reason and name in copied and name not in apart:
+            option = shlex.join(["--kind", f"{name}={as_input(table, name, schema.missing).kind}"])
+            reason = f"it is a copy of the target '{copied[name]}'; to take it: {option}"
         yield f"column '{name}' is left out: {reason}" if reason else f"column '{name}' is not used"
 
 
@@ -390,7 +434,7 @@ def _written(table: Table, schema: Schema, column: Input) -> Iterable[str]:
     """Say how the cells of a column are written, where not as a program writes them."""
     name = column.name
     if column.kind == "category":
-        almost = almost_numbers(table, name, schema.missing)
+        almost = codes_or_numbers(table, name, schema.missing) or almost_numbers(table, name, schema.missing)
         if almost:
             yield f"column '{name}' is read as categories: {almost}"
         return
@@ -415,7 +459,8 @@ def _finer(table: Table, schema: Schema, names: Iterable[str]) -> Iterable[str]:
 
     Learned as well, these tell the backbone more about the same pictures; see docs/experiments.md.
     """
-    labels = {t.name: table.cells(t.columns[0], schema.missing) for t in schema.targets if t.exclusive}
+    alone = [t for t in schema.targets if t.exclusive and len(t.columns) == 1]
+    labels = {t.name: table.cells(t.columns[0], schema.missing) for t in alone}
     for name in names if labels else ():
         fine = table.cells(name, schema.missing)
         coarser = {

@@ -20,6 +20,7 @@ from manyhot.data.columns import (
     image_columns,
     is_index,
     is_text,
+    numbers_rows,
     repeated,
     split_column,
     split_of,
@@ -27,10 +28,12 @@ from manyhot.data.columns import (
 from manyhot.data.inputs.images.levels import held_input
 from manyhot.data.rows.describe import contradictions, describe, look, problems
 from manyhot.data.rows.kinds import Tags, check_none, check_separator, empty_words, target_of
+from manyhot.data.rows.leaks import restated
 from manyhot.data.sources.read import read
 from manyhot.data.table import PIXELS, Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.schema import Input, InputKind, Schema
+from manyhot.targets import with_positive
 
 __all__ = ["contradictions", "describe", "infer", "look", "problems", "split_column", "split_of"]
 
@@ -53,15 +56,18 @@ def infer(
     none: str | Sequence[str] = (),
     decimal: str | None = None,
     bins: Mapping[str, int] | None = None,
+    positive: object = None,
 ) -> Schema:
     """Read off a table, or anything that `read` makes one of, what its inputs and targets are.
 
     `tags` maps a target to the 0/1 columns that are its classes, or to None where one column holds the tags;
-    names alone are such columns. `none` are words that mean no tags, or 0/1 columns that say so. `decimal` is
-    what stands before a fraction, "." or ",", where cells such as 1,234 leave it open. `kinds` says what a
-    column is where the rules would see something else; `ignore` names columns that are neither target nor
+    names alone are such columns. Of 0/1 columns of which each row has one, `kinds` says "multiclass". `none`
+    are words that mean no tags, or 0/1 columns that say so. `decimal` is what stands before a fraction, "."
+    or ",", where cells such as 1,234 leave it open. `kinds` says what a column is where the rules would see
+    something else; `ignore` names columns that are neither target nor
     feature. `bins` parts the numbers of a target into so many ranges of about equally many rows, which are
-    then its classes. A single name or word may stand where several may.
+    then its classes. `positive` says of a target, as {name: class}, which class is meant by yes: the one that
+    precision and recall are of. A single name or word may stand where several may.
 
     Raises:
         UserError: no target is named, a column does not exist, a target has fewer than two classes,
@@ -80,7 +86,7 @@ def infer(
     tags = {name: (columns,) if isinstance(columns, str) else columns for name, columns in tags.items()}
     if decimal not in (None, ".", ","):
         raise UserError(f"decimal must be '.' or ',', got '{decimal}'.")
-    _check_columns(table, kinds, ignore)
+    _check_columns(table, kinds, ignore, [name for name, columns in tags.items() if columns])
     names = list(dict.fromkeys([*targets, *tags])) or list(table.targets)
     if not names:
         raise UserError(_no_target(table))
@@ -96,7 +102,7 @@ def infer(
     check_none(table, made, none, missing)
     used = {column for target in made for column in target.columns}
     inputs = _inputs(table, used, image, missing, kinds, ignore, decimal, rows)
-    return Schema(inputs, made, tuple(missing))
+    return with_positive(Schema(inputs, made, tuple(missing)), positive)
 
 
 OPTIONS = tuple(signature(infer).parameters)[1:]
@@ -142,10 +148,13 @@ def unlabelled(
     return Schema(_inputs(table, set(), image, missing, kinds, ignore), (), tuple(missing))
 
 
-def _check_columns(table: Table, kinds: Mapping[str, str], ignore: Collection[str]) -> None:
-    """Refuse kinds that there are not, and columns that the table has not."""
+def _check_columns(
+    table: Table, kinds: Mapping[str, str], ignore: Collection[str], made: Collection[str] = ()
+) -> None:
+    """Refuse kinds that there are not, and columns that the table has not; `made` are targets of several."""
     for name, kind in kinds.items():
-        table.column(name)
+        if name not in made:
+            table.column(name)
         if kind not in OVERRIDES:
             raise UserError(
                 f"column '{name}': '{kind}' is no kind{suggest(kind, OVERRIDES)}; use {listed(OVERRIDES)}."
@@ -223,22 +232,40 @@ def _inputs(
 
         return (image_input(table, column, rows),)
     taken |= {split_column(table) or ROW, ROW, *({*table.mapped} - {*kinds})}
+    features = _features(table, used, taken, missing, kinds, decimal)
+    if not features:
+        purpose = f"predict {listed(used)} from" if used else "tell rows apart by"
+        raise UserError(f"{table.source}: no column is left to {purpose}. {_reasons(table, taken)}")
+    return features
+
+
+def _features(
+    table: Table,
+    used: Collection[str],
+    taken: Collection[str],
+    missing: Sequence[str],
+    kinds: Mapping[str, str],
+    decimal: str | None,
+) -> tuple[Input, ...]:
+    """Return the columns that say something about a row, without copies of others and of targets."""
     said: dict[str, InputKind] = {name: FEATURES[kind] for name, kind in kinds.items() if kind in FEATURES}
     usable: dict[str, Input] = {}
     for name in table.names:
         read = None
         if name in said:
             read = as_input(table, name, missing, decimal)
-            read = read if read.kind == said[name] else Input(name, said[name])
+            words = read.missing if read.kind == "category" else ()
+            read = read if read.kind == said[name] else Input(name, said[name], missing=words)
         elif name not in taken:
             read = feature(table, name, missing, decimal)[0]
         if read is not None:
             usable[name] = read
-    twins = repeated(table, [name for name in usable if name not in said])
-    features = [read for name, read in usable.items() if name not in twins]
-    if not features:
-        purpose = f"predict {listed(used)} from" if used else "tell rows apart by"
-        raise UserError(f"{table.source}: no column is left to {purpose}. {_reasons(table, taken)}")
+    free = [name for name in usable if name not in said]
+    left_out = {**repeated(table, free), **restated(table, free, used, missing)}
+    features = [read for name, read in usable.items() if name not in left_out]
+    if not features:  # nothing else says what a row is
+        rest = [name for name in table.names if name not in taken and not is_index(name)]
+        features = [as_input(table, name, missing, decimal) for name in rest if numbers_rows(table, name)]
     return tuple(features)
 
 
@@ -262,7 +289,7 @@ def _no_target(table: Table) -> str:
 
 def _is_plain_number(table: Table, name: str) -> bool:
     """Tell whether a column holds numbers that nearly all differ, or counts the rows: no label."""
-    if is_index(table, name):
+    if numbers_rows(table, name):
         return True
     if as_input(table, name).kind != "number":
         return False

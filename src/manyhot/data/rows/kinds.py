@@ -13,14 +13,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from manyhot.data.columns import as_input, is_list, is_text
+from manyhot.data.arrays import pc
+from manyhot.data.columns import as_input, is_text
 from manyhot.data.numbers import is_empty_word, is_unknown_word
+from manyhot.data.plain import is_list
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
-from manyhot.schema import Kind, Target
-from manyhot.targets import YES, Cell, Cells, list_of, number_of, tags_of, text_of
+from manyhot.schema import Decision, Target
+from manyhot.targets import NO, YES, Cell, Cells, list_of, number_of, tags_of, text_of
 
 SEPARATORS = (";", "|")  # these mean tags wherever they stand; comma and blank only where asked for
 SEPARATED = (  # in this order; C# and #1 are no lists
@@ -36,6 +39,8 @@ FEW_NUMBERS = 10  # the same of fractions most of which stand in one row
 ROWS_PER_NUMBER = 5  # on average, at least, of whole numbers that are classes
 BINS = 5  # that a message proposes
 POSITIVE = YES - {"+", "pos"}
+NEGATIVE = NO - {"-", "f", "n"}  # letters may be of something else, as f and m are
+RARER = 0.45  # share of the rows below which one of two classes is the rarer one
 
 Tags = Mapping[str, Sequence[str] | None]
 
@@ -59,9 +64,14 @@ def target_of(
     """
     flags = tags.get(name)
     if flags is not None:
-        return _flags_target(table, name, flags, rows, none, missing)
+        return _flags_target(table, name, flags, rows, none, missing, override)
     cells = _seen(table, name, rows, missing)
     where = f"{table.source}, column '{name}'"
+    if _has_fractions(table, name):
+        raise UserError(
+            f"{where}: its cells are rows of fractions, as of probabilities, and no labels. Give the class "
+            "of each row instead, such as the place of the largest: y.argmax(axis=1)."
+        )
     if not cells.values:
         raise UserError(f"{where}: all labels are unknown. Fill in some cells, or name another target.")
     if bins is not None:
@@ -69,14 +79,7 @@ def target_of(
     asked = name in tags or override == "multilabel"
     kind = override if override in ("binary", "multiclass", "multilabel") else None
     if asked or (kind is None and _has_tags(table, name, cells, separator)):
-        values = [value for value in cells.values if text_of(value).strip() not in none]
-        separators = _separators(values, separator, asked)
-        found = {tag for value in values for tag in tags_of(value, separators)} - {*none}
-        if not found:
-            raise UserError(f"{where}: no row has a tag. Fill in some cells, or name another target.")
-        if len(found) == 1 and len(cells.values) == 1:
-            raise UserError(f"{where}: only one class, '{found.pop()}'. Two are needed to tell apart.")
-        return Target(name, "multilabel", in_order(found), (name,), separators, cells.typed, none=tuple(none))
+        return _tags_target(name, cells, where, separator, none, asked)
     texts = {*map(text_of, cells.values)}
     trimmed = {text.strip() for text in texts}
     classes = in_order(trimmed if len(trimmed) == len(texts) else texts)
@@ -86,7 +89,7 @@ def target_of(
         raise UserError(
             f"{where}: a binary target has 2 classes, this has {len(classes)}: {listed(classes)}."
         )
-    if kind is None and is_quantity(cells):
+    if kind is None and name not in table.categories and is_quantity(cells):
         part = shlex.join(["--bins", f"{name}={BINS}"])
         keep = shlex.join(["--kind", f"{name}=multiclass"])
         rows_known = int((cells.codes >= 0).sum())
@@ -94,10 +97,27 @@ def target_of(
             f"{where}: has {len(classes)} different numbers in {rows_known} rows and looks like a quantity. "
             f"Part it into ranges with {part}, or keep each number as a class with {keep}."
         )
-    chosen: Kind = "binary" if len(classes) == 2 and kind != "multiclass" else "multiclass"
-    if chosen == "binary":
-        classes = negative_first(classes)
-    return Target(name, chosen, classes, (name,), numeric=cells.typed)
+    if len(classes) > 2 or kind == "multiclass":
+        return Target(name, "multiclass", classes, (name,), numeric=cells.typed)
+    counts = dict.fromkeys(classes, 0)
+    for text, rows_of in zip(map(text_of, cells.values), np.bincount(cells.codes + 1)[1:], strict=False):
+        counts[text if text in counts else text.strip()] += int(rows_of)
+    decision = Decision(positive=positive_of(counts)[0])
+    return Target(name, "binary", negative_first(classes), (name,), numeric=cells.typed, decision=decision)
+
+
+def _tags_target(
+    name: str, cells: Cells, where: str, separator: str | None, none: Sequence[str], asked: bool
+) -> Target:
+    """Make one multi-label target of the tags in a column's cells."""
+    values = [value for value in cells.values if text_of(value).strip() not in none]
+    separators = _separators(values, separator, asked)
+    found = {tag for value in values for tag in tags_of(value, separators)} - {*none}
+    if not found:
+        raise UserError(f"{where}: no row has a tag. Fill in some cells, or name another target.")
+    if len(found) == 1 and len(cells.values) == 1:
+        raise UserError(f"{where}: only one class, '{found.pop()}'. Two are needed to tell apart.")
+    return Target(name, "multilabel", in_order(found), (name,), separators, cells.typed, none=tuple(none))
 
 
 def empty_words(cells: Cells) -> list[str]:
@@ -177,8 +197,9 @@ def _flags_target(
     rows: NDArray[np.bool_] | None,
     none: Sequence[str],
     missing: Sequence[str],
+    override: str | None,
 ) -> Target:
-    """Make one multi-label target of 0/1 columns."""
+    """Make one target of 0/1 columns: of tags, or of classes where `override` says that a row has one."""
     if len(flags) < 2:
         raise UserError(
             f"target '{name}': --tags NAME=a,b,c takes two columns or more; use --target for one."
@@ -192,13 +213,29 @@ def _flags_target(
     classes = tuple(flag for flag in flags if flag not in none)
     if not classes:
         raise UserError(f"target '{name}': all its columns are named by --none; none is left to be a tag.")
-    return Target(name, "multilabel", classes, tuple(flags), numeric=typed, none=tuple(none))
+    if override in (None, "multilabel"):
+        return Target(name, "multilabel", classes, tuple(flags), numeric=typed, none=tuple(none))
+    if none or override not in ("binary", "multiclass"):
+        raise UserError(
+            f"target '{name}': of 0/1 columns, --kind may be multiclass, and then without --none."
+        )
+    classes = negative_first(classes) if len(classes) == 2 else classes
+    return Target(name, "binary" if len(classes) == 2 else "multiclass", classes, classes)
 
 
 def _seen(table: Table, name: str, rows: NDArray[np.bool_] | None, missing: Sequence[str]) -> Cells:
     """Return the cells of a column in the rows that classes may come from."""
     column = Table({name: table.column(name)}, table.source, rows=table.rows)
     return (column if rows is None else column.take(rows)).cells(name, missing)
+
+
+def _has_fractions(table: Table, name: str) -> bool:
+    """Tell whether the lists of a column hold numbers that are not whole."""
+    column = table.column(name)
+    if not (is_list(column.type) and pa.types.is_floating(column.type.value_type)):
+        return False
+    flat = pc.list_flatten(column)
+    return bool(pc.any(pc.not_equal(flat, pc.floor(flat))).as_py())
 
 
 def _has_tags(table: Table, name: str, cells: Cells, separator: str | None) -> bool:
@@ -304,6 +341,28 @@ def in_order(classes: Collection[str]) -> tuple[str, ...]:
     if all(number is not None and np.isfinite(number) for number in numbers.values()):
         return tuple(sorted(classes, key=lambda name: (numbers[name], name)))
     return tuple(sorted(classes))
+
+
+def positive_of(counts: Mapping[str, int]) -> tuple[str, str]:
+    """Choose which of two classes is the one meant, by their rows; return it and why, "" where words say so.
+
+    It is the one that is a word for yes, or beside a word for no; else the rarer one; else the second.
+
+    >>> positive_of({"ok": 90, "defect": 10}), positive_of({"no": 10, "yes": 90})
+    (('defect', 'the rarer one'), ('yes', ''))
+    >>> positive_of({"cat": 50, "dog": 50})
+    ('dog', 'the second of two about equally frequent ones')
+    """
+    first, second = negative_first(in_order(counts))
+    said = [name.strip().casefold() for name in (first, second)]
+    if said[1] in POSITIVE or said[0] in NEGATIVE:
+        return second, ""
+    if said[1] in NEGATIVE:
+        return first, ""
+    rarer = min((second, first), key=lambda name: counts[name])
+    if counts[rarer] < RARER * sum(counts.values()):
+        return rarer, "the rarer one"
+    return second, "the second of two about equally frequent ones"
 
 
 def negative_first(classes: Sequence[str]) -> tuple[str, str]:

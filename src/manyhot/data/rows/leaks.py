@@ -8,14 +8,18 @@ Shapes: N rows · K classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data import dates
+from manyhot.data.arrays import pc
+from manyhot.data.columns import words_of
+from manyhot.data.plain import is_list
 from manyhot.data.table import Table
 from manyhot.schema import Input, Schema, Target
-from manyhot.targets import UNKNOWN, IntArray, encode
+from manyhot.targets import UNKNOWN, IntArray, encode, text_of, value_of
 
 ROWS_PER_VALUE = 5  # on average, at least, where each value has one class
 BY_CHANCE = 1e-4  # how likely a column that has nothing to do with a target may be to determine it, at most
@@ -67,6 +71,35 @@ def follows(codes: IntArray, y: IntArray, ordered: bool = False) -> bool:
     if ordered and 1 + np.count_nonzero(np.diff(pairs % size)) == classes:
         ways = min(ways, math.log(math.comb(values - 1, classes - 1)) + math.lgamma(classes + 1))
     return bool(ways - deals < math.log(BY_CHANCE))
+
+
+def restated(
+    table: Table, names: Sequence[str], labels: Collection[str], missing: Sequence[str] = ()
+) -> dict[str, str]:
+    """Return the columns among `names` that are copies of a label column, with that one's name.
+
+    Each value goes with one class and each class with one value; and these are equal texts or numbers, or the
+    name of one column has that of the other in it. Any other column may be what decides.
+    """
+    found: dict[str, str] = {}
+    for label in labels:
+        if is_list(table.column(label).type):
+            continue
+        cells = table.cells(label, missing)
+        for name in names:
+            column = table.column(name)
+            if is_list(column.type) or pc.count_distinct(column).as_py() > 2 * len(cells.values) + 1:
+                continue
+            other = table.cells(name, missing)
+            both = (cells.codes >= 0) & (other.codes >= 0)
+            pairs = np.unique(np.stack([cells.codes[both], other.codes[both]]), axis=1)
+            if pairs.shape[1] != len(cells.values) or not follows(other.codes, cells.codes):
+                continue
+            texts = zip(*(map(text_of, np.array(c.values, object)[k]) for c, k in zip((cells, other), pairs)))
+            alike = all(value_of(a.strip().casefold()) == value_of(b.strip().casefold()) for a, b in texts)
+            if len(np.unique(pairs[1])) == pairs.shape[1] and (alike or words_of(label) <= words_of(name)):
+                found.setdefault(name, label)
+    return found
 
 
 def telling_alone(table: Table, schema: Schema, target: Target, y: IntArray) -> list[tuple[str, float]]:

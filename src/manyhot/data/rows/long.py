@@ -58,13 +58,13 @@ def gather(data: object, schema: Schema, separators: Sequence[str] = ()) -> Tabl
     if differing:
         notes.append(f"gathered rows differ in {listed(differing)}; the first row's cells are kept")
     for target in schema.targets:
-        if target.exclusive:
+        if len(target.columns) > 1:
+            columns |= _flags(table, target, thing, schema.missing)
+        elif target.exclusive:
             columns[target.columns[0]], ties = _majority(table, target, thing, there, schema.missing)
             if len(ties):
                 names = listed(_named(table, schema, first[ties]), NAMED)
                 notes.append(f"target '{target.name}': {len(ties)} tie between classes, so unknown: {names}")
-        elif len(target.columns) > 1:
-            columns |= _flags(table, target, thing, schema.missing)
         else:
             given = tuple(separators) or target.separators
             columns[target.columns[0]] = _tags(table, target.columns[0], given, thing, there, schema.missing)

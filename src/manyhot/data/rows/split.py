@@ -51,14 +51,18 @@ def split(
     """
     from scipy.sparse import csr_matrix  # here and below: who judges a model deals no rows
 
-    labels = _label_matrix(targets, y)
+    labels = _label_matrix(targets, y, negative=bool(together))
     units = _units(labels.shape[0], together)
     sums = csr_matrix((np.ones(len(units), np.float32), (units, np.arange(len(units))))) @ labels
     return _deal(sums.tocsc(), np.bincount(units), np.asarray(fractions), seed)[units]
 
 
-def _label_matrix(targets: Sequence[Target], y: Mapping[str, IntArray]) -> csr_matrix:
-    """Return float32 (N, L): 1 where a row has a class, and where a target of it is unknown."""
+def _label_matrix(targets: Sequence[Target], y: Mapping[str, IntArray], negative: bool) -> csr_matrix:
+    """Return float32 (N, L): 1 where a row has a class, and where a target of it is unknown.
+
+    The negative class of a binary target is where the other is not, but for rows that stay together: there it
+    must be dealt too.
+    """
     from scipy.sparse import coo_matrix
 
     rows, columns, width, count = [], [], 0, 0
@@ -75,6 +79,10 @@ def _label_matrix(targets: Sequence[Target], y: Mapping[str, IntArray]) -> csr_m
             rows.append(row)
             columns.append(column + width)
             width += values.shape[1]
+            if negative and target.exclusive:
+                rows.append(np.flatnonzero(values[:, 0] == 0))
+                columns.append(np.full(len(rows[-1]), width))
+                width += 1
         blank = np.flatnonzero(~known(values))
         rows.append(blank)
         columns.append(np.full(len(blank), width))

@@ -15,13 +15,17 @@ import numpy as np
 import pyarrow as pa
 
 from manyhot.data.arrays import pc
-from manyhot.data.columns import as_input, image_columns, is_list, is_text, split_column
+from manyhot.data.columns import as_input, image_columns, is_text, split_column
 from manyhot.data.numbers import SAMPLE
+from manyhot.data.plain import is_list
 from manyhot.data.rows.kinds import SEPARATORS, separators_of
 from manyhot.data.table import Table
-from manyhot.targets import Cells, tags_of, text_of
+from manyhot.errors import UserError
+from manyhot.schema import Target
+from manyhot.targets import Cells, encode, tags_of, text_of
 
 ROWS_PER_TAG = 3  # on average, at least, of tags that come again
+ROWS_PER_CLASS = 5  # on average, at least, of columns of which no row has two, or none
 OFTEN = 0.8  # share of the rows of several tags, each of which stands in other cells too
 MANY_CELLS = 20_000  # distinct ones, of which more are free text
 SHOWN = 50  # columns that a line names
@@ -104,15 +108,48 @@ def _flags(table: Table) -> Iterable[str]:
     """Name the columns of 0 and 1, or the like, that stand together."""
     forms = [(name, _form(table, name)) for name in table.names if name != split_column(table)]
     for form, group in groupby(forms, lambda pair: pair[1]):
-        names = [name for name, _ in group if "," not in name]
-        if not form or len(names) < 2:
+        together = [name for name, _ in group if "," not in name]
+        if not form or len(together) < 2:
             continue
-        texts = {text_of(value).strip() for name in names for value in table.cells(name).values}
-        named = ",".join(names[:SHOWN]) + (",…" if len(names) > SHOWN else "")
-        option = _option(["--tags", f"NAME={named}"], (), [name for name in names if re.match(NONE, name)])
-        unsure = sorted(texts & {*UNSURE})
-        option += f" --missing={','.join(unsure)}" if unsure else ""
-        yield f"{len(names)} columns of {form[0]} and {form[1]} stand together: {option}"
+        for single, names in _parted(table, together):
+            if len(names) < 2:
+                continue
+            named = ",".join(names[:SHOWN]) + (",…" if len(names) > SHOWN else "")
+            words = ["--tags", f"NAME={named}"]
+            if single:
+                option = _option([*words, "--kind", "NAME=multiclass"], (), ())
+                yield f"{len(names)} columns have one {form[1]} in each row, as of one class: {option}"
+                continue
+            texts = {text_of(value).strip() for name in names for value in table.cells(name).values}
+            option = _option(words, (), [name for name in names if re.match(NONE, name)])
+            unsure = sorted(texts & {*UNSURE})
+            option += f" --missing={','.join(unsure)}" if unsure else ""
+            yield f"{len(names)} columns of {form[0]} and {form[1]} stand together: {option}"
+
+
+def _parted(table: Table, names: Sequence[str]) -> Iterable[tuple[bool, list[str]]]:
+    """Part 0/1 columns that stand together into those of which each row has one, and the others."""
+    target = Target("", "multilabel", tuple(names), tuple(names), numeric=True)
+    try:
+        flags = encode(target, [table.cells(name) for name in names])
+    except UserError:  # such as -1 for unsure
+        flags = np.zeros((len(table), len(names)), np.int8)
+    rest: list[str] = []
+    start = 0
+    while start < len(names):
+        sums = np.zeros(len(table), np.int64)
+        end = start
+        while end < len(names) and sums.max(initial=0) <= 1 and (end == start or not (sums == 1).all()):
+            sums += flags[:, end]
+            end += 1
+        if end - start > 1 and (sums == 1).all() and len(sums) >= ROWS_PER_CLASS * (end - start):
+            yield False, rest
+            yield True, [*names[start:end]]
+            rest, start = [], end
+        else:
+            rest.append(names[start])
+            start += 1
+    yield False, rest
 
 
 def _form(table: Table, name: str) -> tuple[str, str] | None:

@@ -6,14 +6,17 @@ cells and names for the numbers of classes, is read by `hugging_face`.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from manyhot.data.plain import is_binary, is_nested
 from manyhot.data.sources.hugging_face import class_names, held_pictures
 from manyhot.data.sources.text import column_names
 from manyhot.data.table import Table, from_python
@@ -81,21 +84,23 @@ def from_arrow(data: pa.Table, path: Path, root: Path | None = None) -> Table:
         if found is not None:
             column, files[name] = found
             data = data.set_column(data.column_names.index(name), name, column)
-    nested = [name for name in names if _is_nested(data[name].type)]
-    columns = from_python(data.drop_columns(nested), path.name).columns
-    if nested:
-        notes = (*notes, f"left out: columns of nested values, {listed(nested)}")
-    return Table(
-        columns, path.name, path.parent if root is None else root, notes=(*notes, *said), files=files
-    )
+    left = [name for name in names if is_nested(data[name].type) or is_binary(data[name].type)]
+    table = from_python(data.drop_columns(left), path.name)
+    if left:
+        notes = (*notes, f"left out: columns of nested values, {listed(left)}")
+    folder = path.parent if root is None else root
+    marked = table.categories | (_marked(data) & {*table.names})
+    return replace(table, root=folder, notes=(*notes, *said), files=files, categories=marked)
+
+
+def _marked(data: pa.Table) -> set[str]:
+    """Return the columns that pandas wrote as categories; Parquet itself keeps that of texts only."""
+    try:
+        columns = json.loads((data.schema.metadata or {})[b"pandas"])["columns"]
+        return {str(column["name"]) for column in columns if column["pandas_type"] == "categorical"}
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return set()
 
 
 def _reason(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")[:150]
-
-
-def _is_nested(kind: pa.DataType) -> bool:
-    """Tell whether cells of this type are neither plain values nor lists of these."""
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return bool(pa.types.is_nested(kind.value_type))
-    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

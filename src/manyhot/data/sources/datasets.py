@@ -9,6 +9,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -114,10 +115,14 @@ def write_digits(folder: Path, seed: int = 0, empty: float = 0.1) -> Path:
     from sklearn.datasets import load_digits  # takes a second, so only where it is wanted
 
     digits = load_digits()
-    rng = np.random.default_rng(seed)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    path = folder / "labels.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with files.staged(folder) as beside, files.writing(folder):
+        _write_digits(beside, digits, np.random.default_rng(seed), empty)
+    return folder / "labels.csv"
+
+
+def _write_digits(folder: Path, digits: Any, rng: np.random.Generator, empty: float) -> None:
+    (folder / "images").mkdir()
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["image", "digit", "even", "strokes"])
         for number, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
@@ -125,4 +130,3 @@ def write_digits(folder: Path, seed: int = 0, empty: float = 0.1) -> Path:
             Image.fromarray((pixels * 255 / 16).round().astype(np.uint8)).save(folder / name)
             cells = [str(digit), "yes" if digit % 2 == 0 else "no", ";".join(STROKES[int(digit)])]
             writer.writerow([name, *("" if rng.random() < empty else cell for cell in cells)])
-    return path

@@ -15,8 +15,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from manyhot.data.arrays import pc
-from manyhot.data.columns import is_image_name, is_list, is_text
+from manyhot.data.columns import is_image_name, is_text
 from manyhot.data.numbers import SAMPLE
+from manyhot.data.plain import is_binary, is_list
 
 KEY = b"huggingface"
 # How the files of pictures begin that `opening` reads; AVIF says so after a length, WebP too.
@@ -38,12 +39,12 @@ def held_pictures(column: pa.ChunkedArray) -> Held | None:
     kind = column.type
     if pa.types.is_struct(kind):
         fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
-        if fields.keys() != {"bytes", "path"} or not _is_binary(fields["bytes"]):
+        if fields.keys() != {"bytes", "path"} or not is_binary(fields["bytes"]):
             return None
         if not (is_text(fields["path"]) or pa.types.is_null(fields["path"])):
             return None
         data, paths = pc.struct_field(column, "bytes"), pc.struct_field(column, "path").cast(pa.string())
-    elif _is_binary(kind):
+    elif is_binary(kind):
         data, paths = column, pa.chunked_array([pa.nulls(len(column), pa.string())])
     else:
         return None
@@ -130,10 +131,6 @@ def _named(column: pa.ChunkedArray, names: list[str]) -> pa.ChunkedArray:
         for cell in column.to_pylist()
     ]
     return pa.chunked_array([pa.array(listed, pa.list_(pa.string()))])
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
 def _is_picture(data: bytes | None, name: str | None) -> bool:

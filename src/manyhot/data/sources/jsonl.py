@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from manyhot.data.columns import is_list
+from manyhot.data.plain import is_list
 from manyhot.data.sources.dialect import codec_of
 from manyhot.data.sources.text import Encoding, column_names, encoding_of
 from manyhot.data.sources.values import Gathered

@@ -26,13 +26,21 @@ def held(source: object) -> Table | None:
     >>> held([np.zeros((4, 4), np.uint8), np.zeros((5, 6, 3), np.uint8)]).column("image").to_pylist()
     ['picture 1', 'picture 2']
     """
-    items = source if isinstance(source, list) else [source]
-    if not items or isinstance(source, np.ndarray) or not all(map(_is_picture, items)):
+    if not are_pictures(source):
         return None
+    items = [*source] if isinstance(source, (list, np.ndarray)) else [source]
     names = [f"picture {number}" for number in range(1, len(items) + 1)]
     files = np.empty(len(items), dtype=object)
     files[:] = [_file(item, name) for item, name in zip(items, names, strict=True)]
     return replace(from_python({"image": names}, "pictures"), files={"image": files})
+
+
+def are_pictures(source: object) -> bool:
+    """Tell a picture of Pillow's, and a list or an array of objects of such and of arrays."""
+    if isinstance(source, np.ndarray) and (source.dtype != object or source.ndim != 1):
+        return False
+    items = source if isinstance(source, (list, np.ndarray)) else [source]
+    return len(items) > 0 and all(map(_is_picture, items))
 
 
 def _is_picture(item: object) -> bool:
@@ -48,9 +56,10 @@ def _file(picture: Any, name: str) -> pa.Buffer:
     from PIL import Image, ImageOps  # not needed for tables
 
     if not hasattr(picture, "getexif"):
-        if np.ndim(picture) == 2 or np.shape(picture)[2] == 1:
-            picture = np.asarray(picture).reshape(1, *np.shape(picture)[:2], 1)
-        pixels = as_pixels(picture)
+        try:
+            pixels = as_pixels(picture, count=1)
+        except UserError as error:
+            raise UserError(f"{name}: {error.typed}") from None
         if len(pixels) != 1:
             raise UserError(f"{name}: an array must be (H, W) or (H, W, 3), got shape {np.shape(picture)}.")
         if pixels.shape[-1] == 3:

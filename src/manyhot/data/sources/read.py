@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy as np
 import pyarrow as pa
 
 from manyhot.data.arrays import texts
@@ -23,9 +24,9 @@ from manyhot.data.sources.idx import find_idx, read_idx
 from manyhot.data.sources.join import join
 from manyhot.data.sources.mapping import add_mapped
 from manyhot.data.sources.packed import ENDINGS, is_packed, unpacked
-from manyhot.data.sources.pictures import held
+from manyhot.data.sources.pictures import are_pictures, held
 from manyhot.data.sources.text import read_text
-from manyhot.data.table import Table, from_python
+from manyhot.data.table import Table, from_python, labelled
 from manyhot.errors import UserError, listed, suggest
 
 
@@ -102,6 +103,12 @@ def _are_paths(source: object) -> TypeGuard[list[str | Path]]:
 
 
 def _in_memory(source: object) -> Table:
+    """Make a table of data in Python; pictures of several sizes are held as files."""
+    if isinstance(source, tuple) and len(source) == 2 and are_pictures(source[0]):
+        images, labels = source
+        if len({getattr(image, "shape", None) for image in images}) > 1 or hasattr(images[0], "getexif"):
+            return labelled(replace(read(images), source="table"), labels)
+        return from_python((np.stack(images), labels))
     pictures = held(source)
     return from_python(source) if pictures is None else pictures
 

@@ -221,11 +221,11 @@ class Classifier:
         """
         from manyhot.explaining.explain import explain
 
-        usual = self._held_back() if background is None else self._table(background)
+        usual = self._held_back() if background is None else self.rows_of(background)
         words = "rows that fit held back" if background is None else "rows of the background"
         with Lines(self.verbose and progress is None) as told:
             how = (rows, targets, classes, method, usual, words, seed, progress or told.reading)
-            found, noticed = explain(self.bundle, self._table(data), *how)
+            found, noticed = explain(self.bundle, self.rows_of(data), *how)
         predict.tell(noticed, self.importance)
         return found
 

@@ -52,12 +52,6 @@ def digits() -> None:
     random = np.random.default_rng(1)
     maps: dict[str, list[np.ndarray]] = {
         "explain": [*found.values("label")],
-        "gradients": [
-            *manyhot.explain(model, test, method="gradients", background=background).values("label")
-        ],
-        "occlusion": [
-            *manyhot.explain(model, test, method="occlusion", background=background).values("label")
-        ],
         "brightness": [each[..., 0].astype(float) for each in x],
         "distance from the mean": [np.abs(each[..., 0] - mean[..., 0]) for each in x],
         "untrained": [
@@ -65,7 +59,7 @@ def digits() -> None:
             for number, each in zip(numbers, x, strict=True)
         ],
     }
-    maps |= {f"random{n}": [random.random(each.shape[:2]) for each in x] for n in range(3)}
+    maps |= {f"random{n}": [random.random(each.shape[:2]) for each in x] for n in range(2)}
     areas = {}
     for name, heats in maps.items():
         for filling, fill in fills.items():
@@ -79,7 +73,7 @@ def digits() -> None:
             other = np.array(numbers) != scores(fill[None])["label"][0].argmax()
             areas[name, filling] = float(np.mean(np.array(each)[other]))
     for filling in fills:
-        usual = np.mean([areas[f"random{n}", filling] for n in range(3)])
+        usual = np.mean([areas[f"random{n}", filling] for n in range(2)])
         told = {name: areas[name, filling] / usual for name in maps if not name.startswith("random")}
         free = min(told["brightness"], told["distance from the mean"])
         words = ", ".join(f"{name} {value:.2f}" for name, value in told.items())

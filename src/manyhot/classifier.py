@@ -39,6 +39,7 @@ from manyhot.targets import FloatArray, IntArray, decide, decode, marginals
 log = logging.getLogger("manyhot")
 
 if TYPE_CHECKING:
+    from manyhot.explaining.explanation import Explanation
     from manyhot.report.scores import Scores
     from manyhot.train.run import Run
     from manyhot.train.tune import Tuning
@@ -191,6 +192,49 @@ class Classifier:
     def embed(self, data: object) -> NDArray[np.float32]:
         """Return the features that all heads read; float32 (N, F), NaN where the input cannot be read."""
         return self.bundle.embed(self.rows_of(data))
+
+    def explain(
+        self,
+        data: object,
+        *,
+        rows: Sequence[int] | None = None,
+        targets: Sequence[str] = (),
+        classes: Sequence[str] = (),
+        method: str = "auto",
+        background: object = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Explanation:
+        """Return which pixels or columns spoke for the answers of rows, and which against them.
+
+        What is explained are the log odds of the answer, of a row with tags of each of them.
+
+        Args:
+            rows: the numbers of rows, counted from 1; all, unless they are said.
+            targets, classes: names; all targets, and of each its answer, unless they are said.
+            method: of pictures "gradients", "occlusion", or whichever wins the deletion test on them.
+            background: rows like those of training, which the explained ones are held against. Unless they
+                are given, those that `fit` held back, where they are at hand, else the other rows of `data`.
+
+        Raises:
+            UserError: there is no such row, target or class, no row can be read, or the method does not fit.
+        """
+        from manyhot.explaining.explain import explain
+
+        usual = self._held_back() if background is None else self.rows_of(background)
+        words = "rows that fit held back" if background is None else "rows of the background"
+        with Lines(self.verbose and progress is None) as told:
+            how = (rows, targets, classes, method, usual, words, seed, progress or told.reading)
+            found, noticed = explain(self.bundle, self.rows_of(data), *how)
+        predict.tell(noticed, self.importance)
+        return found
+
+    def _held_back(self) -> Table | None:
+        """Return the rows that `fit` held back, where they are at hand: of pictures not beside the model."""
+        if self.run is not None:
+            return self.run.judged.table
+        path = None if self.folder is None else self.folder / "validation.parquet"
+        return read(path) if path is not None and path.is_file() and not self.schema.is_image else None
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write the classifier as a folder that `load` reads.
@@ -462,6 +506,11 @@ def load(folder: str | Path, verbose: bool = True) -> Classifier:
     bundle, own = bundles.load(path), None if bundles.is_graph(path) else path
     rows = read(path / "split.csv") if (path / "split.csv").is_file() else Table({})
     return Classifier(bundle, seen_in(rows), rows=rows, folder=own, verbose=verbose)
+
+
+def explain(model: Classifier | str | Path, data: object, **options: Any) -> Explanation:
+    """Return why a model, or the one at a path, answers rows as it does; see `Classifier.explain`."""
+    return (model if isinstance(model, Classifier) else load(model)).explain(data, **options)
 
 
 def seen_in(rows: Table) -> SeenRows:

@@ -362,6 +362,72 @@ def _sigmoid(scaled: FloatArray) -> FloatArray:
     return np.asarray(np.where(scaled >= 0, 1, powers) / (1 + powers))
 
 
+def logits_of(target: Target, probabilities: FloatArray) -> NDArray[np.float64]:
+    """Return logits that probabilities (N, P) stand for, float64 (N, W): what `probabilities` undoes.
+
+    One that is rounded to 0 or 1 counts as the nearest that its type can tell from them.
+    """
+    info = np.finfo(probabilities.dtype)
+    yes = np.clip(probabilities.astype(np.float64), float(info.tiny), 1)
+    match target.structure:
+        case "binary":
+            return np.asarray(np.log(yes[:, 1:]) - np.log(yes[:, :1]))
+        case "multiclass" | "powerset":
+            return np.asarray(np.log(yes))
+        case "multilabel":
+            return np.asarray(np.log(yes) - np.log1p(-np.minimum(yes, 1 - float(info.epsneg))))
+        case _:
+            assert_never(target.structure)
+
+
+@lru_cache(maxsize=1024)
+def sides(target: Target, number: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return which logits speak for a class and which against it, W being that of a logit 0 behind them.
+
+    The log odds of the class are the logarithm of the sum of powers of the first, less that of the second.
+
+    >>> sides(Target("pet", "multiclass", ("cat", "dog", "cow"), ("pet",)), 1)
+    ((1,), (0, 2))
+    >>> sides(Target("ripe", "binary", ("no", "yes"), ("ripe",)), 0)
+    ((1,), (0,))
+    """
+    last = num_outputs(target)
+    match target.structure:
+        case "binary":
+            return ((last,), (0,)) if number == 0 else ((0,), (last,))
+        case "multilabel":
+            return (number,), (last,)
+        case "multiclass":
+            return (number,), tuple(other for other in range(last) if other != number)
+        case "powerset":
+            has = set_table(target)[:, number] == 1
+            both = tuple(np.flatnonzero(has).tolist()), tuple(np.flatnonzero(~has).tolist())
+            return both if all(both) else ((last,), (last,))  # a tag of all sets, or of none, has no reasons
+        case _:
+            assert_never(target.structure)
+
+
+def log_odds(target: Target, logits: FloatArray) -> NDArray[np.float64]:
+    """Return the log odds of every class, which no probability near 0 or 1 hides.
+
+    Shape:
+        logits: float (N, W). out: float64 (N, C).
+
+    >>> pet = Target("pet", "multiclass", ("cat", "dog"), ("pet",))
+    >>> log_odds(pet, np.array([[3.0, 1.0]])).tolist()
+    [[2.0, -2.0]]
+    """
+    every = np.append(logits.astype(np.float64), np.zeros((len(logits), 1)), axis=1)
+    both = (sides(target, number) for number in range(len(target.classes)))
+    found = [_log_sum(every[:, [*yes]]) - _log_sum(every[:, [*no]]) for yes, no in both]
+    return np.stack(found, axis=1)
+
+
+def _log_sum(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    top = logits.max(axis=1, keepdims=True)
+    return np.asarray(top[:, 0] + np.log(np.exp(logits - top).sum(axis=1)))
+
+
 @lru_cache(maxsize=64)
 def set_table(target: Target) -> NDArray[np.int8]:
     """Return the tags of each of a target's sets as 0 and 1; int8 (K, C)."""

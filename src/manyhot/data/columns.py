@@ -348,6 +348,9 @@ def is_index(name: str) -> bool:
 
 def in_order(table: Table, name: str) -> bool:
     """Tell whether a column has whole numbers that only go up, or down."""
+    first = _whole_numbers(table, name, SAMPLE)
+    if first is None or not _go_on(first):
+        return False
     values = _whole_numbers(table, name)
     return values is not None and _go_on(values)
 
@@ -391,8 +394,12 @@ def told_in_time(table: Table, name: str, missing: Sequence[str] = ()) -> bool:
         return False
     if not is_text(kind) and not words_of(name) & TIME_WORDS:
         return False
+    kinds = {"date", "number"} if words_of(name) & TIME_WORDS else {"date"}
+    first = Table({name: table.column(name).slice(0, SAMPLE)}, table.source)
+    if as_input(first, name, missing).kind not in kinds:  # of many rows the first ones mostly say so
+        return False
     found = as_input(table, name, missing)
-    if found.kind != "number" or not words_of(name) & TIME_WORDS:
+    if found.kind != "number" or "number" not in kinds:
         return found.kind == "date"
     values = table.numbers(name, (*missing, *found.missing), found.notation)
     return bool((np.diff(values[np.isfinite(values)]) >= 0).all())

@@ -213,7 +213,7 @@ def check_answers(fitted, table, probabilities, tmp_path):
 
 def check_scores(fitted, table, structure):
     scores = fitted.evaluate(table)
-    beside = ["split", "baselines", "known", "intervals", "classes", "confused"]
+    beside = ["split", "baselines", "known", "intervals", "ece_floor", "classes", "confused"]
     check(list(scores) == ["rows", "targets", "overall", *beside], "the keys of the document")
     check(set(scores["overall"]) == {"exact_match", "loss"}, "the keys of overall")
     rows = parts(ROWS).count("test") if structure == "unseen" else ROWS

@@ -199,7 +199,9 @@ def test_fit_and_inspect_say_which_class_is_meant(run, parts):
 
 def test_tune_finds_the_class_that_is_meant(run, parts):
     path, model = parts
-    status, out, _ = run("tune", model, path, "--split", "all", "--objective", "recall=0.9", "--json")
+    status, out, _ = run(
+        "tune", model, path, "--split", "all", "--objective", "recall=0.9", "--confidence", "0", "--json"
+    )
     assert status == 0
     found = json.loads(out)["targets"]
     assert {*found} == {"part", "luck"}  # of several classes none is meant
@@ -214,7 +216,19 @@ def test_tune_finds_the_class_that_is_meant(run, parts):
 
 def test_tune_aims_at_one_of_several_classes_and_else_says_how(run, parts):
     path, model = parts
-    words = ["tune", model, path, "--split", "all", "--objective", "recall=1", "--target", "kind"]
+    words = [
+        "tune",
+        model,
+        path,
+        "--split",
+        "all",
+        "--objective",
+        "recall=1",
+        "--target",
+        "kind",
+        "--confidence",
+        "0",
+    ]
     status, _, err = run(*words)
     assert status == 2
     assert "name the one meant, such as --positive kind=none." in err

@@ -156,7 +156,7 @@ def pattern(notation: Notation) -> str:
     signed = f"(?:[+{MINUS}]?{blank}{number}|{number}{blank}[{MINUS}]|\\({blank}{number}{blank}\\))"
     if affix:
         inside = f"{affix}{blank}{number}|{number}{blank}{affix}"
-        before = f"[+{MINUS}]?{blank}{affix}{blank}{signed}"
+        before = f"(?:[+{MINUS}]{blank}{affix}{blank}{number}|{affix}{blank}{signed})"
         signed = f"(?:{before}|{signed}{blank}{affix}|\\({blank}(?:{inside}){blank}\\))"
     return f"{blank}{signed}{blank}"
 

@@ -30,7 +30,7 @@ from manyhot.model import inference
 from manyhot.model.inference import device_of, features
 from manyhot.model.neighbours import FoldedNeighbours, Neighbours
 from manyhot.model.network import Heads, Network
-from manyhot.model.predictor import Answerer, Predictor, columns_of
+from manyhot.model.predictor import Answerer, Predictor, columns_of, views
 from manyhot.predict import from_logits, out_of_fold
 from manyhot.priors import votes
 from manyhot.schema import Target
@@ -106,13 +106,14 @@ class Selection:
             return predictor
         predictor.ensemble = replace(whole, pooled="probabilities")  # which leaves them beside each other
         every = inference.logits(predictor, self.prepared.x[self.choosing])
-        each = {n: y.reshape(len(y), whole.views, -1, y.shape[-1]) for n, y in every.items()}
+        count = len(views(torch.zeros(1, 1, 3, 3), whole.views, whole.mirrored))
+        each = {n: y.reshape(len(y), count, -1, y.shape[-1]) for n, y in every.items()}
         pooled = {
             whole.views: {n: y.mean(1) for n, y in each.items()},
             1: {n: y[:, 0] for n, y in each.items()},
         }
-        losses = {views: self.world.agree(self._loss(logits)) for views, logits in pooled.items()}
-        predictor.ensemble = replace(whole, views=min(losses, key=lambda views: losses[views]))
+        losses = {number: self.world.agree(self._loss(logits)) for number, logits in pooled.items()}
+        predictor.ensemble = replace(whole, views=min(losses, key=lambda number: losses[number]))
         return predictor
 
     def _loss(self, every: Mapping[str, NDArray[np.float32]]) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,8 @@ def rows(name: str, split: int) -> tuple[Any, Any, list[str], dict[str, Any]]:
         learn = np.random.default_rng(split).permutation(np.flatnonzero(parts == "train"))[:12_000]
         digits = [int(digit) for digit in table.column("label").to_pylist()]
         tags = [[str(digit), str(digit + 10), str(digit + 50)] for digit in digits]
-        table = table.without(["split"]).with_columns({"tags": tags})
+        rest = {name: column for name, column in table.columns.items() if name != "split"}
+        table = replace(table, columns=rest).with_columns({"tags": tags})
         target = "label" if name == "mnist" else "tags"
         return table.take(learn), table.take(np.flatnonzero(parts == "test")), [target], {}
     part = split_of("digits-pictures" if name == "digits" else name, split, False)

@@ -195,6 +195,9 @@ def test_fit_and_inspect_say_which_class_is_meant(run, parts):
     (target,) = json.loads(out)["targets"]
     assert target["positive"] == "yes"
     assert "positive_since" not in target
+    status, out, _ = run("inspect", parts[0], "--target", "kind", "--positive", "kind=crack", "--json")
+    assert status == 0
+    assert json.loads(out)["targets"][0]["positive"] == "crack"  # one of three
 
 
 def test_tune_finds_the_class_that_is_meant(run, parts):

@@ -236,8 +236,10 @@ def _positive(target: Target, counts: Mapping[str, int]) -> dict[str, str]:
     """Name the class that is meant by yes, and why where nothing but its rows says so."""
     if not target.positive:
         return {}
-    chosen, why = positive_of({name: counts[name] for name in target.classes})
     there = {"positive": target.positive}
+    if len(target.classes) > 2:
+        return there  # one of several classes, that somebody named
+    chosen, why = positive_of({name: counts[name] for name in target.classes})
     return there | ({"positive_since": why} if why and chosen == target.positive else {})
 
 
@@ -402,7 +404,7 @@ def _in_time(table: Table, schema: Schema, apart: Collection[str]) -> Iterable[s
             yield (
                 f"target '{target}': rows near each other by column '{name}' have the same class far more "
                 "often than by chance, so that rows held back at random flatter the model. If new rows come "
-                f"later, hold the last ones back: {option}"
+                f"later, let `fit` hold the last ones back: {option}"
             )
             return
 

@@ -80,8 +80,8 @@ def _problems(every: Iterable[Answered], judged: Judged, model: str) -> Iterator
         scores = judged.scores["targets"].get(target.name, {})
         others = judged.baselines.get(target.name, {}).get("constant", {})
         same = "" if ahead.beyond_chance or _aims_otherwise(target) else _no_better(ahead, target, answer)
-        known = marginals(target, chances).any(axis=0).tolist()  # but for classes that only the judged rows have
-        never = _never(target, [row for row, is_known in zip(classes, known, strict=True) if is_known])
+        known = np.flatnonzero(marginals(target, chances).any(axis=0))  # not what only the judged rows have
+        never = _never(target, [classes[c] for c in known.tolist()])
         more = _more(target, model)
         told: list[str] = []
         if target.exclusive and same:

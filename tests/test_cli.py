@@ -95,7 +95,8 @@ def test_the_whole_way(done, tmp_path, image):
     scores = done("evaluate", model, table, "--json")
     assert scores["rows"] == found["rows"]["test"]
     assert set(scores) == {
-        *("rows", "targets", "overall", "split", "baselines", "known", "intervals", "classes", "confused")
+        *("rows", "targets", "overall", "split", "baselines", "known", "intervals", "classes", "confused"),
+        "ece_floor",
     }
     assert "overall" in done("evaluate", model, table)
     assert done("tune", model, table, "--objective", "macro_f1", "--split", "train", "--json")["objective"]

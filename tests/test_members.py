@@ -1,5 +1,7 @@
 """Networks of members: each is trained without its fold, and judged by it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -145,8 +147,12 @@ def test_pictures_are_judged_in_views_and_trained_in_one():
     x[::2, :4] = 0
     data = (x, np.where(np.arange(40) % 2, "a", "b"))
     predictor = manyhot.fit(data, epochs=1, views=5).bundle.predictor
+    predictor.ensemble = replace(predictor.ensemble, views=5)  # of so few rows one alone may be chosen
+    pooled = predictor(torch.from_numpy(x))["label"]
+    predictor.ensemble = replace(predictor.ensemble, pooled="probabilities")
     several = predictor(torch.from_numpy(x))["label"]
     assert several.shape == (40, 5, 1)
+    assert torch.allclose(pooled, several.mean(1), atol=1e-5)
     network = Network(predictor.stem, predictor.encoders["network"], predictor.members[0])
     assert torch.allclose(network(torch.from_numpy(x))["label"], several[:, 0], atol=1e-5)
 

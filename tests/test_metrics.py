@@ -376,3 +376,19 @@ def test_intervals_are_wilsons_over_known_rows():
         TAGS, np.array([[1, 0, 0, 0, 0, -1]]), np.array([[0.9, 0.1, 0.1, 0.1, 0.1, 0.9]])
     )
     assert tags == {"exact_match": metrics.interval(np.array([True]))}
+
+
+@pytest.mark.parametrize("rows", [1, 40, 3_000])
+def test_the_floor_of_ece_is_the_mean_that_chance_makes(rows):
+    rng = np.random.default_rng(rows)
+    coarse = Target("t", "multiclass", ("a", "b", "c"), ("t",))
+    p = np.tile([0.7, 0.2, 0.1], (rows, 1))
+    drawn = [metrics.scores(coarse, rng.choice(3, rows, p=p[0]), p)["ece"] for _ in range(400)]
+    assert metrics.ece_floor(coarse, np.zeros(rows, int), p) == pytest.approx(np.mean(drawn), rel=0.12)
+
+
+def test_the_floor_of_ece_passes_over_what_is_unknown():
+    tags = Target("t", "multilabel", ("a", "b"), ("t",))
+    y, p = np.array([[1, -1], [0, -1]]), np.full((2, 2), 0.5)
+    assert metrics.ece_floor(tags, y, p) == pytest.approx(0.25)  # of two coins 0, 1 or 2 fall right
+    assert metrics.ece_floor(tags, np.full((2, 2), -1), p) is None

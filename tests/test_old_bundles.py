@@ -7,6 +7,7 @@ What else that format could say is written here in its words, from a bundle of t
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,12 @@ def test_tuning_a_bundle_of_the_first_format_leaves_a_whole_one(tmp_path):
     assert again.schema.targets[0].decision.objective == "micro_f1"
 
 
+def as_it_was(self, predictor):
+    """Answer by the mean of probabilities, as models of the first format do."""
+    predictor.ensemble = replace(predictor.ensemble, pooled="probabilities")
+    return predictor
+
+
 def in_the_first_format(folder):
     """Write a bundle as the first format had it: the ensemble told by the names of its tensors alone."""
     declared = json.loads((folder / "predictor.json").read_text())
@@ -70,7 +77,8 @@ def in_the_first_format(folder):
     schema = json.loads((folder / "schema.json").read_text())
     for target in schema["targets"]:
         target |= target.pop("decision") | {"sets": target.pop("label_sets")}
-        del target["positive"]
+        for key in ("positive", "promised", "coverage"):
+            del target[key]
     (folder / "schema.json").write_text(json.dumps(schema))
     config = json.loads((folder / "config.json").read_text())
     config["heads_first"], config["members"] = config.pop("linear_probe"), config.pop("tabm_members")
@@ -91,6 +99,7 @@ def sign(folder):
 def test_a_first_format_of_several_members_answers_the_same(tmp_path, monkeypatch, views, log_lines):
     values = iter(range(1_000))
     monkeypatch.setattr(Selection, "score", lambda self, predictor: float(next(values)))
+    monkeypatch.setattr(Selection, "_in_views", as_it_was)
     path, _ = state(tmp_path)
     model = tuned(path, out=tmp_path / "m", views=views)
     assert len(model.bundle.predictor.ensemble.members) == 4

@@ -21,7 +21,7 @@ VERDICTS = ("Kept", "Not kept", "Found", "Begun", "Overruled")
 MACHINE = {"device", "threads", "memory", "cache"}
 GIVEN = {  # that only a user can know, so that there is no default to decide on
     *("backbone_options", "weights", "target_weights", "test", "group", "weight", "unknown_class", "seed"),
-    *("split_by", "time_series"),
+    *("split_by", "time_series", "coverage"),
 }
 
 

@@ -126,7 +126,7 @@ def test_members_answer_with_their_weighted_mean_and_are_saved_with_it(views):
             keys = torch.nn.functional.normalize(network.features(x))
         modules += [network.heads, Neighbours(keys, values, 0.1)]
         declared += [("heads", name, 0), ("neighbours", name, 4)]
-    ensemble = Ensemble(equally(declared, ["pet", "tags"]), views, mirrored=True)
+    ensemble = Ensemble(equally(declared, ["pet", "tags"]), views, mirrored=True, pooled="probabilities")
     encoders = {name: network.backbone for name, network in networks.items()}
     predictor = Predictor(ensemble, networks["network"].stem, encoders, modules).eval()
     with torch.no_grad():

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import threading
-from collections import Counter
 
 import pytest
 from serving import application, ask, send, table_model
@@ -209,5 +208,5 @@ def test_a_lone_request_gets_all_cores(held):
             await one
 
         asyncio.run(two())
-    assert Counter(wide.asked) + Counter(held.one.asked) == {1: 3}
+    assert sum(wide.asked) + sum(held.one.asked) == 3  # both rows at once where the other runner is late
     assert len(held.one.asked) >= 1

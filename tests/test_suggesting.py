@@ -67,7 +67,7 @@ def test_the_table_has_labels_to_fill_in_and_is_read_back(folder, tmp_path, caps
     assert status_of("suggest", folder / "model", "pool.csv", "--count", "40") == 0
     said = capsys.readouterr().err
     assert "wrote 40 rows of pool.csv to suggest.csv" in said
-    assert f"manyhot fit suggest.csv --schema {folder / 'model' / 'schema.json'}" in said
+    assert f"manyhot fit suggest.csv --from {folder / 'model'} --out" in said
     table = manyhot.read("suggest.csv")
     assert table.names == (
         *("x", "z", "kind", "tags", "suggested"),

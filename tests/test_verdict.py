@@ -7,7 +7,7 @@ from manyhot import metrics
 from manyhot.data.table import from_python
 from manyhot.judge import Judged, constants
 from manyhot.report.verdict import problems, verdict
-from manyhot.schema import Schema, Target
+from manyhot.schema import Coverage, Schema, Target
 
 PET = Target("pet", "multiclass", ("cat", "dog", "fish"), ("pet",))
 TAME = Target("tame", "binary", ("no", "yes"), ("tame",))
@@ -44,10 +44,13 @@ def epochs(losses, held):
 ORDER = np.repeat([0, 1, 2], 40)
 
 
-def test_a_good_model_has_no_problem_and_one_sentence():
+def test_a_good_model_has_no_problem_and_two_sentences():
     found = judged(PET, ORDER, sure(ORDER))
     assert problems(found) == []
-    assert verdict(found) == ["'pet': accuracy 1.000, where answering 'cat' to every row reaches 0.333."]
+    assert verdict(found) == [
+        "Of 100 new rows about 100 (97 to 100) are answered rightly in 'pet'.",
+        "'pet': accuracy 1.000, where answering 'cat' to every row reaches 0.333.",
+    ]
 
 
 def test_a_constant_is_told_of():
@@ -113,7 +116,8 @@ def test_the_weakest_class_and_what_it_is_taken_for():
     answers = ORDER.copy()
     answers[40:65] = 2
     lines = verdict(judged(PET, ORDER, sure(answers)))
-    assert lines[1:] == [
+    assert lines[0] == "Of 100 new rows about 79 (71 to 85) are answered rightly in 'pet'."
+    assert lines[2:] == [
         "'pet': the weakest class is 'dog': 38% of its 40 rows are found, and 100% of its 15 answers are "
         "right.",
         "'pet': most often taken for each other: 'dog' and 'fish' (25 of 80 rows).",
@@ -162,3 +166,16 @@ def test_sentences_stay_short():
 def test_nothing_known_says_nothing():
     found = judged(PET, np.full(9, -1), sure(ORDER[:9]))
     assert verdict(found, [{"kind": "step", "loss": 1.0}]) == []
+
+
+def test_a_hundred_new_rows_with_those_in_doubt():
+    chances = np.tile([0.6, 0.4], (100, 1))
+    chances[:80] = [0.95, 0.05]
+    y = np.zeros((100, 1), int)
+    y[80:90] = 1
+    told = TAME.deciding(coverage=Coverage(0.9, 50, (0.3, 0.3)))
+    line = verdict(judged(told, y, chances))[0]
+    assert line == (
+        "Of 100 new rows about 90 (83 to 94) are answered rightly in 'tame'; about 20 are said to be unsure, "
+        "and of the others 100 % are right."
+    )

@@ -99,6 +99,7 @@ def test_every_option_of_a_message_is_known_in_python():
         manyhot.compare,
         manyhot.suggest,
         Classifier.evaluate,
+        Classifier.explain,
         Classifier.export,
     )
     known = {name for call in calls for name in signature(call).parameters}

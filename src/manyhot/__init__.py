@@ -26,7 +26,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 if TYPE_CHECKING:
     from manyhot.auditing.audit import Audit, audit
-    from manyhot.classifier import Classifier, load
+    from manyhot.classifier import Classifier, explain, load
     from manyhot.clustering.cluster import Clustering, cluster
     from manyhot.comparing.compare import Comparison, compare
     from manyhot.data.rows.infer import infer
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from manyhot.data.table import Table
     from manyhot.errors import RunError, UserError
     from manyhot.estimator import ManyhotClassifier
+    from manyhot.explaining.explanation import Explanation
     from manyhot.fitting import fit
     from manyhot.inspection import inspect
     from manyhot.schema import Input, Schema, Target
@@ -44,6 +45,8 @@ _PLACES = {
     "Audit": "manyhot.auditing.audit",
     "audit": "manyhot.auditing.audit",
     "Classifier": "manyhot.classifier",
+    "explain": "manyhot.classifier",
+    "Explanation": "manyhot.explaining.explanation",
     "fit": "manyhot.fitting",
     "Clustering": "manyhot.clustering.cluster",
     "cluster": "manyhot.clustering.cluster",
@@ -69,6 +72,7 @@ __all__ = [
     "Classifier",
     "Clustering",
     "Comparison",
+    "Explanation",
     "Input",
     "ManyhotClassifier",
     "RunError",
@@ -80,6 +84,7 @@ __all__ = [
     "audit",
     "cluster",
     "compare",
+    "explain",
     "fit",
     "gather",
     "infer",

@@ -324,7 +324,7 @@ def _of_first_format(
     renamed |= {name: value for name, value in state.items() if name.startswith("stem.")}
     targets = [target.name for target in schema.targets]
     views = min(2, config.views) if config.mirrored else config.views
-    return Ensemble(equally(members, targets), views, config.mirrored), renamed
+    return Ensemble(equally(members, targets), views, config.mirrored, "probabilities"), renamed
 
 
 def check(folder: Path, weights: bool = True) -> dict[str, Any]:

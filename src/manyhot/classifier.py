@@ -39,6 +39,7 @@ from manyhot.targets import FloatArray, IntArray, decide, decode, marginals
 log = logging.getLogger("manyhot")
 
 if TYPE_CHECKING:
+    from manyhot.explaining.explanation import Explanation
     from manyhot.report.scores import Scores
     from manyhot.train.run import Run
     from manyhot.train.tune import Tuning
@@ -192,6 +193,49 @@ class Classifier:
         """Return the features that all heads read; float32 (N, F), NaN where the input cannot be read."""
         return self.bundle.embed(self.rows_of(data))
 
+    def explain(
+        self,
+        data: object,
+        *,
+        rows: Sequence[int] | None = None,
+        targets: Sequence[str] = (),
+        classes: Sequence[str] = (),
+        method: str = "auto",
+        background: object = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Explanation:
+        """Return which pixels or columns spoke for the answers of rows, and which against them.
+
+        What is explained are the log odds of the answer, of a row with tags of each of them.
+
+        Args:
+            rows: the numbers of rows, counted from 1; all, unless they are said.
+            targets, classes: names; all targets, and of each its answer, unless they are said.
+            method: of pictures "gradients", "occlusion", or whichever wins the deletion test on them.
+            background: rows like those of training, which the explained ones are held against. Unless they
+                are given, those that `fit` held back, where they are at hand, else the other rows of `data`.
+
+        Raises:
+            UserError: there is no such row, target or class, no row can be read, or the method does not fit.
+        """
+        from manyhot.explaining.explain import explain
+
+        usual = self._held_back() if background is None else self.rows_of(background)
+        words = "rows that fit held back" if background is None else "rows of the background"
+        with Lines(self.verbose and progress is None) as told:
+            how = (rows, targets, classes, method, usual, words, seed, progress or told.reading)
+            found, noticed = explain(self.bundle, self.rows_of(data), *how)
+        predict.tell(noticed, self.importance)
+        return found
+
+    def _held_back(self) -> Table | None:
+        """Return the rows that `fit` held back, where they are at hand: of pictures not beside the model."""
+        if self.run is not None:
+            return self.run.judged.table
+        path = None if self.folder is None else self.folder / "validation.parquet"
+        return read(path) if path is not None and path.is_file() and not self.schema.is_image else None
+
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write the classifier as a folder that `load` reads.
 
@@ -277,16 +321,20 @@ class Classifier:
     def tune(
         self,
         data: object,
-        objective: str,
+        objective: str | None = None,
         split: str | None = None,
         *,
         weight: str | None = None,
         targets: Sequence[str] = (),
         positive: object = None,
+        confidence: float = 0.9,
+        coverage: float | None = None,
         progress: Progress | None = None,
     ) -> Classifier:
         """Return the classifier with its thresholds fitted anew to an objective, on labelled rows.
 
+        A precision or a recall holds for new rows with a `confidence`, where these rows suffice to promise
+        it. With a `coverage` such as 0.95 the classes that stay possible for a row are told from then on.
         `positive` names the class that precision and recall are of, as {target: class}, where it is another
         than before. Where nothing reaches the objective a RunError says what can be had. `tuning` of what is
         returned tells what these rows show before and after; see `train.tune.tune`.
@@ -294,7 +342,8 @@ class Classifier:
         from manyhot.train.tune import tune  # fitting needs scipy
 
         with Lines(self.verbose and progress is None) as told:
-            options = (objective, split, weight, targets, positive, progress or told.reading)
+            how = (positive, confidence, coverage)
+            options = (objective, split, weight, targets, *how, progress or told.reading)
             tuning = tune(self.bundle, self.rows_of(data), self.seen, *options)
         predict.tell(tuning.before.noticed, self.importance)
         run = self.run if tuning.own else None
@@ -457,6 +506,11 @@ def load(folder: str | Path, verbose: bool = True) -> Classifier:
     bundle, own = bundles.load(path), None if bundles.is_graph(path) else path
     rows = read(path / "split.csv") if (path / "split.csv").is_file() else Table({})
     return Classifier(bundle, seen_in(rows), rows=rows, folder=own, verbose=verbose)
+
+
+def explain(model: Classifier | str | Path, data: object, **options: Any) -> Explanation:
+    """Return why a model, or the one at a path, answers rows as it does; see `Classifier.explain`."""
+    return (model if isinstance(model, Classifier) else load(model)).explain(data, **options)
 
 
 def seen_in(rows: Table) -> SeenRows:

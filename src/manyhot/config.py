@@ -68,9 +68,13 @@ class FitConfig:
     where training has at most `label_sets` different ones, else tag by tag.
     Rows with an equal cell in the column `group` stay in one part; each row counts as often as the column
     `weight` says.
+    A precision or a recall that is the `objective` holds for new rows with this `confidence`, where rows
+    suffice for that; 0 takes the best threshold on the held-out rows. With `coverage` the classes that stay
+    possible are told for each row, so that the right one is among them in such a share of new rows.
     `members` names who may take part in the answer, with commas between: network, pretrained (what the
     network was before it was tuned), neighbours (training rows that look alike; their features and labels are
     then part of the model).
+    `start` is the model that a run goes on from; it then takes `share` of the epochs of a run from nothing.
     """
 
     effort: str = "balanced"
@@ -104,6 +108,8 @@ class FitConfig:
     patience: int = 0
     size: int = 0
     objective: str = "hamming"
+    confidence: float = 0.9
+    coverage: float = 0.0
     label_sets: int = 0
     validation: float = 0.1
     folds: int = 1
@@ -113,6 +119,8 @@ class FitConfig:
     split_by: str = ""
     time_series: bool = False
     unknown_class: str = "error"
+    start: str = ""
+    share: float = 1.0
     seed: int = 0
     device: str = "auto"
     precision: str = "float32"
@@ -150,11 +158,14 @@ class FitConfig:
         for name, share in self.target_weights.items():
             if share < 0:
                 raise UserError(f"target_weights.{name} must be at least 0, got {share}.")
-        for name in ("validation", "test", "label_smoothing", "dropout", "warmup"):
+        for name in (
+            *("validation", "test", "label_smoothing", "dropout", "warmup"),
+            *("confidence", "coverage"),
+        ):
             _require(self, name, at_least=0, below=1)
         for name in ("random_erasing", "mixup"):
             _require(self, name, at_least=0, at_most=1)
-        for name in ("learning_rate", "clip", "memory"):
+        for name in ("learning_rate", "clip", "memory", "share"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"{name} must be above 0, got {getattr(self, name)}.")
         if self.validation + self.test >= 1:

@@ -14,10 +14,12 @@ from typing import Any, Literal, get_args
 from manyhot.errors import UserError, listed
 
 MemberKind = Literal["heads", "neighbours", "forest", "boosted"]
+Pooled = Literal["logits", "probabilities"]
 # Encoders: the network as trained, what it was before it was tuned, and a table's columns as prepared.
 NETWORK, PRETRAINED, COLUMNS = "network", "pretrained", "columns"
 # What `members` of the settings may name: who may take part.
 CANDIDATES = (NETWORK, PRETRAINED, "neighbours", "forest", "boosted", "linear")
+FAR = "\0far"  # stands beside the targets in what a predictor gives; no target is called so
 SOME = 4  # targets whose members a note names
 SEVERAL_ENCODERS = (
     "answers are averaged over two networks, the fine-tuned one and the pretrained one with heads of its own "
@@ -54,11 +56,19 @@ class Member:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The members of a predictor, and in how many views a picture is seen (test-time augmentation)."""
+    """The members of a predictor, and in how many views a picture is seen (test-time augmentation).
+
+    pooled  what is the mean of all views: their logits, or as in earlier models their probabilities. Of views
+            that a network tells apart badly, as those of small pictures, the latter are far too unsure.
+            Source: Rahaman and Thiery 2021, "Uncertainty Quantification and Deep Ensembles".
+    far     whether it tells too how far a row is from those of training
+    """
 
     members: tuple[Member, ...]
     views: int = 1
     mirrored: bool = False
+    pooled: Pooled = "logits"
+    far: bool = False
 
     @property
     def encoders(self) -> tuple[str, ...]:
@@ -102,7 +112,9 @@ class Ensemble:
             strange = {member.kind for member in members} - {*get_args(MemberKind)}
             if strange or not members:
                 raise ValueError(f"no such members: {listed(sorted(strange))}" if strange else "no members")
-            return cls(members, int(data["views"]), bool(data["mirrored"]))
+            pooled: Pooled = "logits" if data.get("pooled") == "logits" else "probabilities"
+            how = (int(data["views"]), bool(data["mirrored"]), pooled, bool(data.get("far")))
+            return cls(members, *how)
         except (AssertionError, AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
             raise UserError(f"predictor.json: does not say who answers ({error}).") from None
 

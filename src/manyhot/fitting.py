@@ -26,6 +26,7 @@ from manyhot.model.network import build
 from manyhot.progress import Lines
 from manyhot.resolve import estimate
 from manyhot.schema import Schema
+from manyhot.starting import GoingOn, going_on
 from manyhot.targets import with_positive
 from manyhot.train import distributed
 from manyhot.train.checkpoint import Checkpoints
@@ -43,6 +44,7 @@ def fit(
     schema: Schema | str | Sequence[str] | None = None,
     *,
     out: str | Path | None = None,
+    start: Classifier | str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     positive: object = None,
@@ -62,6 +64,8 @@ def fit(
         schema: from `manyhot.infer`, or the names of the target columns.
         out: a folder for the model, with checkpoints on the way; without it nothing is written
             until `save`.
+        start: a model, or its folder, to go on from with new rows, which `data` holds alone or beside the old
+            ones; see `starting.going_on`. Settings and schema are then those of the model.
         resume: go on from the newest checkpoint in `out`, where there is one.
         positive: the class that is meant by yes, which precision and recall are of, as {target: class}.
         begin: is called with the settings and an estimate of the time, before training starts.
@@ -78,7 +82,13 @@ def fit(
     if said is not None:
         raise UserError(f"{said} says how a table is read: fit(data, manyhot.infer(data, {said}=…)).")
     options, table = parse_options(options), as_table(data)
-    if not isinstance(schema, Schema):
+    going: GoingOn | None = None
+    if start is not None:
+        if schema is not None:
+            raise UserError("schema: a model to go on from has one. Leave it out.")
+        going = going_on(start, table, options)
+        table, schema = going.table, going.schema
+    elif not isinstance(schema, Schema):
         apart = [options[setting] for setting in APART if options.get(setting)]
         schema = infer(table, schema or (), ignore=apart)
     schema = with_positive(schema, positive)
@@ -86,6 +96,8 @@ def fit(
     if folder is not None and resume and bundles.finished(folder):
         return load(folder, verbose)
     if folder is not None:
+        if going is not None and Path(going.start.name) == folder.absolute():
+            raise UserError(f"--out {folder}: is the model to go on from, which stays. Choose another --out.")
         files.check_out(folder, overwrite or resume)
         files.check_ours(folder, bundles.MARKS)
     told = Lines(verbose and begin is None and on_event is None and progress is None)
@@ -96,18 +108,25 @@ def fit(
         with files.held(folder / CHECKPOINTS, folder):
             pass  # another run into it is told of here, before all has been read
     with left_as_found(device), told:
-        prepared = prepare(table, schema, {**options, "device": device.type}, progress or told.reading)
+        how = {**options, "device": device.type}
+        model = None if going is None else going.start
+        prepared = prepare(table, schema, how, progress or told.reading, model)
         use_threads(prepared.config.threads)
         if world.leads:
             values = int(np.prod(prepared.x.shape[1:]))
             begin(prepared.config, estimate(prepared.config, len(prepared.of_part(split.TRAIN)), values))
-        network = build(prepared.inputs, prepared.schema.targets, prepared.config).to(device)
+        if model is None:
+            network = build(prepared.inputs, prepared.schema.targets, prepared.config)
+        else:
+            network = model.network(prepared)
+        network = network.to(device)
         distributed.share_statistics(network, world)
         heard = on_event if world.leads else lambda line: None
         begun = nullcontext() if folder is None else _begun(folder, prepared, resume, overwrite, world)
         with begun as checkpoints:
             state = None if checkpoints is None else checkpoints.load()
             training = Training(prepared, network, world, heard, folder, checkpoints, state)
+            training.pretrained = None if model is None else model.pretrained(prepared, device)
             bundle, left = run(training, table.source)
             rows = prepared.row_table()
             classifier = Classifier(bundle, seen_in(rows), left, rows, verbose=verbose)

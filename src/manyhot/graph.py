@@ -14,7 +14,8 @@ and as metadata, each a JSON document, what turns rows into x and what its outpu
 
 Its one input, `x`, is uint8 (N, H, W, C) or float32 (N, D). Its outputs are named as the targets: float32
 (N, C), the probability of every class; where one answers by whole sets of tags, NAME.sets is that of each
-(NAME.sets.sets where a target is called NAME.sets).
+(NAME.sets.sets where a target is called NAME.sets). `far`, float32 (N, 2), tells how far a row is from those
+of training (far.far where a target is called so); see `schema.FarLimits`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from manyhot import files
 from manyhot.data.inputs import fitted
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.stream import X
+from manyhot.ensemble import FAR
 from manyhot.errors import UserError, listed, shortened
 from manyhot.machine import cache_folder, cpu_flags, num_cores
 from manyhot.schema import Schema, Target
@@ -96,6 +98,8 @@ class Graph:
         if fold is not None:
             raise UserError(f"{self.path}: a graph answers by all folds together; judge it by other rows.")
         names = [*outputs_of(self.schema.targets).values()]
+        if self.schema.far is not None:
+            names.append(far_output(self.schema.targets))
         given = self.session.get_inputs()[0].name
         rows = int(np.clip(VALUES // max(1, int(np.prod(x.shape[1:]))), 1, ROWS))
         starts = range(0, max(1, len(x)), rows)
@@ -104,10 +108,10 @@ class Graph:
         except Exception as error:
             raise _broken(self.path, error) from None
         found = [np.concatenate(each) if len(each) > 1 else each[0] for each in zip(*pieces, strict=True)]
-        for target, values in zip(self.schema.targets, found, strict=True):
+        for target, values in zip(self.schema.targets, found):
             if values.shape != (len(x), target.outcomes):
                 raise UserError(f"{self.path}: its '{target.name}' is not of the shape that it says.")
-        return {target.name: values for target, values in zip(self.schema.targets, found, strict=True)}
+        return dict(zip([*(target.name for target in self.schema.targets), FAR], found))
 
 
 def outputs_of(targets: Sequence[Target]) -> dict[str, str]:
@@ -124,6 +128,15 @@ def outputs_of(targets: Sequence[Target]) -> dict[str, str]:
         taken.add(name)
         found[target.name] = name
     return found
+
+
+def far_output(targets: Sequence[Target]) -> str:
+    """Return the output that tells how far rows are, which is called as no other is."""
+    taken = {*outputs_of(targets), *outputs_of(targets).values()}
+    name = "far"
+    while name in taken:
+        name += ".far"
+    return name
 
 
 def open_graph(path: Path, threads: int = 0, digest: str = "") -> Graph:
@@ -156,6 +169,8 @@ def open_graph(path: Path, threads: int = 0, digest: str = "") -> Graph:
         raise UserError(f"{strange} ({error}).") from None
     names = outputs_of(schema.targets)
     wanted = {names[target.name]: [target.outcomes] for target in schema.targets}
+    if schema.far is not None:
+        wanted[far_output(schema.targets)] = [2]
     there = {output.name: output.shape[1:] for output in session.get_outputs()}
     odd = [name for name, shape in wanted.items() if there.get(name) != shape]
     if [each.shape[1:] for each in session.get_inputs()] != [[*inputs.shape]]:

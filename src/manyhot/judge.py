@@ -100,17 +100,21 @@ class Judged:
         """Return the scores with what stands behind them, as `evaluate --json` prints them.
 
         Beside `scores`: the `split`; what `baselines` reach; how many rows are `known` of each target; the
-        95 % `intervals` of scores that are shares of rows; the scores of each of `classes`; and which
-        of these are `confused`.
+        95 % `intervals` of scores that are shares of rows; the `ece_floor` and, where it has one, the
+        `coverage` (see `metrics`); the scores of each of `classes`; and which of these are `confused`.
         """
         weight = self.y.get(WEIGHT)
         wrong, known = metrics.wrong_rows(self.schema.targets, self.y, self.probabilities)
         whole = metrics.any_of(known)
-        found: dict[str, Any] = {"known": {}, "intervals": {"targets": {}}, "classes": {}, "confused": {}}
+        found: dict[str, Any] = {"known": {}, "intervals": {"targets": {}}, "ece_floor": {}}
+        found |= {"classes": {}, "confused": {}}
         for number, target in enumerate(self.schema.targets):
             rows = (target, self.y[target.name], self.probabilities[target.name])
             found["known"][target.name] = int(known[:, number].sum())
             found["intervals"]["targets"][target.name] = metrics.intervals(*rows, weight)
+            found["ece_floor"][target.name] = metrics.ece_floor(*rows, weight)
+            if target.decision.coverage is not None:
+                found.setdefault("coverage", {})[target.name] = metrics.coverage(*rows)
             found["classes"][target.name] = metrics.per_class(*rows, weight)
             found["confused"][target.name] = metrics.confused(*rows)
         right = ~metrics.any_of(wrong)[whole]

@@ -11,6 +11,7 @@ R rankings of n entries.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
@@ -28,6 +29,8 @@ from manyhot.targets import (
     Weight,
     decide,
     marginals,
+    possible,
+    unsure,
     weighed,
     weight_of,
 )
@@ -330,6 +333,87 @@ def reliability(target: Target, y: IntArray, probabilities: FloatArray) -> tuple
     sums = [np.bincount(bins, values)[count > 0] for values in (confidence, right.astype(np.float64))]
     count = count[count > 0]
     return count, sums[0] / count, sums[1] / count
+
+
+def ece_floor(target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None) -> float | None:
+    """Return the mean `ece` of a perfectly calibrated model with these probabilities, on so many rows.
+
+    It is above 0, since in each bin chance lets more or fewer rows be right than the confidence says; an
+    `ece` near it says that there is nothing left to calibrate. Confidences within a bin count as equal.
+
+    Source: the mean absolute deviation of a binomial distribution; Diaconis and Zabell 1991, "Closed Form
+    Summation for Classical Distributions", section 1 (De Moivre's formula).
+
+    >>> coin = Target("coin", "binary", ("heads", "tails"), ("coin",))
+    >>> round(ece_floor(coin, np.zeros((100, 1), int), np.full((100, 2), 0.5)), 4)
+    0.0398
+    """
+    if target.exclusive:
+        confidence, _ = _confidence(target, y, probabilities)
+        counts = weight_of(weight, _numbers(y) != UNKNOWN)
+        columns = [(confidence, np.ones(len(confidence)) if counts is None else counts)]
+    else:
+        given, chances = y != UNKNOWN, marginals(target, probabilities)
+        every = np.ones(len(y)) if weight is None else weight
+        columns = [(chances[rows, tag], every[rows]) for tag, rows in enumerate(given.T)]
+    floors = [_floor(confidence, counts) for confidence, counts in columns if len(confidence)]
+    return float(np.mean(floors)) if floors else None
+
+
+def coverage(target: Target, y: IntArray, probabilities: FloatArray) -> dict[str, Any]:
+    """Tell how well the sets of possible classes do what the coverage of a target asks for.
+
+    `level` is what was asked, by `rows` held-out rows; of the rows judged here `covered` is the share whose
+    class is in their set, or of whose tags, on average, all are; `size` is how many are in a set, `unsure`
+    the share of rows with a doubt, and `classes` the share covered of each class or tag.
+
+    >>> from manyhot.schema import Coverage
+    >>> pet = Target("pet", "multiclass", ("cat", "dog"), ("pet",))
+    >>> pet = pet.deciding(coverage=Coverage(0.9, 99, (0.3, 0.3)))
+    >>> found = coverage(pet, np.array([0, 0]), np.array([[.6, .4], [.2, .8]]))
+    >>> found["covered"], found["size"], found["unsure"]
+    (0.5, 1.5, 0.5)
+    """
+    asked = target.decision.coverage
+    assert asked is not None, "asked of targets that have one"
+    given, _, known = _as_tags(target, y, decide(target, probabilities))
+    rows = any_of(known)
+    sets, doubts, there = (
+        possible(target, probabilities)[rows],
+        unsure(target, probabilities)[rows],
+        given[rows],
+    )
+    held, count = sets & there, there.sum(axis=1)
+    each = zip(target.classes, _ratio(held.sum(axis=0), there.sum(axis=0)), strict=True)
+    return {
+        "level": asked.level,
+        "rows": asked.rows,
+        "covered": _mean(_ratio(held.sum(axis=1), count)),
+        "size": _mean(sets.sum(axis=1).astype(np.float64)),
+        "unsure": _mean(any_of(doubts).astype(np.float64)),
+        "classes": {name: _number(value) for name, value in each},
+    }
+
+
+def _floor(confidence: FloatArray, counts: NDArray[Any]) -> float:
+    """Return the mean calibration error of confidences that are right; rows count as `counts` say."""
+    bins, confidence = _bins(confidence), confidence.astype(np.float64)
+    rows, squares, sure = (np.bincount(bins, each) for each in (counts, counts**2.0, counts * confidence))
+    rows, squares, sure = (each[rows > 0] for each in (rows, squares, sure))
+    worth, share = rows**2 / squares, sure / rows  # unequal rows say as much as so many equal ones
+    gaps = [_deviation(n, p) / n for n, p in zip(worth, share, strict=True)]
+    return float(np.average(gaps, weights=rows))
+
+
+def _deviation(n: float, p: float) -> float:
+    """Return the mean of |X − np| for a binomial X."""
+    if not 0 < p < 1:
+        return 0.0
+    m = math.floor(n * p) + 1
+    if m > n:  # of a broken number of rows the last step is a part of one
+        return float(2 * n * p * (1 - p) ** (n * p))
+    ways = math.lgamma(n + 1) - math.lgamma(m + 1) - math.lgamma(n - m + 1)
+    return float(2 * m * math.exp(ways + m * math.log(p) + (n - m + 1) * math.log1p(-p)))
 
 
 def higher_is_better(metric: str) -> bool:

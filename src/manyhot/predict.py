@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,11 +21,16 @@ from manyhot.data.inputs.images.paths import Progress, Unreadable
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.inputs.noticed import Noticed, Rises
 from manyhot.data.table import Table
+from manyhot.ensemble import FAR
 from manyhot.errors import UserError
 from manyhot.schema import Schema, Target
-from manyhot.targets import decide, decode, marginals, probabilities
+from manyhot.targets import decide, decode, marginals, possible, probabilities, unsure
 
 log = logging.getLogger("manyhot")
+
+SET, UNSURE = "_set", "_unsure"  # what the columns end in that tell what is possible, and what is not sure
+FAR_AWAY = "far from the rows that it learned from"
+MANY_FAR = 0.05  # share of far rows above which it is told; one in a hundred is so by chance
 
 
 class Answering(Protocol):
@@ -74,6 +79,9 @@ def predict(
     there = readable(x, unreadable)
     nothing = {t.name: np.zeros((0, t.outcomes), np.float32) for t in model.schema.targets}
     found = model.probabilities(there, fold) if len(there) else nothing
+    away = int(far_rows(model.schema, found).sum())
+    if fold is None and away > max(MANY_FAR * len(there), 2):
+        noticed = replace(noticed, far=away)
     return Predicted({name: spread(values, unreadable) for name, values in found.items()}, noticed)
 
 
@@ -86,8 +94,9 @@ def tell(noticed: Noticed, rises: Rises | None = None) -> None:
 def from_logits(
     targets: Sequence[Target], logits: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the probabilities that logits stand for; float32 (N, P) by target."""
-    return {t.name: np.asarray(probabilities(t, logits[t.name]), np.float32) for t in targets}
+    """Return the probabilities that logits stand for, float32 (N, P) by target; what tells far rows stays."""
+    found = {t.name: np.asarray(probabilities(t, logits[t.name]), np.float32) for t in targets}
+    return found | ({FAR: logits[FAR]} if FAR in logits else {})
 
 
 def out_of_fold(
@@ -102,6 +111,9 @@ def out_of_fold(
     rows = np.arange(len(fold))
     found = {}
     for name, values in raw.items():
+        if name == FAR:
+            found[name] = values
+            continue
         by_fold = values.reshape(len(rows), -1, folds, members // folds, values.shape[-1])
         found[name] = by_fold[rows, :, fold].reshape(len(rows), -1, values.shape[-1])
     return found
@@ -129,7 +141,8 @@ def blank_rows(found: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:
 def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
     """Return the table with the answers beside it, as `manyhot predict` writes it.
 
-    For each target come NAME and the probabilities NAME.CLASS, and what `beside` adds.
+    For each target come NAME and the probabilities NAME.CLASS; where it has a coverage, NAME_set, the classes
+    that stay possible, and NAME_unsure, why it is not sure; and what `beside` adds.
     """
     added: dict[str, Any] = {}
     for target in schema.targets:
@@ -140,12 +153,58 @@ def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
         for number, name in enumerate(target.classes):
             column = chances[:, number].astype(np.float64).round(6)
             added[f"{target.name}.{name}"] = arrays.array(column)  # NaN becomes an empty cell
+        if target.decision.coverage is not None:
+            sets, doubts = in_doubt(target, values, far_rows(schema, predicted.probabilities))
+            added[f"{target.name}{SET}"] = arrays.texts([text or None for text in sets])
+            added[f"{target.name}{UNSURE}"] = arrays.texts([text or None for text in doubts])
     return beside(table, added, {target.name for target in schema.targets}, predicted.noticed.reasons())
+
+
+def far_rows(schema: Schema, found: Mapping[str, NDArray[np.float32]]) -> NDArray[np.bool_]:
+    """Tell which rows are far from all that the model learned from; (N,) of what gives probabilities."""
+    rows = len(next(iter(found.values())))
+    if schema.far is None or FAR not in found:
+        return np.zeros(rows, bool)
+    distance, outside = found[FAR].T
+    return np.asarray((distance > schema.far.distance) | (outside > schema.far.outside))
+
+
+def in_doubt(
+    target: Target, values: NDArray[np.float32], far: NDArray[np.bool_]
+) -> tuple[list[str], list[str]]:
+    """Return the classes that stay possible for each row, and why its answer is not sure, "" where it is.
+
+    Shape:
+        values: float32 (N, P). far: (N,), see `far_rows`.
+    """
+    names = np.array(target.classes, dtype=object)
+    there = np.asarray(~np.isnan(values).any(axis=1))
+    sets, doubts = possible(target, values), unsure(target, values)
+    none = "" if target.exclusive else "[]"
+    texts = [";".join(names[row]) or none if known else "" for row, known in zip(sets, there, strict=True)]
+    said = []
+    for row, known, away in zip(doubts, there, far, strict=True):
+        why = [
+            f"between {' and '.join(names[row])}"
+            if target.exclusive
+            else f"unsure of {', '.join(names[row])}"
+        ]
+        why = [*why, FAR_AWAY] if row.any() and away else why if row.any() else [FAR_AWAY] if away else []
+        said.append("; ".join(why) if known else "")
+    return texts, said
 
 
 def answer_columns(schema: Schema) -> list[str]:
     """Return the names of the columns that answers add to a table, in their order."""
-    return [name for t in schema.targets for name in (t.name, *(f"{t.name}.{c}" for c in t.classes))]
+    return [
+        name
+        for t in schema.targets
+        for name in (
+            t.name,
+            *(f"{t.name}.{c}" for c in t.classes),
+            *(f"{t.name}{end}" for end in (SET, UNSURE) if t.decision.coverage is not None),
+        )
+    ]
 
 
 def refuse_clashes(table: Table, added: Sequence[str], names: Collection[str]) -> None:

@@ -22,8 +22,42 @@ Structure = Literal["binary", "multiclass", "multilabel", "powerset"]
 InputKind = Literal["image", "number", "category", "date"]
 
 OBJECTIVES = ("hamming", "exact_match", "micro_f1", "macro_f1", "balanced_accuracy")
-PARAMETRIC_OBJECTIVES = ("precision", "recall")
+PARAMETRIC_OBJECTIVES = ("precision", "recall", "micro_precision")
 OLD_NAMES = {"sets": "label_sets"}  # of a target, in the first format
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which classes stay possible for a row: the set of these holds the right one as often as was asked for.
+
+    level  the share of new rows whose right class is in their set, or of whose tags none is lacking
+    rows   by how many held-out rows it was fitted
+    least  a class, or a tag, is possible from this probability on; one number a class
+    most   (multilabel) that a row has not a tag is possible up to this probability of it; one number a tag
+    """
+
+    level: float
+    rows: int
+    least: tuple[float, ...]
+    most: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise UserError(f"coverage must be above 0 and below 1, got {self.level}.")
+
+
+@dataclass(frozen=True)
+class FarLimits:
+    """From where on a row is far from all that training saw; see `model.far`.
+
+    distance  to the tenth nearest training row
+    outside   by how many of its ranges a column is outside of it
+    rows      by how many rows it was found, of which a hundredth is far
+    """
+
+    distance: float
+    outside: float
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -38,12 +72,17 @@ class Decision:
                  of several classes the likeliest
     positive     the class that is meant by yes (one class for each row); "" is the second of two, and of
                  several none
+    promised     for each threshold the confidence with which its precision or recall holds for new rows; 0 is
+                 none. () where nothing of the kind was aimed at
+    coverage     which classes stay possible for a row; None where it was not asked
     """
 
     objective: str = "hamming"
     temperature: float = 1.0
     thresholds: tuple[float, ...] = ()
     positive: str = ""
+    promised: tuple[float, ...] = ()
+    coverage: Coverage | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -115,6 +154,12 @@ class Target:
         each = 1 if self.kind == "binary" else len(self.classes)
         if len(cuts) not in (0, each, 1 if self.positive else each):
             raise UserError(f"{where}: thresholds must be {each} numbers, got {len(cuts)}.")
+        if len(self.decision.promised) not in (0, len(cuts)):
+            raise UserError(f"{where}: promised must be a number for each threshold.")
+        sets = self.decision.coverage
+        wanted = (len(self.classes), 0 if self.exclusive else len(self.classes))
+        if sets is not None and (len(sets.least), len(sets.most)) != wanted:
+            raise UserError(f"{where}: coverage must have {wanted[0]} limits for a class each.")
         if len(cuts) > 1 and self.exclusive and min(cuts) <= 0:
             raise UserError(f"{where}: thresholds of several classes must be above 0.")
 
@@ -147,7 +192,12 @@ class Target:
         return len(self.label_sets) or len(self.classes)
 
     def deciding(self, **changes: Any) -> Target:
-        """Return the target with some of its decision changed, such as `temperature=1.5`."""
+        """Return the target with some of its decision changed, such as `temperature=1.5`.
+
+        Other thresholds keep no promise of the old ones.
+        """
+        if "thresholds" in changes:
+            changes = {"promised": (), **changes}
         return replace(self, decision=replace(self.decision, **changes))
 
 
@@ -226,11 +276,12 @@ class Input:
 
 @dataclass(frozen=True)
 class Schema:
-    """The inputs and targets of a table, and the words that mean an empty cell in it."""
+    """The inputs and targets of a table, the words that mean an empty cell in it, and which rows are far."""
 
     inputs: tuple[Input, ...]
     targets: tuple[Target, ...]
     missing: tuple[str, ...] = ()
+    far: FarLimits | None = None
 
     def __post_init__(self) -> None:
         names = [target.name for target in self.targets]
@@ -291,6 +342,8 @@ class Schema:
                 raise UserError(f"schema: '{key}' must be a list.")
             document[key] = tuple(_read(kind, item, f"schema {key}") for item in document[key])
         document["missing"] = tuple(document.get("missing", ()))
+        if document.get("far") is not None:
+            document["far"] = FarLimits(**checked(FarLimits, document["far"], "schema far"))
         return cls(**document)
 
 
@@ -311,7 +364,9 @@ def _read(kind: type[Any], item: object, where: str) -> Any:
         whole = {**given, **flat} if isinstance(given, dict) else given
         decision = checked(Decision, whole, f"{where} decision")
         try:
-            item["decision"] = Decision(**decision)
+            sets: Any = decision.pop("coverage", None)
+            coverage = None if sets is None else Coverage(**checked(Coverage, sets, f"{where} coverage"))
+            item["decision"] = Decision(**decision, coverage=coverage)
         except UserError as error:
             raise UserError(f"target '{item.get('name')}': {error.typed}") from None
     return kind(**checked(kind, item, where))
@@ -385,6 +440,8 @@ def _fits(value: object, annotation: str) -> bool:
             return value is None or isinstance(value, Levels)
         case "Notation | None":
             return value is None or isinstance(value, Notation)
+        case "FarLimits | None" | "Coverage | None":
+            return value is None or isinstance(value, dict)
         case "bool":
             return isinstance(value, bool)
         case "int":

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from manyhot import files, notebook
 from manyhot.classifier import Classifier, as_table, load
 from manyhot.data import arrays
+from manyhot.data.columns import SUGGESTED
 from manyhot.data.inputs.features import TableInputs
 from manyhot.data.inputs.fitted import row_hashes
 from manyhot.data.inputs.images.stream import X
@@ -41,7 +42,6 @@ from manyhot.targets import (
     with_unseen_classes,
 )
 
-SUGGESTED = "suggested"  # the column that says why a row is there; others that are added begin with it
 RANDOM = 0.2  # share that is drawn at random
 UNSURE = 10  # times as many of the least sure rows as are asked for, of which those that differ are taken
 FEWEST = 5  # labels of a class in the mean, below which typical rows come first

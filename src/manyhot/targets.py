@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.errors import UserError, listed, suggest
-from manyhot.schema import Kind, Schema, Target, check_objective
+from manyhot.schema import Coverage, Kind, Schema, Target, check_objective
 
 IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.floating[Any]]
@@ -167,8 +167,18 @@ def with_unseen_classes(target: Target, classes: Iterable[str]) -> Target:
         target.decision,
         thresholds=old + (new,) * len(extra) if each else old,
         positive=target.positive,
+        promised=(),
+        coverage=_widened(target.decision.coverage, len(extra)),
     )
     return replace(target, kind=kind, classes=target.classes + extra, decision=decision)
+
+
+def _widened(coverage: Coverage | None, extra: int) -> Coverage | None:
+    """Return limits for so many more classes, which are never possible."""
+    if coverage is None:
+        return None
+    never = (math.inf,) * extra
+    return replace(coverage, least=coverage.least + never, most=coverage.most and coverage.most + never)
 
 
 def as_known(target: Target, cells: Sequence[Cells]) -> tuple[list[Cells], list[dict[int, str]]]:
@@ -352,6 +362,72 @@ def _sigmoid(scaled: FloatArray) -> FloatArray:
     return np.asarray(np.where(scaled >= 0, 1, powers) / (1 + powers))
 
 
+def logits_of(target: Target, probabilities: FloatArray) -> NDArray[np.float64]:
+    """Return logits that probabilities (N, P) stand for, float64 (N, W): what `probabilities` undoes.
+
+    One that is rounded to 0 or 1 counts as the nearest that its type can tell from them.
+    """
+    info = np.finfo(probabilities.dtype)
+    yes = np.clip(probabilities.astype(np.float64), float(info.tiny), 1)
+    match target.structure:
+        case "binary":
+            return np.asarray(np.log(yes[:, 1:]) - np.log(yes[:, :1]))
+        case "multiclass" | "powerset":
+            return np.asarray(np.log(yes))
+        case "multilabel":
+            return np.asarray(np.log(yes) - np.log1p(-np.minimum(yes, 1 - float(info.epsneg))))
+        case _:
+            assert_never(target.structure)
+
+
+@lru_cache(maxsize=1024)
+def sides(target: Target, number: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return which logits speak for a class and which against it, W being that of a logit 0 behind them.
+
+    The log odds of the class are the logarithm of the sum of powers of the first, less that of the second.
+
+    >>> sides(Target("pet", "multiclass", ("cat", "dog", "cow"), ("pet",)), 1)
+    ((1,), (0, 2))
+    >>> sides(Target("ripe", "binary", ("no", "yes"), ("ripe",)), 0)
+    ((1,), (0,))
+    """
+    last = num_outputs(target)
+    match target.structure:
+        case "binary":
+            return ((last,), (0,)) if number == 0 else ((0,), (last,))
+        case "multilabel":
+            return (number,), (last,)
+        case "multiclass":
+            return (number,), tuple(other for other in range(last) if other != number)
+        case "powerset":
+            has = set_table(target)[:, number] == 1
+            both = tuple(np.flatnonzero(has).tolist()), tuple(np.flatnonzero(~has).tolist())
+            return both if all(both) else ((last,), (last,))  # a tag of all sets, or of none, has no reasons
+        case _:
+            assert_never(target.structure)
+
+
+def log_odds(target: Target, logits: FloatArray) -> NDArray[np.float64]:
+    """Return the log odds of every class, which no probability near 0 or 1 hides.
+
+    Shape:
+        logits: float (N, W). out: float64 (N, C).
+
+    >>> pet = Target("pet", "multiclass", ("cat", "dog"), ("pet",))
+    >>> log_odds(pet, np.array([[3.0, 1.0]])).tolist()
+    [[2.0, -2.0]]
+    """
+    every = np.append(logits.astype(np.float64), np.zeros((len(logits), 1)), axis=1)
+    both = (sides(target, number) for number in range(len(target.classes)))
+    found = [_log_sum(every[:, [*yes]]) - _log_sum(every[:, [*no]]) for yes, no in both]
+    return np.stack(found, axis=1)
+
+
+def _log_sum(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    top = logits.max(axis=1, keepdims=True)
+    return np.asarray(top[:, 0] + np.log(np.exp(logits - top).sum(axis=1)))
+
+
 @lru_cache(maxsize=64)
 def set_table(target: Target) -> NDArray[np.int8]:
     """Return the tags of each of a target's sets as 0 and 1; int8 (K, C)."""
@@ -418,6 +494,8 @@ def serves(target: Target, objective: str) -> bool:
     Precision and recall are of one class, which a target of several must name; F1 of several they do not fit.
     """
     name, level = check_objective(objective)
+    if name == "micro_precision":
+        return not target.exclusive
     if level is not None and target.exclusive:
         return bool(target.positive)
     return target.kind != "multiclass" or name not in ("micro_f1", "macro_f1")
@@ -428,6 +506,8 @@ def not_served(targets: Sequence[Target], objective: str) -> str:
     name, level = check_objective(objective)
     names = listed(target.name for target in targets)
     first = targets[0]
+    if name == "micro_precision":
+        return f"{names}: micro_precision is of all tags together; aim at precision=P, which is of one class."
     if level is not None:
         option = shlex.join(["--positive", f"{first.name}={first.classes[-1]}"])
         return (
@@ -685,3 +765,42 @@ def _encode_flag(column: Cells) -> NDArray[np.int8]:
                 f"Correct the cell, or read all of its kind as unknown with {every}."
             )
     return table[column.codes]
+
+
+def possible(target: Target, probabilities: FloatArray) -> NDArray[np.bool_]:
+    """Tell which classes, or tags, are possible for each row, by the coverage of its target.
+
+    Its answer always is; of a row with NaN none.
+
+    Shape:
+        probabilities: float (N, P). out: bool (N, C).
+
+    >>> pet = Target("pet", "multiclass", ("cat", "dog", "cow"), ("pet",))
+    >>> pet = pet.deciding(coverage=Coverage(0.9, 99, (0.2, 0.2, 0.5)))
+    >>> possible(pet, np.array([[.5, .25, .25], [.1, .0, .9]])).tolist()
+    [[True, True, False], [False, False, True]]
+    """
+    coverage = target.decision.coverage
+    assert coverage is not None, "asked of targets that have one"
+    found = marginals(target, probabilities) >= np.asarray(coverage.least)
+    answers = decide(target, probabilities)
+    if target.exclusive:
+        there = np.flatnonzero(answers.reshape(-1) != UNKNOWN)
+        found[there, answers.reshape(-1)[there]] = True
+        return np.asarray(found)
+    return np.asarray(found | (answers == 1))
+
+
+def unsure(target: Target, probabilities: FloatArray) -> NDArray[np.bool_]:
+    """Tell which classes, or tags, a row may have and may not have; bool (N, C).
+
+    Of a single class these are all that are possible, where more than one is.
+    """
+    coverage, found = target.decision.coverage, possible(target, probabilities)
+    assert coverage is not None, "asked of targets that have one"
+    if target.exclusive:
+        return np.asarray(found & (found.sum(axis=1) > 1)[:, None])
+    absent = (marginals(target, probabilities) <= np.asarray(coverage.most)) | (
+        decide(target, probabilities) == 0
+    )
+    return np.asarray(found & absent)

@@ -14,9 +14,16 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping
 
 FLAGS = ("overwrite", "resume", "freeze", "spread")  # options without a value
-NAMES = {"target": "targets", "kind": "kinds", "map": "maps", "sheet-name": "sheet"}  # called otherwise
+NAMES = {
+    "target": "targets",
+    "class": "classes",
+    "from": "start",
+    "kind": "kinds",
+    "map": "maps",
+    "sheet-name": "sheet",
+}  # called otherwise
 CALLS = {"long": "manyhot.gather", "json": "to_json()"}  # which no keyword does
-LISTS = ("target", "missing", "none")
+LISTS = ("target", "class", "missing", "none")
 PAIRS = ("kind", "map", "bins", "positive")
 NUMBERS = ("test", "epochs", "size", "seed", "clusters", "bins")
 CHOICES = ("all", "auto", "first", "missing", "network", "none")  # words that are values within a sentence

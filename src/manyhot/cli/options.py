@@ -88,11 +88,19 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
 
 
 def schema_of(args: argparse.Namespace, table: Table) -> Schema:
-    """Make the schema of what `add_labelling`, --group and --weight say, or read it from --schema."""
+    """Make the schema of what `add_labelling`, --group and --weight say; of --schema or --from it is read."""
     from manyhot.targets import with_positive
 
+    all_of = ("target", "tags", "kind", "image", "separator", "none", "decimal", "bins")
+    model = getattr(args, "start", None)
+    if model:
+        clash = [flag for flag in ("schema", *all_of, "missing") if getattr(args, flag)]
+        if clash:
+            raise UserError(f"--from {model} says all of what --{clash[0]} says; leave one out.")
+        from manyhot.bundle import read_schema
+
+        return read_schema(Path(model))
     if args.schema:
-        all_of = ("target", "tags", "kind", "image", "separator", "none", "decimal", "bins")
         clash = [flag for flag in all_of if getattr(args, flag)]
         if clash:
             raise UserError(f"--schema says all of what --{clash[0]} says; edit the file, or leave one out.")
@@ -233,3 +241,29 @@ def _pair(option: str, text: str, form: str) -> tuple[str, str]:
     if not (name and equals):
         raise UserError(f"{option} {text}: must be {form}.")
     return name, value
+
+
+def add_promises(add: Callable[..., Any]) -> None:
+    """Add what says how sure an aim is to hold, and whether what stays possible is told."""
+    help = (
+        "with which a precision or a recall holds for new rows, where there are rows enough to promise it "
+        "(default: 0.9); 0 takes the best threshold"
+    )
+    add("--confidence", metavar="SHARE", help=help)
+    help = (
+        "tell for each row which classes stay possible, so that the right one is among them in this share of "
+        "new rows, such as 0.95"
+    )
+    add("--coverage", metavar="SHARE", help=help)
+
+
+def promises_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what --confidence and --coverage say, as far as they are given."""
+    found: dict[str, float] = {}
+    for name in ("confidence", "coverage"):
+        text = getattr(args, name)
+        try:
+            found |= {} if text is None else {name: float(text)}
+        except ValueError:
+            raise UserError(f"--{name} must be a number such as 0.9, got '{text}'.") from None
+    return found

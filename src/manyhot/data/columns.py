@@ -27,6 +27,7 @@ from manyhot.files import is_file
 from manyhot.schema import Input
 
 SPLIT = "split"
+SUGGESTED = "suggested"  # says why `suggest` chose a row; "random" ones stand for all
 SPLIT_NAMES = ("train", "val", "test")
 SPLIT_ALIASES = {
     **dict.fromkeys(("valid", "validation", "validate", "dev", "eval"), "val"),
@@ -34,6 +35,8 @@ SPLIT_ALIASES = {
     **dict.fromkeys(("testing", "holdout", "held-out"), "test"),
 }
 ROW = "row"
+SUGGESTED = "suggested"  # the column that says why `suggest` chose a row; others that it adds begin with it
+CHOSEN = ("unsure", "typical")  # what it says of rows that are no sample of all
 MOSTLY_UNIQUE = 0.5  # share of rows above which a text column is taken for names or free text
 MANY = 50  # distinct texts up to which a column is a category whatever their share
 # Dates in which month and day cannot be told apart: 03/04/2024, 03042024.
@@ -150,6 +153,14 @@ def split_of(table: Table) -> NDArray[np.object_] | None:
     cells = table.cells(name)
     words = np.array([str(value).lower() for value in cells.values], dtype=object)
     return words[cells.codes]
+
+
+def chosen_rows(table: Table) -> NDArray[np.bool_]:
+    """Tell which rows `suggest` chose for what a model says of them, rather than at random; bool (N,)."""
+    if SUGGESTED not in table.columns:
+        return np.zeros(len(table), bool)
+    cells = table.cells(SUGGESTED)
+    return np.array([*(value in CHOSEN for value in cells.values), False])[cells.codes]
 
 
 def row_weights(table: Table, name: str, missing: Sequence[str] = ()) -> NDArray[np.float32]:
@@ -337,6 +348,9 @@ def is_index(name: str) -> bool:
 
 def in_order(table: Table, name: str) -> bool:
     """Tell whether a column has whole numbers that only go up, or down."""
+    first = _whole_numbers(table, name, SAMPLE)
+    if first is None or not _go_on(first):
+        return False
     values = _whole_numbers(table, name)
     return values is not None and _go_on(values)
 
@@ -380,8 +394,12 @@ def told_in_time(table: Table, name: str, missing: Sequence[str] = ()) -> bool:
         return False
     if not is_text(kind) and not words_of(name) & TIME_WORDS:
         return False
+    kinds = {"date", "number"} if words_of(name) & TIME_WORDS else {"date"}
+    first = Table({name: table.column(name).slice(0, SAMPLE)}, table.source)
+    if as_input(first, name, missing).kind not in kinds:  # of many rows the first ones mostly say so
+        return False
     found = as_input(table, name, missing)
-    if found.kind != "number" or not words_of(name) & TIME_WORDS:
+    if found.kind != "number" or "number" not in kinds:
         return found.kind == "date"
     values = table.numbers(name, (*missing, *found.missing), found.notation)
     return bool((np.diff(values[np.isfinite(values)]) >= 0).all())

@@ -66,11 +66,12 @@ def code_in(texts: pa.ChunkedArray) -> str:
     >>> code_in(pa.chunked_array([["10001", "00501"]])), code_in(pa.chunked_array([["0.5", "0", "10"]]))
     ('00501', '')
     """
-    texts = pc.utf8_trim_whitespace(texts)
-    padded = texts.filter(pc.starts_with(texts, "0"))
+    padded = texts.filter(pc.less(texts, "1"))  # which blanks and 0 stand before
+    padded = pc.utf8_trim_whitespace(padded)
     padded = padded.filter(pc.match_substring_regex(padded, PADDED))
     if not len(padded):
         return ""
+    texts = pc.utf8_trim_whitespace(texts)
     each = pc.unique(texts)
     each = each.filter(pc.not_equal(each, "0"))
     if not pc.all(pc.match_substring_regex(each, UNSIGNED)).as_py():

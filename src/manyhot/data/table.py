@@ -45,6 +45,7 @@ class Table:
     rows     int64 (N,): the number of each row in the source, counted from 1
     trusted  the paths in `image` are of files that the user named, or that lie in a folder that the user
              named, and not what somebody wrote: links among them may lead out of `root`
+    origin   how each file that the rows are of was read, as keywords of `sources.read.read`; () in memory
     """
 
     columns: Mapping[str, pa.ChunkedArray]
@@ -58,6 +59,7 @@ class Table:
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     files: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
     trusted: bool = False
+    origin: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {len(column) for column in self.columns.values()}

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from manyhot.data.inputs.features import TableInputs
 from manyhot.data.inputs.fitted import Inputs
+from manyhot.ensemble import FAR
 from manyhot.export import trees
-from manyhot.graph import INPUT, outputs_of
+from manyhot.graph import INPUT, far_output, outputs_of
 from manyhot.model.backbones.fusion import fused
 from manyhot.model.forest import Trees
 from manyhot.model.predictor import Predictor
@@ -46,7 +47,7 @@ class Answers(nn.Module):
             self.register_buffer(f"table{number}", table, persistent=False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return float (N, C) for each target; after it float (N, K) where it answers by sets."""
+        """Return float (N, C) for each target, then float (N, K) if it answers by sets; how far rows are."""
         logits = self.predictor(x)
         found: list[Tensor] = []
         for number, target in enumerate(self.targets):
@@ -63,7 +64,7 @@ class Answers(nn.Module):
                     found += [(sets @ self.get_buffer(f"table{number}")).clamp(max=1), sets]
                 case _:
                     assert_never(target.structure)
-        return found
+        return found + ([logits[FAR]] if FAR in logits else [])
 
 
 def _mean(chances: Tensor) -> Tensor:
@@ -94,6 +95,8 @@ def graph_of(predictor: Predictor, targets: Sequence[Target], inputs: Inputs) ->
     names: list[str] = []
     for target, answer in outputs_of(targets).items():  # as `Answers` gives them
         names += [target] if answer == target else [target, answer]
+    if predictor.ensemble.far:
+        names.append(far_output(targets))
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             model,

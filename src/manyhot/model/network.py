@@ -97,6 +97,41 @@ def _head(target: Target, backbone: Backbone) -> nn.Module:
             assert_never(target.structure)
 
 
+@torch.no_grad()
+def carry_over(target: Target, layer: nn.Module, before: Target, learned: nn.Module) -> None:
+    """Give the last layer of a target what that of the same target has learned, before it had more classes.
+
+    What is new in it says nothing yet: its weights and its bias are 0. So are those of the negative class of
+    two, which a third joined: the odds between the two stay.
+    """
+    outputs = {name: place for part in _outputs(before, learned) for name, place in part.items()}
+    for part in _outputs(target, layer):
+        for name, (weight, bias) in part.items():
+            known = outputs.get(name)
+            for mine, learnt in zip((weight, bias), known or (0, 0), strict=True):
+                mine.copy_(torch.as_tensor(learnt))
+
+
+def _outputs(target: Target, layer: nn.Module) -> list[dict[object, tuple[Tensor, Tensor]]]:
+    """Return for each linear layer of a head what its outputs are of → their weights and bias, as views."""
+    match target.structure:
+        case "binary":
+            return [_by_name(layer, target.classes[1:])]
+        case "multiclass" | "multilabel":
+            return [_by_name(layer, target.classes)]
+        case "powerset":
+            assert isinstance(layer, PowersetHead)
+            return [_by_name(layer.tags, target.classes), _by_name(layer.sets, target.label_sets)]
+        case _:
+            assert_never(target.structure)
+
+
+def _by_name(layer: nn.Module, names: Sequence[object]) -> dict[object, tuple[Tensor, Tensor]]:
+    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
+    by_output = weight.T if isinstance(layer, nn.Linear) else weight  # (…, F, W)
+    return {name: (by_output[..., k], bias[..., k]) for k, name in enumerate(names)}
+
+
 def build(inputs: Inputs, targets: Sequence[Target], config: FitConfig) -> Network:
     """Build a network with fresh weights, drawn from `config.seed`.
 

@@ -19,12 +19,13 @@ from torch.nn import functional as F
 
 from manyhot.config import FitConfig
 from manyhot.data.inputs.fitted import Inputs
-from manyhot.ensemble import COLUMNS, NETWORK, Ensemble, Member, equally
+from manyhot.ensemble import COLUMNS, FAR, NETWORK, Ensemble, Member, equally
 from manyhot.errors import listed
 from manyhot.model import forest
 from manyhot.model.backbones import build_backbone
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.device import left_as_found
+from manyhot.model.far import Far
 from manyhot.model.forest import Forest
 from manyhot.model.neighbours import FoldedNeighbours, Neighbours
 from manyhot.model.network import Heads, Network, build_heads
@@ -44,12 +45,14 @@ class Predictor(nn.Module):
         stem: nn.Module,
         encoders: Mapping[str, Backbone],
         members: Sequence[Answerer],
+        far: Far | None = None,
     ) -> None:
         super().__init__()
         self.ensemble = ensemble
         self.stem = stem
         self.encoders = nn.ModuleDict(encoders)
         self.members = nn.ModuleList(members)
+        self.far: nn.Module = far or nn.Identity()  # which is asked where `ensemble.far` says so
         self.names = list(members[0].names)
 
     def features(self, x: Tensor) -> Tensor:
@@ -58,18 +61,29 @@ class Predictor(nn.Module):
         return features.flatten(1)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the logits of every target; float (N, W) each, or (N, M, W) of members and views.
+        """Return the logits of every target; float (N, W) each, or (N, M, W) of members.
 
-        Those of one view come together. All views pass through as more rows, which takes less time than
-        one after the other.
+        Those of all views are their mean, or of an earlier model stand beside each other. All views pass
+        through as more rows, which takes less time than one after the other. What tells how far rows are,
+        float (N, 2), stands beside the targets.
 
         Shape:
             x: uint8 or float (N, H, W, C) in 0…255, or float (N, D).
         """
-        seen = views(self.stem(x), self.ensemble.views, self.ensemble.mirrored)
+        prepared = self.stem(x)
+        seen = views(prepared, self.ensemble.views, self.ensemble.mirrored)
         rows = torch.cat(seen) if len(seen) > 1 else seen[0]
-        found = self.answer({name: encoder(rows) for name, encoder in self.encoders.items()})
-        return found if len(seen) == 1 else {n: _by_row(y, len(seen)) for n, y in found.items()}
+        features = {name: encoder(rows) for name, encoder in self.encoders.items()}
+        found = self.answer(features)
+        if len(seen) > 1:
+            each = {name: y.reshape(len(seen), -1, *y.shape[1:]) for name, y in found.items()}
+            alike = self.ensemble.pooled == "logits"
+            found = {name: y.mean(0) if alike else _by_row(y) for name, y in each.items()}
+        if self.ensemble.far:
+            columns = prepared.ndim == 2
+            of_rows = prepared if columns else features[NETWORK].flatten(1)[: x.shape[0]]
+            found[FAR] = self.far(x, of_rows)
+        return found
 
     def answer(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the logits for the features (N, F) that each encoder gives, or (N, M, F) of members."""
@@ -90,10 +104,9 @@ def _by_member(logits: Tensor) -> Tensor:
     return logits if logits.ndim == 3 else logits.unsqueeze(1)
 
 
-def _by_row(logits: Tensor, views: int) -> Tensor:
-    """Return the logits of all views of a row beside each other, float (N, V · M, W), for (V · N, M, W)."""
-    each = _by_member(logits)
-    each = each.reshape(views, -1, *each.shape[1:])
+def _by_row(logits: Tensor) -> Tensor:
+    """Return the logits of all views of a row beside each other, float (N, V · M, W), for (V, N, (M,) W)."""
+    each = logits if logits.ndim == 4 else logits.unsqueeze(2)
     return each.transpose(0, 1).flatten(1, 2)
 
 
@@ -144,7 +157,8 @@ def build(
         _member(member, encoders[member.encoder], targets, _below(state, f"members.{number}."))
         for number, member in enumerate(ensemble.members)
     ]
-    predictor = Predictor(ensemble, stem, encoders, members)
+    far = Far(**_below(state, "far.")) if ensemble.far else None
+    predictor = Predictor(ensemble, stem, encoders, members, far)
     if config.channels_last:
         predictor = predictor.to(memory_format=torch.channels_last)
     kept = {name: value for name, value in state.items() if not name.startswith(FOLLOWING)}

@@ -51,6 +51,7 @@ class FitRecord:
     conflicts  the first sets of equal rows with different labels
     more_conflicts  how many sets are not among these
     history    the lines of history.jsonl, which the file leaves out
+    origin     how the rows were read, so that a fit that goes on from the model finds them
     """
 
     rows: Mapping[str, int] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class FitRecord:
     conflicts: Sequence[Clash] = ()
     more_conflicts: int = 0
     history: Sequence[Mapping[str, Any]] = ()
+    origin: Sequence[Mapping[str, Any]] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dicts and lists."""
@@ -67,8 +69,9 @@ class FitRecord:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Return what `to_json` wrote; raises TypeError or LookupError for anything else."""
-        known = {each.name for each in fields(cls)} - {"history"}
+        known = {each.name for each in fields(cls)} - {"history", "origin"}
         found = {name: document[name] for name in known}
+        found["origin"] = document.get("origin", ())  # which older ones do not say
         return cls(**found | {"conflicts": [Clash(**each) for each in document["conflicts"]]})
 
 
@@ -85,6 +88,7 @@ def of_run(run: Run, schema: Schema) -> FitRecord:
         conflicts=[Clash(c.sides, len(c.rows), p) for c, p in zip(shown, pictures, strict=True)],
         more_conflicts=len(conflicts) - len(shown),
         history=run.history,
+        origin=run.origin,
     )
 
 

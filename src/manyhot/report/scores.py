@@ -65,6 +65,12 @@ def draw(out: Console, found: Mapping[str, Any], heading: str, every_class: bool
     out.print("\n95 % intervals (Wilson's):")
     for name, ends in found["intervals"]["targets"].items():
         _intervals(out, f"{escape(name)}, {found['known'][name]:,} rows", found["targets"][name], ends)
+        floor = found["ece_floor"][name]
+        if floor is not None:
+            error = number(found["targets"][name]["ece"])
+            out.print(f"    ece {error}, of which chance alone makes {number(floor)} on so many rows")
+        if name in found.get("coverage", {}):
+            out.print(f"    {covered(found['coverage'][name])}")
     if len(found["targets"]) > 1:
         _intervals(out, "overall", found["overall"], found["intervals"]["overall"])
     for name, classes in found["classes"].items():
@@ -82,6 +88,18 @@ def _compared(
     yield name, scores
     for other, values in baselines.get(name, {}).items():
         yield f"  {other}", values
+
+
+def covered(found: Mapping[str, Any]) -> str:
+    """Say what `metrics.coverage` tells, with the class that is covered worst."""
+    classes = {name: share for name, share in found["classes"].items() if share is not None}
+    worst = min(classes, key=lambda name: classes[name], default="")
+    least = f", of '{escape(worst)}' {number(classes[worst])}" if worst else ""
+    held = (
+        f"{number(found['covered'])} of the rows ({found['level']:g} asked, fitted on {found['rows']:,} rows)"
+    )
+    size = f"{found['size'] or 0:.2f} classes each, {found['unsure'] or 0:.0%} of the rows unsure"
+    return f"sets hold what is right in {held}{least}; {size}"
 
 
 def draw_tuning(out: Console, found: Mapping[str, Any]) -> None:

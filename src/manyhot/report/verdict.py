@@ -19,7 +19,7 @@ from manyhot.baselines import Lead, constant, lead, main_metric
 from manyhot.errors import listed
 from manyhot.judge import Judged
 from manyhot.schema import Target, check_objective
-from manyhot.targets import UNKNOWN, WEIGHT, FloatArray, IntArray, decide, marginals
+from manyhot.targets import UNKNOWN, WEIGHT, FloatArray, IntArray, decide, marginals, unsure
 
 WEAK = 0.8  # F1 below which a class is called weak
 FEWEST = 5  # rows that a class must have for that
@@ -52,7 +52,8 @@ class Answered(NamedTuple):
 def verdict(judged: Judged, history: Sequence[Mapping[str, Any]] = (), model: str = "MODEL") -> list[str]:
     """Return what people should know of a model first, and what to do about it."""
     every = [*_each(judged)]
-    found = [*_problems(every, judged, shlex.quote(model))]
+    found = [_of_a_hundred(each, judged) for each in every[:NAMED]]
+    found += [*_problems(every, judged, shlex.quote(model))]
     for target, y, chances, classes, same, ahead in every:
         if _aims_otherwise(target):
             found += _aim(target, classes)
@@ -68,6 +69,23 @@ def verdict(judged: Judged, history: Sequence[Mapping[str, Any]] = (), model: st
         found += _seldom(target, classes, shlex.quote(model))
         found += _suspected(target, y, chances)
     return [*found, *_overfitted(history)]
+
+
+def _of_a_hundred(answered: Answered, judged: Judged) -> str:
+    """Say what becomes of a hundred new rows."""
+    target, chances = answered.target, answered.chances
+    wrong, known = (rows[:, 0] for rows in metrics.wrong_rows([target], judged.y, judged.probabilities))
+    right, weight = ~wrong[known], judged.y.get(WEIGHT)
+    low, high = metrics.interval(right, None if weight is None else weight[known]) or (0.0, 1.0)
+    whole = "" if target.exclusive else " in all tags"
+    said = f"Of 100 new rows about {100 * np.average(right):.0f} ({100 * low:.0f} to {100 * high:.0f}) are"
+    said = f"{said} answered rightly in '{_short(target.name)}'{whole}"
+    if target.decision.coverage is None:
+        return f"{said}."
+    doubts = metrics.any_of(unsure(target, chances))[known]
+    sure = right[~doubts]
+    rest = f", and of the others {100 * sure.mean():.0f} % are right" if len(sure) else ""
+    return f"{said}; about {100 * doubts.mean():.0f} are said to be unsure{rest}."
 
 
 def problems(judged: Judged, model: str = "MODEL") -> list[str]:

@@ -99,7 +99,7 @@ def routes(state: State, corrections: bool, token: bool) -> list[Route]:
         given = await rows_of(request, served)
         answered = await state.answer(request, served, given)
         return JSONResponse(
-            {"model": served.name, "rows": rows.answers(served.schema.targets, *answered, len(given))}
+            {"model": served.name, "rows": rows.answers(served.schema, *answered, len(given))}
         )
 
     async def metrics(_: Request) -> Response:

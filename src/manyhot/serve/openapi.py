@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from manyhot import __version__
+from manyhot.schema import Target
 from manyhot.serve.served import Served
 
 TYPES = {"number": ["number", "null"], "category": ["string", "null"], "date": ["string", "null"]}
@@ -86,6 +87,7 @@ def _predict(served: Served) -> dict[str, Any]:
                 if target.exclusive
                 else {"type": "array", "items": _classes(target.classes)},
                 "probabilities": _object({name: _probability() for name in target.classes}),
+                **_doubts(target),
             }
         )
         for target in served.schema.targets
@@ -101,6 +103,13 @@ def _predict(served: Served) -> dict[str, Any]:
             "responses": _responses("The answers, in the order of the rows.", "application/json", rows),
         }
     }
+
+
+def _doubts(target: Target) -> dict[str, Any]:
+    """Describe what is said of a target that has a coverage: what stays possible, and why it is not sure."""
+    if target.decision.coverage is None:
+        return {}
+    return {"set": {"type": "array", "items": _classes(target.classes)}, "unsure": {"type": "string"}}
 
 
 def _infer(served: Served) -> dict[str, Any]:

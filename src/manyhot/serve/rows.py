@@ -17,7 +17,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -31,9 +31,9 @@ from manyhot.data.inputs.images.stream import X
 from manyhot.data.inputs.noticed import Noticed, Odd
 from manyhot.data.table import from_python
 from manyhot.errors import UserError, listed, shortened, suggest
-from manyhot.predict import blank_rows
-from manyhot.schema import Schema, Target
-from manyhot.targets import decide, decode, marginals
+from manyhot.predict import blank_rows, far_rows, in_doubt
+from manyhot.schema import Schema
+from manyhot.targets import decide, decode, marginals, possible
 
 MAX_VALUES = 1_000_000  # of a body
 MAX_PIXELS = 25_000_000  # of a picture that is no JPEG: 0.4 GB while it is decoded, from a file of 80 kB
@@ -243,7 +243,7 @@ def _refuse_large(data: bytes) -> None:
 
 
 def answers(
-    targets: Iterable[Target],
+    schema: Schema,
     found: Mapping[str, NDArray[np.float32]],
     reasons: Mapping[int, str],
     notes: Mapping[int, str],
@@ -251,6 +251,7 @@ def answers(
 ) -> list[dict[str, Any]]:
     """Return the answers of rows as JSON: for each target the best answer and the probability of each class.
 
+    Where it has a coverage, `set` names the classes that stay possible, and `unsure` says why it is not sure.
     One of the `reasons` is the `error` of a row: why it has no answer, or which cells count as missing.
     One of the `notes` is its `note`, where there is one.
 
@@ -260,8 +261,8 @@ def answers(
     rows: list[dict[str, Any]] = [{"answers": {}, "error": reasons.get(number)} for number in range(count)]
     for number, note in notes.items():
         rows[number]["note"] = note
-    blank = blank_rows(found)
-    for target in targets:
+    blank, far = blank_rows(found), far_rows(schema, found)
+    for target in schema.targets:
         decided = decide(target, found[target.name])
         names = (
             decode(target, decided)
@@ -272,4 +273,12 @@ def answers(
         for number in np.flatnonzero(~blank).tolist():
             by_class = dict(zip(target.classes, chances[number], strict=True))
             rows[number]["answers"][target.name] = {"answer": names[number], "probabilities": by_class}
+        if target.decision.coverage is not None:
+            sets, (_, doubts) = (
+                possible(target, found[target.name]),
+                in_doubt(target, found[target.name], far),
+            )
+            for number in np.flatnonzero(~blank).tolist():
+                classes = [target.classes[place] for place in np.flatnonzero(sets[number])]
+                rows[number]["answers"][target.name] |= {"set": classes, "unsure": doubts[number]}
     return rows

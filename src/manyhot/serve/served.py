@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data.numbers import example as written
+from manyhot.ensemble import FAR
 from manyhot.predict import Answering, blank_rows, readable, spread
 from manyhot.schema import Schema
 from manyhot.serve.rows import Row, to_x
@@ -83,6 +84,8 @@ class Served:
     def nothing(self, rows: int, reasons: dict[int, str]) -> Answered:
         """Return the answers of rows that have none, for reasons."""
         blank = {t.name: np.full((rows, t.outcomes), np.nan, np.float32) for t in self.schema.targets}
+        if self.schema.far is not None:
+            blank[FAR] = np.full((rows, 2), np.nan, np.float32)
         return Answered(blank, reasons, {})
 
     def answers(self, rows: Sequence[Row], alone: bool) -> Answered:

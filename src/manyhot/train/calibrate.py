@@ -34,6 +34,8 @@ from manyhot.targets import (
     weighed,
     weight_of,
 )
+from manyhot.train.conformal import fit_coverage
+from manyhot.train.promises import Promised, of_pooled_precision, of_precision, of_recall
 
 Floats = NDArray[np.float64]
 SPREAD = 0.3  # deviation of the logarithm of temperatures, before a row is seen: most are from 0.7 to 1.4
@@ -42,8 +44,15 @@ FEWEST = 10  # answers of yes that a precision is measured by, or as many as the
 TINY = 1e-12  # keeps 0/0 at 0
 
 
-def calibrate(target: Target, logits: NDArray[np.float32], y: IntArray, weight: Weight = None) -> Fitted:
-    """Return the target with a temperature and thresholds fitted on held-out rows.
+def calibrate(
+    target: Target,
+    logits: NDArray[np.float32],
+    y: IntArray,
+    weight: Weight = None,
+    confidence: float = 0.0,
+    coverage: float = 0.0,
+) -> Fitted:
+    """Return the target with a temperature, thresholds and, with a `coverage`, sets fitted on held-out rows.
 
     Where its objective cannot be reached it decides by none: the likelier answer is given.
 
@@ -51,10 +60,14 @@ def calibrate(target: Target, logits: NDArray[np.float32], y: IntArray, weight: 
         logits: float32 (N, W), or (N, M, W) of members. y: as `targets.encode` gives it.
     """
     target = fit_temperature(target, logits, y, weight)
-    found = fit_thresholds(target, probabilities(target, logits), y, weight)
-    if found.reached:
-        return found
-    return found._replace(target=target.deciding(objective=Decision.objective, thresholds=()))
+    chances = probabilities(target, logits)
+    found = fit_thresholds(target, chances, y, weight, confidence)
+    if not found.reached:
+        found = found._replace(target=target.deciding(objective=Decision.objective, thresholds=()))
+    if coverage and known(y).any():
+        sets = fit_coverage(found.target, chances, y, coverage)
+        found = found._replace(target=found.target.deciding(coverage=sets))
+    return found
 
 
 def fit_temperature(
@@ -108,16 +121,42 @@ class Short:
         )
 
 
+@dataclass(frozen=True)
+class Unpromised:
+    """A class or tag of which the aim is reached on these rows, which are too few to promise it for others.
+
+    aim       precision or recall
+    possible  the highest of some levels that could be promised, None where there is none
+    missing   how many more rows that are yes are needed at the least
+    """
+
+    target: str
+    name: str
+    aim: str
+    level: float
+    possible: float | None
+    missing: int
+
+    def __str__(self) -> str:
+        what = f"'{self.name}'" if self.name in (self.target, "") else f"'{self.name}' of '{self.target}'"
+        what = what if self.name else f"all tags of '{self.target}' together"
+        could = "none could be" if self.possible is None else f"{self.possible:g} could be"
+        more = f"; {self.missing} more rows of it are needed at the least" if self.missing else ""
+        return f"{what}: a {self.aim} of {self.level:g} is reached here and not promised ({could}{more})"
+
+
 class Fitted(NamedTuple):
     """A target with the thresholds that were fitted.
 
-    short    of which classes or tags its objective is not reached: these decide as they did
-    reached  whether it is reached of any; where not, the target is as it was
+    short       of which classes or tags its objective is not reached: these decide as they did
+    reached     whether it is reached of any; where not, the target is as it was
+    unpromised  of which it is reached on these rows alone
     """
 
     target: Target
     short: tuple[Short, ...] = ()
     reached: bool = True
+    unpromised: tuple[Unpromised, ...] = ()
 
 
 class Question(NamedTuple):
@@ -132,8 +171,13 @@ class Question(NamedTuple):
     counts: Floats
 
 
-def fit_thresholds(target: Target, chances: FloatArray, y: IntArray, weight: Weight = None) -> Fitted:
+def fit_thresholds(
+    target: Target, chances: FloatArray, y: IntArray, weight: Weight = None, confidence: float = 0.0
+) -> Fitted:
     """Return the target with thresholds that serve its objective on these rows.
+
+    A precision or recall is promised for new rows where they suffice for this `confidence`; see `promises`.
+    There each row counts once.
 
     Shape:
         chances: float (N, P), calibrated probabilities. y: as `targets.encode` gives it.
@@ -157,16 +201,53 @@ def fit_thresholds(target: Target, chances: FloatArray, y: IntArray, weight: Wei
     if level is None:
         measure = _macro_f1 if target.exclusive else _f1
         return Fitted(target.deciding(thresholds=tuple(_best_for_f1(each, measure) for each in asked)))
-    reach = partial(_reaching_precision if name == "precision" else _reaching_recall, level=level)
-    cuts, short, before = [], [], target.decision.thresholds or (0.5,) * len(asked)
-    for each, old in zip(asked, before, strict=True):
+    before = target.decision.thresholds or (0.5,) * len(asked)
+    if name == "micro_precision":
+        together = Question("", *(np.concatenate(part) for part in list(zip(*asked, strict=True))[1:]))
+        given = (marginals(target, chances).astype(np.float64), y == 1, y != UNKNOWN)
+        promise = partial(of_pooled_precision, *given, level, confidence)
+        one = _aimed(target, "precision", level, [together], before[:1], [promise], bool(confidence))
+        width = len(target.classes)
+        found = one.target.decision
+        if not one.reached:
+            return one
+        cuts, promised = found.thresholds * width, found.promised * width
+        return one._replace(target=target.deciding(thresholds=cuts, promised=promised))
+    promises = [
+        partial(of_precision if name == "precision" else of_recall, q.scores, q.yes, level, confidence)
+        for q in asked
+    ]
+    return _aimed(target, name, level, asked, before, promises, bool(confidence))
+
+
+def _aimed(
+    target: Target,
+    aim: str,
+    level: float,
+    asked: Sequence[Question],
+    before: Sequence[float],
+    promises: Sequence[Callable[[], Promised]],
+    promising: bool,
+) -> Fitted:
+    """Return the target with thresholds that reach a precision or recall, promised where they can be.
+
+    `before` are the thresholds that stay where it is not reached, and where no row is yes.
+    """
+    reach = partial(_reaching_precision if aim == "precision" else _reaching_recall, level=level)
+    cuts, promised, short, unpromised = [], [], [], []
+    for each, old, promise in zip(asked, before, promises, strict=True):
         found = reach(each) if each.yes.any() else old  # where nothing is yes, nothing can be told
+        kept = promise() if promising and each.yes.any() and not isinstance(found, tuple) else Promised(None)
         if isinstance(found, tuple):
             short.append(Short(target.name, each.name, level, *found))
-        cuts.append(old if isinstance(found, tuple) else found)
+        elif kept.cut is None and promising and each.yes.any():
+            unpromised.append(Unpromised(target.name, each.name, aim, level, kept.possible, kept.missing))
+        cuts.append(old if isinstance(found, tuple) else found if kept.cut is None else kept.cut)
+        promised.append(0.0 if kept.cut is None else kept.confidence)
     if len(short) == sum(each.yes.any() for each in asked) and short:
         return Fitted(target, tuple(short), reached=False)
-    return Fitted(target.deciding(thresholds=tuple(cuts)), tuple(short))
+    decided = target.deciding(thresholds=tuple(cuts), promised=tuple(promised) if promising else ())
+    return Fitted(decided, tuple(short), unpromised=tuple(unpromised))
 
 
 def _of_all_tags(target: Target, cut: float) -> Fitted:

@@ -48,6 +48,8 @@ def heads_on_features(
     alone = Network(
         stem, Backbone(Dropout(config.dropout), x.shape[1], network.backbone.members), network.heads
     )
+    if config.start:  # what the heads have learned of features as they are, they know of scaled ones too
+        _unscale(network.heads, -mean / deviation, 1 / deviation)
     yield prepared.with_x(x, replace(config, channels_last=False, **still)), alone
     _unscale(network.heads, mean, deviation)
 

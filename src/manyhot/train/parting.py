@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.config import FitConfig
+from manyhot.data.columns import SUGGESTED, chosen_rows
 from manyhot.data.inputs.hashing import column_hashes
 from manyhot.data.rows import copies, order, split
 from manyhot.errors import UserError
 from manyhot.schema import Schema
 from manyhot.targets import IntArray
 from manyhot.train.prepared import Rows
+from manyhot.train.warm_start import Start
 
 WORTH_A_NOTE = 0.05  # of the rows, those that are equal by chance
 
@@ -48,6 +50,36 @@ def parted(rows: Rows, schema: Schema, config: FitConfig, cut_off: bool, copied:
         else:
             fold = _cut(rows, schema, config, equal, copied)
     return replace(rows, part=part, fold=fold)
+
+
+def as_before(
+    rows: Rows, schema: Schema, config: FitConfig, cut_off: bool, copied: IntArray | None, start: Start
+) -> Rows:
+    """Leave rows that a model has seen in their parts and folds, and part the others as rows of their own."""
+    group = rows.table.cells(config.group, schema.missing).codes if config.group else None
+    part, fold = start.parts(rows.table.rows, rows.hashes, group)
+    new = np.flatnonzero(part < 0)
+    if len(new):
+        rest = rows.take(new)
+        if config.folds > 1:  # all that are no test rows train, and judge out of fold
+            rest = replace(rest, part=np.zeros(len(new), np.int8))
+        rest = parted(rest, schema, config, cut_off, _some(copied, new))
+        part[new] = rest.part
+        fold[new] = -1 if rest.fold is None else rest.fold
+    return replace(rows, part=part, fold=fold if config.folds > 1 else None)
+
+
+def chosen_train(rows: Rows, schema: Schema) -> tuple[Rows, list[str]]:
+    """Let rows that `suggest` chose only teach: what they measure or calibrate holds for no others."""
+    used = {column.name for column in schema.inputs} | {c for t in schema.targets for c in t.columns}
+    chosen = chosen_rows(rows.table) & (rows.part != split.TEST)
+    if SUGGESTED in used or not chosen.any():
+        return rows, []
+    part, fold = np.where(chosen, np.int8(split.TRAIN), rows.part), rows.fold
+    fold = None if fold is None else np.where(chosen, np.int8(-1), fold)
+    count = "1 row" if chosen.sum() == 1 else f"{chosen.sum():,} rows"
+    note = f"column '{SUGGESTED}': {count} that `suggest` chose train, and neither judge nor calibrate"
+    return replace(rows, part=part, fold=fold), [note]
 
 
 def copies_in(rows: Rows, schema: Schema) -> IntArray | None:

@@ -45,6 +45,7 @@ from manyhot.targets import (
 )
 from manyhot.train import parting
 from manyhot.train.prepared import Prepared, Rows
+from manyhot.train.warm_start import Start
 
 log = logging.getLogger("manyhot")
 
@@ -72,14 +73,22 @@ class Opened(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def open_rows(table: Table, schema: Schema, config: FitConfig, progress: Progress | None = None) -> Opened:
-    """Read the inputs of a table.
+def open_rows(
+    table: Table,
+    schema: Schema,
+    config: FitConfig,
+    progress: Progress | None = None,
+    inputs: Inputs | None = None,
+) -> Opened:
+    """Read the inputs of a table, as `inputs` do it where these are known.
 
     Raises:
         UserError: more than 5 % of the pictures cannot be read.
     """
     side = _side(schema, config)
-    hashes, x, bad, notes = fitted.read_rows(schema, table, side, progress, config.memory, config.cache)
+    hashes, x, bad, notes = fitted.read_rows(
+        schema, table, side, progress, config.memory, config.cache, inputs
+    )
     kept, names = readable(table, schema, bad)
     for note in notes:  # before hours are spent on it
         log.warning("%s", note)
@@ -118,9 +127,13 @@ def _side(schema: Schema, config: FitConfig) -> int:
 
 
 def prepare(
-    table: Table, schema: Schema, options: Mapping[str, Any], progress: Progress | None = None
+    table: Table,
+    schema: Schema,
+    options: Mapping[str, Any],
+    progress: Progress | None = None,
+    start: Start | None = None,
 ) -> Prepared:
-    """Read labels and inputs, and decide which rows train, choose and test.
+    """Read labels and inputs, and decide which rows train, choose and test; see `warm_start` for `start`.
 
     Raises:
         UserError: there is nothing to learn from: no rows, one class only, too many unreadable
@@ -136,35 +149,49 @@ def prepare(
         table, part = table.take(part != split.TEST), part[part != split.TEST]
         if not len(table):
             raise UserError(f"{table.source}: the column 'split' leaves no rows to train on.")
-    weight = _weights(table, schema, options.get("weight", ""))
+    weighed_by = options.get("weight", "" if start is None else start.bundle.config.weight)
+    weight = _weights(table, schema, weighed_by)
     if weight is not None and not weight.all():
         counts = weight > 0
         note = f"left out, since their weight is 0: {(~counts).sum():,} of {len(table):,} rows."
         table = replace(table.take(counts), notes=(*table.notes, note))
         part, weight = part[counts], weight[counts]
-    config = resolve(options, schema, len(table), backbones.find_weights)
+    if start is None:
+        config = resolve(options, schema, len(table), backbones.find_weights)
+    else:
+        config = start.settings(options, schema, len(table))
     _check_monitor(schema, config)
-    if given is not None and (config.test or config.split_by):
-        option = "--split-by" if config.split_by else "--test"
+    said = config if start is None else FitConfig(**options)
+    if given is not None and (said.test or said.split_by):
+        option = "--split-by" if said.split_by else "--test"
         raise UserError(
             f"{table.source}: the column 'split' says already which rows are test rows; leave {option} out."
         )
-    schema = aimed(schema, config.objective)
+    if start is None or "objective" in options:  # else each keeps the one that it was tuned to
+        schema = aimed(schema, config.objective)
     y = labels(table, schema, config.unknown_class)
     if weight is not None:
         y[WEIGHT] = weight
-    opened = open_rows(table, schema, config, progress)
+    opened = open_rows(table, schema, config, progress, None if start is None else start.bundle.inputs)
     rows = Rows(table, opened.x, y, opened.hashes, part).take(opened.kept)
-    if (rows.part == split.VAL).any():
-        config = replace(config, folds=1)
     copied = parting.copies_in(rows, schema)
-    rows = parting.parted(rows, schema, config, given is None, copied)
+    if start is not None:
+        rows = parting.as_before(rows, schema, config, given is None, copied, start)
+    else:
+        if (rows.part == split.VAL).any():
+            config = replace(config, folds=1)
+        rows = parting.parted(rows, schema, config, given is None, copied)
+    rows, chosen = parting.chosen_train(rows, schema)
     _check_parts(rows, schema.targets)
     train = rows.part == split.TRAIN
-    inputs, x = fit_inputs(rows.table, schema, config, np.flatnonzero(train), rows.x)
+    if start is None:
+        inputs, x = fit_inputs(rows.table, schema, config, np.flatnonzero(train), rows.x)
+    else:
+        inputs = start.bundle.inputs
+        x = inputs.transform(rows.table)[0] if rows.x is None else rows.x
     empty = conflicts.without_input(rows.table, schema)
     clashing = conflicts.find(rows.table, schema, rows.y, rows.hashes, empty)
-    notes = [*opened.notes, *rows.table.notes, *across, *_weighed(schema, config)]
+    notes = [*opened.notes, *rows.table.notes, *across, *_weighed(schema, config), *chosen]
     notes += parting.told(rows, schema, config, empty, copied)
     notes += conflicts.told(clashing, empty, MORE)
     taught = {name: values[train] for name, values in rows.y.items()}

@@ -37,7 +37,7 @@ class Rows:
     y       the labels, and how much each row counts
     hashes  uint64 (N,): tells rows apart when they come again
     part    int8 (N,): the split.PARTS number of each row
-    fold    int8 (N,): the fold whose member does not learn from it; None without folds
+    fold    int8 (N,): the fold whose member does not learn from it, −1 for none; None without folds
     """
 
     table: Table
@@ -117,8 +117,10 @@ class Prepared:
         return y
 
     def held_out(self) -> NDArray[np.intp]:
-        """Return the positions of the rows that judge: all training rows where there are folds."""
-        return self.of_part(split.VAL if self.rows.fold is None else split.TRAIN)
+        """Return the positions of the rows that judge: with folds all training rows that are of one."""
+        if self.rows.fold is None:
+            return self.of_part(split.VAL)
+        return np.flatnonzero((self.rows.part == split.TRAIN) & (self.rows.fold >= 0))
 
     def choosing_and_calibrating(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the held-out rows that choose the best epoch and the ensemble, and those that calibrate.

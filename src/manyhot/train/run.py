@@ -46,6 +46,7 @@ from manyhot.train.batch_norm import recalibrate
 from manyhot.train.calibrate import Fitted, calibrate
 from manyhot.train.checkpoint import Checkpoints, State
 from manyhot.train.distributed import World
+from manyhot.train.far import fit_far
 from manyhot.train.linear_probe import heads_on_features
 from manyhot.train.loop import LoopState, OnEvent, train
 from manyhot.train.prepared import Prepared
@@ -68,6 +69,7 @@ class Run:
     counts   rows by what became of them: train, val, test, unreadable
     preview  some of a training batch as the network saw it; None where it saw no pictures
     conflicts  the sets of equal rows with different labels, and a table of the first row of each
+    origin   how the rows were read, see `Table`
     """
 
     history: list[dict[str, Any]]
@@ -77,6 +79,7 @@ class Run:
     source: str
     preview: BatchPreview | None = None
     conflicts: tuple[Sequence[Conflict], Table] = ((), Table({}))
+    origin: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass
@@ -116,7 +119,11 @@ class Training:
 
 
 def stages(config: FitConfig) -> tuple[Stage, ...]:
-    """Return what a run does, in order."""
+    """Return what a run does, in order. One that goes on from a model begins with what that has learned."""
+    if config.start and config.freeze:
+        return learn_heads, select_ensemble
+    if config.start:
+        return probe, fine_tune, recalibrate_batch_norms, select_ensemble
     first = (begin_at_priors,) if config.mirror != "auto" else (begin_at_priors, try_mirrored)
     if config.freeze:
         return *first, learn_heads, select_ensemble
@@ -191,7 +198,10 @@ def probe(training: Training) -> None:
     Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", with answers averaged rather
     than weights; docs/experiments.md compares the two.
     """
-    network, prepared = training.network, training.prepared
+    prepared = training.prepared
+    network = training.network if training.pretrained is None else training.pretrained
+    if prepared.config.start and training.pretrained is None:
+        return  # the model that it goes on from is no longer what it was before it was tuned
     if training.state is None:
         x = training.features[PRETRAINED] = inference.features(network, prepared.x, training.passed)
         config = of_heads(training.config, len(prepared.of_part(split.TRAIN)))
@@ -201,7 +211,9 @@ def probe(training: Training) -> None:
             train(heads, loader, _validation(rows), targets, rows.config, silent, world=training.world)
     if PRETRAINED not in training.config.candidates:
         return
-    training.pretrained = deepcopy(network).requires_grad_(False)
+    if training.pretrained is None:
+        training.pretrained = deepcopy(network)
+    training.pretrained.requires_grad_(False)
     if training.state is not None:
         training.pretrained.load_state_dict(training.state.pretrained)
     if training.checkpoints is not None:
@@ -302,9 +314,8 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     raw = logits(held, prepared.x[held])
     y, part = prepared.labels(held), np.isin(held, calibrating)
     fitting = {name: values[part] for name, values in y.items()}
-    fitted = [
-        calibrate(t, raw[t.name][part], fitting[t.name], fitting.get(WEIGHT)) for t in prepared.schema.targets
-    ]
+    asked = (fitting.get(WEIGHT), prepared.config.confidence, prepared.config.coverage)
+    fitted = [calibrate(t, raw[t.name][part], fitting[t.name], *asked) for t in prepared.schema.targets]
     targets = tuple(each.target for each in fitted)
     for each in fitted:
         _warn_of_short(each)
@@ -324,6 +335,11 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
         importance=_importance(prepared, targets, lambda rows, x: from_logits(targets, logits(rows, x))),
         taught=_taught(prepared),
     )
+    far = fit_far(prepared, predictor)
+    if far is not None:
+        predictor.far, limits = far
+        predictor.ensemble = replace(predictor.ensemble, far=True)
+        schema = replace(schema, far=limits)
     counts = {name: len(prepared.of_part(number)) for number, name in enumerate(split.PARTS)}
     counts["unreadable"] = len(prepared.unreadable)
     notes = [*prepared.notes, *predictor.ensemble.notes]
@@ -331,16 +347,21 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     bundle = of_predictor(schema, prepared.config, prepared.inputs, predictor)
     firsts = prepared.rows.table.take(np.array([each.index[0] for each in prepared.conflicts], np.intp))
     found = (prepared.conflicts, firsts)
-    return bundle, Run(training.loop.history, judged, counts, notes, source, training.preview, found)
+    left = (training.loop.history, judged, counts, notes, source, training.preview, found)
+    return bundle, Run(*left, prepared.rows.table.origin)
 
 
 def _warn_of_short(fitted: Fitted) -> None:
-    """Say which classes or tags miss the precision that was asked for, and how they are answered instead."""
+    """Say which classes or tags miss the aim, or reach it without a promise, and how they are answered."""
     instead = (
         "it is answered from a probability of one half on"
         if fitted.target.exclusive
         else "so it stays at 0.5"
     )
+    for unpromised in fitted.unpromised[:FEW]:
+        log.warning("%s", unpromised)
+    if len(fitted.unpromised) > FEW:
+        log.warning("and so it is of %d more of the tags.", len(fitted.unpromised) - FEW)
     for short in fitted.short[:FEW]:
         log.warning("%s; %s.", short, instead)
     if len(fitted.short) > FEW:

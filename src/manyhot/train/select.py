@@ -83,17 +83,44 @@ class Selection:
         enough = len(self.prepared.held_out()) >= FEWEST
         if wanted and enough and not self.prepared.schema.is_image:
             return self._weighed(wanted)
+        return self._in_views(self.predictor(self._joined()))
+
+    def _joined(self) -> Members:
+        """Return the network with those who, one after the other, let held-out rows be answered better."""
         members: Members = ((NETWORK, self.networks[NETWORK].heads),)
         candidates = list(self._candidates())
         if not candidates:
-            return self.predictor(members)
+            return members
         value = self.score(self.predictor(members))
         for with_candidate in candidates:
             more = with_candidate(members)
             found = self.score(self.predictor(more))
             if found > value:
                 members, value = more, found
-        return self.predictor(members)
+        return members
+
+    def _in_views(self, predictor: Predictor) -> Predictor:
+        """Return it with the several views of the settings, or with one where that makes rows likelier."""
+        whole = predictor.ensemble
+        if whole.views == 1:
+            return predictor
+        predictor.ensemble = replace(whole, pooled="probabilities")  # which leaves them beside each other
+        every = inference.logits(predictor, self.prepared.x[self.choosing])
+        each = {n: y.reshape(len(y), whole.views, -1, y.shape[-1]) for n, y in every.items()}
+        pooled = {
+            whole.views: {n: y.mean(1) for n, y in each.items()},
+            1: {n: y[:, 0] for n, y in each.items()},
+        }
+        losses = {views: self.world.agree(self._loss(logits)) for views, logits in pooled.items()}
+        predictor.ensemble = replace(whole, views=min(losses, key=lambda views: losses[views]))
+        return predictor
+
+    def _loss(self, every: Mapping[str, NDArray[np.float32]]) -> float:
+        """Return the log loss of all targets on the rows that choose, at temperatures that suit them."""
+        folds, targets = self.prepared.config.folds, self.prepared.schema.targets
+        raw = out_of_fold(every, self.prepared.fold_of(self.choosing), folds, folds)
+        warm = fit_temperatures(targets, raw, self.y)
+        return float(metrics.overall(warm, self.y, from_logits(warm, raw))["loss"] or 0.0)
 
     def _weighed(self, wanted: set[str]) -> Predictor:
         """Return the network with members that read a table's columns, each target's by greedy selection."""

@@ -12,7 +12,7 @@ from types import ModuleType
 
 COMMANDS = (  # as --help lists them
     *("inspect", "audit", "fit", "evaluate", "predict", "cluster", "name"),
-    *("report", "compare", "suggest", "tune", "export", "serve", "data", "cache", "demo"),
+    *("explain", "report", "compare", "suggest", "tune", "export", "serve", "data", "cache", "demo"),
 )
 
 

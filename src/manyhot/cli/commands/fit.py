@@ -18,6 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="MODEL", required=True, help="the folder to write the model to")
     add("--overwrite", action="store_true", help="replace --out where it exists")
     add("--resume", action="store_true", help="go on from where a run was stopped")
+    help = "go on from this model: DATA has new rows, perhaps with new classes, and may have the old ones too"
+    add("--from", metavar="MODEL", dest="start", help=help)
     options.add_reading(parser)
     options.add_labelling(parser)
     add = parser.add_argument_group("training (what is not given follows from the data)").add_argument
@@ -39,8 +41,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     help = "balanced: rare classes count as much as frequent ones, and are answered more (default: none)"
     add("--class-weight", choices=CHOICES["class_weight"], help=help)
-    help = "hamming, exact_match, micro_f1, macro_f1, balanced_accuracy, precision=P or recall=R"
+    help = (
+        "hamming, exact_match, micro_f1, macro_f1, balanced_accuracy, precision=P or recall=R of each class "
+        "or tag, micro_precision=P of all tags together"
+    )
     add("--objective", metavar="AIM", help=help)
+    options.add_promises(add)
     add("--monitor", metavar="SCORE", help="the score that chooses the best epoch: loss, or TARGET/METRIC")
     add(
         "--unknown-class",
@@ -69,8 +75,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     start = time.perf_counter()
     settings = options.settings_of(args)
+    model = settings.pop("start", "") or None
     for name in APART:
         setattr(args, name, settings.get(name))  # --config and --set may name it too
+    args.start = model
     if not args.resume:
         files.check_out(Path(args.out), args.overwrite)
     table, schema = options.labelled(args, options.read_table(args, args.data))
@@ -79,6 +87,11 @@ def run(args: argparse.Namespace) -> None:
     from manyhot.fitting import fit  # torch is loaded here, after all cheap mistakes are found
     from manyhot.report.verdict import problems
 
+    if model:
+        from manyhot.starting import going_on
+
+        going = going_on(model, table, settings)
+        table, schema = going.table, going.schema
     said: list[str] = []
     if not args.json:
         described = describe(table, schema, options.set_apart(args, table), args.group or "")
@@ -88,8 +101,10 @@ def run(args: argparse.Namespace) -> None:
     with training:
         classifier = fit(
             table,
-            schema,
+            None if model else schema,
             out=args.out,
+            start=model,
+            positive=options.positive_of(args, schema) if model else None,
             resume=args.resume,
             overwrite=args.overwrite,
             begin=training.begin,

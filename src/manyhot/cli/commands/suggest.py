@@ -54,10 +54,9 @@ def run(args: argparse.Namespace) -> None:
         return
     root = table.root or Path()
     inside = table.holds_pictures or root.resolve() == Path(args.out).resolve().parent
-    words = [args.out, "--schema", str(Path(args.model) / "schema.json")]
+    words = [args.out, "--from", args.model]
     words += [] if inside else ["--root", str(root)]
     show.prose(
-        "fill in its empty label columns, and add the rows to those that trained the model; alone they are "
-        "read by:"
+        "fill in its empty label columns; the model then goes on with them and the rows that trained it by:"
     )
     show.say(f"  manyhot fit {shlex.join(words)} --out {shlex.quote(f'{Path(args.model)}-2')}")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manyhot.cli import options, show
 from manyhot.errors import listed
-from manyhot.schema import Target
+from manyhot.schema import Schema, Target
+
+if TYPE_CHECKING:
+    from manyhot.train.tune import Tuning
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +22,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--objective",
         metavar="AIM",
-        required=True,
-        help="hamming, exact_match, micro_f1, macro_f1, balanced_accuracy, precision=P or recall=R",
+        help="hamming, exact_match, micro_f1, macro_f1, balanced_accuracy, precision=P or recall=R of each "
+        "class or tag, micro_precision=P of all tags together",
     )
+    options.add_promises(add)
     help = "the class that precision and recall are of (default: as `fit` took it)"
     add("--positive", metavar="NAME=CLASS", action="append", default=[], help=help)
     help = "a target to tune; repeat it for several (default: all that have thresholds)"
@@ -47,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
         weight=args.weight,
         targets=args.target,
         positive=options.positive_of(args, model.schema),
+        **options.promises_of(args),
     )
     classifier.update(args.model)
     assert classifier.tuning is not None, "tune says what it did"
@@ -56,12 +61,17 @@ def run(args: argparse.Namespace) -> None:
         show.as_json({"objective": args.objective, "thresholds": cuts, **found})
         return
     where = f" in {listed(found['targets'])}" if {*found.get("short", {})} - {*found["targets"]} else ""
-    show.prose(f"{args.model} now aims at {args.objective}{where}; its probabilities are as before")
+    aims = [f"aims at {args.objective}{where}"] if args.objective else []
+    aims += [f"tells what stays possible in {float(args.coverage):.3g} of new rows"] if args.coverage else []
+    show.prose(f"{args.model} now {' and '.join(aims)}; its probabilities are as before")
     weighed = f", by the weights in '{args.weight}'" if args.weight else ""
     show.prose(f"fitted on {rows_of(found)}{weighed}, which flatter it; `evaluate` judges it by others")
     for name, each in found["targets"].items():
-        for line in _sentences(classifier.schema.target(name), args.objective, each):
-            show.prose(f"  {line}")
+        if args.objective:
+            for line in _sentences(classifier.schema.target(name), args.objective, each):
+                show.prose(f"  {line}")
+    for line in _promises(classifier.schema, classifier.tuning):
+        show.prose(f"  {line}")
     for short in classifier.tuning.short[: show.MAX_NOTES]:
         show.prose(f"  {short}; it is decided as before")
     if len(classifier.tuning.short) > show.MAX_NOTES:
@@ -70,6 +80,24 @@ def run(args: argparse.Namespace) -> None:
     if model.bundle.graph is not None:
         again = f"manyhot export {shlex.quote(args.model)}"
         show.prose(f"its model.onnx is gone, since it had the old thresholds: {again}")
+
+
+def _promises(schema: Schema, tuning: Tuning) -> Iterator[str]:
+    """Say what holds for new rows, and what these rows cannot promise."""
+    for name in tuning.targets:
+        decision = schema.target(name).decision
+        kept = [confidence for confidence in decision.promised if confidence]
+        if kept and decision.objective.startswith("micro_precision"):
+            yield f"{name}: {decision.objective} is promised for new rows with confidence {kept[0]:g}"
+        elif kept:
+            of = f" of {len(kept)} of its {len(decision.promised)} tags" if len(decision.promised) > 1 else ""
+            each = ", of each by itself and not of all at once" if of else ""
+            line = f"{name}: {decision.objective}{of} is promised for new rows with confidence {kept[0]:g}"
+            yield f"{line}{each}"
+    for left in tuning.unpromised[: show.MAX_NOTES]:
+        yield str(left)
+    if len(tuning.unpromised) > show.MAX_NOTES:
+        yield f"and {len(tuning.unpromised) - show.MAX_NOTES} more are not promised, which --json names"
 
 
 def _sentences(target: Target, objective: str, found: Mapping[str, Any]) -> Iterator[str]:

@@ -43,11 +43,16 @@ def read_rows(
     progress: Progress | None = None,
     memory: float | None = None,
     cache: float | None = None,
+    inputs: Inputs | None = None,
 ) -> ReadRows:
-    """Read the pictures of a table, each file once, and hash its rows; see `ImageInputs.read`."""
+    """Read the pictures of a table, each file once, and hash its rows; see `ImageInputs.read`.
+
+    They are read as `inputs` do it, where these are known, else at a size.
+    """
     if not schema.is_image:
         return ReadRows(row_hashes(schema, table), None, {})
-    found = image_inputs(schema, size).read(table, progress, memory, cache)
+    reading = inputs if isinstance(inputs, ImageInputs) else image_inputs(schema, size)
+    found = reading.read(table, progress, memory, cache)
     return ReadRows(found.hashes, found.x, found.unreadable, (*found.notes, *found.twins))
 
 

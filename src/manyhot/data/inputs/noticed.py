@@ -79,12 +79,14 @@ class Noticed:
     inputs      how many columns the model reads
     unreadable  the positions of rows without an answer → why
     odd         what is odd in the columns of the others
+    far         how many are far from all that the model learned from, where these are many
     """
 
     rows: int = 0
     inputs: int = 0
     unreadable: Unreadable = field(default_factory=dict)
     odd: tuple[Odd, ...] = ()
+    far: int = 0
 
     def reasons(self) -> dict[int, str]:
         """Return why a row has no answer, or which of its cells count as missing; by position."""
@@ -101,6 +103,10 @@ class Noticed:
     def lines(self, rises: Rises) -> list[Line]:
         """Say what is odd, warnings first; `rises` tell what a column is worth, where that is known."""
         found = [line for what in ("absent", "empty") for line in self._without(what, rises)]
+        if self.far:
+            share = f"{self.far:,} of {self.rows:,} rows ({self.far / max(self.rows, 1):.0%})"
+            text = f"{share} are unlike all that the model learned from; by chance 1 % are"
+            found.append(Line(True, text))
         for what in ("unreadable", "unseen", "matched", "renamed"):
             each = [odd for odd in self.odd if odd.what == what and self._is_told(odd)]
             found += [self._line(odd, rises) for odd in each[:COLUMNS]]
@@ -176,12 +182,12 @@ class Noticed:
 
 def together(parts: Iterable[Noticed]) -> Noticed:
     """Return what was noticed of the pieces of one table, counted."""
-    rows, inputs, found = 0, 0, dict[tuple[str, What], Odd]()
+    rows, inputs, far, found = 0, 0, 0, dict[tuple[str, What], Odd]()
     for part in parts:
-        rows, inputs = rows + part.rows, part.inputs
+        rows, inputs, far = rows + part.rows, part.inputs, far + part.far
         for odd in part.counted().odd:
             old = found.get((odd.column, odd.what), replace(odd, count=0))
             texts, meant = np.concatenate([old.texts, odd.texts]), {**odd.meant, **old.meant}
             more = replace(odd, count=old.count + odd.count, texts=texts, meant=meant)
             found[odd.column, odd.what] = more.counted()
-    return Noticed(rows, inputs, odd=tuple(found.values()))
+    return Noticed(rows, inputs, odd=tuple(found.values()), far=far)

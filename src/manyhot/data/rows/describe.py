@@ -238,7 +238,7 @@ def _positive(target: Target, counts: Mapping[str, int]) -> dict[str, str]:
         return {}
     there = {"positive": target.positive}
     if len(target.classes) > 2:
-        return there  # one of several classes, that somebody named
+        return there
     chosen, why = positive_of({name: counts[name] for name in target.classes})
     return there | ({"positive_since": why} if why and chosen == target.positive else {})
 

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data import dates
-from manyhot.data.arrays import pc
 from manyhot.data.columns import words_of
 from manyhot.data.plain import is_list
 from manyhot.data.table import Table
 from manyhot.schema import Input, Schema, Target
-from manyhot.targets import UNKNOWN, IntArray, encode, text_of, value_of
+from manyhot.targets import UNKNOWN, Cells, IntArray, encode, text_of, value_of
 
 ROWS_PER_VALUE = 5  # on average, at least, where each value has one class
+SAMPLE = 2_000  # rows that are looked at before all of them are
 BY_CHANCE = 1e-4  # how likely a column that has nothing to do with a target may be to determine it, at most
 PIECES = 10  # of a number's range, of about equally many rows
 
@@ -82,14 +82,15 @@ def restated(
     name of one column has that of the other in it. Any other column may be what decides.
     """
     found: dict[str, str] = {}
+    single = {name for name in (*names, *labels) if not is_list(table.column(name).type)}
+    few = Table({name: table.column(name).slice(0, SAMPLE) for name in single}, table.source)
     for label in labels:
-        if is_list(table.column(label).type):
+        if label not in single:
             continue
-        cells = table.cells(label, missing)
+        cells, some = table.cells(label, missing), few.cells(label, missing)
         for name in names:
-            column = table.column(name)
-            if is_list(column.type) or pc.count_distinct(column).as_py() > 2 * len(cells.values) + 1:
-                continue
+            if name not in single or not _one_to_one(some, few.cells(name, missing)):
+                continue  # as the first rows say of nearly every column
             other = table.cells(name, missing)
             both = (cells.codes >= 0) & (other.codes >= 0)
             pairs = np.unique(np.stack([cells.codes[both], other.codes[both]]), axis=1)
@@ -100,6 +101,13 @@ def restated(
             if len(np.unique(pairs[1])) == pairs.shape[1] and (alike or words_of(label) <= words_of(name)):
                 found.setdefault(name, label)
     return found
+
+
+def _one_to_one(first: Cells, second: Cells) -> bool:
+    """Tell whether each value of one column goes with one of another, and no two with the same."""
+    both = (first.codes >= 0) & (second.codes >= 0)
+    pairs = np.unique(np.stack([first.codes[both], second.codes[both]]), axis=1)
+    return all(len(np.unique(values)) == len(values) for values in pairs)
 
 
 def telling_alone(table: Table, schema: Schema, target: Target, y: IntArray) -> list[tuple[str, float]]:

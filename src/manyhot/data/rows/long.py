@@ -69,7 +69,8 @@ def gather(data: object, schema: Schema, separators: Sequence[str] = ()) -> Tabl
             given = tuple(separators) or target.separators
             columns[target.columns[0]] = _tags(table, target.columns[0], given, thing, there, schema.missing)
     gathered = table.take(first).with_columns(columns)
-    return replace(gathered, notes=(*table.notes, *notes))
+    origin = tuple({**read, "long": [*separators]} for read in table.origin)
+    return replace(gathered, notes=(*table.notes, *notes), origin=origin)
 
 
 def _things(table: Table, names: Sequence[str]) -> Index:

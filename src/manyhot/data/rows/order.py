@@ -78,7 +78,7 @@ def keeping(table: Table, schema: Schema) -> Iterator[tuple[str, str]]:
     used = {name for target in schema.targets for name in target.columns}
     used |= {column.name for column in schema.inputs if column.kind in ("category", "image")}
     for name in table.names if labels else ():
-        runs = name not in used and numbers_rows(table, name) and in_order(table, name)
+        runs = name not in used and in_order(table, name) and numbers_rows(table, name)
         if name in used or not (runs or told_in_time(table, name, schema.missing)):
             continue
         order = by_column(table, name, schema.missing)

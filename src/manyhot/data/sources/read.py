@@ -74,6 +74,13 @@ def read(
         raise UserError(f"maps must be a dict of tables by the names of columns, got {maps!r}.")
     for column, path in (maps or {}).items():
         table = add_mapped(table, column, _read_path(Path(path), None, {}))
+    if isinstance(source, (str, Path)):
+        files = {"source": source, "root": root, "labels": labels}
+        again: dict[str, Any] = {name: str(Path(f).absolute()) for name, f in files.items() if f is not None}
+        again |= (
+            {"maps": {column: str(Path(path).absolute()) for column, path in maps.items()}} if maps else {}
+        )
+        table = replace(table, origin=({**again, **said},))
     return table
 
 

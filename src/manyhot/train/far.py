@@ -1,0 +1,116 @@
+"""From which distance on a new row is far from all that training saw: found by rows that trained nothing.
+
+`run` calls it on the finished predictor. A hundredth of new rows is then called far by chance.
+
+Source: Bates et al. 2023, "Testing for Outliers with Conformal p-values".
+
+Shapes: N rows · D columns of x · F features · R training rows · K directions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyhot.data.inputs.features import TableInputs
+from manyhot.data.rows import split
+from manyhot.model import inference
+from manyhot.model.far import NEAREST, Far, spread
+from manyhot.model.predictor import Predictor
+from manyhot.schema import FarLimits
+from manyhot.train.prepared import Prepared
+
+ALARMS = 0.01  # of new rows, half of them by each of the two numbers
+ROWS, JUDGING = 3_000, 2_000
+DIRECTIONS = 64
+FEWEST = 100  # rows by which limits are found
+PARTS = 5
+
+
+@torch.no_grad()
+def fit_far(prepared: Prepared, predictor: Predictor) -> tuple[Far, FarLimits] | None:
+    """Return what tells how far rows are, and from where on they are far; None where rows are too few.
+
+    Rows that train are their own reference where folds hold each of them out: each is judged without itself.
+    """
+    rng = np.random.default_rng(prepared.config.seed)
+    train = rng.permutation(prepared.of_part(split.TRAIN))
+    keys, held = train[:ROWS], prepared.held_out()
+    alone = prepared.rows.fold is not None
+    if alone:
+        held = train[ROWS:][:JUDGING] if len(train) >= ROWS + JUDGING else keys
+    else:
+        held = rng.permutation(held)[:JUDGING]
+    if len(held) < FEWEST or len(keys) <= NEAREST:
+        return None
+    table = isinstance(prepared.inputs, TableInputs)
+    model = predictor.stem if table else predictor
+
+    def features(rows: NDArray[np.intp]) -> torch.Tensor:
+        x = prepared.x[rows]
+        return torch.from_numpy(inference.run(model, x) if table else inference.features(predictor, x))
+
+    far = _of(prepared, keys, features(keys))
+    places, own = far.placed(features(held)), far.keys.float()
+    itself = held is keys
+    distances = torch.cdist(places, own).topk(NEAREST + itself, dim=1, largest=False).values[:, -1]
+    outside = np.zeros(len(held))
+    if table:
+        outside = _outside(prepared, train, held)
+    limits = [_limit(values, ALARMS / 2) for values in (distances.numpy(), outside)]
+    return far, FarLimits(limits[0], limits[1], len(held))
+
+
+def _of(prepared: Prepared, keys: NDArray[np.intp], features: torch.Tensor) -> Far:
+    """Return what tells how far rows are from some training rows, whose features are given."""
+    low = high = unseen = torch.zeros(0)
+    if isinstance(prepared.inputs, TableInputs):
+        middle = features.mean(0)
+        low, high, unseen = _ranges(prepared, prepared.of_part(split.TRAIN))
+    else:
+        features = torch.nn.functional.normalize(features.float(), dim=1)
+        middle = features.mean(0)
+    directions = torch.eye(features.shape[1])
+    if features.shape[1] > DIRECTIONS:
+        _, _, right = torch.linalg.svd(features - middle, full_matrices=False)
+        directions = right[:DIRECTIONS].T.contiguous()
+    return Far((features - middle) @ directions, middle, directions, low, high, unseen)
+
+
+def _ranges(prepared: Prepared, rows: NDArray[np.intp]) -> Sequence[torch.Tensor]:
+    """Return the least and largest number of each column, and which categories no row lacks."""
+    assert isinstance(prepared.inputs, TableInputs)
+    x = torch.from_numpy(np.asarray(prepared.x[rows]))
+    values = spread(torch.nan_to_num(x, nan=0.0))
+    known = ~torch.isnan(x)
+    low = torch.where(known, values, math.inf).amin(0)
+    high = torch.where(known, values, -math.inf).amax(0)
+    categories = torch.tensor([feature.kind != "number" for feature in prepared.inputs.features])
+    none = torch.tensor(0.0)
+    usable = (high > low) & ~categories
+    unseen = (categories & ~(x == 0).any(0)).float()
+    return torch.where(usable, low, none), torch.where(usable, high, none), unseen
+
+
+def _outside(prepared: Prepared, train: NDArray[np.intp], held: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return how far rows are outside of the ranges of the training rows without them."""
+    found = np.zeros(len(held))
+    part = np.arange(len(held)) % PARTS
+    for number in range(PARTS):
+        mine = held[part == number]
+        others = np.setdiff1d(train, mine)
+        empty = torch.zeros(0)
+        far = Far(empty, empty, empty, *_ranges(prepared, others))
+        x = torch.from_numpy(np.asarray(prepared.x[mine]))
+        found[part == number] = far.outside(x)[:, 0].numpy()
+    return found
+
+
+def _limit(values: NDArray[np.floating], alarms: float) -> float:
+    """Return what new values pass in a share of `alarms` at most; of few the largest of them."""
+    rank = math.ceil((len(values) + 1) * (1 - alarms) - 1e-9)
+    return float(np.sort(values)[min(rank, len(values)) - 1])

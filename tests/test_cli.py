@@ -158,6 +158,10 @@ def test_predict_says_what_it_could_not_read(run, fitted_pictures, tmp_path):
     assert row["error"] == "empty file"
     assert row["fruit"] == row["fruit.pear"] == ""
     assert "1 of 1 rows cannot be read" in err
+    write_pictures(tmp_path / "new", 2)
+    (tmp_path / "new" / "pictures" / "phone.heic").write_bytes(b"")
+    _, _, err = run("predict", fitted_pictures / "model", tmp_path / "new" / "pictures")
+    assert "left out: files that are not pictures by their ending (1): 1 .heic" in " ".join(err.split())
 
 
 def test_infinite_cells_make_valid_json(done, fitted_tables, tmp_path):

@@ -195,6 +195,9 @@ def test_fit_and_inspect_say_which_class_is_meant(run, parts):
     (target,) = json.loads(out)["targets"]
     assert target["positive"] == "yes"
     assert "positive_since" not in target
+    status, out, _ = run("inspect", parts[0], "--target", "kind", "--positive", "kind=crack", "--json")
+    assert status == 0
+    assert json.loads(out)["targets"][0]["positive"] == "crack"  # one of three
 
 
 def test_tune_finds_the_class_that_is_meant(run, parts):
@@ -206,11 +209,10 @@ def test_tune_finds_the_class_that_is_meant(run, parts):
     found = json.loads(out)["targets"]
     assert {*found} == {"part", "luck"}  # of several classes none is meant
     assert found["part"]["after"]["recall"] >= 0.9
-    rows = [
-        dict(zip(("x", "z", "part"), line.split(","), strict=False)) for line in path.read_text().split()[1:]
-    ]
-    answers = manyhot.load(model).predict(path)["part"]
-    hits = [answer == "defect" for answer, row in zip(answers, rows, strict=True) if row["part"] == "defect"]
+    held = manyhot.read(model / "validation.parquet")  # what trained promises nothing and is left out
+    given = held.column("part").to_pylist()
+    answers = manyhot.load(model).predict(held)["part"]
+    hits = [answer == "defect" for answer, label in zip(answers, given, strict=True) if label == "defect"]
     assert np.mean(hits) >= 0.9
 
 
@@ -235,7 +237,8 @@ def test_tune_aims_at_one_of_several_classes_and_else_says_how(run, parts):
     status, _, err = run(*words, "--positive", "kind=crack")
     assert status == 0
     assert "kind: the answer is 'crack' from a probability of" in err
-    scores = manyhot.load(model).evaluate(path, split="all")["targets"]["kind"]
+    held = manyhot.read(model / "validation.parquet")
+    scores = manyhot.load(model).evaluate(held, split="all")["targets"]["kind"]
     assert scores["recall"] == 1.0
 
 

@@ -65,6 +65,17 @@ def test_columns_without_a_spread(values):
     assert np.isfinite(x[:, 0][[v is not None for v in values]]).all()
 
 
+@pytest.mark.parametrize(("spread", "long"), [(0.01, True), (1e5, False)])
+def test_amounts_with_long_tails_are_told_apart(spread, long):
+    far = np.concatenate([-np.geomspace(1e7, 30, 40), np.geomspace(30, 1e7, 40)])
+    values = np.concatenate([np.random.default_rng(0).normal(0, spread, 200), far])
+    inputs = fitted(values.tolist(), ["a"] * 280)
+    x = inputs.transform(table(far.tolist(), ["a"] * 80))[0][:, 0]
+    assert inputs.features[0].long_tailed == long
+    assert (np.diff(x) > 0).all()
+    assert (np.abs(x) <= 3).all()
+
+
 def test_infinite_and_huge_cells_stay_bounded():
     x, _ = INPUTS.transform(table(["inf", "-inf", "1e308", "-1e308", "nan"], ["red"] * 5))
     assert np.isnan(x[4, 0])

@@ -4,9 +4,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import manyhot
 from manyhot.data.rows.copies import by_chance, copies
+from manyhot.data.rows.describe import describe, look
 from manyhot.data.rows.order import keeps, stretches
 from manyhot.data.rows.split import split
 from manyhot.errors import UserError
@@ -232,6 +234,7 @@ def test_rows_in_time_are_told_with_what_judges_them_right():
     data = {"y": np.array(["down", "up"])[LONG].tolist(), "x": RNG.normal(size=400), "day": days}
     (line,) = [note for note in manyhot.inspect(data, "y").notes if "near each other" in note]
     assert "by column 'day'" in line
+    assert "let `fit` hold the last ones back" in line  # also where another command says it
     data["y"] = RNG.permutation(data["y"]).tolist()
     assert not [note for note in manyhot.inspect(data, "y").notes if "near each other" in note]
 
@@ -268,6 +271,20 @@ TRAINING = NUMBERS[np.arange(N) % 3 > 0][:30]
 def test_twins_in_two_parts_are_told(more, told):
     (line,) = parted_twins(NUMBERS, more)
     assert line.startswith(told)
+
+
+def test_pictures_in_parts_are_looked_at_without_a_target_and_by_group(tmp_path):
+    lines = ["image,y,who,split"]
+    for i in range(12):
+        Image.fromarray(np.full((4, 4), 20 * i, np.uint8)).save(tmp_path / f"{i}.png")
+        lines.append(f"{i}.png,{'pn'[i % 2]},w{i // 3},{'test' if i % 3 else 'train'}")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    found = look(manyhot.read(tmp_path / "t.csv"))
+    assert not any("split 'test'" in line for line in found["problems"])
+    table = manyhot.read(tmp_path / "t.csv")
+    found = describe(table, manyhot.infer(table, ["y"], ignore=["who"]), group="who")
+    told = "8 rows of 8 in split 'test' are of the same 'who' as training rows"
+    assert any(line.startswith(told) for line in found["problems"])
 
 
 @pytest.mark.parametrize("rows", [NUMBERS, CATEGORIES, np.hstack([CATEGORIES, AGE]), NUMBERS.round(1)])

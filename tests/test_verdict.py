@@ -106,6 +106,12 @@ def test_classes_that_are_never_answered():
     assert line.startswith("'pet': 1 of 3 classes is never answered ('fish'); `manyhot tune MODEL NEW")
 
 
+def test_a_class_that_the_model_has_not_is_no_problem_of_its_answers():
+    p = np.column_stack([sure(ORDER), np.zeros(len(ORDER))])
+    y = np.where(np.arange(len(ORDER)) % 50, ORDER, 3)
+    assert problems(judged(Target("pet", "multiclass", (*PET.classes, "owl"), ("pet",)), y, p)) == []
+
+
 def test_the_weakest_class_and_what_it_is_taken_for():
     answers = ORDER.copy()
     answers[40:65] = 2

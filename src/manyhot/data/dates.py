@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from manyhot.errors import UserError
 from manyhot.targets import Cells
 
-FORMATS = ("%d.%m.%Y", "%Y/%m/%d")  # beside ISO 8601; in 03/04/2024 nobody can tell the month from the day
+DAYS = ("%d.%m.%Y", "%Y/%m/%d")  # beside ISO 8601; in 03/04/2024 nobody can tell the month from the day
+FORMATS = [f"{day}{time}" for time in ("", " %H:%M", " %H:%M:%S") for day in DAYS]
 TIME = r"[0-2]\d:[0-5]\d(:|$)"  # how a time without a date begins
 CYCLES = {"year": 365.2425, "week": 7.0, "day": 1.0}  # days
 PARTS = ("days", *(f"{wave} of {cycle}" for cycle in CYCLES for wave in ("sine", "cosine")))
@@ -25,8 +26,8 @@ def day(text: str) -> float | None:
 
     A time alone is that of 1970-01-01.
 
-    >>> day("1970-01-02T12:00"), day("1.2.1970"), day("03/04/2024"), day("soon"), day("06:00")
-    (1.5, 31.0, None, None, 0.25)
+    >>> day("1970-01-02T12:00"), day("1.2.1970 6:00"), day("03/04/2024"), day("soon"), day("06:00")
+    (1.5, 31.25, None, None, 0.25)
     """
     text = text.strip()
     if re.match(TIME, text):

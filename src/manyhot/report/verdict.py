@@ -94,11 +94,13 @@ def problems(judged: Judged, model: str = "MODEL") -> list[str]:
 
 
 def _problems(every: Iterable[Answered], judged: Judged, model: str) -> Iterator[str]:
-    for target, _, _, classes, answer, ahead in every:
+    for target, _, chances, classes, answer, ahead in every:
         scores = judged.scores["targets"].get(target.name, {})
         others = judged.baselines.get(target.name, {}).get("constant", {})
         same = "" if ahead.beyond_chance or _aims_otherwise(target) else _no_better(ahead, target, answer)
-        never, more = _never(target, classes), _more(target, model)
+        known = np.flatnonzero(marginals(target, chances).any(axis=0))  # not what only the judged rows have
+        never = _never(target, [classes[c] for c in known.tolist()])
+        more = _more(target, model)
         told: list[str] = []
         if target.exclusive and same:
             told.append(same + _what_may_help(scores, more))

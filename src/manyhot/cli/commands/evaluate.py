@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
         files.check_out(Path(args.mistakes), args.overwrite, "--mistakes")
     classifier, table = load(args.model), options.read_table(args, args.data)
     table = gather(table, classifier.schema) if args.long else table
+    show.notes(table.notes)
     judged = classifier.judge(table, args.split, args.unknown_class, weight=args.weight)
     found: dict[str, Any] = judged.details()
     if args.mistakes:

@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("the model reads features, not pictures; INPUT must be a table.")
     one = args.inputs[0]
     table = read_pictures(args.inputs, args.root) if are_pictures else options.read_table(args, one)
+    show.notes([note for note in table.notes if note.startswith("left out")])  # which have no answer
     answers = classifier.answers(table)
     if are_pictures:
         answers = answers.with_columns({"image": args.inputs})  # as they were typed

@@ -28,6 +28,7 @@ from manyhot.targets import Cells, IntArray, by_meaning, flag_of, text_of, value
 LARGEST = 1e100  # what is larger counts as so large, since squares of it overflow
 PIECES = 4  # of a number's range
 BOUND = 3  # of scaled numbers, which no bent one reaches
+FAR = 2_000  # scaled numbers beyond which 32 bits no longer tell bent ones apart by some per cent
 MAX_CATEGORIES = 255  # the most frequent ones; the rest share the unknown bucket
 
 
@@ -36,6 +37,8 @@ class Feature:
     """One number with its centre and scale, or one category with its known classes.
 
     Of a date, `part` says which of its parts the number is; see `dates.part`.
+
+    A number is `long_tailed` where some values are so far out that only their logarithms tell them apart.
 
     `edges` part the scaled values of a number into pieces of equally many training rows. `notation` and
     `missing` are those of its column; see `schema.Input`. `novelty` is the share of cells that are expected
@@ -53,13 +56,20 @@ class Feature:
     notation: Notation | None = None
     missing: tuple[str, ...] = ()
     novelty: float = 0.0
+    long_tailed: bool = False
+
+    def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the values of a number between ±BOUND, small ones about as they are by its scale."""
+        with np.errstate(over="ignore"):  # an infinity is clipped as any extreme value is
+            z = (values - self.center) / self.scale
+        return _squash(np.arcsinh(z) if self.long_tailed else z)
 
     @property
     def is_flag(self) -> bool:
         """Whether it is a number that was 0 or 1 in every training row."""
         if self.kind != "number" or self.part:
             return False
-        both = _squash((np.array([0.0, 1.0]) - self.center) / self.scale).round(4)
+        both = self.scaled(np.array([0.0, 1.0])).round(4)
         return self.edges == (*both.tolist(),)
 
 
@@ -132,9 +142,7 @@ class TableInputs:
                 values = read(feature, called, missing)
                 for place in places:
                     f = self.features[place]
-                    scaled = (dates.part(values, f.part) if f.part else values) - f.center
-                    with np.errstate(over="ignore"):  # an infinity is clipped as any extreme value is
-                        x[:, place] = _squash(scaled / f.scale)
+                    x[:, place] = f.scaled(dates.part(values, f.part) if f.part else values)
         return x, Noticed(len(table), len(self.columns), odd=tuple(odd))
 
     def _refuse_absent(self, table: Table, there: Collection[str]) -> None:
@@ -335,14 +343,15 @@ def _number(feature: Feature, values: NDArray[np.float64]) -> Feature:
     scale = (three - quarter) / 1.349 or float(there.std()) or 1.0
     missing_here = bool(np.isnan(values).any())
     cuts = np.quantile(there, np.linspace(0, 1, PIECES + 1), method="nearest")
-    edges = np.unique(_squash((cuts - middle) / scale).round(4))
-    return replace(
+    far = bool(np.abs(cuts[[0, -1]] - middle).max() > FAR * scale)
+    found = replace(
         feature,
         center=float(middle),
         scale=float(scale),
         has_missing=missing_here,
-        edges=tuple(map(float, edges)),
+        long_tailed=far,
     )
+    return replace(found, edges=tuple(map(float, np.unique(found.scaled(cuts).round(4)))))
 
 
 def _squash(z: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -404,7 +404,7 @@ def _in_time(table: Table, schema: Schema, apart: Collection[str]) -> Iterable[s
             yield (
                 f"target '{target}': rows near each other by column '{name}' have the same class far more "
                 "often than by chance, so that rows held back at random flatter the model. If new rows come "
-                f"later, hold the last ones back: {option}"
+                f"later, let `fit` hold the last ones back: {option}"
             )
             return
 

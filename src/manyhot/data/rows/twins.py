@@ -25,34 +25,20 @@ CELLS = 50  # of a standard deviation: numbers in one cell are equal but for rou
 
 
 def told(table: Table, schema: Schema, group: str = "") -> Iterator[str]:
-    """Say which rows to be judged by are copies of training rows, or of their groups."""
-    given = None if schema.is_image else split_of(table)
+    """Say which rows to be judged by are copies of training rows, or of their groups.
+
+    Copies of pictures are found where these are read.
+    """
+    given = split_of(table)
     if given is None:
         return
-    columns = list(column_hashes(table, schema.inputs, schema.missing))
-    names = sorted(column.name for column in schema.inputs if column.name in table.columns)
-    copied = not by_chance(columns)
+    columns = [] if schema.is_image else list(column_hashes(table, schema.inputs, schema.missing))
     for part in ("test", "val"):
         here, there = np.flatnonzero(given == part), np.flatnonzero(given == "train")
         if not len(here) or not len(there):
             continue
-        every = together(columns)
-        twins = np.isin(every[here], every[there]) & copied
-        if twins.any():
-            place = here[twins.argmax()]
-            first = table.rows[there[(every[there] == every[place]).argmax()]]
-            yield (
-                f"{_rows(twins.sum())} of {len(here):,} in split '{part}' {_are(twins.sum())} exact twins of "
-                f"training rows, such as row {table.rows[place]} of row {first}; {_flatters(part)}"
-            )
-        rest = here[~np.isin(every[here], every[there])]
-        found = _near(table, schema, columns, names, rest, there)
-        if found is not None:
-            number, how = found
-            yield (
-                f"{_rows(number)} of {len(here):,} in split '{part}' are near copies of training rows, equal "
-                f"but for {how}; {_flatters(part)}"
-            )
+        if columns:
+            yield from _copied(table, schema, columns, part, here, there)
         if group:
             cells = table.cells(group, schema.missing).codes
             shared = np.intersect1d(cells[here][cells[here] >= 0], cells[there])
@@ -62,6 +48,34 @@ def told(table: Table, schema: Schema, group: str = "") -> Iterator[str]:
                     f"{_rows(both)} of {len(here):,} in split '{part}' {_are(both)} of the same '{group}' as "
                     f"training rows; {_flatters(part)}"
                 )
+
+
+def _copied(
+    table: Table,
+    schema: Schema,
+    columns: Sequence[Hashes],
+    part: str,
+    here: NDArray[np.intp],
+    there: NDArray[np.intp],
+) -> Iterator[str]:
+    """Say which rows of one part are twins or near copies of training rows."""
+    names = sorted(column.name for column in schema.inputs if column.name in table.columns)
+    every = together(columns)
+    twins = np.isin(every[here], every[there])
+    if twins.any() and not by_chance(columns):
+        place = here[twins.argmax()]
+        first = table.rows[there[(every[there] == every[place]).argmax()]]
+        yield (
+            f"{_rows(twins.sum())} of {len(here):,} in split '{part}' {_are(twins.sum())} exact twins of "
+            f"training rows, such as row {table.rows[place]} of row {first}; {_flatters(part)}"
+        )
+    found = _near(table, schema, columns, names, here[~twins], there)
+    if found is not None:
+        number, how = found
+        yield (
+            f"{_rows(number)} of {len(here):,} in split '{part}' are near copies of training rows, equal "
+            f"but for {how}; {_flatters(part)}"
+        )
 
 
 def _near(

@@ -145,7 +145,9 @@ def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
     that stay possible, and NAME_unsure, why it is not sure; and what `beside` adds.
     """
     added: dict[str, Any] = {}
+    far = far_rows(schema, predicted.probabilities)
     for target in schema.targets:
+        names = np.array(target.classes, dtype=object)
         values = predicted.probabilities[target.name]
         texts = decode(target, decide(target, values))
         added[target.name] = arrays.texts([text if text else None for text in texts])
@@ -154,8 +156,11 @@ def answers(schema: Schema, table: Table, predicted: Predicted) -> Table:
             column = chances[:, number].astype(np.float64).round(6)
             added[f"{target.name}.{name}"] = arrays.array(column)  # NaN becomes an empty cell
         if target.decision.coverage is not None:
-            sets, doubts = in_doubt(target, values, far_rows(schema, predicted.probabilities))
-            added[f"{target.name}{SET}"] = arrays.texts([text or None for text in sets])
+            sets, doubts = in_doubt(target, values, far)
+            named = [
+                ";".join(names[row]) or "[]" if text else None for row, text in zip(sets, texts, strict=True)
+            ]
+            added[f"{target.name}{SET}"] = arrays.texts(named)
             added[f"{target.name}{UNSURE}"] = arrays.texts([text or None for text in doubts])
     return beside(table, added, {target.name for target in schema.targets}, predicted.noticed.reasons())
 
@@ -171,27 +176,25 @@ def far_rows(schema: Schema, found: Mapping[str, NDArray[np.float32]]) -> NDArra
 
 def in_doubt(
     target: Target, values: NDArray[np.float32], far: NDArray[np.bool_]
-) -> tuple[list[str], list[str]]:
-    """Return the classes that stay possible for each row, and why its answer is not sure, "" where it is.
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """Return which classes stay possible for each row, and why its answer is not sure, "" where it is.
+
+    Of a row without an answer, nothing is possible and nothing is said.
 
     Shape:
-        values: float32 (N, P). far: (N,), see `far_rows`.
+        values: float32 (N, P). far: (N,), see `far_rows`. out: bool (N, C), and N texts.
     """
     names = np.array(target.classes, dtype=object)
-    there = np.asarray(~np.isnan(values).any(axis=1))
-    sets, doubts = possible(target, values), unsure(target, values)
-    none = "" if target.exclusive else "[]"
-    texts = [";".join(names[row]) or none if known else "" for row, known in zip(sets, there, strict=True)]
+    known = np.asarray(~np.isnan(values).any(axis=1))
+    doubts = unsure(target, values) & known[:, None]
     said = []
-    for row, known, away in zip(doubts, there, far, strict=True):
-        why = [
-            f"between {' and '.join(names[row])}"
-            if target.exclusive
-            else f"unsure of {', '.join(names[row])}"
-        ]
-        why = [*why, FAR_AWAY] if row.any() and away else why if row.any() else [FAR_AWAY] if away else []
-        said.append("; ".join(why) if known else "")
-    return texts, said
+    for row, away in zip(doubts, far & known, strict=True):
+        why = []
+        if row.any():
+            between = f"between {' and '.join(names[row])}"
+            why.append(between if target.exclusive else f"unsure of {', '.join(names[row])}")
+        said.append("; ".join([*why, FAR_AWAY] if away else why))
+    return possible(target, values) & known[:, None], said
 
 
 def answer_columns(schema: Schema) -> list[str]:

@@ -27,7 +27,6 @@ from manyhot.files import is_file
 from manyhot.schema import Input
 
 SPLIT = "split"
-SUGGESTED = "suggested"  # says why `suggest` chose a row; "random" ones stand for all
 SPLIT_NAMES = ("train", "val", "test")
 SPLIT_ALIASES = {
     **dict.fromkeys(("valid", "validation", "validate", "dev", "eval"), "val"),

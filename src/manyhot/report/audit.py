@@ -7,23 +7,18 @@ loaded.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup
 
-from manyhot import __version__
 from manyhot.data.inputs.images.opening import picture
 from manyhot.data.inputs.images.paths import picture_column
 from manyhot.data.table import Table
 from manyhot.report.mistakes import source
-from manyhot.report.page import template
+from manyhot.report.page import made, template, with_script
 from manyhot.schema import Schema
 
 SHOWN = {"label": 500, "duplicate": 150}  # findings on the page, the worst of each problem; of the others:
@@ -76,16 +71,12 @@ class Page:
 
 def render(page: Page) -> str:
     """Return the page as HTML that loads nothing, with everything given by users escaped."""
-    script = files("manyhot.report").joinpath("audit.js").read_text(encoding="utf-8")
-    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     left = sum(page.counts.values()) - len(page.items)
     return template("audit.html").render(
         page=page,
         title=f"{page.title} · audit",
-        created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        version=__version__,
-        script=Markup(script),  # the same text that its hash in the page's policy is of
-        allowed=allowed,
+        **made(),
+        **with_script("audit.js"),
         data=Markup(_data(page)),
         words=WORDS,
         left=left,

@@ -9,13 +9,10 @@ Shapes: N rows · K clusters.
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -23,14 +20,13 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from manyhot import __version__
 from manyhot.data import dates
 from manyhot.data.inputs.images.opening import picture
 from manyhot.data.table import Table
 from manyhot.metrics import crossed
 from manyhot.report import svg
 from manyhot.report.mistakes import source
-from manyhot.report.page import percent, template
+from manyhot.report.page import made, percent, template, with_script
 from manyhot.schema import Input, Schema
 from manyhot.targets import UNKNOWN, IntArray
 
@@ -78,15 +74,11 @@ class Clusters:
 
 def render(found: Clusters) -> str:
     """Return the page as HTML that loads nothing, with everything given by users escaped."""
-    script = files("manyhot.report").joinpath("clusters.js").read_text(encoding="utf-8")
-    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return template("clusters.html").render(
         found=found,
         title=f"{found.title} · clusters",
-        created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        version=__version__,
-        script=Markup(script),  # the same text that its hash in the page's policy is of
-        allowed=allowed,
+        **made(),
+        **with_script("clusters.js"),
         chart=Markup(_data(found)),
         labels=_labels(found),
         clusters=_clusters(found),

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot import __version__
 from manyhot.data.inputs.images.opening import picture
 from manyhot.data.table import Table
 from manyhot.report.mistakes import PIXELS, source
-from manyhot.report.page import WORDS, template
+from manyhot.report.page import WORDS, made, template
 from manyhot.schema import Schema, Target
 from manyhot.targets import IntArray, decode
 
@@ -58,8 +56,7 @@ def render(page: Page) -> str:
     return template("compared.html").render(
         page=page,
         title=f"{page.names[1]} against {page.names[0]}",
-        created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        version=__version__,
+        **made(),
         allowed="",
         words=WORDS,
         targets=[_target(name, found) for name, found in page.details["targets"].items()],

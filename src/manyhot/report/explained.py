@@ -11,18 +11,16 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from manyhot import __version__
 from manyhot.data.inputs.images.opening import picture
 from manyhot.data.table import Table
 from manyhot.report.mistakes import source
-from manyhot.report.page import template
+from manyhot.report.page import made, template
 from manyhot.report.sheet import FONT, INK, PAPER, as_png
 from manyhot.schema import Schema
 
@@ -86,8 +84,7 @@ def render(page: Page) -> str:
     return template("explained.html").render(
         page=page,
         title=f"Why: {page.table.source}",
-        created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        version=__version__,
+        **made(),
         allowed="",
         rows=rows,
     )

@@ -6,15 +6,19 @@ colours in page.css; the pictures come from `curves` and `plots`, the rows from 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from manyhot import metrics
+from manyhot import __version__, metrics
 from manyhot.baselines import main_metric
 from manyhot.data.rows.leaks import telling_alone
 from manyhot.judge import Judged
@@ -89,6 +93,19 @@ def render(report: Report) -> str:
         config=_flat(report.config),
         command=_command(report.config),
     )
+
+
+def made() -> dict[str, str]:
+    """Return when and by what a page is made, as all of them say it."""
+    created = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
+    return {"created": created, "version": __version__}
+
+
+def with_script(name: str) -> dict[str, Any]:
+    """Return a script of this folder, and its hash, by which a page's policy allows it and no other."""
+    script = files("manyhot.report").joinpath(name).read_text(encoding="utf-8")
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"script": Markup(script), "allowed": allowed}
 
 
 def template(name: str) -> Template:

@@ -33,7 +33,7 @@ from manyhot.data.table import from_python
 from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.predict import blank_rows, far_rows, in_doubt
 from manyhot.schema import Schema
-from manyhot.targets import decide, decode, marginals, possible
+from manyhot.targets import decide, decode, marginals
 
 MAX_VALUES = 1_000_000  # of a body
 MAX_PIXELS = 25_000_000  # of a picture that is no JPEG: 0.4 GB while it is decoded, from a file of 80 kB
@@ -274,10 +274,7 @@ def answers(
             by_class = dict(zip(target.classes, chances[number], strict=True))
             rows[number]["answers"][target.name] = {"answer": names[number], "probabilities": by_class}
         if target.decision.coverage is not None:
-            sets, (_, doubts) = (
-                possible(target, found[target.name]),
-                in_doubt(target, found[target.name], far),
-            )
+            sets, doubts = in_doubt(target, found[target.name], far)
             for number in np.flatnonzero(~blank).tolist():
                 classes = [target.classes[place] for place in np.flatnonzero(sets[number])]
                 rows[number]["answers"][target.name] |= {"set": classes, "unsure": doubts[number]}

@@ -196,17 +196,15 @@ def fit_thresholds(
         return _of_all_tags(target, _best_for_rows(marginals(target, chances), y, counts))
     asked = _questions(target, chances, y, counts)
     if name == "micro_f1" and not target.exclusive:
-        together = Question("", *(np.concatenate(part) for part in list(zip(*asked, strict=True))[1:]))
-        return _of_all_tags(target, _best_for_f1(together, _f1))
+        return _of_all_tags(target, _best_for_f1(_together(asked), _f1))
     if level is None:
         measure = _macro_f1 if target.exclusive else _f1
         return Fitted(target.deciding(thresholds=tuple(_best_for_f1(each, measure) for each in asked)))
     before = target.decision.thresholds or (0.5,) * len(asked)
     if name == "micro_precision":
-        together = Question("", *(np.concatenate(part) for part in list(zip(*asked, strict=True))[1:]))
         given = (marginals(target, chances).astype(np.float64), y == 1, y != UNKNOWN)
         promise = partial(of_pooled_precision, *given, level, confidence)
-        one = _aimed(target, "precision", level, [together], before[:1], [promise], bool(confidence))
+        one = _aimed(target, "precision", level, [_together(asked)], before[:1], [promise], bool(confidence))
         width = len(target.classes)
         found = one.target.decision
         if not one.reached:
@@ -283,6 +281,11 @@ def _questions(target: Target, chances: FloatArray, y: IntArray, counts: Floats)
         yes = given[there, column] == wanted[column]
         found.append(Question(name, scores[there, column], yes, counts[there]))
     return found
+
+
+def _together(asked: Sequence[Question]) -> Question:
+    """Return the questions of all tags as one."""
+    return Question("", *(np.concatenate(part) for part in list(zip(*asked, strict=True))[1:]))
 
 
 def _cuts(scores: Floats) -> Floats:

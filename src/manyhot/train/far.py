@@ -69,11 +69,10 @@ def _of(prepared: Prepared, keys: NDArray[np.intp], features: torch.Tensor) -> F
     """Return what tells how far rows are from some training rows, whose features are given."""
     low = high = unseen = torch.zeros(0)
     if isinstance(prepared.inputs, TableInputs):
-        middle = features.mean(0)
         low, high, unseen = _ranges(prepared, prepared.of_part(split.TRAIN))
     else:
         features = torch.nn.functional.normalize(features.float(), dim=1)
-        middle = features.mean(0)
+    middle = features.mean(0)
     directions = torch.eye(features.shape[1])
     if features.shape[1] > DIRECTIONS:
         _, _, right = torch.linalg.svd(features - middle, full_matrices=False)

@@ -14,7 +14,9 @@ Shapes: N rows · C tags · K cuts.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,14 +65,8 @@ def of_precision(scores: Floats, truth: Bools, level: float, confidence: float) 
     Shape:
         scores: (N,), probabilities of yes on rows that trained nothing. truth: (N,), whether it is yes.
     """
-    cut = _precise(scores, truth, level, 1 - confidence)
-    if cut is not None:
-        return Promised(cut, confidence)
-    lower = [other for other in LEVELS if other < level]
-    error = (1 - confidence) / max(len(lower), 1)  # each level that is tried is one more test
-    possible = (other for other in lower if _precise(scores, truth, other, error) is not None)
     needed = fewest(level, 1 - (1 - confidence) / len(STARTS))
-    return Promised(None, 0.0, next(possible, None), max(0, needed - int(truth.sum())))
+    return _promised(partial(_precise, scores, truth), level, confidence, needed - int(truth.sum()))
 
 
 def of_recall(scores: Floats, truth: Bools, level: float, confidence: float) -> Promised:
@@ -79,13 +75,7 @@ def of_recall(scores: Floats, truth: Bools, level: float, confidence: float) -> 
     Recall falls with the threshold, so that one sequence from the lowest threshold up does.
     """
     yes = np.sort(scores[truth])
-    found = _recalled(yes, level, 1 - confidence)
-    if found is not None:
-        return Promised(found, confidence)
-    lower = [other for other in LEVELS if other < level]
-    error = (1 - confidence) / max(len(lower), 1)
-    possible = (other for other in lower if _recalled(yes, other, error) is not None)
-    return Promised(None, 0.0, next(possible, None), max(0, fewest(level, confidence) - len(yes)))
+    return _promised(partial(_recalled, yes), level, confidence, fewest(level, confidence) - len(yes))
 
 
 def of_pooled_precision(
@@ -98,7 +88,6 @@ def of_pooled_precision(
     Shape:
         scores, truth, known: (N, C).
     """
-    error = 1 - confidence
     there = np.where(known, scores, -1.0)
     cuts = np.unique(there[known])[::-1]
     cuts = cuts[:: -(-len(cuts) // CUTS) or 1]
@@ -117,12 +106,26 @@ def of_pooled_precision(
             kept = float(cut)
         return kept
 
-    cut = last(level, error)
+    return _promised(last, level, confidence, fewest(level, confidence) - int(truth.sum()))
+
+
+def _promised(
+    cut_of: Callable[[float, float], float | None], level: float, confidence: float, missing: int
+) -> Promised:
+    """Return the threshold that keeps a promise, or which lower level could be promised.
+
+    Args:
+        cut_of: gives the threshold for a level and the chance of an error, None where there is none.
+        missing: rows of yes that are needed at the least beside those there are.
+    """
+    error = 1 - confidence
+    cut = cut_of(level, error)
     if cut is not None:
         return Promised(cut, confidence)
     lower = [other for other in LEVELS if other < level]
-    possible = (other for other in lower if last(other, error / max(len(lower), 1)) is not None)
-    return Promised(None, 0.0, next(possible, None), max(0, fewest(level, confidence) - int(truth.sum())))
+    # Each level that is tried is one more test.
+    possible = (other for other in lower if cut_of(other, error / len(lower)) is not None)
+    return Promised(None, 0.0, next(possible, None), max(0, missing))
 
 
 def _precise(scores: Floats, truth: Bools, level: float, error: float) -> float | None:

@@ -34,7 +34,7 @@ from manyhot.model.predictor import Answerer, Predictor, columns_of, views
 from manyhot.predict import from_logits, out_of_fold
 from manyhot.priors import votes
 from manyhot.schema import Target
-from manyhot.targets import WEIGHT, FloatArray, IntArray, Weight, known, probabilities, weight_of
+from manyhot.targets import WEIGHT, FloatArray, IntArray, Labels, Weight, known, probabilities, weight_of
 from manyhot.train import logistic, trees
 from manyhot.train.calibrate import calibrate, fit_temperature, fit_temperatures
 from manyhot.train.distributed import World
@@ -118,10 +118,16 @@ class Selection:
 
     def _loss(self, every: Mapping[str, NDArray[np.float32]]) -> float:
         """Return the log loss of all targets on the rows that choose, at temperatures that suit them."""
+        return float(metrics.overall(*self._warmed(every))["loss"] or 0.0)
+
+    def _warmed(
+        self, every: Mapping[str, NDArray[np.float32]]
+    ) -> tuple[tuple[Target, ...], Labels, dict[str, NDArray[np.float32]]]:
+        """Return targets at temperatures that suit the rows that choose, their labels and probabilities."""
         folds, targets = self.prepared.config.folds, self.prepared.schema.targets
         raw = out_of_fold(every, self.prepared.fold_of(self.choosing), folds, folds)
         warm = fit_temperatures(targets, raw, self.y)
-        return float(metrics.overall(warm, self.y, from_logits(warm, raw))["loss"] or 0.0)
+        return warm, self.y, from_logits(warm, raw)
 
     def _weighed(self, wanted: set[str]) -> Predictor:
         """Return the network with members that read a table's columns, each target's by greedy selection."""
@@ -210,10 +216,7 @@ class Selection:
         """Tell how well rows are answered, with temperatures: several are less sure, and not worse."""
         seen = {name: self._on_device(name, self.choosing) for name in predictor.ensemble.encoders}
         every = {name: logits.float().cpu().numpy() for name, logits in predictor.answer(seen).items()}
-        folds = self.prepared.config.folds
-        raw = out_of_fold(every, self.prepared.fold_of(self.choosing), folds, folds)
-        warm = fit_temperatures(self.prepared.schema.targets, raw, self.y)
-        scores = document(warm, self.y, from_logits(warm, raw))
+        scores = document(*self._warmed(every))
         return self.world.agree(monitored(scores, self.prepared.config, 0.0))
 
     def predictor(self, members: Members) -> Predictor:

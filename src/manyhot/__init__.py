@@ -38,10 +38,13 @@ if TYPE_CHECKING:
     from manyhot.explaining.explanation import Explanation
     from manyhot.fitting import fit
     from manyhot.inspection import inspect
+    from manyhot.scale.folder import Answered, answer_folder
     from manyhot.schema import Input, Schema, Target
     from manyhot.suggesting import Suggestions, suggest
 
 _PLACES = {
+    "Answered": "manyhot.scale.folder",
+    "answer_folder": "manyhot.scale.folder",
     "Audit": "manyhot.auditing.audit",
     "audit": "manyhot.auditing.audit",
     "Classifier": "manyhot.classifier",
@@ -68,6 +71,7 @@ _PLACES = {
     "Target": "manyhot.schema",
 }
 __all__ = [
+    "Answered",
     "Audit",
     "Classifier",
     "Clustering",
@@ -81,6 +85,7 @@ __all__ = [
     "Table",
     "Target",
     "UserError",
+    "answer_folder",
     "audit",
     "cluster",
     "compare",

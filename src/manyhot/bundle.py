@@ -193,6 +193,19 @@ def read_schema(folder: Path) -> Schema:
     return Schema.from_json(read_json(folder / "schema.json"))
 
 
+def identity(path: Path) -> tuple[Schema, str]:
+    """Return the schema of a model, and a text that two models share only where their answers are the same.
+
+    It is read from the folder of one, or from an exported file, without its weights. Raises UserError as
+    `load`.
+    """
+    if is_graph(path):
+        graph = open_graph(path)
+        return graph.schema, graph.digest
+    checksums = check(path, weights=False)["checksums"]
+    return Schema.from_json(read_json(path / "schema.json")), checksum_of(checksums)
+
+
 def is_graph(path: Path) -> bool:
     """Tell whether a path names an exported file rather than the folder of a model."""
     return path.suffix == ENDING and not path.is_dir()

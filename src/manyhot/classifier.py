@@ -22,7 +22,7 @@ from manyhot import files, notebook, predict
 from manyhot.bundle import Bundle
 from manyhot.choose import SeenRows
 from manyhot.data.inputs.images.paths import Progress
-from manyhot.data.inputs.noticed import together
+from manyhot.data.inputs.noticed import Noticed, together
 from manyhot.data.rows import split
 from manyhot.data.sources import pieces
 from manyhot.data.sources.read import read
@@ -147,17 +147,25 @@ class Classifier:
         if out.exists() and resume:
             return rows
         files.check_out(out, overwrite)
-        kept = pieces.parts_of(out, pieces.key_of(source, self.bundle.fingerprint()), resume)
-        with Lines(self.verbose and progress is None) as told, kept as parts:
-            noticed = []
+        with Lines(self.verbose and progress is None) as told:
+            noticed = self.answer_pieces(source, out, resume, progress or told.answering)
+        predict.tell(noticed, self.importance)
+        return rows
+
+    def answer_pieces(
+        self, source: Path, out: Path, resume: bool, progress: Progress | None = None
+    ) -> Noticed:
+        """Answer a Parquet file of features as `answer_file` does, and return what was noticed, untold."""
+        rows, noticed = pieces.num_rows(source), []
+        with pieces.parts_of(out, pieces.key_of(source, self.bundle.fingerprint()), resume) as parts:
             for table in pieces.pieces(source, skip=parts.count):
                 predicted = predict.predict(self.bundle, table)
                 noticed.append(predicted.noticed.counted())
                 parts.add(predict.answers(self.schema, table, predicted))
-                (progress or told.answering)(min(parts.count * pieces.ROWS, rows), rows)
+                if progress is not None:
+                    progress(min(parts.count * pieces.ROWS, rows), rows)
             parts.join()
-        predict.tell(together(noticed), self.importance)
-        return rows
+        return together(noticed)
 
     def evaluate(
         self,

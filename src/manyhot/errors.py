@@ -27,6 +27,8 @@ EXTRAS = {  # what an installation may lack, as it is imported: the extra that b
         "multipart",
         "python_multipart",
     ),
+    "dask": ("--engine dask needs {}", "distributed", "dask"),
+    "ray": ("--engine ray needs {}", "ray"),
 }
 
 

@@ -28,6 +28,7 @@ else:
 
 PART = ".part"  # the ending of a file that is still being written
 LOCK = "lock"  # the file that is locked in a folder that is held
+LOOK = 0.2  # seconds after which it is looked whether another run still holds it
 MEND = {  # by what keeps a file from being written
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room there, or name another place."),
     errno.EFBIG: "Raise the limit on the size of files (ulimit -f).",
@@ -104,6 +105,14 @@ def write_with(path: Path, write: Callable[[Path], None], sync: bool = True) -> 
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def place(made: Path, path: Path) -> None:
+    """Put a file that is whole in its place on the same disk, atomically, and sync the folder."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made.replace(path)
+        _sync_folder(path.parent)
 
 
 @contextmanager
@@ -273,23 +282,31 @@ def staged(folder: Path, last: str = "", without: Iterable[str] = ()) -> Iterato
 
 
 @contextmanager
-def held(folder: Path, out: Path) -> Iterator[None]:
+def held(folder: Path, out: Path, wait: bool = False) -> Iterator[None]:
     """Hold a folder for the run that writes `out`; the hold ends with the process, however that ends.
 
-    The folder is made if need be. Where a disk knows no locks at all nothing is held.
+    The folder is made if need be. Where another run holds it, `wait` waits for its end. Where a disk knows no
+    locks at all nothing is held.
 
     Raises:
-        UserError: another run holds it.
+        UserError: another run holds it, and `wait` is False.
     """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / LOCK).touch()
-    with (folder / LOCK).open("ab") as file:
-        if not _locked(file.fileno()):
+    while True:
+        try:
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                file = (folder / LOCK).open("ab")
+        except FileNotFoundError:  # another run has just removed it
+            continue
+        with file:
+            if _locked(file.fileno()):
+                yield
+                return
+        if not wait:
             raise UserError(
                 f"{out} is being written by another run; wait for its end, or choose another --out."
             )
-        yield
+        time.sleep(LOOK)
 
 
 def _locked(handle: int) -> bool:

@@ -77,12 +77,16 @@ def predict(
     unreadable = noticed.unreadable
     fold = None if fold is None else np.delete(fold, list(unreadable))
     there = readable(x, unreadable)
-    nothing = {t.name: np.zeros((0, t.outcomes), np.float32) for t in model.schema.targets}
-    found = model.probabilities(there, fold) if len(there) else nothing
+    found = model.probabilities(there, fold) if len(there) else nothing(model.schema)
     away = int(far_rows(model.schema, found).sum())
     if fold is None and away > max(MANY_FAR * len(there), 2):
         noticed = replace(noticed, far=away)
     return Predicted({name: spread(values, unreadable) for name, values in found.items()}, noticed)
+
+
+def nothing(schema: Schema) -> dict[str, NDArray[np.float32]]:
+    """Return the probabilities of no rows, float32 (0, P) by target."""
+    return {t.name: np.zeros((0, t.outcomes), np.float32) for t in schema.targets}
 
 
 def tell(noticed: Noticed, rises: Rises | None = None) -> None:

@@ -35,6 +35,7 @@ class Words:
     """What happens on the way, in words, which `tell` draws."""
 
     epochs: int | None = None
+    began = 0.0
 
     def tell(self, text: str, done: int = 0, total: int = 0, lasting: bool = False) -> None:
         """Draw a text about so much of a piece of work; one that is `lasting` is worth a line that stays."""
@@ -47,6 +48,13 @@ class Words:
     def answering(self, done: int, rows: int) -> None:
         """Tell that some rows have been answered."""
         self.tell(f"answered {done:,} of {rows:,} rows", done, rows)
+
+    def units(self, done: int, units: int, rows: int, share: float) -> None:
+        """Tell that some inputs have been answered, and so many rows; `share` is that of all the work."""
+        seconds = time.monotonic() - self.began
+        left = f", about {seconds * (1 / share - 1):,.0f} s left" if 0 < share < 1 else ""
+        rate = f", {rows / max(seconds, 1e-9):,.0f} a second" if rows else ""
+        self.tell(f"answered {done:,} of {units:,} inputs, {rows:,} rows{rate}{left}", done, units)
 
     def begin(self, config: FitConfig, estimate: str) -> None:
         """Tell what is about to be trained."""

@@ -46,15 +46,13 @@ def read_table(args: argparse.Namespace, data: str) -> Table:
     """Read DATA as the options of `add_reading` say."""
     from manyhot.data.sources.read import read
 
+    return read(data, labels=args.labels, **reading(args))
+
+
+def reading(args: argparse.Namespace) -> dict[str, Any]:
+    """Return how any table is read, as keywords of `read`: all that `add_reading` says but --labels."""
     maps = dict(_pair("--map", text, "COLUMN=FILE") for text in args.map)
-    return read(
-        data,
-        root=args.root,
-        labels=args.labels,
-        maps=maps,
-        header=args.header,
-        sheet=args.sheet_name,
-    )
+    return {"root": args.root, "maps": maps, "header": args.header, "sheet": args.sheet_name}
 
 
 def reading_words(args: argparse.Namespace, without: Collection[str] = ()) -> list[str]:

@@ -28,6 +28,14 @@ SHOWN = 5  # rows that a notebook shows
 PIXELS = "pixels"  # what the pictures are called when the table holds them itself
 
 
+class NoRowsError(UserError):
+    """A source has no rows, which is a mistake to whoever learns from it; `table` has its columns."""
+
+    def __init__(self, message: str, table: Table) -> None:
+        super().__init__(message)
+        self.table = table
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows as they were read.

@@ -22,6 +22,7 @@ from manyhot.targets import IntArray
 What = Literal["renamed", "absent", "empty", "unreadable", "unseen", "matched"]
 Rises = Mapping[str, Mapping[str, tuple[float, float]]]  # target → column → see `importance`
 
+WITHOUT: tuple[What, ...] = ("absent", "empty")
 LOUD = 0.05  # share of cells with unknown words above which these are a warning
 HALF = 0.5  # share of cells without which it is told what the column is worth
 FEW = 10  # rows, below which a column without a filled cell tells nothing
@@ -102,7 +103,7 @@ class Noticed:
 
     def lines(self, rises: Rises) -> list[Line]:
         """Say what is odd, warnings first; `rises` tell what a column is worth, where that is known."""
-        found = [line for what in ("absent", "empty") for line in self._without(what, rises)]
+        found = self.without(rises)
         if self.far:
             share = f"{self.far:,} of {self.rows:,} rows ({self.far / max(self.rows, 1):.0%})"
             text = f"{share} are unlike all that the model learned from; by chance 1 % are"
@@ -114,6 +115,10 @@ class Noticed:
                 more = listed(odd.column for odd in each[COLUMNS:])
                 found.append(Line(any(map(self._is_loud, each)), f"and likewise in the columns {more}"))
         return sorted(found, key=lambda line: not line.loud)
+
+    def without(self, rises: Rises) -> list[Line]:
+        """Say which columns are absent or empty in all rows."""
+        return [line for what in WITHOUT for line in self._without(what, rises)]
 
     def _by_row(self, what: What, said: str) -> dict[int, str]:
         found: dict[int, str] = {}

@@ -19,7 +19,7 @@ import pyarrow as pa
 from manyhot.data.plain import is_binary, is_nested
 from manyhot.data.sources.hugging_face import class_names, held_pictures
 from manyhot.data.sources.text import column_names
-from manyhot.data.table import Table, from_python
+from manyhot.data.table import NoRowsError, Table, from_python
 from manyhot.errors import UserError, listed
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def read_arrow(path: Path, root: Path | None = None) -> Table:
             data = (pa.ipc.open_file if head == ARROW else pa.ipc.open_stream)(stream).read_all()
         data.validate(full=True)  # what a broken file says of its cells is believed by all that reads them
         if not data.num_rows:
-            raise UserError(f"{path}: the file has no rows.")
+            raise NoRowsError(f"{path}: the file has no rows.", from_arrow(data, path, root))
         return from_arrow(data, path, root)
     except BROKEN as error:
         raise UserError(f"{path}: cannot be read as Arrow ({_reason(error)}).") from None
@@ -68,7 +68,8 @@ def open_parquet(path: Path) -> Iterator[ParquetFile]:
         stream = pa.OSFile(os.fsencode(path))  # no file of Python's, see `text._as_utf_8`
         with stream, ParquetFile(stream, buffer_size=1 << 20, pre_buffer=False) as file:
             if not file.metadata.num_rows:
-                raise UserError(f"{path}: the file has no rows.")
+                columns = from_arrow(file.schema_arrow.empty_table(), path)
+                raise NoRowsError(f"{path}: the file has no rows.", columns)
             yield file
     except BROKEN as error:
         raise UserError(f"{path}: cannot be read as Parquet ({_reason(error)}).") from None

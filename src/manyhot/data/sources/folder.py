@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def read_folder(folder: Path) -> Table:
     Raises:
         UserError: there is no picture in the folder.
     """
-    found = _walk(folder)
+    found = walk(folder)
     paths = sorted(found.paths)
     if not paths:
         raise UserError(
@@ -100,8 +101,8 @@ def is_litter(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """The pictures below a folder as POSIX paths, and how many entries were left out, by kind and ending."""
+class Found:
+    """The files below a folder as POSIX paths, and how many entries were left out, by kind and ending."""
 
     paths: list[str]
     left_out: Counter[str]
@@ -121,9 +122,12 @@ class _Found:
         return sorted(lines)
 
 
-def _walk(folder: Path) -> _Found:
-    """List the pictures below a folder, through links too, but never into a folder that it is inside of."""
-    found = _Found([], Counter(), Counter())
+def walk(folder: Path, wanted: Callable[[str], bool] = is_image_name) -> Found:
+    """List the files below a folder whose names are `wanted`, pictures unless it is said.
+
+    It goes through links too, but never into a folder that it is inside of.
+    """
+    found = Found([], Counter(), Counter())
     pending: list[tuple[str, tuple[str, ...], int]] = [("", (os.path.realpath(folder),), 0)]
     while pending:
         prefix, above, links = pending.pop()
@@ -138,7 +142,7 @@ def _walk(folder: Path) -> _Found:
                 elif _is_folder(entry):
                     real = os.path.realpath(entry.path) if entry.is_symlink() else f"{above[-1]}/{entry.name}"
                     pending.append((path, (*above, real), links + entry.is_symlink()))
-                elif is_image_name(entry.name):
+                elif wanted(entry.name):
                     found.paths.append(path)
                 else:
                     found.endings[Path(entry.name).suffix.lower() or "without ending"] += 1
@@ -179,7 +183,7 @@ def _pictures(count: int) -> str:
     return "1 picture" if count == 1 else f"{count} pictures"
 
 
-def _in_brackets(found: _Found) -> str:
+def _in_brackets(found: Found) -> str:
     """Say in brackets what was left out, or nothing."""
     what = ", ".join(found.told())
     return f" (left out: {what})" if what else ""

@@ -15,7 +15,7 @@ from manyhot.data.plain import is_list
 from manyhot.data.sources.dialect import codec_of
 from manyhot.data.sources.text import Encoding, column_names, encoding_of
 from manyhot.data.sources.values import Gathered
-from manyhot.data.table import Table
+from manyhot.data.table import NoRowsError, Table
 from manyhot.errors import UserError, listed, shortened
 
 BLOCK = 1 << 16  # characters of an array read at a time
@@ -65,7 +65,9 @@ def _table(path: Path, root: Path | None, encoding: Encoding, rows: Iterator[dic
         gathered.add(row)
     columns = gathered.columns()
     if not gathered.rows:
-        raise UserError(f"{path}: the file has no rows. Write one JSON object a line.")
+        raise NoRowsError(
+            f"{path}: the file has no rows. Write one JSON object a line.", Table({}, path.name)
+        )
     names, notes = column_names(path, list(columns))
     named = dict(zip(names, columns.values(), strict=True))
     notes = (*notes, encoding.note) if encoding.note else notes

@@ -25,6 +25,7 @@ from manyhot.data.sources.join import join
 from manyhot.data.sources.mapping import add_mapped
 from manyhot.data.sources.packed import ENDINGS, is_packed, unpacked
 from manyhot.data.sources.pictures import are_pictures, held
+from manyhot.data.sources.remote import as_local, here, is_remote
 from manyhot.data.sources.text import read_text
 from manyhot.data.table import Table, from_python, labelled
 from manyhot.errors import UserError, listed, suggest
@@ -62,24 +63,22 @@ def read(
     check_header(header)
     said = {name: value for name, value in (("header", header), ("sheet", sheet)) if value is not None}
     if isinstance(source, (str, Path)):
-        table = _read_path(Path(source), base, said)
+        table = _read_source(source, base, said)
     else:
         _refuse_said("table", said)
         table = read_pictures([*map(str, source)], base) if _are_paths(source) else _in_memory(source)
         if base is not None:
             table = replace(table, root=base)
     if labels is not None:
-        table = join(table, _read_path(Path(labels), None, {}))
+        table = join(table, _read_source(labels, None, {}))
     if maps is not None and not isinstance(maps, Mapping):
         raise UserError(f"maps must be a dict of tables by the names of columns, got {maps!r}.")
     for column, path in (maps or {}).items():
-        table = add_mapped(table, column, _read_path(Path(path), None, {}))
+        table = add_mapped(table, column, _read_source(path, None, {}))
     if isinstance(source, (str, Path)):
         files = {"source": source, "root": root, "labels": labels}
-        again: dict[str, Any] = {name: str(Path(f).absolute()) for name, f in files.items() if f is not None}
-        again |= (
-            {"maps": {column: str(Path(path).absolute()) for column, path in maps.items()}} if maps else {}
-        )
+        again: dict[str, Any] = {name: _absolute(f) for name, f in files.items() if f is not None}
+        again |= {"maps": {column: _absolute(path) for column, path in maps.items()}} if maps else {}
         table = replace(table, origin=({**again, **said},))
     return table
 
@@ -147,6 +146,18 @@ TAKEN: dict[Callable[..., Table], tuple[str, ...]] = {read_text: ("header",), re
 OPTIONS = {"header": "--header (of text and workbooks)", "sheet": "--sheet-name (of workbooks)"}
 
 
+def _read_source(source: str | Path, root: Path | None, said: Mapping[str, str]) -> Table:
+    """Read a path, or a file elsewhere by its URI, from where no paths of pictures lead on."""
+    if not is_remote(source):
+        return _read_path(Path(as_local(str(source))), root, said)
+    with here(source) as copy:
+        return replace(_read_path(copy, root, said), root=root)
+
+
+def _absolute(source: str | Path) -> str:
+    return str(source) if is_remote(source) else str(Path(as_local(str(source))).absolute())
+
+
 def _read_path(path: Path, root: Path | None, said: Mapping[str, str]) -> Table:
     """Read a file by its ending, a folder by what it holds; `said` is what its reader is told."""
     try:
@@ -191,6 +202,11 @@ def _refuse_said(what: str, said: Iterable[str]) -> None:
     """Refuse options that say nothing about what is read."""
     for option in said:
         raise UserError(f"{what}: {OPTIONS[option]} says nothing about it. Leave it out.")
+
+
+def options_of(path: Path) -> tuple[str, ...]:
+    """Return which of `read`'s options say something about a file of this name, which must be a table's."""
+    return TAKEN.get(_reader_of(path, path.stem if is_packed(path) else path.name, {}), ())
 
 
 def is_table(path: Path) -> bool:

@@ -25,7 +25,7 @@ from manyhot.data.sources.dialect import DELIMITER_NAMES, ROWS, Dialect, codec_o
 from manyhot.data.sources.headers import DOUBT, SURE, first_row
 from manyhot.data.sources.unnamed import Unnamed, gather, name_columns
 from manyhot.data.sources.write import ESCAPED, restore
-from manyhot.data.table import Table
+from manyhot.data.table import NoRowsError, Table
 from manyhot.errors import UserError, listed, shortened
 
 CHUNK = 1 << 22  # bytes held at a time while the encoding is checked
@@ -78,23 +78,28 @@ def read_text(path: Path, root: Path | None = None, header: str | None = None) -
             found.columns, path.name, folder, targets=found.targets, notes=(*said, *found.notes, *notes)
         )
     try:
-        columns, odd = _read_named(path, encoding, dialect, sample[0])
+        columns, odd = _read_named(path, encoding, dialect, sample)
     except UserError as error:
-        raise (UserError(f"{error.typed} {DOUBT.capitalize()}.") if verdict == "unsure" else error) from None
+        if verdict == "unsure":
+            error.args = (f"{error.typed} {DOUBT.capitalize()}.",)
+        raise
     doubts = [DOUBT] if verdict == "unsure" else []
     return Table(columns, path.name, folder, notes=(*doubts, *odd, *notes))
 
 
 def _read_named(
-    path: Path, encoding: Encoding, dialect: Dialect, header: list[str]
+    path: Path, encoding: Encoding, dialect: Dialect, sample: list[list[str]]
 ) -> tuple[dict[str, pa.ChunkedArray], tuple[str, ...]]:
     """Read the columns of a table that has a header, with notes on their names."""
-    raw = _parse(path, encoding, dialect, len(header))
+    if len(sample) == 1:
+        names, notes = column_names(path, [re.sub(ESCAPED, r"\1", name) for name in sample[0]])
+        empty = dict.fromkeys(names, pa.chunked_array([], pa.string()))
+        table = Table(empty, path.name, path.parent)
+        raise NoRowsError(f"{path}: there is a header and no row below it.", table)
+    raw = _parse(path, encoding, dialect, len(sample[0]))
     first = [str(raw[i][0].as_py() or "") for i in range(raw.num_columns)]
     names, notes = column_names(path, [re.sub(ESCAPED, r"\1", name) for name in first])
     body = raw.slice(1)
-    if not body.num_rows:
-        raise UserError(f"{path}: there is a header and no row below it.")
     return {name: _restored(column) for name, column in zip(names, body.columns, strict=True)}, notes
 
 
@@ -188,8 +193,6 @@ def _parse(path: Path, encoding: Encoding, dialect: Dialect, width: int, named: 
         except pa.ArrowInvalid as error:
             if "straddl" in str(error) and block != BLOCKS[-1]:
                 continue
-            if "Empty CSV" in str(error):  # a header without an end of line
-                raise UserError(f"{path}: there is a header and no row below it.") from None
             _explain(path, dialect, width, named)
             reason = str(error).splitlines()[0]
             raise UserError(f"{path}: cannot be read as delimited text ({shortened(reason, 150)}).") from None

@@ -1,0 +1,246 @@
+"""What is answered as one piece of work: the inputs come in, units leave, each with a file of answers.
+
+`folder` calls it. A table is a unit, and so is every PART of pictures by sorted path. Where the answers of an
+input lie follows from where it lies below the folder that holds all inputs, so that no two meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from manyhot.data.columns import is_image_name
+from manyhot.data.inputs.images.paths import FOLDER_COLUMN
+from manyhot.data.sources import remote
+from manyhot.data.sources.folder import read_folder, walk
+from manyhot.data.sources.idx import find_idx
+from manyhot.data.sources.read import is_table, near, options_of, read_pictures
+from manyhot.data.sources.write import ENDINGS
+from manyhot.data.table import Table
+from manyhot.errors import UserError, listed
+
+PART = 2048  # pictures of a unit: a minute's work
+LABELS = "labels.csv"  # the table of a folder of pictures
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One input, or a part of one.
+
+    name      the file of its answers, below the folder of all answers
+    source    the path or URI that is read; of pictures what their paths are relative to
+    bytes     how large it is, of pictures all together
+    changed   what is another where its files are: when they changed
+    pictures  the rows of a part of the pictures, which are read already; None of a table
+    """
+
+    name: str
+    source: str
+    bytes: int = 0
+    changed: str = ""
+    pictures: Table | None = None
+
+    def stamped(self) -> Unit:
+        """Return it as its files are now.
+
+        Raises:
+            UserError: there is no such file any more.
+        """
+        if remote.is_remote(self.source):
+            files = [(str(item.path), item.bytes, item.changed) for item in remote.listing(self.source)]
+        elif self.pictures is not None:
+            names = self.pictures.column(FOLDER_COLUMN).to_pylist()
+            files = [_stamp(name, Path(self.source, name)) for name in names]
+        else:
+            path = Path(self.source)
+            inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+            files = [_stamp(entry.name, entry) for entry in inside]
+        digest = hashlib.sha256(repr(files).encode(errors="surrogateescape")).hexdigest()[:16]
+        return replace(self, bytes=sum(size for _, size, _ in files), changed=digest)
+
+    def to_json(self) -> dict[str, object]:
+        """Return what two runs must share of it."""
+        pictures = 0 if self.pictures is None else len(self.pictures)
+        return {"name": self.name, "bytes": self.bytes, "changed": self.changed, "pictures": pictures}
+
+
+def units_of(
+    inputs: Sequence[str], is_image: bool, out: Path, root: str | None = None
+) -> tuple[list[Unit], list[str]]:
+    """Return the units of some inputs, sorted by name, and what was left out.
+
+    Args:
+        inputs: tables, folders of tables or of pictures, pictures; paths or URIs.
+        is_image: the model reads pictures.
+        out: the folder of the answers, which are no input.
+
+    Raises:
+        UserError: an input is not there, holds nothing that the model reads, or lies in `out`.
+    """
+    found = [_Input.of(text, is_image) for text in dict.fromkeys(inputs)]
+    pictures = [str(each.place) for each in found if each.kind == "picture"]
+    folders = [each for each in found if each.rows is not None]
+    inside = {*_inside(pictures, folders), *_inside([str(each.place) for each in folders], folders)}
+    base = _shared(each.base for each in found)
+    own = PurePosixPath(Path(os.path.realpath(out)).as_posix())
+    units: dict[PurePosixPath, Unit] = {}
+    notes: list[str] = []
+    for each in found:
+        for source, place in each.tables:
+            if not place.is_relative_to(own):
+                units[place] = Unit(_name(place, base), source)
+            elif each.base != place and each.kind == "table":
+                raise UserError(f"{source}: lies in --out, where its answers would be. Choose another --out.")
+    tables = [(each.place, each.rows) for each in folders if each.rows and str(each.place) not in inside]
+    alone = sorted({*pictures} - inside)
+    if alone:
+        tables.append((_shared(PurePosixPath(path).parent for path in alone), read_pictures(alone, root)))
+    every = list(units.values())
+    for place, table in tables:
+        notes += [note for note in table.notes if note.startswith("left out")]
+        every += _parts_of(table, _below(place, base))
+    if inside:
+        notes.append(f"left out: {listed(sorted(inside))}, which another INPUT holds")
+    names = [unit.name for unit in every]
+    twice = [name for name in names if names.count(name) > 1] if len({*names}) < len(names) else []
+    if twice:
+        raise UserError(f"two INPUTs would be answered into '{twice[0]}'. Rename one, or answer it alone.")
+    return [unit.stamped() for unit in sorted(every, key=lambda unit: unit.name)], notes
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One input that was named: a table, a picture, a folder of tables, or a folder of pictures.
+
+    place   where it is, absolute; of a URI with what stands before `://` as its first folder
+    tables  the tables that it is or holds: what is read, and its place
+    rows    the pictures that a folder holds
+    """
+
+    kind: str
+    place: PurePosixPath
+    tables: Sequence[tuple[str, PurePosixPath]] = ()
+    rows: Table | None = None
+
+    @property
+    def base(self) -> PurePosixPath:
+        """The folder below which its files lie."""
+        return self.place if self.kind in ("tables", "pictures") else self.place.parent
+
+    @classmethod
+    def of(cls, text: str, is_image: bool) -> _Input:
+        """Look what an input is."""
+        if remote.is_remote(text):
+            return cls._elsewhere(text)
+        path = Path(os.path.abspath(remote.as_local(text)))  # noqa: PTH100, which removes '..' too
+        place = PurePosixPath(path.as_posix())
+        if not path.exists():
+            raise UserError(f"{text}: no such file or folder{near(path)}.")
+        if not path.is_dir():
+            if not is_image_name(path.name):
+                options_of(path)  # which refuses what is no table
+                return cls("table", place, [(str(path), place)])
+            if not is_image:
+                raise UserError(f"{text}: the model reads features, not pictures; INPUT must be a table.")
+            return cls("picture", place)
+        try:
+            return cls._of_folder(path, place, is_image)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or text}: cannot be read ({error.strerror or error})."
+            ) from None
+
+    @classmethod
+    def _of_folder(cls, path: Path, place: PurePosixPath, is_image: bool) -> _Input:
+        if is_image and find_idx(path) is not None:
+            return cls("tables", place, [(str(path), place / f"{path.name}.idx")])
+        if is_image and (path / LABELS).is_file():
+            return cls("tables", place, [(str(path / LABELS), place / LABELS)])
+        with suppress(UserError):  # it holds no picture
+            if is_image:
+                return cls("pictures", place, rows=read_folder(path))
+        tables = [name for name in sorted(walk(path, _may_be_table).paths) if not _hidden(name)]
+        if not tables:
+            what = "neither a picture nor a table" if is_image else "no table"
+            raise UserError(f"{path}: holds {what} that could be answered.")
+        return cls("tables", place, [(str(path / name), place / name) for name in tables])
+
+    @classmethod
+    def _elsewhere(cls, uri: str) -> _Input:
+        files = remote.listing(uri)
+        scheme = uri.partition("://")[0]
+        first = PurePosixPath("/", scheme)
+        places = [(item.uri, first / str(item.path).lstrip("/")) for item in files]
+        whole = first / str(remote.path_of(uri)).strip("/")
+        alone = [pair for pair in places if pair[1] == whole]
+        if alone:
+            options_of(Path(whole.name))
+            return cls("table", whole, alone)
+        tables = [
+            (name, place)
+            for name, place in places
+            if is_table(Path(place.name)) and not _hidden(str(place.relative_to(whole)))
+        ]
+        if not tables:
+            raise UserError(f"{uri}: there is no table. Pictures are read from a disk of this machine.")
+        return cls("tables", whole, tables)
+
+
+def _may_be_table(name: str) -> bool:
+    return is_table(Path(name))
+
+
+def _hidden(path: str) -> bool:
+    """Tell what Spark and others put beside tables: _SUCCESS, _metadata, _temporary/, ._SUCCESS.crc."""
+    return any(part.startswith(("_", ".")) for part in path.split("/"))
+
+
+def _inside(places: Iterable[str], folders: Sequence[_Input]) -> Iterator[str]:
+    """Give those of some places that lie in one of the folders."""
+    above = {each.place for each in folders}
+    return (place for place in places if above & {*PurePosixPath(place).parents})
+
+
+def _shared(places: Iterable[PurePosixPath]) -> PurePosixPath:
+    """Return the folder that all places lie in."""
+    try:
+        return PurePosixPath(Path(os.path.commonpath([*map(str, places)])).as_posix())
+    except ValueError:
+        raise UserError("the INPUTs lie on several drives. Answer those of each by themselves.") from None
+
+
+def _below(place: PurePosixPath, base: PurePosixPath) -> str:
+    return place.relative_to(base).as_posix()
+
+
+def _name(place: PurePosixPath, base: PurePosixPath) -> str:
+    """Name the answers of a table as itself, with .parquet behind it where its kind is not written.
+
+    >>> at = PurePosixPath("/d")
+    >>> _name(at / "a.csv", at), _name(at / "b/a.csv.gz", at)
+    ('a.csv', 'b/a.csv.gz.parquet')
+    """
+    name = _below(place, base)
+    return name if place.suffix.lower() in ENDINGS else f"{name}.parquet"
+
+
+def _parts_of(table: Table, below: str) -> Iterator[Unit]:
+    """Cut a table of pictures into units."""
+    for number, first in enumerate(range(0, len(table), PART)):
+        rows = table.take(np.arange(first, min(first + PART, len(table))))
+        name = PurePosixPath(below, f"pictures-{number:05d}.parquet").as_posix()
+        yield Unit(name, str(table.root), pictures=rows)
+
+
+def _stamp(name: str, path: Path) -> tuple[str, int, int]:
+    try:
+        found = path.stat()
+    except OSError:  # a picture that is gone has no answer, a table is told when it is read
+        return name, 0, 0
+    return name, found.st_size, found.st_mtime_ns

@@ -43,6 +43,7 @@ class Answered:
     rows, tables, pictures, unreadable  how many rows there are, in how many tables, how many of them are
                  pictures, and how many have no answer
     failed       inputs that could not be answered → why
+    new          how many inputs were answered now
     waiting      how many inputs others are to answer, of another part
     seconds      that answering took, of all processes together
     """
@@ -52,6 +53,7 @@ class Answered:
     pictures: int = 0
     unreadable: int = 0
     failed: Mapping[str, str] = field(default_factory=dict)
+    new: int = 0
     waiting: int = 0
     seconds: float = 0.0
 
@@ -99,6 +101,8 @@ def answer_folder(
     if is_remote(out):
         raise UserError(f"--out {out}: answers are written to a disk. Name a folder, and copy it from there.")
     path, folder = as_path(model).absolute(), Path(as_local(str(out))).absolute()
+    if not named:
+        raise UserError("no INPUT is named. Name tables, folders, or pictures.")
     share = _part(part)
     answering = engine_of(engine)
     _check_workers(workers, engine)
@@ -129,6 +133,7 @@ class _Run:
         self.job, self.own = job, own
         self.records: dict[str, Record] = {}
         self.failed: dict[str, str] = {}
+        self.new = 0
         options = {name: _plain(value) for name, value in job.options.items()}
         inputs = [unit.to_json() for unit in units]
         self.document: dict[str, Any] = {"model": job.identity, "options": options, "inputs": inputs}
@@ -197,6 +202,7 @@ class _Run:
                     log.warning("%s has no answers: %s", unit.name, shortened(result.failed, 200))
             else:
                 self.records[unit.name] = result.record
+                self.new += 1
                 rows += result.record.rows
             done += unit.bytes
             told.units(count, len(left), rows, done / work if work else count / len(left))
@@ -228,6 +234,7 @@ class _Run:
             pictures=sum(pictures),
             unreadable=sum(record.unreadable for record in every),
             failed=self.failed,
+            new=self.new,
             waiting=waiting,
             seconds=round(sum(record.seconds for record in every), 3),
         )

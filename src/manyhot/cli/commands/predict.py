@@ -36,14 +36,13 @@ def run(args: argparse.Namespace) -> None:
     from manyhot.data.columns import is_image_name
     from manyhot.data.sources.read import read_pictures
     from manyhot.data.sources.remote import as_local
-    from manyhot.data.sources.write import check_ending, write, write_to
+    from manyhot.data.sources.write import write, write_to
 
     args.inputs = [as_local(text) for text in args.inputs]
     if _into_folder(args):
         _answer_folder(args)
         return
     if args.out:
-        check_ending(Path(args.out))
         files.check_out(Path(args.out), args.overwrite or args.resume)
     in_pieces = _is_in_pieces(args)
     if args.resume and not in_pieces:
@@ -88,12 +87,17 @@ def _into_folder(args: argparse.Namespace) -> bool:
     """Tell whether --out is a folder: it is one, ends as one, or has no ending.
 
     Raises:
-        UserError: it is not, and an option is given that says something about a folder only.
+        UserError: it is not, and an option is given that says something about a folder only; or it has an
+            ending that nothing is written by.
     """
-    if args.out and (
-        args.out.endswith(("/", os.sep)) or Path(args.out).is_dir() or not Path(args.out).suffix
-    ):
-        return True
+    from manyhot.data.sources.write import ENDINGS
+
+    if args.out:
+        ending = Path(args.out).suffix
+        if not ending or args.out.endswith(("/", os.sep)) or Path(args.out).is_dir():
+            return True
+        if ending.lower() not in ENDINGS:
+            raise UserError(f"--out {args.out}: must end in one of {listed(ENDINGS)}, or in / for a folder.")
     given = [("--workers", args.workers), ("--part", args.part), ("--engine", args.engine != "local")]
     for option, value in given:
         if value:
@@ -117,7 +121,8 @@ def _answer_folder(args: argparse.Namespace) -> None:
         rows, tables = found.rows - found.pictures, _count(found.tables, "table")
         what = [f"{_count(rows, 'row')} of {tables}"] if found.tables else []
         what += [_count(found.pictures, "picture")] if found.pictures else []
-        show.say(f"wrote {' and '.join(what) or 'nothing'} to {args.out}")
+        all_of = " and ".join(what) or "nothing"
+        show.say(f"wrote {all_of} to {args.out}" if found.new else f"nothing was left to do in {args.out}")
         if found.unreadable:
             show.say(f"of these {found.unreadable:,} cannot be read and are left empty; see column 'error'")
         if found.waiting:

@@ -78,15 +78,11 @@ class Job:
         try:
             with files.held(work, self.out / unit.name, wait=True):
                 done = self.record(unit.name)
-                result = Result(done) if done is not None else self._answer(classifier, unit)
+                result = Result(done) if done is not None else self._attempt(classifier, unit)
                 files.clear(work)
                 return result
         except WriteError as error:
             return Result(failed=error.typed, ends=True)
-        except ManyhotError as error:
-            return Result(failed=error.typed)
-        except Exception as error:  # which no other unit shall suffer from
-            return Result(failed=f"{type(error).__name__}: {error}")
 
     def record(self, name: str) -> Record | None:
         """Return what is recorded of the unit of this name; None where it is still to be answered."""
@@ -107,9 +103,19 @@ class Job:
         """Return the folder that is held by whoever answers a unit, and holds what is half done."""
         return self.out / RUN / name
 
+    def _attempt(self, classifier: Classifier, unit: Unit) -> Result:
+        try:
+            return self._answer(classifier, unit)
+        except WriteError:
+            raise
+        except ManyhotError as error:
+            return Result(failed=error.typed)
+        except Exception as error:  # which no other unit shall suffer from
+            return Result(failed=f"{type(error).__name__}: {error}")
+
     def _answer(self, classifier: Classifier, unit: Unit) -> Result:
         began = time.monotonic()
-        if unit.stamped() != unit:
+        if unit.stamped().to_json() != unit.to_json():
             raise UserError(f"{unit.source}: has changed since the run began.")
         out = self.out / unit.name
         made = self._work(unit.name) / out.name

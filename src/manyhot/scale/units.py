@@ -150,11 +150,14 @@ class _Input:
                 raise UserError(f"{text}: the model reads features, not pictures; INPUT must be a table.")
             return cls("picture", place)
         try:
-            return cls._of_folder(path, place, is_image)
+            found = cls._of_folder(path, place, is_image)
         except OSError as error:
-            raise UserError(
-                f"{error.filename or text}: cannot be read ({error.strerror or error})."
-            ) from None
+            where, why = error.filename or text, error.strerror or error
+            raise UserError(f"{where}: cannot be read ({why}).") from None
+        if found.rows is None and not found.tables:
+            what = "neither a picture nor a table" if is_image else "no table, which the model reads"
+            raise UserError(f"{text}: holds {what}.")
+        return found
 
     @classmethod
     def _of_folder(cls, path: Path, place: PurePosixPath, is_image: bool) -> _Input:
@@ -166,9 +169,6 @@ class _Input:
             if is_image:
                 return cls("pictures", place, rows=read_folder(path))
         tables = [name for name in sorted(walk(path, _may_be_table).paths) if not _hidden(name)]
-        if not tables:
-            what = "neither a picture nor a table" if is_image else "no table"
-            raise UserError(f"{path}: holds {what} that could be answered.")
         return cls("tables", place, [(str(path / name), place / name) for name in tables])
 
     @classmethod

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -53,7 +53,7 @@ class Unit:
             UserError: there is no such file any more.
         """
         if remote.is_remote(self.source):
-            files = [(str(item.path), item.bytes, item.changed) for item in remote.listing(self.source)]
+            files = [_stamp_of(item) for item in remote.listing(self.source)]
         elif self.pictures is not None:
             names = self.pictures.column(FOLDER_COLUMN).to_pylist()
             files = [_stamp(name, Path(self.source, name)) for name in names]
@@ -61,6 +61,10 @@ class Unit:
             path = Path(self.source)
             inside = sorted(path.rglob("*")) if path.is_dir() else [path]
             files = [_stamp(entry.name, entry) for entry in inside]
+        return self.as_of(files)
+
+    def as_of(self, files: Sequence[tuple[str, int, int]]) -> Unit:
+        """Return it with the names of its files, their sizes, and when they changed."""
         digest = hashlib.sha256(repr(files).encode(errors="surrogateescape")).hexdigest()[:16]
         return replace(self, bytes=sum(size for _, size, _ in files), changed=digest)
 
@@ -92,11 +96,12 @@ def units_of(
     units: dict[PurePosixPath, Unit] = {}
     notes: list[str] = []
     for each in found:
-        for source, place in each.tables:
+        for place, unit in each.tables.items():
             if not place.is_relative_to(own):
-                units[place] = Unit(_name(place, base), source)
-            elif each.base != place and each.kind == "table":
-                raise UserError(f"{source}: lies in --out, where its answers would be. Choose another --out.")
+                units[place] = replace(unit, name=_name(place, base))
+            elif each.kind == "table":
+                lies = f"{unit.source}: lies in --out, where its answers would be"
+                raise UserError(f"{lies}. Choose another --out.")
     tables = [(each.place, each.rows) for each in folders if each.rows and str(each.place) not in inside]
     alone = sorted({*pictures} - inside)
     if alone:
@@ -111,7 +116,8 @@ def units_of(
     twice = [name for name in names if names.count(name) > 1] if len({*names}) < len(names) else []
     if twice:
         raise UserError(f"two INPUTs would be answered into '{twice[0]}'. Rename one, or answer it alone.")
-    return [unit.stamped() for unit in sorted(every, key=lambda unit: unit.name)], notes
+    every = [unit if unit.changed else unit.stamped() for unit in every]
+    return sorted(every, key=lambda unit: unit.name), notes
 
 
 @dataclass(frozen=True)
@@ -119,13 +125,13 @@ class _Input:
     """One input that was named: a table, a picture, a folder of tables, or a folder of pictures.
 
     place   where it is, absolute; of a URI with what stands before `://` as its first folder
-    tables  the tables that it is or holds: what is read, and its place
+    tables  the tables that it is or holds, by their places, as units without a name
     rows    the pictures that a folder holds
     """
 
     kind: str
     place: PurePosixPath
-    tables: Sequence[tuple[str, PurePosixPath]] = ()
+    tables: Mapping[PurePosixPath, Unit] = field(default_factory=dict)
     rows: Table | None = None
 
     @property
@@ -145,7 +151,7 @@ class _Input:
         if not path.is_dir():
             if not is_image_name(path.name):
                 options_of(path)  # which refuses what is no table
-                return cls("table", place, [(str(path), place)])
+                return cls("table", place, {place: Unit("", str(path))})
             if not is_image:
                 raise UserError(f"{text}: the model reads features, not pictures; INPUT must be a table.")
             return cls("picture", place)
@@ -162,34 +168,30 @@ class _Input:
     @classmethod
     def _of_folder(cls, path: Path, place: PurePosixPath, is_image: bool) -> _Input:
         if is_image and find_idx(path) is not None:
-            return cls("tables", place, [(str(path), place / f"{path.name}.idx")])
+            return cls("tables", place, {place / f"{path.name}.idx": Unit("", str(path))})
         if is_image and (path / LABELS).is_file():
-            return cls("tables", place, [(str(path / LABELS), place / LABELS)])
+            return cls("tables", place, {place / LABELS: Unit("", str(path / LABELS))})
         with suppress(UserError):  # it holds no picture
             if is_image:
                 return cls("pictures", place, rows=read_folder(path))
         tables = [name for name in sorted(walk(path, _may_be_table).paths) if not _hidden(name)]
-        return cls("tables", place, [(str(path / name), place / name) for name in tables])
+        return cls("tables", place, {place / name: Unit("", str(path / name)) for name in tables})
 
     @classmethod
     def _elsewhere(cls, uri: str) -> _Input:
-        files = remote.listing(uri)
-        scheme = uri.partition("://")[0]
-        first = PurePosixPath("/", scheme)
-        places = [(item.uri, first / str(item.path).lstrip("/")) for item in files]
-        whole = first / str(remote.path_of(uri)).strip("/")
-        alone = [pair for pair in places if pair[1] == whole]
-        if alone:
+        first = PurePosixPath("/", uri.partition("://")[0])
+        whole = first / remote.path_of(uri).strip("/")
+        places = {first / item.path.lstrip("/"): item for item in remote.listing(uri)}
+        if whole in places:
             options_of(Path(whole.name))
-            return cls("table", whole, alone)
-        tables = [
-            (name, place)
-            for name, place in places
-            if is_table(Path(place.name)) and not _hidden(str(place.relative_to(whole)))
-        ]
-        if not tables:
+        else:
+            kept = [place for place in places if is_table(Path(place.name))]
+            places = {p: places[p] for p in kept if not _hidden(p.relative_to(whole).as_posix())}
+        if not places:
             raise UserError(f"{uri}: there is no table. Pictures are read from a disk of this machine.")
-        return cls("tables", whole, tables)
+        kind = "table" if whole in places else "tables"
+        units = {place: Unit("", item.uri).as_of([_stamp_of(item)]) for place, item in places.items()}
+        return cls(kind, whole, units)
 
 
 def _may_be_table(name: str) -> bool:
@@ -236,6 +238,10 @@ def _parts_of(table: Table, below: str) -> Iterator[Unit]:
         rows = table.take(np.arange(first, min(first + PART, len(table))))
         name = PurePosixPath(below, f"pictures-{number:05d}.parquet").as_posix()
         yield Unit(name, str(table.root), pictures=rows)
+
+
+def _stamp_of(item: remote.Listed) -> tuple[str, int, int]:
+    return str(item.path), item.bytes, item.changed
 
 
 def _stamp(name: str, path: Path) -> tuple[str, int, int]:

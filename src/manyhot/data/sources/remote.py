@@ -19,6 +19,7 @@ import pyarrow as pa
 from manyhot.errors import UserError, shortened
 
 BROKEN = (pa.ArrowException, OSError, ValueError)
+SAFE = "%:/?&=@+,~"  # what is no blank or letter of an alphabet, which may be typed as they are
 BLOCK = 1 << 20  # bytes copied at a time
 
 
@@ -26,7 +27,7 @@ class Listed(NamedTuple):
     """A file elsewhere: its URI, its path there, its size, and when it changed (ns)."""
 
     uri: str
-    path: PurePosixPath
+    path: str
     bytes: int
     changed: int
 
@@ -100,24 +101,28 @@ def listing(uri: str) -> list[Listed]:
     start = unquote(head).rstrip("/").removesuffix(base)
     files = sorted((info for info in found if info.type == FileType.File), key=lambda info: str(info.path))
     listed = [(f"{start}{quote(i.path)}{query}{options}", i) for i in files]
-    return [Listed(name, PurePosixPath(i.path), int(i.size), int(i.mtime_ns or 0)) for name, i in listed]
+    return [Listed(name, str(i.path), int(i.size), int(i.mtime_ns or 0)) for name, i in listed]
 
 
-def path_of(uri: str) -> PurePosixPath:
+def path_of(uri: str) -> str:
     """Return the path that a URI names there."""
-    return PurePosixPath(_opened(uri)[1])
+    return _opened(uri)[1]
 
 
 def _opened(uri: str) -> tuple[Any, str]:
     from pyarrow.fs import FileSystem
 
     try:
-        system, path = FileSystem.from_uri(uri)
+        system, path = FileSystem.from_uri(quote(uri, safe=SAFE))
     except BROKEN as error:
         raise _unread(uri, error) from None
     return system, path
 
 
 def _unread(uri: str, error: BaseException) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{uri}: no such file or folder.")
+    if "Unrecognized filesystem" in str(error):
+        return UserError(f"{uri}: is not read. Read are s3://, gs://, abfs:// and hdfs://; fetch it by hand.")
     reason = shortened(next(iter(str(error).splitlines()), type(error).__name__).rstrip("."), 150)
-    return UserError(f"{uri}: cannot be read ({reason}). Read are s3://, gs://, abfs:// and hdfs://.")
+    return UserError(f"{uri}: cannot be read ({reason}).")

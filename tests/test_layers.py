@@ -55,7 +55,7 @@ ORDER = (
     *("clustering", "auditing", "comparing", "suggesting", "serve", "scale", "cli"),
     *("inspection", "__main__"),
 )
-COMING = {"scale"}  # not there yet
+COMING: set[str] = set()  # not there yet
 # Within `data` too. (`rows` stands after `inputs`, by which it measures a picture.)
 DATA_ORDER = (
     "__init__",
@@ -123,6 +123,8 @@ IMAGE_IS_ASKED = {
     "report/mistakes.py": (3, "a mistake is shown by its path, whole, or by its cells"),
     "report/record.py": (1, "pictures that contradict each other are kept to be shown"),
     "resolve.py": (6, "settings that only pictures, or only tables, have"),
+    "scale/folder.py": (1, "a folder holds pictures or tables, whichever the model reads"),
+    "scale/job.py": (1, "pictures are not answered in pieces"),
     "schema.py": (1, "one picture column at a time"),
     "train/parting.py": (1, "no two photos are equal by chance"),
     "train/prepare.py": (1, "the size of pictures"),

@@ -91,6 +91,7 @@ def texts():
 
 def test_every_option_of_a_message_is_known_in_python():
     calls = (
+        manyhot.answer_folder,
         manyhot.read,
         manyhot.infer,
         manyhot.fit,

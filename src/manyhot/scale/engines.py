@@ -143,7 +143,7 @@ def _send(pipe: IO[bytes], what: object) -> None:
 def serve() -> None:
     """Answer the units that come on standard input until it ends; all that is printed goes to its errors."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal it comes to all; the first process ends this
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     back = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with suppress(EOFError, OSError):

@@ -173,10 +173,12 @@ def ray(job: Job, units: Sequence[Unit], workers: int) -> Results:
     import ray as cluster
 
     quiet: Any = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    try:
-        cluster.init(address="auto", **quiet)
-    except ConnectionError:
-        cluster.init(num_cpus=workers, include_dashboard=False, **quiet)
+    own = not cluster.is_initialized()
+    if own:
+        try:
+            cluster.init(address="auto", **quiet)
+        except ConnectionError:
+            cluster.init(num_cpus=workers, include_dashboard=False, **quiet)
     try:
         task = cluster.remote(max_retries=TRIES - 1, num_cpus=1)(_call)
         unit_of = {task.remote(job, unit): unit for unit in units}
@@ -186,7 +188,8 @@ def ray(job: Job, units: Sequence[Unit], workers: int) -> Results:
             for each in done:
                 yield unit_of[each], _result(partial(cluster.get, each))
     finally:
-        cluster.shutdown()
+        if own:
+            cluster.shutdown()
 
 
 def _call(job: Job, unit: Unit) -> Result:

@@ -18,11 +18,12 @@ from manyhot import bundle as bundles
 from manyhot import files, predict
 from manyhot.classifier import as_path
 from manyhot.data.inputs.noticed import Noticed, together
+from manyhot.data.sources.read import check_options
 from manyhot.data.sources.remote import as_local, is_remote
 from manyhot.errors import RunError, UserError, listed, shortened
 from manyhot.judge import importance_in
 from manyhot.machine import given_cores, half_of_memory
-from manyhot.progress import Lines, Words
+from manyhot.progress import Lines
 from manyhot.scale.engines import Results, engine_of
 from manyhot.scale.job import PLAN, RUN, Job, Record
 from manyhot.scale.units import Unit, units_of
@@ -77,7 +78,6 @@ def answer_folder(
     sheet: str | None = None,
     maps: Mapping[str, str | Path] | None = None,
     verbose: bool = True,
-    progress: Words | None = None,
 ) -> Answered:
     """Answer tables, folders of tables and of pictures, and pictures into a folder; the same again goes on.
 
@@ -106,11 +106,12 @@ def answer_folder(
     share = _part(part)
     answering = engine_of(engine)
     _check_workers(workers, engine)
+    base = check_options(root, header)
+    options = {"root": base and base.absolute(), "header": header, "sheet": sheet, "maps": _absolute(maps)}
     schema, identity = bundles.identity(as_path(model))
-    units, notes = units_of([*map(str, named)], schema.is_image, folder, None if root is None else str(root))
+    units, notes = units_of([*map(str, named)], schema.is_image, folder, base)
     for note in notes:
         log.info(note)
-    options = {"root": root, "header": header, "sheet": sheet, "maps": maps}
     job = Job(path, identity, folder, {name: value for name, value in options.items() if value})
     run = _Run(job, units, units[share[0] - 1 :: share[1]])
     run.plan(Path(out), overwrite)
@@ -119,8 +120,8 @@ def answer_folder(
     if left:
         files.clear(folder / DONE)
         results = answering(job, left, min(workers or _workers(left), len(left)))
-        with Lines(verbose and progress is None) as told, closing(results):
-            for unit, found in run.follow(results, left, progress or told):
+        with Lines(verbose) as told, closing(results):
+            for unit, found in run.follow(results, left, told):
                 noticed[unit.name] = found
     _tell(noticed, {} if bundles.is_graph(path) else importance_in(path))
     return run.end()
@@ -184,7 +185,7 @@ class _Run:
         changed = [name for name, record in done.items() if record.input != now[name]]
         return f"{listed(changed, 3)} as it was, which has changed since" if changed else ""
 
-    def follow(self, results: Results, left: Sequence[Unit], told: Words) -> Iterator[tuple[Unit, Noticed]]:
+    def follow(self, results: Results, left: Sequence[Unit], told: Lines) -> Iterator[tuple[Unit, Noticed]]:
         """Follow an engine, and give what was noticed of each unit.
 
         Raises:
@@ -268,8 +269,19 @@ def _workers(units: Any) -> int:
     return max(1, min(int(work), given_cores(), int(half_of_memory())))
 
 
+def _absolute(maps: Mapping[str, str | Path] | None) -> dict[str, str]:
+    """Return the paths of --map for processes that are elsewhere."""
+    return {
+        column: str(path) if is_remote(path) else str(Path(as_local(str(path))).absolute())
+        for column, path in (maps or {}).items()
+    }
+
+
 def _plain(value: Any) -> Any:
-    return {name: str(path) for name, path in value.items()} if isinstance(value, Mapping) else str(value)
+    """Return what two runs must share of an option: of --map what its tables are."""
+    if isinstance(value, Mapping):
+        return {column: Unit("", path).stamped().changed for column, path in value.items()}
+    return str(value)
 
 
 def _tell(noticed: Mapping[str, Noticed], rises: Any) -> None:

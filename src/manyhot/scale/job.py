@@ -27,7 +27,7 @@ from manyhot.errors import ManyhotError, RunError, UserError, WriteError
 from manyhot.scale.units import Unit
 
 RUN = "_run"  # beside the answers: the plan, and what is recorded of each unit; Spark and others read past it
-PLAN = "run.json"
+PLAN, INPUTS = "run.json", "inputs"
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,11 @@ class Job:
             with files.held(work, self.out / unit.name, wait=True):
                 done = self.record(unit.name)
                 result = Result(done) if done is not None else self._attempt(classifier, unit)
-                files.clear(work)
+                if not result.ends:
+                    files.clear(work)
                 return result
-        except WriteError as error:
-            return Result(failed=error.typed, ends=True)
+        except Exception as error:
+            return _failed(error)
 
     def record(self, name: str) -> Record | None:
         """Return what is recorded of the unit of this name; None where it is still to be answered."""
@@ -97,21 +98,17 @@ class Job:
             files.clear(path)
 
     def _record(self, name: str) -> Path:
-        return self.out / RUN / f"{name}.json"
+        return self.out / RUN / INPUTS / f"{name}.json"
 
     def _work(self, name: str) -> Path:
         """Return the folder that is held by whoever answers a unit, and holds what is half done."""
-        return self.out / RUN / name
+        return self.out / RUN / INPUTS / name
 
     def _attempt(self, classifier: Classifier, unit: Unit) -> Result:
         try:
             return self._answer(classifier, unit)
-        except WriteError:
-            raise
-        except ManyhotError as error:
-            return Result(failed=error.typed)
-        except Exception as error:  # which no other unit shall suffer from
-            return Result(failed=f"{type(error).__name__}: {error}")
+        except Exception as error:
+            return _failed(error)
 
     def _answer(self, classifier: Classifier, unit: Unit) -> Result:
         began = time.monotonic()
@@ -149,6 +146,12 @@ class Job:
         predicted = predict.predict(classifier.bundle, table)
         write(predict.answers(classifier.schema, table, predicted), out)
         return len(table), predicted.noticed
+
+
+def _failed(error: Exception) -> Result:
+    """Say why a unit failed, which no other one shall suffer from, unless there is no room for any."""
+    reason = error.typed if isinstance(error, ManyhotError) else f"{type(error).__name__}: {error}"
+    return Result(failed=reason, ends=isinstance(error, WriteError))
 
 
 @lru_cache(maxsize=1)

@@ -75,7 +75,7 @@ class Unit:
 
 
 def units_of(
-    inputs: Sequence[str], is_image: bool, out: Path, root: str | None = None
+    inputs: Sequence[str], is_image: bool, out: Path, root: Path | None = None
 ) -> tuple[list[Unit], list[str]]:
     """Return the units of some inputs, sorted by name, and what was left out.
 
@@ -92,12 +92,12 @@ def units_of(
     folders = [each for each in found if each.rows is not None]
     inside = {*_inside(pictures, folders), *_inside([str(each.place) for each in folders], folders)}
     base = _shared(each.base for each in found)
-    own = PurePosixPath(Path(os.path.realpath(out)).as_posix())
+    own = [PurePosixPath(Path(path).as_posix()) for path in (os.path.realpath(out), os.path.abspath(out))]  # noqa: PTH100
     units: dict[PurePosixPath, Unit] = {}
     notes: list[str] = []
     for each in found:
         for place, unit in each.tables.items():
-            if not place.is_relative_to(own):
+            if not any(map(place.is_relative_to, own)):
                 units[place] = replace(unit, name=_name(place, base))
             elif each.kind == "table":
                 lies = f"{unit.source}: lies in --out, where its answers would be"

@@ -57,10 +57,7 @@ def read(
     >>> read({"colour": ["red", None], "size": [1, 2]}).names
     ('colour', 'size')
     """
-    base = None if root is None else Path(root)
-    if base is not None and not base.is_dir():
-        raise UserError(f"{base}: no such folder{near(base)}. Correct --root.")
-    check_header(header)
+    base = check_options(root, header)
     said = {name: value for name, value in (("header", header), ("sheet", sheet)) if value is not None}
     if isinstance(source, (str, Path)):
         table = _read_source(source, base, said)
@@ -81,6 +78,15 @@ def read(
         again |= {"maps": {column: _absolute(path) for column, path in maps.items()}} if maps else {}
         table = replace(table, origin=({**again, **said},))
     return table
+
+
+def check_options(root: str | Path | None, header: str | None) -> Path | None:
+    """Return `root` as a path. Raises UserError where it is no folder, or `header` no word that is known."""
+    base = None if root is None else Path(root)
+    if base is not None and not base.is_dir():
+        raise UserError(f"{base}: no such folder{near(base)}. Correct --root.")
+    check_header(header)
+    return base
 
 
 def read_pictures(paths: Sequence[str], root: str | Path | None = None) -> Table:
@@ -233,7 +239,8 @@ def _read_folder(path: Path, root: Path | None, said: Mapping[str, str]) -> Tabl
         tables = sorted(entry.name for entry in path.iterdir() if is_table(entry))
         if tables:
             raise UserError(
-                f"{path}: holds no pictures, but {listed(tables)}. Name one of these files."
+                f"{path}: holds no pictures, but {listed(tables)}. Name one of these files "
+                "(`manyhot predict` answers them all into --out FOLDER)."
             ) from None
         raise error from None
 

@@ -2,14 +2,14 @@
 
 python benchmarks/scale.py kill [ENGINE] [TRIALS] [ROWS]
 python benchmarks/scale.py broken
-python benchmarks/scale.py memory
+python benchmarks/scale.py memory [ROWS]
 python benchmarks/scale.py two [ROWS]
 
 `kill`: 8 shards of ROWS rows and 300 photos are answered by two workers of an engine; a worker, the driver or
 both get SIGKILL at a random moment, and the same command is given until it ends well. Every row must be there
 once, with the answers of one process that nobody killed: tables bit for bit, photos within 1e-5.
-`broken`: a shard that is cut short must cost itself alone. `memory`: what a worker holds at most, of 80
-shards beside 8. `two`: the seconds of two workers beside those of one, for a job of ROWS rows in 8 shards.
+`broken`: a shard that is cut short must cost itself alone. `memory`: what a worker holds at most, of 80 shards
+of ROWS rows beside 8. `two`: the seconds of two workers beside those of one, for a job of ROWS rows in 8 shards.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ def models(folder: Path) -> tuple[Path, Path]:
     targets = ("--target", "sign", "--target", "tags", "--kind", "id=ignore")
     manyhot("fit", folder / "train.parquet", *targets, *quick, "--out", out[0], **quiet).wait()
     manyhot("fit", photos(folder / "photos"), *quick, "--size", 32, "--out", out[1], **quiet).wait()
+    for path in out:
+        assert manyhot("export", path, **quiet).wait() == 0  # workers then start without torch
     return out
 
 
@@ -198,11 +200,11 @@ def broken(folder: Path) -> None:
     )
 
 
-def memory(folder: Path) -> None:
+def memory(folder: Path, rows: int) -> None:
     model = models(folder)[0]
     found = {}
     for count in (8, 80):
-        source = shards(folder / f"shards-{count}", count, 20_000)
+        source = shards(folder / f"shards-{count}", count, rows)
         most: dict[int, float] = {}
         process = manyhot("predict", model, source, "--out", folder / f"out-{count}", "--workers", 1)
 
@@ -249,7 +251,7 @@ def main(what: str, *more: str) -> None:
             case "broken":
                 broken(folder)
             case "memory":
-                memory(folder)
+                memory(folder, int((*more, "20000")[0]))
             case "two":
                 two(folder, int((*more, "4000000")[0]))
             case _:

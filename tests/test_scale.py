@@ -270,7 +270,7 @@ def test_pictures_are_answered_in_parts_by_sorted_path(
 ):
     monkeypatch.setattr(units, "PART", 3)
     model = fitted_pictures / "model"
-    found = ask(photos, photos / "x" / "0.png", photos / "y", model=model)
+    found = ask(photos, f"{photos.parent}/./photos/", photos / "x" / "0.png", photos / "y", model=model)
     assert (found.pictures, found.tables, found.unreadable) == (8, 0, 1)
     names = [f"pictures-0000{i}.parquet" for i in range(3)]
     assert below(tmp_path / "out") == ["_DONE", *names]

@@ -87,7 +87,8 @@ def units_of(
     Raises:
         UserError: an input is not there, holds nothing that the model reads, or lies in `out`.
     """
-    found = [_Input.of(text, is_image) for text in dict.fromkeys(inputs)]
+    each_once = {each.place: each for each in (_Input.of(text, is_image) for text in inputs)}
+    found = [*each_once.values()]
     pictures = [str(each.place) for each in found if each.kind == "picture"]
     folders = [each for each in found if each.rows is not None]
     inside = {*_inside(pictures, folders), *_inside([str(each.place) for each in folders], folders)}

@@ -38,8 +38,9 @@ def pick(name: str) -> torch.device:
 
 @contextmanager
 def autocast(precision: str, device: torch.device) -> Iterator[None]:
-    """Compute in bfloat16 where that is the precision; weights and losses stay float32."""
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+    """Compute in halves where they are the precision; weights and losses stay float32."""
+    halves = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
+    with torch.autocast(device.type, dtype=halves or torch.bfloat16, enabled=halves is not None):
         yield
 
 

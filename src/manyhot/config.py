@@ -19,7 +19,7 @@ from manyhot.schema import check_objective
 
 log = logging.getLogger("manyhot")
 Effort = Literal["fast", "balanced", "best"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 Augment = Literal["none", "shift", "warp", "move", "crop", "photo"]
 Mirror = Literal["auto", "yes", "no"]
 TagLoss = Literal["cross_entropy", "focal", "asymmetric"]

@@ -21,7 +21,7 @@ from manyhot.data.rows import split
 from manyhot.data.rows.infer import OPTIONS as READING
 from manyhot.data.rows.infer import infer
 from manyhot.errors import RunError, UserError, WriteError
-from manyhot.model.device import left_as_found, pick, use_threads
+from manyhot.model.device import describe, left_as_found, pick, use_threads
 from manyhot.model.network import build
 from manyhot.progress import Lines
 from manyhot.resolve import estimate
@@ -114,7 +114,8 @@ def fit(
         use_threads(prepared.config.threads)
         if world.leads:
             values = int(np.prod(prepared.x.shape[1:]))
-            begin(prepared.config, estimate(prepared.config, len(prepared.of_part(split.TRAIN)), values))
+            count = len(prepared.of_part(split.TRAIN))
+            begin(prepared.config, estimate(prepared.config, count, values, describe(device)))
         if model is None:
             network = build(prepared.inputs, prepared.schema.targets, prepared.config)
         else:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from manyhot.errors import UserError
+from manyhot.machine import Device, processor
 
 CPU = torch.device("cpu")
 
@@ -34,6 +35,18 @@ def pick(name: str) -> torch.device:
             f"--device {name}: torch {torch.__version__} finds no such device here, only {found}."
         )
     return torch.device(name)
+
+
+def describe(device: torch.device) -> Device:
+    """Return what settings follow from."""
+    if device.type == "cpu":
+        return processor()
+    if device.type != "cuda":
+        return Device(device.type)
+    found = torch.cuda.get_device_properties(device)
+    # Ampere brought bfloat16 and tf32, Volta products of float16.
+    halves = ("bfloat16", "float16") if found.major >= 8 else ("float16",) if found.major == 7 else ()
+    return Device("cuda", found.name, round(found.total_memory / 1e9, 1), halves, found.major >= 8)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ class TableStem(nn.Module):
         width = len(numbers) + len(flagged) + sum(count for _, count in self.categories)
         edges = {i: f.edges for i, f in features if piecewise and len(f.edges) > 2}
         pieces = [(i, left, right - left) for i, each in edges.items() for left, right in pairwise(each)]
-        # Places of columns lie on the device too: a list of them would be sent, and waited for, at every step.
+        # On the device too: a list of places would be sent there, and waited for, at every step.
         for name, places in (
             ("numbers", numbers),
             ("flagged", flagged),

@@ -164,7 +164,7 @@ class _Losses:
 
     def __init__(self, targets: tuple[Target, ...], loader: Loader) -> None:
         self.names = [target.name for target in targets]
-        self.loader = loader
+        self.loader, self.defers = loader, torch.device(loader.device).type != "cpu"
         self.waiting: list[tuple[int, Tensor]] = []  # steps, and the losses (1 + T,) of each
         self.count = 0
         self.sums = torch.zeros(1 + len(targets))
@@ -172,7 +172,7 @@ class _Losses:
     def add(self, step: int, losses: Tensor) -> None:
         """Take the losses of a step; see `look`."""
         self.waiting.append((step, losses.clone()))
-        if losses.device.type == "cpu":
+        if not self.defers:
             self.look()
 
     def look(self) -> None:

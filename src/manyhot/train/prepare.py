@@ -28,6 +28,7 @@ from manyhot.data.rows import conflicts, infer, split, twins
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model import backbones
+from manyhot.model.device import describe, pick
 from manyhot.predict import answer_columns, refuse_clashes
 from manyhot.resolve import resolve
 from manyhot.schema import Schema, Target
@@ -157,7 +158,8 @@ def prepare(
         table = replace(table.take(counts), notes=(*table.notes, note))
         part, weight = part[counts], weight[counts]
     if start is None:
-        config = resolve(options, schema, len(table), backbones.find_weights)
+        device = describe(pick(options.get("device", "auto")))
+        config = resolve(options, schema, len(table), backbones.find_weights, device)
     else:
         config = start.settings(options, schema, len(table))
     _check_monitor(schema, config)

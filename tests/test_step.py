@@ -15,7 +15,7 @@ from manyhot.data.batches.augment import Augmentation
 from manyhot.data.batches.loader import Batch, Loader
 from manyhot.data.inputs.features import Feature, TableInputs
 from manyhot.errors import RunError
-from manyhot.model import optim
+from manyhot.model import inference, optim
 from manyhot.model.network import build, snapshot
 from manyhot.priors import class_weights
 from manyhot.schema import Target
@@ -206,6 +206,43 @@ def test_a_fit_goes_on_in_parts(monkeypatch, log_lines):
     options = {"effort": "fast", "epochs": 2, "batch_size": 16, "members": "network", "verbose": False}
     assert manyhot.fit(data, ["y"], **options).predict(data)["y"]
     assert sum("no memory for" in line for line in log_lines) == 2
+
+
+# Answers
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 20])
+@pytest.mark.parametrize("room", [1, 3, 100])
+def test_answers_are_made_of_fewer_rows_where_memory_is_short(count, room):
+    made = []
+
+    def act(some):
+        rows = list(range(count)[some])
+        if len(rows) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        made.extend(rows)
+        return rows
+
+    told = [done for _, done in inference.in_memory(act, count, 8)]
+    assert made == list(range(count))
+    assert told[-1] == count
+
+
+def test_a_card_without_memory_for_one_row():
+    def act(some):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(RunError, match="no memory for the model and one row"):
+        list(inference.in_memory(act, 5, 8))
+
+
+@pytest.mark.parametrize("behind", [0, 2])
+@pytest.mark.parametrize("count", [0, 5, 1_300])
+def test_answers_fetched_later_are_in_order(monkeypatch, behind, count):
+    monkeypatch.setattr(inference, "BATCH", 100)
+    monkeypatch.setattr(inference, "behind_of", lambda device: behind)
+    x = np.arange(count * 2, dtype=np.float32).reshape(count, 2)
+    np.testing.assert_array_equal(inference.run(nn.Identity(), x), x)
 
 
 # In halves

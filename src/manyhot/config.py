@@ -74,6 +74,9 @@ class FitConfig:
     `members` names who may take part in the answer, with commas between: network, pretrained (what the
     network was before it was tuned), neighbours (training rows that look alike; their features and labels are
     then part of the model).
+    In the `precision` "tf32" a card multiplies float32 with shorter fractions; in "float16" the loss is
+    scaled, so that small gradients are not lost. A processor gives the same weights for the same seed; a card
+    only where it is told to be `deterministic`, which takes longer.
     `start` is the model that a run goes on from; it then takes `share` of the epochs of a run from nothing.
     """
 
@@ -123,6 +126,7 @@ class FitConfig:
     share: float = 1.0
     seed: int = 0
     device: str = "auto"
+    deterministic: bool = False
     precision: str = "float32"
     channels_last: bool = False
     threads: int = 1

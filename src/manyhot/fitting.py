@@ -21,7 +21,7 @@ from manyhot.data.rows import split
 from manyhot.data.rows.infer import OPTIONS as READING
 from manyhot.data.rows.infer import infer
 from manyhot.errors import RunError, UserError, WriteError
-from manyhot.model.device import describe, left_as_found, pick, use_threads
+from manyhot.model.device import describe, kept_promise, left_as_found, pick, use, warm_up
 from manyhot.model.network import build
 from manyhot.progress import Lines
 from manyhot.resolve import estimate
@@ -108,10 +108,11 @@ def fit(
         with files.held(folder / CHECKPOINTS, folder):
             pass  # another run into it is told of here, before all has been read
     with left_as_found(device), told:
+        warm_up(device, options.get("deterministic", False))
         how = {**options, "device": device.type}
         model = None if going is None else going.start
         prepared = prepare(table, schema, how, progress or told.reading, model)
-        use_threads(prepared.config.threads)
+        use(prepared.config, device)
         if world.leads:
             values = int(np.prod(prepared.x.shape[1:]))
             count = len(prepared.of_part(split.TRAIN))
@@ -128,7 +129,8 @@ def fit(
             state = None if checkpoints is None else checkpoints.load()
             training = Training(prepared, network, world, heard, folder, checkpoints, state)
             training.pretrained = None if model is None else model.pretrained(prepared, device)
-            bundle, left = run(training, table.source)
+            with kept_promise():
+                bundle, left = run(training, table.source)
             rows = prepared.row_table()
             classifier = Classifier(bundle, seen_in(rows), left, rows, verbose=verbose)
             if folder is not None and world.leads:

@@ -9,7 +9,7 @@ Shapes: N rows · B rows of a batch.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,8 +77,8 @@ class Loader:
         if not isinstance(x, Pictures) and not fits(x.nbytes, device):
             x = Pictures(x.__getitem__, np.arange(len(x)), x.shape[1:])
         pinned = functools.partial(_pinned, device=device)
-        self.x = Ahead(x[self.at], self._fetched, pinned) if isinstance(x, Pictures) else _tensor(x, device)
-        self.y = {name: _tensor(_as_torch_takes(v), device) for name, v in y.items()}
+        self.x = Ahead(x[self.at], self._fetched, pinned) if isinstance(x, Pictures) else on_device(x, device)
+        self.y = {name: on_device(_as_torch_takes(v), device) for name, v in y.items()}
         self.batch_size = min(batch_size, self.count)
         self.seed, self.changes, self.device, self.epochs = seed, changes, device, epochs
         self._orders: dict[int, NDArray[np.int64]] = {}
@@ -96,8 +96,8 @@ class Loader:
         if isinstance(self.x, Ahead):
             x = _sent(self.x.step(step), self.device)
         else:
-            x = self.x.index_select(0, _tensor(self.at[rows], self.device))
-        index = _tensor(rows, self.device)
+            x = self.x.index_select(0, on_device(self.at[rows], self.device))
+        index = on_device(rows, self.device)
         y = {name: values.index_select(0, index) for name, values in self.y.items()}
         if as_it_is and self.fetched != self.mine:
             return Batch(x[self.mine], {name: v[self.mine] for name, v in y.items()}, rows[self.mine])
@@ -144,12 +144,6 @@ class Loader:
         return self._orders[epoch]
 
 
-def in_order(x: X, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
-    """Give all rows from first to last, some at a time, for prediction."""
-    for first in range(0, len(x), batch_size):
-        yield _tensor(x[first : first + batch_size], device)
-
-
 def _as_torch_takes(y: NDArray[Any]) -> NDArray[Any]:
     """Return class numbers as int64, for torch's cross-entropy; weights of rows are none."""
     return y.astype(np.int64) if np.issubdtype(y.dtype, np.integer) else y
@@ -160,7 +154,8 @@ def fits(size: int, device: torch.device | str) -> bool:
     return torch.device(device).type != "cuda" or size <= RESIDENT * torch.cuda.mem_get_info(device)[0]
 
 
-def _tensor(x: X, device: torch.device | str) -> Tensor:
+def on_device(x: X, device: torch.device | str) -> Tensor:
+    """Return rows as a tensor on a device, which takes them without being waited for."""
     return _sent(_pinned(x, device), device)
 
 

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+import manyhot
 from manyhot import machine
 from manyhot.config import CHOICES, FitConfig
 from manyhot.errors import UserError
@@ -110,3 +112,68 @@ def test_the_width_of_a_residual_network():
 def test_another_width_is_refused(options):
     with pytest.raises(UserError, match=r"has one option, backbone_options\.width"):
         build_backbone((3, 32, 32), FitConfig(backbone="resnet9", backbone_options=options))
+
+
+# What a real card does
+
+FIT = """import logging, sys
+import numpy as np, torch, manyhot
+from manyhot import machine
+logging.getLogger("manyhot").addHandler(logging.StreamHandler(sys.stdout))
+logging.getLogger("manyhot").setLevel(logging.INFO)
+rng = np.random.default_rng(0)
+x = rng.integers(0, 120, (200, 32, 32, 3), dtype=np.uint8)
+y = [("a", "b", "c")[i % 3] for i in range(200)]
+for i in range(200):
+    x[i, (i % 3) * 8 : (i % 3) * 8 + 6] = 250
+pictures = manyhot.read((x, y))
+table = manyhot.read({"w": rng.normal(size=400), "v": np.arange(400) % 4, "y": np.arange(400) % 4 > 1})
+def fit(data, target, **options):
+    options = {"effort": "fast", "members": "network", "verbose": False, **options}
+    return manyhot.fit(data, manyhot.infer(data, [target]), **options)
+def weights(classifier):
+    return [value.cpu().numpy() for value in classifier.bundle.predictor.state_dict().values()]
+def same(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
+"""
+
+
+def test_a_card_learns_in_captured_steps(on_card):
+    code = """
+fit(pictures, "label", device="cuda", epochs=4, augment="photo", mixup=0.3, first_size=16, mirror="auto")
+fit(table, "y", device="cuda", epochs=4, backbone="tabm", folds=3)
+print(fit(table, "y", device="cuda", epochs=12).evaluate(table)["overall"]["exact_match"] > 0.9)
+"""
+    printed = on_card(FIT + code)
+    assert printed.splitlines()[-1] == "True"
+    assert "cannot be captured" not in printed
+
+
+def test_a_model_of_a_card_answers_alike_on_a_processor(on_card, tmp_path):
+    code = f"""
+model = fit(pictures, "label", device="cuda", epochs=4, out={str(tmp_path / "m")!r})
+np.save({str(tmp_path / "p.npy")!r}, model.predict_proba(pictures)["label"])
+np.savez({str(tmp_path / "x.npz")!r}, x=x)
+"""
+    on_card(FIT + code)
+    there = np.load(tmp_path / "p.npy")
+    here = manyhot.load(tmp_path / "m").predict_proba(np.load(tmp_path / "x.npz")["x"])["label"]
+    np.testing.assert_allclose(here, there, atol=5e-3)
+
+
+@pytest.mark.parametrize("data", ["table, 'y'", "pictures, 'label'"])
+def test_the_same_bits_where_they_are_asked_for(on_card, data):
+    code = f"print(same(*[fit({data}, device='cuda', epochs=3, deterministic=True) for _ in range(2)]))"
+    assert on_card(FIT + code).splitlines()[-1] == "True"
+
+
+def test_a_card_with_little_memory_goes_on(on_card):
+    code = """
+torch.cuda.set_per_process_memory_fraction(4e8 / torch.cuda.get_device_properties(0).total_memory)
+model = fit(pictures, "label", device="cuda", epochs=1, batch_size=128, size=64, precision="float32",
+            backbone="resnet50", weights="none", augment="none")
+print(len(model.predict(pictures)["label"]))
+"""
+    printed = on_card(FIT + code)
+    assert "no memory for" in printed
+    assert printed.splitlines()[-1] == "200"

@@ -170,3 +170,36 @@ def test_a_killed_rank_ends_the_run(tmp_path: Path) -> None:
     ranks = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True).stdout.split()
     os.kill(int(ranks[-1]), signal.SIGKILL)
     assert run.wait(timeout=90) != 0
+
+
+@pytest.mark.parametrize(
+    ("cards", "here", "rank", "backend", "own", "warned"),
+    [
+        (2, 2, 1, "cpu:gloo,cuda:nccl", 1, False),
+        (4, 2, 1, "cpu:gloo,cuda:nccl", 1, False),
+        (1, 2, 1, "gloo", 0, False),  # the first of them says it
+        (1, 2, 0, "gloo", 0, True),
+        (2, 4, 0, "gloo", 0, True),
+    ],
+)
+def test_who_adds_up_follows_from_cards(monkeypatch, log_lines, cards, here, rank, backend, own, warned):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(here))
+    monkeypatch.setenv("LOCAL_RANK", str(rank))
+    assert distributed._backend(torch.device("cuda"), 8) == backend
+    assert taken == [own]
+    assert bool(log_lines) == warned
+    if warned:
+        assert f"{here} processes share {cards} card" in log_lines[0]
+        assert log_lines[0].endswith(f"{cards} of them take less time")
+
+
+def test_more_processes_than_cores_are_told(monkeypatch, log_lines):
+    monkeypatch.setattr(distributed, "given_cores", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert distributed._backend(torch.device("cpu"), 3) == "gloo"
+    (line,) = log_lines
+    assert line.startswith("3 processes share 2 cores and wait for each other")

@@ -102,8 +102,8 @@ def fit(
         files.check_ours(folder, bundles.MARKS)
     told = Lines(verbose and begin is None and on_event is None and progress is None)
     begin, on_event = begin or told.begin, on_event or told.on_event
-    world = distributed.start()
     device = pick(options.get("device", "auto"))
+    world = distributed.start(device)
     if folder is not None and world.leads and (folder / CHECKPOINTS).is_dir():
         with files.held(folder / CHECKPOINTS, folder):
             pass  # another run into it is told of here, before all has been read

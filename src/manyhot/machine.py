@@ -34,13 +34,18 @@ def processor() -> Device:
 
 
 def num_cores() -> int:
-    """Return the cores this process may use: OMP_NUM_THREADS where it is set, else those it is given.
+    """Return the cores this process may use: OMP_NUM_THREADS where it is set, else those it is given."""
+    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        return max(1, int(os.environ["OMP_NUM_THREADS"]))
+    return given_cores()
+
+
+def given_cores() -> int:
+    """Return the cores that this machine gives to all processes that start here.
 
     In a container these are fewer than the machine's: some of its cores (cpuset), or a part of their time, as
     `docker run --cpus` and Kubernetes give it, which counts as so many cores, rounded up.
     """
-    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
-        return max(1, int(os.environ["OMP_NUM_THREADS"]))
     try:
         given = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows

@@ -9,6 +9,7 @@ are divided by the known entries of the whole batch, and gradients and batch sta
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from manyhot.errors import RunError
+from manyhot.machine import given_cores
 
+CPU = torch.device("cpu")
+log = logging.getLogger("manyhot")
 TIMEOUT_SECONDS = 120  # how long to wait for a process that does not answer
 
 
@@ -65,18 +69,31 @@ class World:
             gradient.copy_(part.view_as(gradient))
 
 
-def start() -> World:
+def start(device: torch.device = CPU) -> World:
     """Join the processes that torchrun started; a World of one where it did not."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return World()
     if not dist.is_initialized():
-        backend = "gloo"
-        if torch.cuda.is_available():
-            backend = "cpu:gloo,cuda:nccl"
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        backend = _backend(device, size)
         _together(lambda: dist.init_process_group(backend, timeout=timedelta(seconds=TIMEOUT_SECONDS)))
     return World(dist.get_rank(), size)
+
+
+def _backend(device: torch.device, size: int) -> str:
+    """Return what carries what is added up, and give this process its card: NCCL where it has one for itself.
+
+    Two processes on one card are refused by NCCL; gloo takes what they add up over the processor.
+    """
+    here, rank = (int(os.environ.get(f"LOCAL_{what}", n)) for what, n in (("WORLD_SIZE", size), ("RANK", 0)))
+    there, what = given_cores(), "core"
+    if device.type == "cuda":
+        there, what = torch.cuda.device_count(), "card"
+        torch.cuda.set_device(rank % there)
+    if here > there and rank == 0:
+        plain = "%d processes share %d %s and wait for each other; %d of them take less time"
+        log.warning(plain, here, there, what + "s" * (there > 1), there)
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" and here <= there else "gloo"
 
 
 def finish() -> None:

@@ -67,7 +67,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--time-series", action="store_true", default=None, help=help)
     add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
     add("--device", choices=CHOICES["device"], help="where to compute (default: auto)")
-    add("--seed", metavar="N", help="the same seed gives the same weights (default: 0)")
+    add(
+        "--seed",
+        metavar="N",
+        help="the same seed gives the same weights, on a card with --set deterministic=yes (default: 0)",
+    )
     add("--config", metavar="FILE", help="settings from a JSON or TOML file, such as a model's config.json")
     add("--set", metavar="KEY=VALUE", action="append", default=[], help="any setting by its name")
 

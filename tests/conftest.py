@@ -14,6 +14,7 @@ os.environ["MANYHOT_CACHE"] = tempfile.mkdtemp(prefix="manyhot-cache-")  # nobod
 # Bits are compared with those of a processor: no test, nor what it starts, sees a card but by the fixture.
 os.environ.setdefault("MANYHOT_TEST_CARDS", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ.pop("COLUMNS", None)  # which pytest-xdist sets: messages would be broken into lines
 
 import pytest
 from making import QUICK, infer_options, write_table

@@ -217,7 +217,7 @@ class CudaGraphs:
     def capture(self, act: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         """As `Graphs`."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others may pin what they read
             found = act()
         return graph.replay, found
 

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from manyhot import __version__
@@ -21,11 +20,14 @@ from manyhot.judge import Judged
 from manyhot.report.mistakes import PIXELS
 from manyhot.report.page import Report, render, score
 from manyhot.report.record import FitRecord
+from manyhot.report.why import Examples
 
 NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")  # unless it is escaped
 
 
-def report_of(bundle: Bundle, judged: Judged, fit: FitRecord, own: bool = True) -> str:
+def report_of(
+    bundle: Bundle, judged: Judged, fit: FitRecord, examples: Examples | None = None, own: bool = True
+) -> str:
     """Return the page about a model judged by some rows, as HTML.
 
     Its rows and notes are those of the fit, or where the page is not the model's `own`, of the judged rows.
@@ -38,13 +40,12 @@ def report_of(bundle: Bundle, judged: Judged, fit: FitRecord, own: bool = True) 
     return render(
         Report(
             title=judged.table.source,
-            created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-            version=__version__,
             schema=bundle.schema,
             config=bundle.config.to_json(),
             fit=fit,
             judged=judged,
             picture=(lambda row: picture(judged.table, bundle.schema, row, PIXELS)) if images else None,
+            examples=examples,
         )
     )
 

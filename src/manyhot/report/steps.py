@@ -166,7 +166,7 @@ def _more_rows(target: Target, growth: Growth | None, model: str) -> Iterator[St
         growth.gain,
         f"'{short(target.name)}': label more rows. With twice the {growth.rows:,} that train about "
         f"{growth.gain:.1f} ({growth.low:.1f} to {growth.high:.1f}) fewer of 100 new rows are expected to be "
-        f"wrong. `manyhot suggest {model} POOL --count {growth.rows:,}` picks those that teach most.",
+        f"wrong. `manyhot suggest {model} POOL --count {growth.rows}` picks those that teach most.",
     )
 
 

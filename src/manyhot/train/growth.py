@@ -20,7 +20,7 @@ from manyhot.targets import IntArray, Weight, weight_of
 from manyhot.train.examples import MOST, examples, labels_of
 from manyhot.train.prepared import Prepared
 
-TREES = 60
+TREES, LEAST = 60, 20  # of all folds together, and of each
 FEWEST = 100  # held-out rows, of which some are wrong
 DRAWS = 200  # samples of rows that say how sure it is
 
@@ -70,7 +70,9 @@ def _wrong(
     """Return which of some rows trees get wrong that learned from others: 0 or 1, float64 (N,)."""
     from sklearn.ensemble import ExtraTreesClassifier
 
-    trees = ExtraTreesClassifier(TREES, n_jobs=config.threads, random_state=config.seed)
+    trees = ExtraTreesClassifier(
+        max(LEAST, TREES // config.folds), n_jobs=config.threads, random_state=config.seed
+    )
     trees.fit(x[rows[learned]], y[learned], weight_of(weight, learned))
     answers = trees.predict(seen)
     return np.asarray((answers != right).reshape(len(seen), -1).any(axis=1), np.float64)

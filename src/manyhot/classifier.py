@@ -234,7 +234,7 @@ class Classifier:
         """Return the rows that `fit` held back, where they are at hand: of pictures not beside the model."""
         if self.run is not None:
             return self.run.judged.table
-        path = None if self.folder is None else self.folder / "validation.parquet"
+        path = None if self.folder is None else self.folder / bundles.VALIDATION
         return read(path) if path is not None and path.is_file() and not self.schema.is_image else None
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
@@ -441,7 +441,7 @@ class Classifier:
                 readme = card.model_card(self.bundle, judged, judged.table.source, known.rows)
                 files.write_text(beside / "README.md", readme)
                 files.write_json(beside / "metrics.json", judged.record)
-                write(_answers_of(judged), beside / "validation.parquet")
+                write(_answers_of(judged), beside / bundles.VALIDATION)
             bundles.replace_schema(self.schema, folder)
 
     def _own_page(self) -> str:
@@ -499,7 +499,7 @@ class Classifier:
             }
         folder.mkdir(parents=True, exist_ok=True)
         if self.run is not None:
-            write(_answers_of(self.run.judged), folder / "validation.parquet")
+            write(_answers_of(self.run.judged), folder / bundles.VALIDATION)
             clashing, _ = self.run.conflicts
             if clashing:
                 write(conflicts.as_table(clashing), folder / conflicts.FILE)

@@ -100,7 +100,7 @@ def explain(
     if method == "gradients" and isinstance(inputs, TableInputs):
         raise UserError("--method gradients: is for pictures; the columns of a table are replaced.")
     scores, part = Scores(bundle), table.take(chosen)
-    if method == "gradients" and not _has_gradients(scores, [target for target, _ in asked]):
+    if method == "gradients" and not has_gradients(scores, [target for target, _ in asked]):
         raise UserError(
             "--method gradients: this model has none (an exported file, or trees); use occlusion."
         )
@@ -245,7 +245,7 @@ def background(
     return Background(even[None].copy(), "the mean colour of training")
 
 
-def _has_gradients(scores: Scores, targets: Sequence[Target]) -> bool:
+def has_gradients(scores: Scores, targets: Sequence[Target]) -> bool:
     """Tell whether all that answers for some targets can be differentiated."""
     if scores.predictor is None:
         return False
@@ -258,7 +258,7 @@ def _of_pictures(
 ) -> tuple[Method, list[NDArray[np.float64]], dict[str, float]]:
     """Return by which method pictures are explained, each heat map (H, W), and the gains of those tried."""
     targets = {each.target.name: each.target for each in wanted}
-    both = method == "auto" and _has_gradients(scores, [*targets.values()])
+    both = method == "auto" and has_gradients(scores, [*targets.values()])
     if not both:
         only: Method = "gradients" if method == "gradients" else "occlusion"
         return only, _heats(scores, x, background, wanted, only), {}
@@ -306,7 +306,7 @@ def _heats(
         return [over_pixels(falls[w.row][w.target.name][:, w.number], *size) for w in wanted]
     from manyhot.explaining.gradients import expected_gradients
 
-    assert scores.predictor is not None, "asked by _has_gradients"
+    assert scores.predictor is not None, "asked by has_gradients"
     mean = background.mean[None]
     some = background.rows[:: -(-len(background.rows) // BASELINES)] if len(background.rows) > 1 else mean[:0]
     baselines = np.concatenate([mean, np.zeros_like(mean), some])

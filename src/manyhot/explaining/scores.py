@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from manyhot.data.inputs.images.stream import X
 from manyhot.errors import UserError
-from manyhot.graph import Graph
 from manyhot.predict import Answering
 from manyhot.targets import log_odds, logits_of, probabilities
 
@@ -36,9 +35,9 @@ class Scores:
     @cached_property
     def predictor(self) -> Predictor | None:
         """What answers by torch, in one view; None where only an exported graph does."""
-        if isinstance(self.model, Graph):
-            return None
         bundle: Any = self.model
+        if not hasattr(type(bundle), "predictor"):  # a graph
+            return None
         try:
             found: Predictor = copy(bundle.predictor)
         except (UserError, ImportError):  # an exported file; a folder with one where there is no torch

@@ -32,9 +32,7 @@ def test_what_is_left_to_people():
     assert line.startswith(
         "'tame': leave to a person what it is not sure of. After `manyhot tune 'my model' NEW"
     )
-    assert (
-        "about 20 of 100 new rows are said to be unsure, of which 50 % (39 to 61) are answered wron" in line
-    )
+    assert "about 20 (16 to 24) of 100 new rows are said to be unsure, of which 50 % (39 to 61) are" in line
     assert "of the others 100 % (99 to 100) are right, where of all 90.0 % are." in line
     asked = TAME.deciding(coverage=Coverage(0.9, 50, (0.3, 0.3)))
     assert not told(judged(asked, y, p), "--coverage")  # it is asked for already

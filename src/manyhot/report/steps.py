@@ -21,7 +21,7 @@ from manyhot.targets import UNKNOWN, WEIGHT, FloatArray, IntArray, Weight, decid
 from manyhot.train.conformal import fit_coverage
 
 MOST = 5  # steps that are told
-FEWEST = 50  # held-out rows by which one is told
+FEWEST, HALVED = 50, 100  # held-out rows by which one is told, and of which one half judges the other
 LEVELS = (0.995, 0.99, 0.95, 0.9, 0.8)  # of coverage, the strictest first
 TO_LOOK_AT = 0.2  # share of rows that a person may be asked to answer, at most
 UNSURE = 10  # rows of these at least, to say how they are answered
@@ -62,7 +62,7 @@ def _leave_to_people(
     target: Target, y: IntArray, chances: FloatArray, wrong: Bools, model: str
 ) -> Iterator[Step]:
     """Tell what becomes of the rows that the model is least sure of, where it can be asked to say so."""
-    if target.decision.coverage is not None:
+    if target.decision.coverage is not None or len(y) < HALVED:
         return
     for level in LEVELS:
         doubts = _doubts(target, y, chances, level)
@@ -72,12 +72,14 @@ def _leave_to_people(
             return
         low, high = _ends(wrong[doubts])
         best, worst = (1 - end for end in _ends(wrong[~doubts]))
+        least, most = _ends(doubts)
+        share = f"{100 * doubts.mean():.0f} ({100 * least:.0f} to {100 * most:.0f})"
         if low > 1 - worst:
             yield Step(
                 100 * float((wrong & doubts).mean()),
                 f"'{short(target.name)}': leave to a person what it is not sure of. After `manyhot tune "
-                f"{model} NEW --coverage {level:g}` about {100 * doubts.mean():.0f} of 100 new rows are said "
-                f"to be unsure, of which {_share(wrong[doubts].mean(), low, high)} are answered wrongly; of "
+                f"{model} NEW --coverage {level:g}` about {share} of 100 new rows are said to be unsure, "
+                f"of which {_share(wrong[doubts].mean(), low, high)} are answered wrongly; of "
                 f"the others {_share((~wrong[~doubts]).mean(), worst, best)} are right, where of all "
                 f"{100 * (~wrong).mean():.1f} % are.",
             )
@@ -174,7 +176,7 @@ def _aim_otherwise(
     target: Target, y: IntArray, chances: FloatArray, weight: Weight, model: str
 ) -> Iterator[Step]:
     """Tell what thresholds for another objective bring, each half of the rows by those of the other."""
-    if target.decision.objective != "hamming":
+    if target.decision.objective != "hamming" or len(y) < HALVED:
         return
     from manyhot.train.calibrate import fit_thresholds
 

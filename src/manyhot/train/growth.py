@@ -21,7 +21,7 @@ from manyhot.train.examples import MOST, examples, labels_of
 from manyhot.train.prepared import Prepared
 
 TREES, LEAST = 60, 20  # of all folds together, and of each
-FEWEST = 100  # held-out rows, of which some are wrong
+FEWEST = 50  # held-out rows, of which some are wrong
 DRAWS = 200  # samples of rows that say how sure it is
 
 Floats = NDArray[np.float64]

@@ -31,6 +31,8 @@ TARGETS, EACH = 3, 2  # that have examples, and rows of each kind
 DELETION = 320  # passes of a picture through the model in the deletion test of both methods, and by gradients
 # Of the passes of a fit that its examples may take; those of a table's rows, in large batches, cost little.
 SHARE = {"picture": 1 / 10, "row": 1 / 6}
+DOUBT = 0.25  # of an answer, from which on it is in doubt
+LOOKED_AT = 1_000  # rows of a kind, the surest or the most in doubt
 RIGHT, WRONG, UNSURE = "right and sure", "wrong and sure", "not sure"
 
 
@@ -80,16 +82,16 @@ def examples(bundle: Bundle, judged: Judged, learned: int) -> Examples | None:
 
 
 def _of_target(bundle: Bundle, judged: Judged, number: int, each: int) -> Iterator[Chosen]:
-    """Choose rows of a target, no class twice of those that are answered rightly."""
+    """Choose rows of a target, none of a kind about the same class."""
     if number >= len(judged.schema.targets):
         return
-    target = bundle.schema.targets[number]
+    target, judged_as = bundle.schema.targets[number], judged.schema.targets[number]
     y, chances = judged.y[target.name], judged.probabilities[target.name]
     if not each or not len(y):
         return
     y = y.reshape(len(y), -1)
-    answers = decide(judged.schema.targets[number], chances).reshape(y.shape)
-    every = marginals(judged.schema.targets[number], chances)[:, : len(target.classes)]
+    answers = decide(judged_as, chances).reshape(y.shape)
+    every = marginals(judged_as, chances)[:, : len(target.classes)]
     known = y != UNKNOWN
     wrong = (answers != y) & known
     rows = np.flatnonzero(known.any(axis=1))
@@ -98,27 +100,22 @@ def _of_target(bundle: Bundle, judged: Judged, number: int, each: int) -> Iterat
         order = np.argsort(-every, axis=1, kind="stable")
         about = {RIGHT: answers[:, :1], WRONG: np.hstack([answers[:, :1], y[:, :1]]), UNSURE: order[:, :2]}
     else:
-        open_ = 0.5 - np.abs(every - 0.5)
-        doubt = open_.max(axis=1)
-        worst = np.where(wrong, 0.5 - open_, -1.0)
+        even = 0.5 - np.abs(every - 0.5)
+        doubt = even.max(axis=1)
+        worst = np.where(wrong, 0.5 - even, -1.0)
         about = {RIGHT: every.argmax(axis=1)[:, None], WRONG: worst.argmax(axis=1)[:, None]}
-        about[UNSURE] = open_.argmax(axis=1)[:, None]
-    sure = np.argsort(doubt[rows], kind="stable")
-    bad = wrong.any(axis=1)
-    lists = {RIGHT: [r for r in rows[sure] if not bad[r]], WRONG: [r for r in rows[sure] if bad[r]]}
-    lists[UNSURE] = rows[sure[::-1]].tolist()
+        about[UNSURE] = even.argmax(axis=1)[:, None]
+    bad, rows = wrong.any(axis=1), rows[np.argsort(doubt[rows], kind="stable")]
+    lists = {RIGHT: rows[~bad[rows]], WRONG: rows[bad[rows]], UNSURE: rows[doubt[rows] >= DOUBT][::-1]}
     taken: set[int] = set()
     for kind, candidates in lists.items():
         classes: set[int] = set()
-        for row in map(int, candidates):
-            numbers = tuple(dict.fromkeys(int(c) for c in about[kind][row] if 0 <= c < len(target.classes)))
-            if len(classes) == each or (kind == UNSURE and doubt[row] < 0.25):
-                break
-            if row in taken or not numbers or numbers[0] in classes:
-                continue
-            classes.add(numbers[0])
-            taken.add(row)
-            yield Chosen(kind, target, row, numbers)
+        for row in candidates[:LOOKED_AT].tolist():
+            numbers = tuple(dict.fromkeys(c for c in about[kind][row].tolist() if 0 <= c < every.shape[1]))
+            if numbers and row not in taken and numbers[0] not in classes and len(classes) < each:
+                classes.add(numbers[0])
+                taken.add(row)
+                yield Chosen(kind, target, row, numbers)
 
 
 def _words(one: Chosen, judged: Judged) -> tuple[str, str]:

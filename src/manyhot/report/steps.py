@@ -22,6 +22,7 @@ from manyhot.train.conformal import fit_coverage
 
 MOST = 5  # steps that are told
 FEWEST, HALVED = 50, 100  # held-out rows by which one is told, and of which one half judges the other
+LOOKED_AT = 20_000  # rows; of more, some drawn at random
 LEVELS = (0.995, 0.99, 0.95, 0.9, 0.8)  # of coverage, the strictest first
 TO_LOOK_AT = 0.2  # share of rows that a person may be asked to answer, at most
 UNSURE = 10  # rows of these at least, to say how they are answered
@@ -47,14 +48,16 @@ def steps(judged: Judged, model: str) -> list[str]:
     weight, found = judged.y.get(WEIGHT), list[Step]()
     every = metrics.wrong_rows(judged.schema.targets, judged.y, judged.probabilities)
     for target, wrong, known in zip(judged.schema.targets, every[0].T, every[1].T, strict=True):
-        y, chances = judged.y[target.name][known], judged.probabilities[target.name][known]
+        rows = np.flatnonzero(known)
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:LOOKED_AT])
+        y, chances = judged.y[target.name][rows], judged.probabilities[target.name][rows]
         if len(y) < FEWEST:
             continue
-        found += _leave_to_people(target, y, chances, wrong[known], model)
+        found += _leave_to_people(target, y, chances, wrong[rows], model)
         found += _review_labels(target, y, chances, model)
         found += _more_of_the_rare(target, y, chances, judged.taught.get(target.name, {}), model)
         found += _more_rows(target, judged.growth.get(target.name), model)
-        found += _aim_otherwise(target, y, chances, None if weight is None else weight[known], model)
+        found += _aim_otherwise(target, y, chances, None if weight is None else weight[rows], model)
     return [step.words for step in sorted(found, key=lambda step: -step.gain)[:MOST]]
 
 

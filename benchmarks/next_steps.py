@@ -73,15 +73,7 @@ def main(seeds: int, tables: list[str]) -> None:
                     wrong = metrics.wrong_rows([target], after.y, after.probabilities)[0][:, 0]
                     doubts = metrics.any_of(unsure(target, after.probabilities["target"]))
                     left.append((share, 100 * doubts.mean(), right, 100 * (~wrong[~doubts]).mean()))
-            print(
-                name,
-                seed,
-                "more rows:",
-                grown,
-                f"came {score[1] - score[0]:+.2f}",
-                left[-1:],
-                flush=True,
-            )
+            print(name, seed, grown, f"came {score[1] - score[0]:+.2f}", flush=True)
     told = np.array([line[:2] for line in curves if line[2]])
     silent = np.array([line[:2] for line in curves if not line[2]])
     error = told[:, 1].std() / len(told) ** 0.5

@@ -62,7 +62,9 @@ def test_classes_that_few_rows_train():
     found = judged(PET, y, sure(answers))
     few = {"pet": {"cat": 500, "dog": 500, "fish": 40}}
     (line,) = told(replace(found, taught=few), "label more rows of what is rare")
-    assert "Found are of 'fish' (40 rows train) 25% of 20, and of classes with as many rows as usual" in line
+    assert (
+        "the model finds 'fish' (40 rows train) in 25% of 20; of classes with as many rows as usual" in line
+    )
     assert "up to 6.8 more of 100 rows would be right. `manyhot suggest m POOL --count 100`" in line
     even = {"pet": {"cat": 500, "dog": 500, "fish": 400}}
     assert not told(replace(found, taught=even), "rare")  # rows are not what it lacks

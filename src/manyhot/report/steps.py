@@ -21,7 +21,8 @@ from manyhot.targets import UNKNOWN, WEIGHT, FloatArray, IntArray, Weight, decid
 from manyhot.train.conformal import fit_coverage
 
 MOST = 5  # steps that are told
-FEWEST, HALVED = 50, 100  # held-out rows by which one is told, and of which one half judges the other
+FEWEST, PARTED = 50, 100  # held-out rows by which one is told, and of which some judge what others fit
+PARTS = 5
 LOOKED_AT = 20_000  # rows; of more, some drawn at random
 LEVELS = (0.995, 0.99, 0.95, 0.9, 0.8)  # of coverage, the strictest first
 TO_LOOK_AT = 0.2  # share of rows that a person may be asked to answer, at most
@@ -65,7 +66,7 @@ def _leave_to_people(
     target: Target, y: IntArray, chances: FloatArray, wrong: Bools, model: str
 ) -> Iterator[Step]:
     """Tell what becomes of the rows that the model is least sure of, where it can be asked to say so."""
-    if target.decision.coverage is not None or len(y) < HALVED:
+    if target.decision.coverage is not None or len(y) < PARTED:
         return
     for level in LEVELS:
         doubts = _doubts(target, y, chances, level)
@@ -90,11 +91,11 @@ def _leave_to_people(
 
 
 def _doubts(target: Target, y: IntArray, chances: FloatArray, level: float) -> Bools:
-    """Tell which rows are unsure at a coverage, each half by limits that are fitted on the other."""
+    """Tell which rows are unsure at a coverage, each part by limits that are fitted on the others."""
     found = np.zeros(len(y), bool)
-    for half in _halves(len(y)):
-        sets = fit_coverage(target, chances[~half], y[~half], level)
-        found[half] = metrics.any_of(unsure(target.deciding(coverage=sets), chances[half]))
+    for part in _parts(len(y)):
+        sets = fit_coverage(target, chances[~part], y[~part], level)
+        found[part] = metrics.any_of(unsure(target.deciding(coverage=sets), chances[part]))
     return found
 
 
@@ -147,19 +148,21 @@ def _more_of_the_rare(
     if not found:
         return
     named = sorted(found, key=lambda one: -one[0])[:NAMED]
-    each = "; ".join(
-        f"'{short(target.classes[c])}' ({taught[target.classes[c]]:,} rows train) {own.mean():.0%} of "
+    each = ", ".join(
+        f"'{short(target.classes[c])}' ({taught[target.classes[c]]:,} rows train) in {own.mean():.0%} of "
         f"{len(own):,}"
         for _, c, own in named
     )
     gain = sum(part for part, _, _ in named)
-    what = "class" if target.exclusive else "tag"
+    what, more = (
+        ("classes", "rows would be right") if target.exclusive else ("tags", "rows would have theirs")
+    )
     yield Step(
-        gain,
-        f"'{short(target.name)}': label more rows of what is rare. Found are of {each}, and of "
-        f"{what if len(few) == 1 else what + ('es' if target.exclusive else 's')} with as many rows as usual "
-        f"({usual:,.0f}) {_share(others.mean(), *_ends(others))}; found as often, up to {gain:.1f} more of "
-        f"100 rows would be right. `manyhot suggest {model} POOL --count 100` picks rows to label.",
+        gain if target.exclusive else gain / len(target.classes),
+        f"'{short(target.name)}': label more rows of what is rare. Of held-out rows the model finds {each}; "
+        f"of {what} with as many rows as usual ({usual:,.0f}) {_share(others.mean(), *_ends(others))}. "
+        f"Found as often, up to {gain:.1f} more of 100 {more}. `manyhot suggest {model} POOL --count 100` "
+        "picks rows.",
     )
 
 
@@ -178,8 +181,8 @@ def _more_rows(target: Target, growth: Growth | None, model: str) -> Iterator[St
 def _aim_otherwise(
     target: Target, y: IntArray, chances: FloatArray, weight: Weight, model: str
 ) -> Iterator[Step]:
-    """Tell what thresholds for another objective bring, each half of the rows by those of the other."""
-    if target.decision.objective != "hamming" or len(y) < HALVED:
+    """Tell what thresholds for another objective bring, each part of the rows by those of the others."""
+    if target.decision.objective != "hamming" or len(y) < PARTED:
         return
     from manyhot.train.calibrate import fit_thresholds
 
@@ -191,11 +194,11 @@ def _aim_otherwise(
     draws = np.vstack([np.ones(len(y)), counts]) * (1.0 if weight is None else weight)
     for aim in aims:
         aimed, after = target.deciding(objective=aim), before.copy()
-        for half in _halves(len(y)):
+        for part in _parts(len(y)):
             fitted = fit_thresholds(
-                aimed, chances[~half], y[~half], None if weight is None else weight[~half]
+                aimed, chances[~part], y[~part], None if weight is None else weight[~part]
             )
-            after[half] = decide(fitted.target, chances[half])
+            after[part] = decide(fitted.target, chances[part])
         old, new = (_score(aim, target, y, answers, draws) for answers in (before, after))
         low, high = np.quantile((new - old)[1:], (0.025, 0.975)).tolist()
         if low <= 0 or new[0] - old[0] < GAINED:
@@ -242,10 +245,10 @@ def _right(y: IntArray, answers: IntArray) -> float:
     return float((answers == y.reshape(answers.shape))[known.reshape(answers.shape)].mean())
 
 
-def _halves(rows: int) -> tuple[Bools, Bools]:
-    """Part rows in two halves by chance, the same for as many rows."""
-    first = np.random.default_rng(0).permutation(rows) % 2 == 0
-    return first, ~first
+def _parts(rows: int) -> list[Bools]:
+    """Part rows by chance, the same for as many rows; each part is judged by what is fitted on the others."""
+    order = np.random.default_rng(0).permutation(rows)
+    return [order % PARTS == number for number in range(PARTS)]
 
 
 def _ends(right: Bools) -> tuple[float, float]:

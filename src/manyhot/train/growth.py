@@ -20,7 +20,7 @@ from manyhot.targets import IntArray, Weight, weight_of
 from manyhot.train.examples import MOST, examples, labels_of
 from manyhot.train.prepared import Prepared
 
-TREES, LEAST = 60, 20  # of all folds together, and of each
+TREES, LEAST = 40, 20  # of all folds together, and of each
 FEWEST = 50  # held-out rows, of which some are wrong
 DRAWS = 200  # samples of rows that say how sure it is
 

@@ -28,6 +28,13 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    """Read a number from 1 on; argparse makes the mistake a line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got '{text}'")
+    return int(text)
+
+
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how DATA is read."""
     add = parser.add_argument_group("reading").add_argument

@@ -14,7 +14,6 @@ import math
 import os
 import pickle
 import shlex
-import signal
 import subprocess
 import sys
 import threading
@@ -35,7 +34,7 @@ from manyhot.data.columns import split_of
 from manyhot.data.inputs.fitted import row_hashes
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.table import Table
-from manyhot.errors import RunError, UserError, WriteError, listed, shortened
+from manyhot.errors import ManyhotError, RunError, UserError, WriteError, listed, shortened
 from manyhot.fitting import fit, opened
 from manyhot.machine import num_cores
 from manyhot.notebook import number
@@ -358,7 +357,13 @@ def _share(job: Job, journal: Journal, workers: int, on_event: OnEvent) -> None:
     given = pickle.dumps(job)
 
     def started() -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-c", WORKER], stdin=subprocess.PIPE, env=environment)
+        process = subprocess.Popen(
+            [sys.executable, "-c", WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,  # so that Ctrl-C reaches this process alone, which ends that one
+        )
         assert process.stdin is not None, "it is a pipe"
         with suppress(BrokenPipeError):  # it has ended, which is seen below
             process.stdin.write(given)
@@ -372,13 +377,16 @@ def _share(job: Job, journal: Journal, workers: int, on_event: OnEvent) -> None:
             _tell(job, journal, on_event)
             for process in [each for each in running if each.poll() is not None]:
                 running.remove(process)
+                said = process.communicate()[0].decode()
+                if said:
+                    raise RunError(said)
                 if process.returncode and again:
                     again -= 1
                     running.append(started())
     finally:
         for process in running:
             process.kill()  # what it was at goes on from its last epoch
-            process.wait()
+            process.communicate()
     left = job.trials - sum(each.state != "running" for each in journal.trials())
     if left > 0:
         raise RunError(
@@ -390,16 +398,19 @@ def _share(job: Job, journal: Journal, workers: int, on_event: OnEvent) -> None:
 def work() -> None:
     """Do the trials of the job that comes on standard input, until its other end is closed."""
     job: Job = pickle.load(sys.stdin.buffer)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        os.read(sys.stdin.fileno(), 1)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
     logging.getLogger("manyhot").setLevel(logging.ERROR)
-    with quiet():
-        _work(job, job.journal(), lambda line: None, lambda done, rows: None)
+    try:
+        with quiet():
+            _work(job, job.journal(), lambda line: None, lambda done, rows: None)
+    except ManyhotError as error:  # the disk is full, say; for the process that started this one
+        os.write(sys.stdout.fileno(), error.typed.encode())
+        sys.exit(1)
 
 
 def _check_folder(folder: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from manyhot import files
 from manyhot.cli import options, progress, show
 from manyhot.config import APART
 
@@ -18,9 +20,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     help = "the folder for the best model (DIR/model), the page about the search and its journal"
     add("--out", metavar="DIR", required=True, help=help)
     help = "how many settings to try in all, all defaults first (default: %(default)s)"
-    add("--trials", metavar="N", type=int, default=20, help=help)
+    add("--trials", metavar="N", type=options.count, default=20, help=help)
     help = "processes that share the trials, and the cores (default: 1); the same command elsewhere joins in"
-    add("--workers", metavar="N", type=int, default=1, help=help)
+    add("--workers", metavar="N", type=options.count, default=1, help=help)
     add("--overwrite", action="store_true", help="forget another search that is in --out")
     options.add_reading(parser)
     options.add_labelling(parser)
@@ -35,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     settings = options.settings_of(args)
     for name in APART:
         setattr(args, name, settings.get(name))  # --config and --set may name it too
+    files.check_out(Path(args.out), overwrite=True)
     table, schema = options.labelled(args, options.read_table(args, args.data))
     from manyhot.data.rows.describe import describe
     from manyhot.searching.search import search

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from manyhot import files
-from manyhot.errors import UserError
+from manyhot.errors import UserError, lacking
 from manyhot.space import Dimension, Trial, settings_of
 
 JOURNAL, TRIALS = "journal.jsonl", "trials"
@@ -49,13 +49,12 @@ class Journal:
         with self.alone():
             try:
                 self.storage = JournalStorage(JournalFileBackend(str(self.file), _Lock(self.file)))
-                self.study = optuna.create_study(
-                    storage=self.storage,
-                    study_name="search",
-                    direction="maximize" if maximize else "minimize",
-                    pruner=pruner,
-                    load_if_exists=True,
-                )
+                how: dict[str, Any] = {"storage": self.storage, "study_name": "search", "pruner": pruner}
+                if self.storage.get_all_studies():
+                    self.study = optuna.load_study(**how)
+                else:
+                    direction = "maximize" if maximize else "minimize"
+                    self.study = optuna.create_study(**how, direction=direction)
                 empty = not self.study.trials
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 raise UserError(
@@ -106,14 +105,16 @@ class Journal:
         self._held(trial, stack)
         return trial
 
-    def _sampler(self, number: int) -> Any:
+    def _sampler(self, number: int, place: int = 0) -> Any:
+        """Return what proposes a trial, or draws the value of one dimension of the first ones, at its place."""
         from optuna.samplers import TPESampler
 
-        return TPESampler(n_startup_trials=STARTUP, seed=self.seed + 1_000_003 * number)
+        return TPESampler(n_startup_trials=STARTUP, seed=self.seed + 1_000_003 * number + 1_009 * place)
 
     def _proposed(self, trial: Any) -> Any:
         """Return a trial with a value of each dimension, those that it has already among them."""
-        for each in self.space:
+        for place, each in enumerate(self.space, 1):
+            self.study.sampler = self._sampler(trial.number, place)
             if each.choices:
                 trial.suggest_categorical(each.name, each.choices)
             else:
@@ -226,11 +227,17 @@ def _mend(file: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let Optuna say nothing that is no error meanwhile."""
+    """Let Optuna say nothing that is no error meanwhile.
+
+    Raises:
+        UserError: it is not installed.
+    """
     import warnings
 
-    import optuna
-
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise lacking(error) or error from None
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():

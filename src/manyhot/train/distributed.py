@@ -184,8 +184,8 @@ class _Meeting:
             signs[rank] = (sign, now)
         elif now - since > (DEAD_SECONDS if sign else LATE_SECONDS):
             raise RunError(
-                f"process {rank + 1} of {self.size} shows no sign of life for {now - since:.0f} s: it has ended, "
-                "or was cut off; --resume goes on."
+                f"process {rank + 1} of {self.size} shows no sign of life for {now - since:.0f} s: it has "
+                "ended, or was cut off; --resume goes on."
             )
 
 
@@ -259,6 +259,6 @@ def _together(act: Callable[[], object]) -> None:
         raise
     except RuntimeError as error:
         raise RunError(
-            f"another process of this run ended or does not answer ({str(error).splitlines()[0]}); "
-            "--resume goes on"
+            "another process of this run has ended, or does not answer; checkpoints are kept, and --resume "
+            "goes on."
         ) from error

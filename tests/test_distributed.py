@@ -211,3 +211,26 @@ def test_a_killed_rank_ends_the_run(tmp_path: Path) -> None:
     ranks = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True).stdout.split()
     os.kill(int(ranks[-1]), signal.SIGKILL)
     assert run.wait(timeout=90) != 0
+
+
+@pytest.mark.slow
+def test_two_machines_end_in_the_weights_of_two_processes_of_one(tmp_path: Path) -> None:
+    """The line of docs/guide/machines.md, by two agents on this machine."""
+    page = (Path(__file__).parents[1] / "docs/guide/machines.md").read_text(encoding="utf-8")
+    line = (
+        page[page.index("torchrun --nnodes 2") :].split("```")[0].replace("\\\n", "").split(" -m manyhot")[0]
+    )
+    options = line.replace("first:29500", f"127.0.0.1:{free_port()}").split()[1:]
+    assert "--rdzv-endpoint" in options
+    data = tmp_path / "t.csv"
+    data.write_text("a,color,tags\n" + "".join(f"{i % 7},{'rg'[i % 2]},u\n" for i in range(60)))
+    launcher = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "manyhot"]
+    agents = [
+        subprocess.Popen([*launcher, *fit_words(data, tmp_path / "two", 3)], stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [agent.wait(timeout=240) for agent in agents] == [0, 0]
+    subprocess.run(torchrun(*fit_words(data, tmp_path / "one", 3)), check=True, timeout=240)
+    one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        np.testing.assert_array_equal(two[name], value)

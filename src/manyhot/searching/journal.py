@@ -106,7 +106,7 @@ class Journal:
         return trial
 
     def _sampler(self, number: int, place: int = 0) -> Any:
-        """Return what proposes a trial, or draws the value of one dimension of the first ones, at its place."""
+        """Return what proposes a trial, or draws the value of one dimension, by its place."""
         from optuna.samplers import TPESampler
 
         return TPESampler(n_startup_trials=STARTUP, seed=self.seed + 1_000_003 * number + 1_009 * place)

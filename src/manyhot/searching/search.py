@@ -14,6 +14,7 @@ import math
 import os
 import pickle
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -49,6 +50,7 @@ from manyhot.train.validation import monitored
 RECORD, MODEL, PAGE = "search.json", "model", "search.html"
 VERSION = 1  # of the record
 WATCHED = 0.5  # seconds between two looks at what other processes have done
+STANDARD_OUTPUT = 1  # of a process that is started, by which it tells why it ended
 STARTS = 3  # times that a process is started again
 WORKER = "from manyhot.searching.search import work; work()"
 
@@ -217,9 +219,9 @@ def search(
         UserError: the data or an option cannot be used, or `out` holds another search.
         RunError: no trial could be finished, or the disk is full.
     """
-    for option, count in (("trials", trials), ("workers", workers)):
+    for option, count in (("--trials", trials), ("--workers", workers)):
         if count < 1:
-            raise UserError(f"--{option} must be at least 1, got {count}.")
+            raise UserError(f"{option} must be at least 1, got {count}.")
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("torchrun shares one fit; a search is shared by --workers, or by starting it again.")
     folder = as_path(out)
@@ -401,7 +403,7 @@ def work() -> None:
 
     def watch() -> None:
         os.read(sys.stdin.fileno(), 1)
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
     logging.getLogger("manyhot").setLevel(logging.ERROR)
@@ -409,8 +411,7 @@ def work() -> None:
         with quiet():
             _work(job, job.journal(), lambda line: None, lambda done, rows: None)
     except ManyhotError as error:  # the disk is full, say; for the process that started this one
-        os.write(sys.stdout.fileno(), error.typed.encode())
-        sys.exit(1)
+        os.write(STANDARD_OUTPUT, error.typed.encode())
 
 
 def _check_folder(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Does a search pay? The default against the best of many trials, by test rows that chose neither.
 
-    MANYHOT_DATA=… python benchmarks/search.py [--effort fast] [--trials 20] [--seeds 3] [TABLE…]
+    MANYHOT_DATA=… python benchmarks/search.py [--effort fast] [--trials 20] [--seeds 0,1,2] [TABLE…]
 
 For each table of KEEL and each seed 30 % of the rows are kept back. The default is one `manyhot.fit` on the
 rest; the search is `manyhot.search` on the same, whose first trial is that default. Both are judged once by
@@ -53,13 +53,13 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", default=TABLES)
     parser.add_argument("--effort", default="fast")
     parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", default="0,1,2")
     args = parser.parse_args()
     print(machine("torch", "optuna"))
     every = []
     for name in args.tables:
         runs = []
-        for seed in range(args.seeds):
+        for seed in map(int, args.seeds.split(",")):
             with scratch() as folder:
                 out = Path(folder, "s")
                 runs.append(one(data("keel") / f"{name}.csv", seed, args.effort, args.trials, out))

@@ -223,7 +223,8 @@ def test_two_machines_end_in_the_weights_of_two_processes_of_one(tmp_path: Path)
     options = line.replace("first:29500", f"127.0.0.1:{free_port()}").split()[1:]
     assert "--rdzv-endpoint" in options
     data = tmp_path / "t.csv"
-    data.write_text("a,color,tags\n" + "".join(f"{i % 7},{'rg'[i % 2]},u\n" for i in range(60)))
+    lines = (f"{i % 7},{'rg'[i % 2]},{'u;v' if i % 3 else '[]'}\n" for i in range(60))
+    data.write_text("a,color,tags\n" + "".join(lines))
     launcher = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "manyhot"]
     agents = [
         subprocess.Popen([*launcher, *fit_words(data, tmp_path / "two", 3)], stdout=subprocess.DEVNULL)

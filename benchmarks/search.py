@@ -43,9 +43,10 @@ def one(table: Path, seed: int, effort: str, trials: int, out: Path) -> dict[str
 
 
 def spread(values: list[float]) -> str:
-    """Write a mean with its standard error."""
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return f"{statistics.mean(values):+.4f} ± {error:.4f}"
+    """Write a mean with its standard error, where there are several."""
+    if len(values) == 1:
+        return f"{values[0]:+.4f}"
+    return f"{statistics.mean(values):+.4f} ± {statistics.stdev(values) / len(values) ** 0.5:.4f}"
 
 
 def main() -> None:

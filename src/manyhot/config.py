@@ -35,6 +35,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "unknown_class": ("error", "missing"),
 }
 APART = ("group", "weight", "split_by")  # settings that name a column, which is then no input
+HERE = ("threads", "memory", "cache", "device")  # where a run computes, which may change between its parts
 RENAMED = {  # settings of the release before
     "heads_first": "linear_probe",
     "mixing": "mixup",

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
 from manyhot.data.rows.infer import OPTIONS as READING
 from manyhot.data.rows.infer import infer
+from manyhot.data.table import Table
 from manyhot.errors import RunError, UserError, WriteError
 from manyhot.model.device import describe, kept_promise, left_as_found, pick, use, warm_up
 from manyhot.model.network import build
@@ -78,20 +79,15 @@ def fit(
         UserError: the data or an option cannot be used; nothing has been written.
         RunError: training failed, such as by a loss that is not finite.
     """
-    said = next((name for name in options if name in READING), None)
-    if said is not None:
-        raise UserError(f"{said} says how a table is read: fit(data, manyhot.infer(data, {said}=…)).")
-    options, table = parse_options(options), as_table(data)
     going: GoingOn | None = None
     if start is not None:
         if schema is not None:
             raise UserError("schema: a model to go on from has one. Leave it out.")
-        going = going_on(start, table, options)
-        table, schema = going.table, going.schema
-    elif not isinstance(schema, Schema):
-        apart = [options[setting] for setting in APART if options.get(setting)]
-        schema = infer(table, schema or (), ignore=apart)
-    schema = with_positive(schema, positive)
+        options = asked(options)
+        going = going_on(start, as_table(data), options)
+        table, schema = going.table, with_positive(going.schema, positive)
+    else:
+        options, table, schema = opened(data, schema, positive, options)
     folder = None if out is None else as_path(out)
     if folder is not None and resume and bundles.finished(folder):
         return load(folder, verbose)
@@ -137,6 +133,25 @@ def fit(
                 _write(classifier, folder, checkpoints)
     distributed.finish()
     return classifier
+
+
+def opened(
+    data: object, schema: Schema | str | Sequence[str] | None, positive: object, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], Table, Schema]:
+    """Return options, data and schema as `fit` takes them, checked and read."""
+    options, table = asked(options), as_table(data)
+    if not isinstance(schema, Schema):
+        apart = [options[setting] for setting in APART if options.get(setting)]
+        schema = infer(table, schema or (), ignore=apart)
+    return options, table, with_positive(schema, positive)
+
+
+def asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check options of Python's, among which none may say how a table is read."""
+    said = next((name for name in options if name in READING), None)
+    if said is not None:
+        raise UserError(f"{said} says how a table is read: fit(data, manyhot.infer(data, {said}=…)).")
+    return parse_options(options)
 
 
 def _write(classifier: Classifier, folder: Path, checkpoints: Checkpoints | None) -> None:

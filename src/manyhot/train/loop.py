@@ -83,6 +83,7 @@ def train(
     judging = (network, validation, targets, config)
     steps = loader.step_after(config.epochs)
     while progress.epoch < (last := _last(progress, config)):
+        world.wait()  # for the one that prepares longer, or writes a checkpoint
         started = time.perf_counter()
         running = _Losses(targets, loader)
         # What is nearly always right has learned labels that are no matter of doubt.

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,8 +79,8 @@ def test_the_best_model_is_a_model_and_is_trained_again_by_its_settings(found, t
         np.testing.assert_array_equal(value, kept[name])
     assert again.run.judged.scores["overall"]["loss"] == found.best.score
     assert len(found.model.predict(rows())["kind"]) == ROWS
-    said = dict(word.split("=") for word in re.findall(r"--set (\S+)", found.command))
-    assert said == {name: str(value).lower() for name, value in found.best.settings.items()}
+    kept = json.loads(Path(re.findall(r"--config (\S+)", found.command)[0]).read_text())
+    assert {name: kept[name] for name in found.best.settings} == found.best.settings
     assert sorted(path.name for path in found.folder.iterdir()) == [
         *("journal.jsonl", "lock", "model", "search.html", "search.json", "trials")
     ]

@@ -92,10 +92,10 @@ class Search:
 
     @property
     def command(self) -> str:
-        """The command that train the best model again; `…` stands for the options that `search` was given."""
-        best = self.best or self.default
-        own = [word for pair in best.settings.items() for word in ("--set", f"{pair[0]}={_typed(pair[1])}")]
-        return f"manyhot fit {shlex.quote(self.source)} … {shlex.join([*own, '--out', 'MODEL'])}"
+        """The command that trains the best model again, of data that is read as a file says by itself."""
+        kept = [f"{self.folder / MODEL / name}.json" for name in ("schema", "config")]
+        options = ["--schema", kept[0], "--config", kept[1], "--out", "MODEL"]
+        return shlex.join(["manyhot", "fit", self.source, *options])
 
     @property
     def notes(self) -> list[str]:
@@ -484,8 +484,3 @@ def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
         if was != now:
             return f"other settings: {name} is {was} there, and {now} here"
     return ""
-
-
-def _typed(value: object) -> str:
-    """Write a value as --set takes it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

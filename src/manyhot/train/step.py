@@ -28,9 +28,7 @@ from manyhot.model.network import Network
 from manyhot.schema import Target
 from manyhot.train.distributed import World
 
-WARM_UP = (
-    3  # steps of a new shape before it is captured, in which libraries choose and allocate; as torch asks
-)
+WARM_UP = 3  # steps of a new shape before it is captured, in which libraries choose and allocate
 log = logging.getLogger("manyhot")
 
 

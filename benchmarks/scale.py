@@ -8,8 +8,8 @@ python benchmarks/scale.py two [ROWS]
 `kill`: 8 shards of ROWS rows and 300 photos are answered by two workers of an engine; a worker, the driver or
 both get SIGKILL at a random moment, and the same command is given until it ends well. Every row must be there
 once, with the answers of one process that nobody killed: tables bit for bit, photos within 1e-5.
-`broken`: a shard that is cut short must cost itself alone. `memory`: the most that a worker holds of 80 shards
-of ROWS rows beside that of 8. `two`: the seconds of two workers beside those of one, for ROWS rows in 8 shards.
+`broken`: a shard that is cut short must cost itself alone. `memory`: the most that a worker holds, for 80
+shards of ROWS rows beside 8. `two`: the seconds of two workers beside those of one, for ROWS rows in 8 shards.
 """
 
 from __future__ import annotations

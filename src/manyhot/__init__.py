@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from manyhot.inspection import inspect
     from manyhot.scale.folder import Answered, answer_folder
     from manyhot.schema import Input, Schema, Target
+    from manyhot.searching.search import Search, search
     from manyhot.suggesting import Suggestions, suggest
 
 _PLACES = {
@@ -55,6 +56,8 @@ _PLACES = {
     "cluster": "manyhot.clustering.cluster",
     "Comparison": "manyhot.comparing.compare",
     "compare": "manyhot.comparing.compare",
+    "Search": "manyhot.searching.search",
+    "search": "manyhot.searching.search",
     "Suggestions": "manyhot.suggesting",
     "suggest": "manyhot.suggesting",
     "ManyhotClassifier": "manyhot.estimator",
@@ -81,6 +84,7 @@ __all__ = [
     "ManyhotClassifier",
     "RunError",
     "Schema",
+    "Search",
     "Suggestions",
     "Table",
     "Target",
@@ -96,6 +100,7 @@ __all__ = [
     "inspect",
     "load",
     "read",
+    "search",
     "suggest",
 ]
 

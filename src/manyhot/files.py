@@ -28,7 +28,7 @@ else:
 
 PART = ".part"  # the ending of a file that is still being written
 LOCK = "lock"  # the file that is locked in a folder that is held
-LOOK = 0.2  # seconds after which it is looked whether another run still holds it
+PAUSE_SECONDS = 0.05  # before it is tried again
 MEND = {  # by what keeps a file from being written
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room there, or name another place."),
     errno.EFBIG: "Raise the limit on the size of files (ulimit -f).",
@@ -306,7 +306,7 @@ def held(folder: Path, out: Path, wait: bool = False) -> Iterator[None]:
             raise UserError(
                 f"{out} is being written by another run; wait for its end, or choose another --out."
             )
-        time.sleep(LOOK)
+        time.sleep(PAUSE_SECONDS)
 
 
 def _locked(handle: int) -> bool:

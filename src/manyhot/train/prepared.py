@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyhot.config import FitConfig
+from manyhot.config import HERE, FitConfig
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.rows import split
@@ -153,8 +153,7 @@ class Prepared:
         digest = hashlib.sha256(self.rows.hashes.tobytes() + self.rows.part.tobytes() + fold)
         for values in self.rows.y.values():
             digest.update(np.ascontiguousarray(values).tobytes())
-        here = ("threads", "memory", "cache", "device")  # where a run computes may change between its parts
-        config = {name: value for name, value in self.config.to_json().items() if name not in here}
+        config = {name: value for name, value in self.config.to_json().items() if name not in HERE}
         settings = [self.schema.to_json(), config, self.inputs.to_json()]
         digest.update(json.dumps(settings, sort_keys=True).encode())
         return digest.hexdigest()

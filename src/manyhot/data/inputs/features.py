@@ -109,7 +109,8 @@ class TableInputs:
             if odd.what == "unreadable" or (odd.what == "matched" and feature.kind == "number"):
                 missing = (*self.missing, *feature.missing)
                 if feature.part:
-                    dates.days(table.cells(feature.name, alike(missing)))  # which refuses it, with its row
+                    cells = table.cells(feature.name, alike(missing))
+                    dates.days(cells, feature.notation)  # which refuses it, with its row
                 table.numbers(feature.name, missing, feature.notation)
         return x, {}
 
@@ -191,7 +192,7 @@ def table_inputs(schema: Schema, table: Table, rows: NDArray[np.intp]) -> TableI
             case "category":
                 features.append(replace(_category(train, column.name, missing), missing=column.missing))
             case "date":
-                days = dates.days(train.cells(column.name, missing))
+                days = dates.days(train.cells(column.name, missing), column.notation)
                 parts = [_number(replace(number, part=p), dates.part(days, p)) for p in dates.PARTS]
                 features += [f for f in parts if f.part == "days" or len(f.edges) > 1]
             case _:
@@ -250,7 +251,13 @@ class Reading:
     def days(self, feature: Feature, called: str, missing: Sequence[str]) -> NDArray[np.float64]:
         """Read dates as days since 1970, NaN where there is none; float64 (N,)."""
         cells = self.table.cells(called, alike(missing))
-        values, wrong = dates.read_days(cells)
+        values, wrong = dates.read_days(cells, feature.notation)
+        other = dates.notation([text_of(value) for value in cells.values]) if wrong else None
+        if other is not None:
+            before, (values, wrong) = wrong, dates.read_days(cells, other)
+            rows, texts = _where(cells, dict.fromkeys(before))
+            meant = {text: dates.written(dates.day(text, other.first) or 0.0) for text in texts}
+            self._notice(feature, "matched", rows, texts, meant=meant)
         rows, texts = _where(cells, dict.fromkeys(wrong))
         self._notice(feature, "unreadable", rows, texts, "date")
         self._notice_empty(feature, np.isnan(values), rows)

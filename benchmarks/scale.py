@@ -9,7 +9,7 @@ python benchmarks/scale.py two [ROWS]
 both get SIGKILL at a random moment, and the same command is given until it ends well. Every row must be there
 once, with the answers of one process that nobody killed: tables bit for bit, photos within 1e-5.
 `broken`: a shard that is cut short must cost itself alone. `memory`: the most that a worker holds, for 80
-shards of ROWS rows beside 8. `two`: the seconds of two workers beside those of one, for ROWS rows in 8 shards.
+shards of ROWS rows beside 8. `two`: how much sooner two workers are done than one, for ROWS rows in 8 shards.
 """
 
 from __future__ import annotations

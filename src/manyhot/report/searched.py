@@ -69,9 +69,10 @@ def _shown(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _ends(found: Page, scores: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of the axis of scores; a few very bad ones do not press the others together."""
+def _ends(found: Page, drawn: Drawn) -> tuple[float, float]:
+    """Return the ends of the axis of scores; pruned and very bad ones do not press the others together."""
     sign = 1 if found.maximize else -1
+    scores = [score for each, score in drawn if each.state == "done"] or [score for _, score in drawn]
     kept = sorted((sign * score for score in scores), reverse=True)[: max(2, math.ceil(WORST * len(scores)))]
     return span(sign * score for score in kept)
 
@@ -79,7 +80,7 @@ def _ends(found: Page, scores: Sequence[float]) -> tuple[float, float]:
 def _over_time(found: Page, drawn: Drawn) -> Figure:
     """Draw the score of each trial, and the best so far."""
     done = [(each.number, score) for each, score in drawn if each.state == "done"]
-    ends = _ends(found, [score for _, score in done or drawn])
+    ends = _ends(found, drawn)
     last = max(each.number for each in found.trials)
     axes = Axes(62, 12, WIDTH - 76, HEIGHT - 54, (0.5, last + 0.5), ends)
     whole = [tick for tick in ticks(1, max(last, 2), 6) if float(tick).is_integer()]
@@ -90,7 +91,7 @@ def _over_time(found: Page, drawn: Drawn) -> Figure:
         axes.line(numbers, better.accumulate(scores), "bold ink")
     for trial, score in drawn:
         _dot(axes, trial.number, trial, score)
-    words = "The line is the best so far. Of trials that were pruned the last epoch is shown."
+    words = "Of trials that were pruned the last epoch is shown; what is off the scale lies at its edge."
     legend = (("bold ink", "best so far"), ("s0", "done"), ("s2", "pruned"))
     return Figure(f"Trials: {found.score}", picture(WIDTH, HEIGHT, axes.parts, "trials"), words, legend)
 
@@ -99,7 +100,7 @@ def _of_setting(found: Page, drawn: Drawn, each: Dimension) -> Figure | None:
     """Draw the scores of the trials over the values of a setting."""
     if len(drawn) < 2:
         return None
-    ends = _ends(found, [score for _, score in drawn])
+    ends = _ends(found, drawn)
     places = {choice: place for place, choice in enumerate(each.choices)}
     if each.choices:
         x_ends = (-0.5, len(each.choices) - 0.5)

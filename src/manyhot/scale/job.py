@@ -7,6 +7,7 @@ record, which comes last, says that it is done.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -98,11 +99,15 @@ class Job:
             files.clear(path)
 
     def _record(self, name: str) -> Path:
-        return self.out / RUN / INPUTS / f"{name}.json"
+        return self._work(name).with_suffix(".json")
 
     def _work(self, name: str) -> Path:
-        """Return the folder that is held by whoever answers a unit, and holds what is half done."""
-        return self.out / RUN / INPUTS / name
+        """Return the folder that is held by whoever answers a unit, and holds what is half done.
+
+        It is called by a hash of the name, which is never too long, nor the name of another one's record.
+        """
+        digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:16]
+        return self.out / RUN / INPUTS / digest
 
     def _attempt(self, classifier: Classifier, unit: Unit) -> Result:
         try:
@@ -115,7 +120,7 @@ class Job:
         if unit.stamped().to_json() != unit.to_json():
             raise UserError(f"{unit.source}: has changed since the run began.")
         out = self.out / unit.name
-        made = self._work(unit.name) / out.name
+        made = self._work(unit.name) / f"answers{out.suffix}"
         rows, noticed = self._rows(classifier, unit, made)
         files.place(made, out)
         record = Record(rows, len(noticed.unreadable), round(time.monotonic() - began, 3), unit.to_json())
@@ -150,7 +155,12 @@ class Job:
 
 def _failed(error: Exception) -> Result:
     """Say why a unit failed, which no other one shall suffer from, unless there is no room for any."""
-    reason = error.typed if isinstance(error, ManyhotError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, ManyhotError):
+        reason = error.typed
+    elif isinstance(error, OSError) and error.strerror:
+        reason = f"{error.filename}: {error.strerror}"
+    else:
+        reason = f"{type(error).__name__}: {error}"
     return Result(failed=reason, ends=isinstance(error, WriteError))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -95,7 +96,7 @@ def units_of(
     base = _shared(each.base for each in found)
     own = [PurePosixPath(Path(path).as_posix()) for path in (os.path.realpath(out), os.path.abspath(out))]  # noqa: PTH100
     units: dict[PurePosixPath, Unit] = {}
-    notes: list[str] = []
+    notes = [note for each in found for note in each.notes]
     for each in found:
         for place, unit in each.tables.items():
             if not any(map(place.is_relative_to, own)):
@@ -128,12 +129,14 @@ class _Input:
     place   where it is, absolute; of a URI with what stands before `://` as its first folder
     tables  the tables that it is or holds, by their places, as units without a name
     rows    the pictures that a folder holds
+    notes   what was left out of a folder of tables
     """
 
     kind: str
     place: PurePosixPath
     tables: Mapping[PurePosixPath, Unit] = field(default_factory=dict)
     rows: Table | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def base(self) -> PurePosixPath:
@@ -175,8 +178,11 @@ class _Input:
         with suppress(UserError):  # it holds no picture
             if is_image:
                 return cls("pictures", place, rows=read_folder(path))
-        tables = [name for name in sorted(walk(path, _may_be_table).paths) if not _hidden(name)]
-        return cls("tables", place, {place / name: Unit("", str(path / name)) for name in tables})
+        found = walk(path, _may_be_table)
+        tables = [name for name in sorted(found.paths) if not _hidden(name)]
+        units = {place / name: Unit("", str(path / name)) for name in tables}
+        told = replace(found, endings=Counter()).told()  # what is no table by its ending is no part of one
+        return cls("tables", place, units, notes=tuple(f"left out: {what}" for what in told))
 
     @classmethod
     def _elsewhere(cls, uri: str) -> _Input:

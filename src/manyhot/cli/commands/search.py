@@ -70,7 +70,7 @@ def _show(found: Search) -> None:
 
     best, out = found.best, found.folder
     assert best is not None, "there is a model"
-    lines = grid("setting", "default", "best", "share of what mattered")
+    lines = grid("setting", "default", "best", "share of what mattered" if found.importance else "")
     for each in sorted(found.space, key=lambda each: -found.importance.get(each.name, 0.0)):
         both = each.default, best.settings.get(each.name, "the same")
         mattered = f"{found.importance[each.name]:.0%}" if each.name in found.importance else ""

@@ -19,8 +19,7 @@ from manyhot.cli import main
 from manyhot.data.sources.remote import here, listing
 from manyhot.errors import RunError, UserError
 from manyhot.scale import engines, folder, units
-from manyhot.scale.job import RUN
-from manyhot.scale.units import Unit
+from manyhot.scale.units import RUN, Unit
 
 ROWS = 12
 

@@ -29,6 +29,7 @@ else:
 PART = ".part"  # the ending of a file that is still being written
 LOCK = "lock"  # the file that is locked in a folder that is held
 PAUSE_SECONDS = 0.05  # before it is tried again
+REMOVED = 1000  # times in a row that nobody removes a folder which has just been made
 MEND = {  # by what keeps a file from being written
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room there, or name another place."),
     errno.EFBIG: "Raise the limit on the size of files (ulimit -f).",
@@ -291,13 +292,17 @@ def held(folder: Path, out: Path, wait: bool = False) -> Iterator[None]:
     Raises:
         UserError: another run holds it, and `wait` is False.
     """
+    removed = 0
     while True:
         try:
             with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 file = (folder / LOCK).open("ab")
         except FileNotFoundError:  # another run has just removed it
-            continue
+            removed += 1
+            if removed < REMOVED:
+                continue
+            raise UserError(f"{folder} cannot be made; choose another --out.") from None
         with file:
             if _locked(file.fileno()):
                 yield

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from manyhot.judge import importance_in
 from manyhot.machine import given_cores, half_of_memory
 from manyhot.progress import Lines
 from manyhot.scale.engines import Results, engine_of
-from manyhot.scale.job import PLAN, RUN, Job, Record
-from manyhot.scale.units import Unit, units_of
+from manyhot.scale.job import Job, Record
+from manyhot.scale.units import PLAN, RUN, Unit, units_of
 
 log = logging.getLogger("manyhot")
 
@@ -114,11 +114,9 @@ def answer_folder(
         log.info(note)
     job = Job(path, identity, folder, {name: value for name, value in options.items() if value})
     run = _Run(job, units, units[share[0] - 1 :: share[1]])
-    run.plan(Path(out), overwrite)
-    left = [unit for unit in run.own if unit.name not in run.records]
+    left = run.plan(Path(out), overwrite)
     noticed: dict[str, Noticed] = {}
     if left:
-        files.clear(folder / DONE)
         results = answering(job, left, min(workers or _workers(left), len(left)))
         with Lines(verbose) as told, closing(results):
             for unit, found in run.follow(results, left, told):
@@ -143,8 +141,8 @@ class _Run:
     def _path(self) -> Path:
         return self.job.out / RUN / PLAN
 
-    def plan(self, out: Path, overwrite: bool) -> None:
-        """Write the plan, and find out what is answered already.
+    def plan(self, out: Path, overwrite: bool) -> list[Unit]:
+        """Write the plan, find out what is answered already, and return what is left.
 
         Raises:
             UserError: the folder holds something else, or, without `overwrite`, answers of another plan.
@@ -152,18 +150,29 @@ class _Run:
         files.check_out(out, True)
         files.check_ours(out, (RUN,))
         with files.held(self.job.out / RUN, out, wait=True):
-            old = files.read_json(self._path) if self._path.is_file() else {"inputs": []}
+            old = self._old()
             why = self._difference(old)
             if why and not overwrite:
                 raise UserError(f"{out} holds answers of {why}. Choose another --out, or pass --overwrite.")
             if overwrite:
-                files.clear(self.job.out / DONE)
                 every = [item["name"] for item in (*old["inputs"], *self.document["inputs"])]
                 for name in every if why else [unit.name for unit in self.own]:
                     self.job.forget(name)
+            self.records = self._done(unit.name for unit in self.own)
+            left = [unit for unit in self.own if unit.name not in self.records]
+            if left or old != self.document:
+                files.clear(self.job.out / DONE)
             if old != self.document:
                 files.write_json(self._path, self.document)
-        self.records = self._done(unit.name for unit in self.own)
+        return left
+
+    def _old(self) -> dict[str, Any]:
+        """Return the plan that is there; one of no model where it is lost, or cannot be read."""
+        with suppress(UserError):
+            old = files.read_json(self._path)
+            if isinstance(old, dict) and old.keys() == self.document.keys():
+                return old
+        return {"model": None, "inputs": [{"name": name} for name in self.job.recorded()]}
 
     def _done(self, names: Iterable[str]) -> dict[str, Record]:
         found = ((name, self.job.record(name)) for name in names)
@@ -174,6 +183,8 @@ class _Run:
         done = self._done(item["name"] for item in old["inputs"])
         if not done:
             return ""
+        if old["model"] is None:
+            return f"another run, whose plan ({RUN}/{PLAN}) cannot be read"
         if old["model"] != self.document["model"]:
             return "another model, or of this one before it was changed"
         if old["options"] != self.document["options"]:
@@ -216,14 +227,18 @@ class _Run:
         Raises:
             RunError: the folder was given another plan meanwhile.
         """
-        plan = files.read_json(self._path)
-        if (plan["model"], plan["options"]) != (self.document["model"], self.document["options"]):
-            raise RunError(f"{self.job.out} was taken by a run of another model. Start this one again.")
-        found = self._done(item["name"] for item in plan["inputs"])
-        waiting = len(plan["inputs"]) - len(found) - len(self.failed)
-        if len(found) == len(plan["inputs"]) and not (self.job.out / DONE).is_file():
-            whole = self._sum(found.values())
-            files.write_json(self.job.out / DONE, {name: getattr(whole, name) for name in TOTALS})
+        done = self.job.out / DONE
+        with files.held(self.job.out / RUN, done, wait=True):
+            plan = self._old()
+            if plan["model"] != self.document["model"] or plan["options"] != self.document["options"]:
+                raise RunError(f"{self.job.out} was taken by a run of another model. Start this one again.")
+            found = self._done(item["name"] for item in plan["inputs"])
+            waiting = len(plan["inputs"]) - len(found) - len(self.failed)
+            if len(found) < len(plan["inputs"]):
+                files.clear(done)
+            elif not done.is_file():
+                whole = self._sum(found.values())
+                files.write_json(done, {name: getattr(whole, name) for name in TOTALS})
         return self._sum(self.records.values(), waiting)
 
     def _sum(self, records: Iterable[Record], waiting: int = 0) -> Answered:

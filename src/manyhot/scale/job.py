@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,10 +26,9 @@ from manyhot.data.sources.remote import here
 from manyhot.data.sources.write import write
 from manyhot.data.table import NoRowsError, Table
 from manyhot.errors import ManyhotError, RunError, UserError, WriteError
-from manyhot.scale.units import Unit
+from manyhot.scale.units import RUN, Unit
 
-RUN = "_run"  # beside the answers: the plan, and what is recorded of each unit; Spark and others read past it
-PLAN, INPUTS = "run.json", "inputs"
+INPUTS = "inputs"  # in the folder RUN: what is recorded of each unit
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,13 @@ class Job:
 
     def record(self, name: str) -> Record | None:
         """Return what is recorded of the unit of this name; None where it is still to be answered."""
-        path = self._record(name)
-        if not path.is_file() or not (self.out / name).is_file():
-            return None
-        return Record(**files.read_json(path))
+        record = _read_record(self._record(name))
+        return record if record is not None and (self.out / name).is_file() else None
+
+    def recorded(self) -> list[str]:
+        """Return the names of all units that are recorded, of whatever run."""
+        found = map(_read_record, (self.out / RUN / INPUTS).glob("*.json"))
+        return [str(record.input["name"]) for record in found if record is not None]
 
     def forget(self, name: str) -> None:
         """Remove the answers of the unit of this name, and all that is known of it."""
@@ -117,11 +120,11 @@ class Job:
 
     def _answer(self, classifier: Classifier, unit: Unit) -> Result:
         began = time.monotonic()
-        if unit.stamped().to_json() != unit.to_json():
-            raise UserError(f"{unit.source}: has changed since the run began.")
         out = self.out / unit.name
         made = self._work(unit.name) / f"answers{out.suffix}"
         rows, noticed = self._rows(classifier, unit, made)
+        if unit.stamped().to_json() != unit.to_json():
+            raise UserError(f"{unit.source}: has changed since the run began.")
         files.place(made, out)
         record = Record(rows, len(noticed.unreadable), round(time.monotonic() - began, 3), unit.to_json())
         files.write_json(self._record(unit.name), asdict(record))
@@ -151,6 +154,12 @@ class Job:
         predicted = predict.predict(classifier.bundle, table)
         write(predict.answers(classifier.schema, table, predicted), out)
         return len(table), predicted.noticed
+
+
+def _read_record(path: Path) -> Record | None:
+    with suppress(UserError, TypeError):  # it is not there, or was changed by somebody
+        return Record(**files.read_json(path))
+    return None
 
 
 def _failed(error: Exception) -> Result:

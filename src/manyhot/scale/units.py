@@ -28,6 +28,7 @@ from manyhot.errors import UserError, listed
 
 PART = 2048  # pictures of a unit: a minute's work
 LABELS = "labels.csv"  # the table of a folder of pictures
+RUN, PLAN = "_run", "run.json"  # beside the answers what a run keeps of itself; Spark and others read past it
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def units_of(
     base = _shared(each.base for each in found)
     own = [PurePosixPath(Path(path).as_posix()) for path in (os.path.realpath(out), os.path.abspath(out))]  # noqa: PTH100
     units: dict[PurePosixPath, Unit] = {}
-    notes = [note for each in found for note in each.notes]
+    notes = list(dict.fromkeys(note for each in found for note in each.notes))
     for each in found:
         for place, unit in each.tables.items():
             if not any(map(place.is_relative_to, own)):
@@ -179,35 +180,50 @@ class _Input:
             if is_image:
                 return cls("pictures", place, rows=read_folder(path))
         found = walk(path, _may_be_table)
-        tables = [name for name in sorted(found.paths) if not _hidden(name)]
-        units = {place / name: Unit("", str(path / name)) for name in tables}
-        told = replace(found, endings=Counter()).told()  # what is no table by its ending is no part of one
-        return cls("tables", place, units, notes=tuple(f"left out: {what}" for what in told))
+        tables, notes = _tables_of(found.paths)
+        units = {place / name: Unit("", str(path / name)) for name in sorted(tables)}
+        told = replace(
+            found, endings=Counter()
+        ).told()  # what is no table by its ending is told by no command
+        return cls("tables", place, units, notes=(*notes, *(f"left out: {what}" for what in told)))
 
     @classmethod
     def _elsewhere(cls, uri: str) -> _Input:
         first = PurePosixPath("/", uri.partition("://")[0])
         whole = first / remote.path_of(uri).strip("/")
         places = {first / item.path.lstrip("/"): item for item in remote.listing(uri)}
+        notes: Iterable[str] = ()
         if whole in places:
             options_of(Path(whole.name))
         else:
-            kept = [place for place in places if is_table(Path(place.name))]
-            places = {p: places[p] for p in kept if not _hidden(p.relative_to(whole).as_posix())}
+            kept = [_below(place, whole) for place in places if is_table(Path(place.name))]
+            kept, notes = _tables_of(kept)
+            places = {whole / name: places[whole / name] for name in kept}
         if not places:
             raise UserError(f"{uri}: there is no table. Pictures are read from a disk of this machine.")
         kind = "table" if whole in places else "tables"
         units = {place: Unit("", item.uri).as_of([_stamp_of(item)]) for place, item in places.items()}
-        return cls(kind, whole, units)
+        return cls(kind, whole, units, notes=tuple(notes))
 
 
 def _may_be_table(name: str) -> bool:
     return is_table(Path(name))
 
 
-def _hidden(path: str) -> bool:
-    """Tell what Spark and others put beside tables: _SUCCESS, _metadata, _temporary/, ._SUCCESS.crc."""
-    return any(part.startswith(("_", ".")) for part in path.split("/"))
+def _tables_of(paths: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return which paths in a folder are input, and what is told of the others.
+
+    What Spark and others put beside tables is left out: _SUCCESS, _metadata, _temporary/, ._SUCCESS.crc. So
+    are the answers of other runs.
+
+    >>> _tables_of(["a.csv", "_metadata.csv", "out/a.csv", "out/_run/run.json"])
+    (['a.csv'], ["left out: the answers in 'out'"])
+    """
+    seen = [PurePosixPath(path) for path in paths]
+    answers = {path.parents[1] for path in seen if path.parts[1:][-2:] == (RUN, PLAN)}
+    tables = [path for path in seen if not any(part.startswith(("_", ".")) for part in path.parts)]
+    kept = [path.as_posix() for path in tables if not answers & {*path.parents}]
+    return kept, [f"left out: the answers in {listed(sorted(map(str, answers)))}"] if answers else []
 
 
 def _inside(places: Iterable[str], folders: Sequence[_Input]) -> Iterator[str]:

@@ -128,9 +128,10 @@ def _answer_folder(args: argparse.Namespace) -> None:
         if found.waiting:
             show.say(f"inputs that other parts are to answer: {found.waiting:,}")
     if found.failed:
+        it = "it" if len(found.failed) == 1 else "them"
         raise RunError(
-            f"{listed(found.failed, 3)} could not be answered. Mend it, or leave it out, and give the same "
-            "command again: what is answered stays."
+            f"{listed(found.failed, 3)} could not be answered. Mend {it}, or leave {it} out, and give "
+            "the same command again: what is answered stays."
         )
 
 

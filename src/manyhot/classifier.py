@@ -26,6 +26,7 @@ from manyhot.data.inputs.noticed import Noticed, together
 from manyhot.data.rows import split
 from manyhot.data.sources import pieces
 from manyhot.data.sources.read import read
+from manyhot.data.sources.remote import as_local, is_remote
 from manyhot.data.sources.write import write
 from manyhot.data.table import Table, as_pixels
 from manyhot.errors import UserError
@@ -562,7 +563,9 @@ def as_path(given: object) -> Path:
     """Return a path; raise UserError where what was given can be none."""
     if not isinstance(given, str | Path):
         raise UserError(f"a model or a file is named by its path, got {type(given).__name__}.")
-    return Path(given)
+    if is_remote(given):
+        raise UserError(f"{given}: models, and what is written, lie on a disk of this machine; copy it.")
+    return Path(as_local(str(given)))
 
 
 def as_table(data: object) -> Table:

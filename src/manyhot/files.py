@@ -36,6 +36,7 @@ MEND = {  # by what keeps a file from being written
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "Name a place that may be written to."),
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # which reading never meets
+URI = re.compile(r"[a-z][a-z0-9+.-]+:/")  # what `Path` makes of s3://bucket; a drive has one letter
 OS_ERROR = re.compile(r"(?:os error|[Ee]rrno) (\d+)")  # in what other libraries say of it
 
 
@@ -210,9 +211,11 @@ def check_out(path: Path, overwrite: bool, option: str = "--out") -> None:
     """Refuse an output that exists already, or that could not be written.
 
     Raises:
-        UserError: `path` exists and `overwrite` is False, or the folder above is a file or missing
-            and cannot be made.
+        UserError: `path` exists and `overwrite` is False, it is a URI, or the folder above is a file or
+            missing and cannot be made.
     """
+    if URI.match(str(path)):
+        raise UserError(f"{path} is no path of this machine's disks; choose another {option}.")
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists already; pass --overwrite to replace it, or choose another {option}.")
     for parent in path.absolute().parents:

@@ -100,7 +100,8 @@ def answer_folder(
     named = [inputs] if isinstance(inputs, str | Path) else [*inputs]
     if is_remote(out):
         raise UserError(f"--out {out}: answers are written to a disk. Name a folder, and copy it from there.")
-    path, folder = as_path(model).absolute(), Path(as_local(str(out))).absolute()
+    path, place = as_path(model).absolute(), as_path(out)
+    folder = place.absolute()
     if not named:
         raise UserError("no INPUT is named. Name tables, folders, or pictures.")
     share = _part(part)
@@ -114,7 +115,7 @@ def answer_folder(
         log.info(note)
     job = Job(path, identity, folder, {name: value for name, value in options.items() if value})
     run = _Run(job, units, units[share[0] - 1 :: share[1]])
-    left = run.plan(Path(out), overwrite)
+    left = run.plan(place, overwrite)
     noticed: dict[str, Noticed] = {}
     if left:
         results = answering(job, left, min(workers or _workers(left), len(left)))
@@ -231,7 +232,7 @@ class _Run:
         with files.held(self.job.out / RUN, done, wait=True):
             plan = self._old()
             if plan["model"] != self.document["model"] or plan["options"] != self.document["options"]:
-                raise RunError(f"{self.job.out} was taken by a run of another model. Start this one again.")
+                raise RunError(f"{self.job.out} was taken by another run, or removed. Start this one again.")
             found = self._done(item["name"] for item in plan["inputs"])
             waiting = len(plan["inputs"]) - len(found) - len(self.failed)
             if len(found) < len(plan["inputs"]):

@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
     from manyhot.data.sources.write import write, write_to
 
     args.inputs = [as_local(text) for text in args.inputs]
+    args.out = as_local(args.out or "")
     if _into_folder(args):
         _answer_folder(args)
         return

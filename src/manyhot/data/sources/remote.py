@@ -7,9 +7,12 @@ hdfs), and so are the credentials: those of the environment, of ~/.aws, or of th
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
@@ -21,6 +24,10 @@ from manyhot.errors import UserError, shortened
 BROKEN = (pa.ArrowException, OSError, ValueError)
 SAFE = "%:/?&=@+,~"  # what is no blank or letter of an alphabet, which may be typed as they are
 BLOCK = 1 << 20  # bytes copied at a time
+REACH = (
+    "import sys; from pyarrow.fs import *; s, path = FileSystem.from_uri(sys.argv[1]); s.get_file_info(path)"
+)
+REACH_SECONDS = 30
 
 
 class Listed(NamedTuple):
@@ -112,11 +119,34 @@ def path_of(uri: str) -> str:
 def _opened(uri: str) -> tuple[Any, str]:
     from pyarrow.fs import FileSystem
 
+    if not uri.startswith("s3://"):  # which ends soon, and by an error
+        _reach("/".join(uri.split("/")[:3]))
     try:
         system, path = FileSystem.from_uri(quote(uri, safe=SAFE))
     except BROKEN as error:
         raise _unread(uri, error) from None
     return system, path
+
+
+@lru_cache
+def _reach(place: str) -> None:
+    """See in a process of its own that a bucket can be reached; some libraries hang, or end the process.
+
+    Raises:
+        UserError: so it is, for want of a network or of credentials. What is said by an error is told later.
+    """
+    try:
+        found = subprocess.run(
+            [sys.executable, "-c", REACH, place], check=False, capture_output=True, timeout=REACH_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        why = f"no answer within {REACH_SECONDS} seconds"
+    else:
+        if found.returncode >= 0:
+            return
+        said = found.stderr.decode(errors="replace").splitlines()
+        why = next((line.strip() for line in said if "what():" in line), "its library gave up")
+    raise UserError(f"{place}: cannot be reached ({why.removeprefix('what():').strip().rstrip('.')}).")
 
 
 def _unread(uri: str, error: BaseException) -> UserError:

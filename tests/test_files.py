@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -209,6 +210,21 @@ def test_outputs_that_cannot_be(tmp_path):
     files.check_out(tmp_path / "new" / "deep", overwrite=False)
     with pytest.raises(UserError, match="is a file"):
         files.check_out(tmp_path / "file" / "x", overwrite=False)
+    for uri in ("s3://bucket/model", "file:///model"):  # which would be a folder called `s3:`
+        with pytest.raises(UserError, match="no path of this machine"):
+            files.check_out(Path(uri), overwrite=False)
+
+
+def test_a_folder_that_nobody_can_make_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+    def mkdir(self, **how):
+        raise FileNotFoundError(2, "No such file or directory", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with (
+        pytest.raises(UserError, match="cannot be made"),
+        files.held(tmp_path / "x", tmp_path / "x", wait=True),
+    ):
+        pass
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

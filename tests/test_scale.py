@@ -1,7 +1,10 @@
 """Many inputs answered into a folder: each once, whoever dies; what cannot be answered costs itself alone."""
 
+import gzip
 import json
+import logging
 import os
+import re
 import shutil
 import threading
 
@@ -16,9 +19,10 @@ from scaling import Deadly
 import manyhot
 from manyhot import files
 from manyhot.cli import main
+from manyhot.data.sources import remote
 from manyhot.data.sources.remote import here, listing
 from manyhot.errors import RunError, UserError
-from manyhot.scale import engines, folder, units
+from manyhot.scale import engines, folder, job, units
 from manyhot.scale.units import RUN, Unit
 
 ROWS = 12
@@ -56,7 +60,8 @@ def shards(tmp_path):
 def ask(fitted_tables, tmp_path):
     def answer(*inputs, out="out", model=None, **how):
         model = model or fitted_tables / "model"
-        return manyhot.answer_folder(model, inputs, tmp_path / out, verbose=False, **how)
+        place = out if ":" in out else tmp_path / out
+        return manyhot.answer_folder(model, inputs, place, verbose=False, **how)
 
     return answer
 
@@ -304,6 +309,76 @@ def test_a_model_of_pictures_answers_files_and_tables_beside_folders(
     assert below(tmp_path / "out") == names
 
 
+def test_names_may_be_as_long_as_a_disk_takes(inline, shards, ask, tmp_path):
+    """What is kept of a run has names of its own, and one that no disk takes costs itself alone."""
+    names = [f"{'n' * 251}.csv", f"{'n' * 247}.parquet", "a.csv.json/a.csv"]  # as a record might be called
+    for name in names:
+        (shards / name).parent.mkdir(exist_ok=True)
+        shutil.copy(shards / f"a.{name.rsplit('.')[-1]}", shards / name)
+    (shards / f"{'n' * 248}.tsv.gz").write_bytes(gzip.compress((shards / "a.csv").read_bytes()))
+    found = ask(shards)
+    assert {*names} < {*below(tmp_path / "out")}
+    assert [why.rpartition(": ")[2] for why in found.failed.values()] == ["File name too long"]
+    assert (found.tables, ask(shards).new) == (7, 0)
+
+
+def test_what_a_folder_leaves_out_is_told(inline, shards, ask, tmp_path, caplog):
+    (shards / "lost.csv").symlink_to("nowhere.csv")
+    ask(shards / "a.csv", out="shards/earlier")
+    with caplog.at_level(logging.INFO, "manyhot"):
+        found = ask(shards)
+    assert {"left out: broken links (1)", "left out: the answers in 'earlier'"} <= {*caplog.messages}
+    assert (found.tables, found.done) == (4, True)
+
+
+CUT = [b"", b'{"model": "', b"[]", b'{"inputs": 3}', b"\xff", None]
+
+
+@pytest.mark.parametrize("cut", CUT, ids=map(repr, CUT))
+def test_answers_whose_plan_is_lost_are_kept(inline, shards, ask, tmp_path, cut):
+    ask(shards)
+    plan = tmp_path / "out" / RUN / "run.json"
+    plan.write_bytes(cut) if cut is not None else plan.unlink()
+    (shards / "a.csv").unlink()
+    with pytest.raises(UserError, match=r"whose plan .* cannot be read.*overwrite=True"):
+        ask(shards)
+    assert ask(shards, overwrite=True).new == 3
+    assert "a.csv" not in below(tmp_path / "out")
+
+
+def test_a_record_that_was_cut_is_made_again(inline, shards, ask, tmp_path):
+    ask(shards)
+    for record in (tmp_path / "out" / RUN / "inputs").glob("*.json"):
+        record.write_bytes(record.read_bytes()[:20])
+    found = ask(shards)
+    assert (found.new, found.done) == (4, True)
+
+
+def test_done_goes_where_inputs_come(inline, shards, ask, tmp_path):
+    done = tmp_path / "out" / folder.DONE
+    ask(shards)
+    shutil.copy(shards / "a.csv", shards / "z.csv")
+    assert ask(shards, part="1/5").waiting == 1  # which has nothing to do itself
+    assert not done.exists()
+    assert ask(shards, part="5/5").done
+    assert json.loads(done.read_bytes())["tables"] == 5
+
+
+def test_an_input_that_changes_while_it_is_read_is_told(inline, shards, ask, tmp_path, monkeypatch):
+    read = job.read
+
+    def changing(path, **how):
+        table = read(path, **how)
+        path.write_bytes(path.read_bytes() * 2)
+        return table
+
+    monkeypatch.setattr(job, "read", changing)
+    found = ask(shards)
+    assert {*found.failed} == {"a.csv"}
+    assert "has changed since the run began" in found.failed["a.csv"]
+    assert not {"a.csv", folder.DONE} & {*below(tmp_path / "out")}
+
+
 def test_a_full_disk_ends_the_run_and_the_same_goes_on(inline, shards, ask, monkeypatch, tmp_path):
     written, place = [], files.place
 
@@ -339,6 +414,8 @@ FAULTS = {
     "a file above": (["shards"], {"out": "thesis.md/out"}, "is a file"),
     "an address of the web": (["https://x.org/a.csv"], {}, "fetch it by hand"),
     "another machine": (["file://server/a.csv"], {}, "another machine"),
+    "a model elsewhere": (["shards"], {"model": "s3://bucket/model"}, "on a disk of this machine"),
+    "answers elsewhere": (["shards"], {"out": "s3:/bucket/out"}, "no path of this machine"),
 }
 
 
@@ -446,3 +523,32 @@ def test_tables_elsewhere_are_read_by_pyarrow(inline, shards, ask, monkeypatch):
     with pytest.raises(UserError, match=r"^s3://bucket/none.csv: no such file"):
         manyhot.read("s3://bucket/none.csv")
     assert ask("s3://bucket/sub").rows == ROWS
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import time; time.sleep(60)", "no answer within 1 seconds"),
+        (
+            "import os, sys; print('  what():  No token.', file=sys.stderr, flush=True); os.abort()",
+            "(No token)",
+        ),
+    ],
+    ids=["hangs", "aborts"],
+)
+def test_a_bucket_that_cannot_be_reached_ends_in_a_line(monkeypatch, code, said):
+    monkeypatch.setattr(remote, "REACH", code)
+    monkeypatch.setattr(remote, "REACH_SECONDS", 1)
+    with pytest.raises(UserError, match=re.escape(said)):
+        manyhot.read("gs://bucket/a.csv")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, new sessions are none")
+def test_ctrl_c_does_not_reach_the_processes(tmp_path):
+    """A terminal sends it to all of a session; only the first process may say something of it."""
+    process = engines._Process(Deadly(tmp_path), 1)
+    try:
+        assert os.getsid(process._started().pid) != os.getsid(0)
+    finally:
+        process.stop()
+        process.end()

@@ -201,6 +201,13 @@ def test_where_all_fail_it_says_why(tmp_path, monkeypatch):
         searched(tmp_path / "s", trials=2)
 
 
+def test_why_a_trial_failed_names_options_as_they_are_typed(tmp_path, capsys):
+    data = write_csv(tmp_path / "rows.csv", rows())
+    words = ["search", str(data), "--target", "kind", "--out", str(tmp_path / "s"), "--trials", "1"]
+    assert main([*words, *ROW_OPTIONS, "--set", "learning_rate=1e30"]) == 1
+    assert "Try a smaller learning rate: --set learning_rate=" in capsys.readouterr().err
+
+
 def test_a_full_disk_ends_it_and_room_lets_it_go_on(found, begun, monkeypatch):
     with monkeypatch.context() as patched:
         failing(patched, WriteError("no room", 28, "No space left"))

@@ -129,7 +129,8 @@ class _Process:
             code = CHILD.format(path=[path for path in sys.path if path], name=__name__)
             env = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
             pipe = subprocess.PIPE
-            self.child = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, env=env)
+            how: Any = {"stdin": pipe, "stdout": pipe, "env": env, "start_new_session": True}
+            self.child = subprocess.Popen([sys.executable, "-c", code], **how)  # which no Ctrl-C reaches
             with suppress(OSError):
                 _send(self.child.stdin, self.job)  # type: ignore[arg-type]
         return self.child
@@ -142,7 +143,6 @@ def _send(pipe: IO[bytes], what: object) -> None:
 
 def serve() -> None:
     """Answer the units that come on standard input until it ends; all that is printed goes to its errors."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal it comes to all; the first process ends this
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     back = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

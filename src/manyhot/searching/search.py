@@ -314,7 +314,8 @@ def _try(job: Job, journal: Journal, trial: Any, on_event: OnEvent, progress: Pr
             raise  # there is no room, for the next trial neither
         if isinstance(error, UserError) and trial.number == 0:
             raise
-        ended = {"why": shortened(" ".join(str(error).split()) or type(error).__name__, 300)}
+        why = error.typed if isinstance(error, ManyhotError) else str(error)
+        ended = {"why": shortened(" ".join(why.split()) or type(error).__name__, 300)}
     journal.finish(trial, seconds=time.perf_counter() - started, **ended)
 
 

@@ -23,7 +23,7 @@ from manyhot.data.rows import split
 from manyhot.data.rows.conflicts import Conflict
 from manyhot.data.table import Table
 from manyhot.schema import Schema
-from manyhot.targets import UNKNOWN, Labels
+from manyhot.targets import Labels
 
 MIN_HALVED = 1_000  # validation rows from which on some choose the epoch and others calibrate
 MAX_CHOOSING = 5_000  # rows of a network with folds that choose the epoch
@@ -100,21 +100,6 @@ class Prepared:
     def fold_of(self, rows: NDArray[np.intp]) -> NDArray[np.int8] | None:
         """Return the fold of some rows."""
         return None if self.rows.fold is None else self.rows.fold[rows]
-
-    def training_labels(self, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
-        """Return the labels that some rows teach: those of each fold, after N, where a network has members.
-
-        A member knows nothing of the rows of its own fold.
-        """
-        y = self.labels(rows)
-        if self.rows.fold is None and self.config.tabm_members == 1:
-            return y
-        y |= {target.name: y[target.name][:, None] for target in self.schema.targets}
-        if self.rows.fold is not None:
-            own = self.rows.fold[rows, None] == np.arange(self.config.folds)
-            for name in (target.name for target in self.schema.targets):
-                y[name] = np.where(own.reshape(own.shape + (1,) * (y[name].ndim - 2)), UNKNOWN, y[name])
-        return y
 
     def held_out(self) -> NDArray[np.intp]:
         """Return the positions of the rows that judge: with folds all training rows that are of one."""

@@ -284,9 +284,10 @@ def _validation(prepared: Prepared) -> Validation:
 def _loader(prepared: Prepared, network: Network, world: World) -> Loader:
     """Return the training rows, a share of each batch where there are several processes."""
     rows, config = prepared.of_part(split.TRAIN), prepared.config
+    fold = prepared.fold_of(rows)
     return Loader(
         prepared.x,
-        prepared.training_labels(rows),
+        prepared.labels(rows),
         config.batch_size,
         config.seed,
         Augmentation(
@@ -297,6 +298,8 @@ def _loader(prepared: Prepared, network: Network, world: World) -> Loader:
         numbers=prepared.rows.table.rows[rows],
         share=(world.rank, world.size),
         epochs=config.epochs,
+        members=config.tabm_members if fold is None else config.folds,
+        fold=fold,
     )
 
 

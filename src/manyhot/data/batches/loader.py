@@ -18,6 +18,7 @@ from torch import Tensor
 
 from manyhot.data.batches.augment import EVERY, Augmentation, augment, mirror, mixup, random_erasing
 from manyhot.data.inputs.images.stream import Ahead, Pictures, X
+from manyhot.targets import UNKNOWN, WEIGHT
 
 AS_IT_IS = Augmentation()
 MIRRORING = ("crop", "photo")  # changes that mirror by themselves
@@ -40,7 +41,9 @@ class Batch(NamedTuple):
 class Loader:
     """Training rows, given out in a seeded order without end.
 
-    `rows` are the positions in x that y is of, where not all of x trains.
+    `rows` are the positions in x that y is of, where not all of x trains. Labels are held as they are encoded,
+    and made what torch takes batch by batch. Of `members` above 1 each batch has labels for each, after B;
+    a member knows nothing of the rows whose `fold` (N,) is its own.
 
     What fits in memory lies on the device as it is; pictures that do not are decoded by threads, some
     steps ahead.
@@ -62,6 +65,8 @@ class Loader:
         numbers: NDArray[np.int64] | None = None,
         share: tuple[int, int] = (0, 1),
         epochs: int = 1,
+        members: int = 1,
+        fold: NDArray[np.int8] | None = None,
     ) -> None:
         self.mine = slice(share[0], None, share[1])
         # A picture's partner may be another process's, so where they are mixed each has the whole batch.
@@ -70,7 +75,8 @@ class Loader:
         self.count = len(self.at)
         self.numbers = np.arange(1, self.count + 1) if numbers is None else numbers
         self.x = Ahead(x[self.at], self._fetched) if isinstance(x, Pictures) else _tensor(x, device)
-        self.y = {name: _tensor(_as_torch_takes(v), device) for name, v in y.items()}
+        self.y = {name: _tensor(values, device) for name, values in y.items()}
+        self.members, self.fold = members, None if fold is None else _tensor(fold, device)
         self.batch_size = min(batch_size, self.count)
         self.seed, self.changes, self.device, self.epochs = seed, changes, device, epochs
         self._orders: dict[int, NDArray[np.int64]] = {}
@@ -90,12 +96,24 @@ class Loader:
         else:
             x = self.x.index_select(0, torch.from_numpy(self.at[rows]).to(self.device))
         index = torch.from_numpy(rows).to(self.device)
-        y = {name: values.index_select(0, index) for name, values in self.y.items()}
+        y = self.labels(index)
         if as_it_is and self.fetched != self.mine:
             return Batch(x[self.mine], {name: v[self.mine] for name, v in y.items()}, rows[self.mine])
         if as_it_is or self.changes == AS_IT_IS:
             return Batch(x, y, rows)
         return self._changed(Batch(x, y, rows), step)
+
+    def labels(self, index: Tensor) -> dict[str, Tensor]:
+        """Return the labels that some rows (B,) teach: class numbers as int64, for torch's cross-entropy."""
+        y = {name: values.index_select(0, index) for name, values in self.y.items()}
+        for name in y.keys() - {WEIGHT}:
+            y[name] = y[name] if y[name].is_floating_point() else y[name].long()
+            y[name] = y[name] if self.members == 1 else y[name][:, None]
+            if self.fold is not None:
+                own = self.fold[index][:, None] == torch.arange(self.members, device=index.device)
+                own = own.reshape(own.shape + (1,) * (y[name].ndim - 2))
+                y[name] = y[name].masked_fill(own, UNKNOWN)
+        return y
 
     def _changed(self, batch: Batch, step: int) -> Batch:
         """Return a batch with its pictures changed at random, as the seed and the step say."""
@@ -140,11 +158,6 @@ def in_order(x: X, batch_size: int, device: torch.device | str = "cpu") -> Itera
     """Give all rows from first to last, some at a time, for prediction."""
     for first in range(0, len(x), batch_size):
         yield _tensor(x[first : first + batch_size], device)
-
-
-def _as_torch_takes(y: NDArray[Any]) -> NDArray[Any]:
-    """Return class numbers as int64, for torch's cross-entropy; weights of rows are none."""
-    return y.astype(np.int64) if np.issubdtype(y.dtype, np.integer) else y
 
 
 def _tensor(x: X, device: torch.device | str) -> Tensor:

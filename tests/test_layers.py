@@ -60,6 +60,7 @@ COMING = {"scale"}  # not there yet
 DATA_ORDER = (
     "__init__",
     "arrays",
+    "disk",
     "numbers",
     "plain",
     "table",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,7 @@ from manyhot import bundle as bundles
 from manyhot import files, notebook, predict
 from manyhot.bundle import Bundle
 from manyhot.choose import SeenRows
+from manyhot.data.arrays import from_hex
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.inputs.noticed import together
 from manyhot.data.rows import split
@@ -61,7 +62,6 @@ class Classifier:
 
     seen    the rows that the fit used
     run     what the fit left; None of a classifier that was loaded
-    rows    the part and the hash of each row
     tuning  what `tune` did to it
     folder  where it was loaded from
     verbose tell on standard error how many pictures have been read, where that takes long
@@ -70,7 +70,6 @@ class Classifier:
     bundle: Bundle
     seen: SeenRows
     run: Run | None = None
-    rows: Table = field(default_factory=lambda: Table({}))
     tuning: Tuning | None = None
     folder: Path | None = None
     verbose: bool = True
@@ -488,7 +487,7 @@ class Classifier:
             clashing, _ = self.run.conflicts
             if clashing:
                 write(conflicts.as_table(clashing), folder / conflicts.FILE)
-        write(self.rows, folder / "split.csv")
+        write(self.seen.as_table(), folder / "split.csv")
         bundles.save(self.bundle, folder, extra)
 
 
@@ -505,7 +504,7 @@ def load(folder: str | Path, verbose: bool = True) -> Classifier:
     path = as_path(folder)
     bundle, own = bundles.load(path), None if bundles.is_graph(path) else path
     rows = read(path / "split.csv") if (path / "split.csv").is_file() else Table({})
-    return Classifier(bundle, seen_in(rows), rows=rows, folder=own, verbose=verbose)
+    return Classifier(bundle, seen_in(rows), folder=own, verbose=verbose)
 
 
 def explain(model: Classifier | str | Path, data: object, **options: Any) -> Explanation:
@@ -520,13 +519,14 @@ def seen_in(rows: Table) -> SeenRows:
     if not count:
         return SeenRows()
     try:
-        hashes = np.array([int(value, 16) for value in rows.column("hash").to_pylist()], np.uint64)
+        hashes = from_hex(rows.column("hash"))
     except (ValueError, TypeError, OverflowError) as error:
         raise UserError(
             f"{rows.source}: not the rows of a model ({error}); delete it or train again."
         ) from None
     numbers |= {name: np.nan_to_num(rows.numbers(name), nan=-1) for name in numbers if name in rows.columns}
-    parts = np.array(rows.column("split").to_pylist(), object)
+    cells = rows.cells("split")
+    parts = np.array([*cells.values, None], object)[cells.codes]
     return SeenRows(hashes, parts, numbers["row"].astype(np.int64), numbers["fold"].astype(np.int8))
 
 

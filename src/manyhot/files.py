@@ -28,6 +28,8 @@ else:
 
 PART = ".part"  # the ending of a file that is still being written
 LOCK = "lock"  # the file that is locked in a folder that is held
+WAITED = ".lock"  # the ending of a file that is locked while another is made
+PAUSE = 0.05  # seconds between two looks at such a file
 MEND = {  # by what keeps a file from being written
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room there, or name another place."),
     errno.EFBIG: "Raise the limit on the size of files (ulimit -f).",
@@ -290,6 +292,22 @@ def held(folder: Path, out: Path) -> Iterator[None]:
                 f"{out} is being written by another run; wait for its end, or choose another --out."
             )
         yield
+
+
+@contextmanager
+def waited(path: Path) -> Iterator[None]:
+    """Hold a file to be made for this process alone; whoever else wants it waits until it lets go."""
+    lock = path.with_name(path.name + WAITED)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with writing(path):
+            file = lock.open("ab")
+        with file:
+            if _locked(file.fileno()):
+                yield
+                return
+        time.sleep(PAUSE)
 
 
 def _locked(handle: int) -> bool:

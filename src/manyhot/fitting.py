@@ -14,7 +14,7 @@ import numpy as np
 
 from manyhot import bundle as bundles
 from manyhot import files
-from manyhot.classifier import Classifier, as_path, as_table, load, seen_in
+from manyhot.classifier import Classifier, as_path, as_table, load
 from manyhot.config import APART, FitConfig, parse_options
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
@@ -128,8 +128,7 @@ def fit(
             training = Training(prepared, network, world, heard, folder, checkpoints, state)
             training.pretrained = None if model is None else model.pretrained(prepared, device)
             bundle, left = run(training, table.source)
-            rows = prepared.row_table()
-            classifier = Classifier(bundle, seen_in(rows), left, rows, verbose=verbose)
+            classifier = Classifier(bundle, prepared.seen(), left, verbose=verbose)
             if folder is not None and world.leads:
                 _write(classifier, folder, checkpoints)
     distributed.finish()

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manyhot.choose import SeenRows
 from manyhot.config import FitConfig
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.stream import X
@@ -121,23 +122,18 @@ class Prepared:
         half = split.split(self.schema.targets, self.labels(held), [0.5, 0.5], self.config.seed)
         return held[half == 0], held[half == 1]
 
-    def row_table(self) -> Table:
-        """Return a line per row that a fit uses: its number, its split, its hash."""
-        columns: dict[str, Any] = {
-            "row": self.rows.table.rows,
-            "split": [split.PARTS[number] for number in self.rows.part],
-            "hash": [f"{value:016x}" for value in self.rows.hashes],
-        }
-        if self.rows.fold is not None:
-            columns["fold"] = list(map(int, self.rows.fold))
-        return Table({}, "split.csv", rows=self.rows.table.rows).with_columns(columns)
+    def seen(self) -> SeenRows:
+        """Return the rows that the fit uses, by which it knows them again."""
+        rows = self.rows
+        fold = np.full(len(rows), -1, np.int8) if rows.fold is None else rows.fold
+        return SeenRows(rows.hashes, np.array(split.PARTS, object)[rows.part], rows.table.rows, fold)
 
     def fingerprint(self) -> str:
         """Return a text that two runs share only where their data and settings are the same."""
-        fold = b"" if self.rows.fold is None else self.rows.fold.tobytes()
-        digest = hashlib.sha256(self.rows.hashes.tobytes() + self.rows.part.tobytes() + fold)
-        for values in self.rows.y.values():
-            digest.update(np.ascontiguousarray(values).tobytes())
+        digest = hashlib.sha256()
+        rows, y = self.rows, self.rows.y.values()
+        for values in (rows.hashes, rows.part, *([] if rows.fold is None else [rows.fold]), *y):
+            digest.update(np.ascontiguousarray(values).data)
         here = ("threads", "memory", "cache", "device")  # where a run computes may change between its parts
         config = {name: value for name, value in self.config.to_json().items() if name not in here}
         settings = [self.schema.to_json(), config, self.inputs.to_json()]

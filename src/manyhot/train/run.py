@@ -29,7 +29,7 @@ from manyhot.data.inputs.images.stream import X
 from manyhot.data.rows import split
 from manyhot.data.rows.conflicts import Conflict
 from manyhot.data.table import Table
-from manyhot.ensemble import NETWORK, PRETRAINED
+from manyhot.ensemble import COLUMNS, NETWORK, PRETRAINED
 from manyhot.errors import WriteError
 from manyhot.importance import Importance, Probabilities, importance
 from manyhot.judge import Judged, constants, document
@@ -41,7 +41,7 @@ from manyhot.priors import log_odds
 from manyhot.resolve import of_heads
 from manyhot.schema import Target
 from manyhot.targets import WEIGHT
-from manyhot.train import mirror
+from manyhot.train import examples, mirror
 from manyhot.train.batch_norm import recalibrate
 from manyhot.train.calibrate import Fitted, calibrate
 from manyhot.train.checkpoint import Checkpoints, State
@@ -295,7 +295,7 @@ def _loader(prepared: Prepared, network: Network, world: World) -> Loader:
         ),
         inference.device_of(network),
         rows=rows,
-        numbers=prepared.rows.table.rows[rows],
+        numbers=prepared.rows.table.rows,
         share=(world.rank, world.size),
         epochs=config.epochs,
         members=config.tabm_members if fold is None else config.folds,
@@ -346,6 +346,7 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     counts = {name: len(prepared.of_part(number)) for number, name in enumerate(split.PARTS)}
     counts["unreadable"] = len(prepared.unreadable)
     notes = [*prepared.notes, *predictor.ensemble.notes]
+    notes += examples.told(prepared) if COLUMNS in predictor.ensemble.encoders else []
     notes += [f"left out: {name}: {why}" for name, why in prepared.unreadable.items()]
     bundle = of_predictor(schema, prepared.config, prepared.inputs, predictor)
     firsts = prepared.rows.table.take(np.array([each.index[0] for each in prepared.conflicts], np.intp))

@@ -41,9 +41,9 @@ class Batch(NamedTuple):
 class Loader:
     """Training rows, given out in a seeded order without end.
 
-    `rows` are the positions in x that y is of, where not all of x trains. Labels are held as they are encoded,
-    and made what torch takes batch by batch. Of `members` above 1 each batch has labels for each, after B;
-    a member knows nothing of the rows whose `fold` (N,) is its own.
+    `rows` are the positions in x that y is of, where not all of x trains; `numbers` those of the rows of x in
+    their source. Labels are held as they are encoded, and made what torch takes batch by batch: of `members`
+    above 1 there are those of each, after B. A member knows nothing of the rows whose `fold` (N,) is its own.
 
     What fits in memory lies on the device as it is; pictures that do not are decoded by threads, some
     steps ahead.
@@ -73,7 +73,7 @@ class Loader:
         self.fetched = EVERY if changes.mixup else self.mine
         self.at = np.arange(len(x)) if rows is None else rows
         self.count = len(self.at)
-        self.numbers = np.arange(1, self.count + 1) if numbers is None else numbers
+        self.numbers = numbers
         self.x = Ahead(x[self.at], self._fetched) if isinstance(x, Pictures) else _tensor(x, device)
         self.y = {name: _tensor(values, device) for name, values in y.items()}
         self.members, self.fold = members, None if fold is None else _tensor(fold, device)
@@ -135,7 +135,8 @@ class Loader:
 
     def names(self, rows: NDArray[np.int64]) -> list[int]:
         """Return the row numbers that the source has for these positions."""
-        return [int(number) for number in self.numbers[rows]]
+        at = self.at[rows]
+        return [int(number) for number in (at + 1 if self.numbers is None else self.numbers[at])]
 
     def rows(self, step: int) -> NDArray[np.int64]:
         """Return the positions of a step's rows, whichever process has them; int64 (B,)."""

@@ -542,6 +542,6 @@ def as_path(given: object) -> Path:
     return Path(given)
 
 
-def as_table(data: object) -> Table:
-    """Return a table, which data are already or are read as."""
-    return data if isinstance(data, Table) else read(data)
+def as_table(data: object, memory: float | None = None) -> Table:
+    """Return a table, which data are already or are read as; `memory` is told to `read`."""
+    return data if isinstance(data, Table) else read(data, memory=memory)

@@ -16,6 +16,7 @@ from manyhot import bundle as bundles
 from manyhot import files
 from manyhot.classifier import Classifier, as_path, as_table, load
 from manyhot.config import APART, FitConfig, parse_options
+from manyhot.data import disk
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
 from manyhot.data.rows.infer import OPTIONS as READING
@@ -71,7 +72,7 @@ def fit(
         begin: is called with the settings and an estimate of the time, before training starts.
         on_event: is called with each line of the history as it comes, with one of the kind "stage" as each
             begins, and of the kind "features" while pictures pass through a network that does not learn.
-        progress: is called with (done, all) while pictures are read.
+        progress: is called with (done, all) while pictures are read, or rows of a table prepared.
         options: fields of FitConfig, such as `effort="fast"` or `epochs=5`.
 
     Raises:
@@ -81,7 +82,8 @@ def fit(
     said = next((name for name in options if name in READING), None)
     if said is not None:
         raise UserError(f"{said} says how a table is read: fit(data, manyhot.infer(data, {said}=…)).")
-    options, table = parse_options(options), as_table(data)
+    options = parse_options(options)
+    table = as_table(data, options.get("memory"))
     going: GoingOn | None = None
     if start is not None:
         if schema is not None:
@@ -110,7 +112,10 @@ def fit(
     with left_as_found(device), told:
         how = {**options, "device": device.type}
         model = None if going is None else going.start
-        prepared = prepare(table, schema, how, progress or told.reading, model)
+        tell = progress or (told.reading if schema.is_image else told.preparing)
+        prepared = prepare(table, schema, how, tell, model)
+        world.wait()
+        disk.release()
         use_threads(prepared.config.threads)
         if world.leads:
             values = int(np.prod(prepared.x.shape[1:]))

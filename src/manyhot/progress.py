@@ -44,6 +44,10 @@ class Words:
         """Tell that some pictures have been read."""
         self.tell(f"read {done:,} of {rows:,} pictures", done, rows)
 
+    def preparing(self, done: int, rows: int) -> None:
+        """Tell that rows of a table have been prepared."""
+        self.tell(f"prepared {done:,} of {rows:,} rows", done, rows)
+
     def answering(self, done: int, rows: int) -> None:
         """Tell that some rows have been answered."""
         self.tell(f"answered {done:,} of {rows:,} rows", done, rows)

@@ -42,19 +42,23 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add("--map", metavar="COLUMN=FILE", action="append", default=[], help=help)
 
 
-def read_table(args: argparse.Namespace, data: str) -> Table:
+def read_table(args: argparse.Namespace, data: str, memory: float | None = None) -> Table:
     """Read DATA as the options of `add_reading` say."""
     from manyhot.data.sources.read import read
+    from manyhot.progress import Lines
 
     maps = dict(_pair("--map", text, "COLUMN=FILE") for text in args.map)
-    return read(
-        data,
-        root=args.root,
-        labels=args.labels,
-        maps=maps,
-        header=args.header,
-        sheet=args.sheet_name,
-    )
+    with Lines() as told:
+        return read(
+            data,
+            root=args.root,
+            labels=args.labels,
+            maps=maps,
+            header=args.header,
+            sheet=args.sheet_name,
+            memory=memory,
+            tell=told.on_step,
+        )
 
 
 def reading_words(args: argparse.Namespace, without: Collection[str] = ()) -> list[str]:

@@ -93,7 +93,7 @@ def from_hex(column: pa.ChunkedArray) -> NDArray[np.uint64]:
     return found
 
 
-def codes(numbers: NDArray[np.int32]) -> pa.Array:
+def codes(numbers: NDArray[Any]) -> pa.Array:
     """Make an array of the numbers of distinct cells, −1 for an empty one, which becomes null."""
     return _of_numbers(numbers, numbers < 0)
 
@@ -139,7 +139,7 @@ def placed(chunks: Iterable[pa.Array]) -> Iterator[tuple[slice, pa.Array]]:
 
 
 def take(column: pa.ChunkedArray, positions: NDArray[np.intp]) -> pa.ChunkedArray:
-    """Return some rows of a column; of rows in order without a copy of all, which Arrow makes of many parts."""
+    """Return some rows of a column; of rows in order without a copy of all, as Arrow makes of many parts."""
     if column.num_chunks < 2 or not (np.diff(positions) >= 0).all():
         return call("take", column, array(positions))
     ends = np.cumsum([len(chunk) for chunk in column.chunks])

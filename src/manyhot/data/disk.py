@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -38,13 +38,29 @@ COLUMNS, ARRAY = ".arrow", ".array"  # endings
 RULE = 1  # how columns are converted
 
 Columns = dict[str, pa.ChunkedArray]
+Step = Callable[[str, int, int], None]  # what is done, how far it is, and how far it will be
 log = logging.getLogger("manyhot")
 _left: list[Path] = []  # files that other processes of this run are still to map
 
 
-def fits(size: float, memory: float | None = None) -> bool:
-    """Tell whether so many bytes are held, where `memory` GB may be used, half of the machine's unless said."""
-    return size <= SHARE * (memory or half_of_memory()) * 1e9
+class Room(NamedTuple):
+    """How many GB of memory may be used, half of the machine's unless said, and who is told of long steps."""
+
+    memory: float | None = None
+    tell: Step | None = None
+
+    def fits(self, size: float) -> bool:
+        """Tell whether so many bytes are held in memory."""
+        return size <= SHARE * (self.memory or half_of_memory()) * 1e9
+
+    def told(self, what: str, batches: Iterator[pa.RecordBatch], rows: int = 0) -> Iterator[pa.RecordBatch]:
+        """Give batches, and tell how many of `rows` have been given, as far as these are known."""
+        done = 0
+        for batch in batches:
+            done += len(batch)
+            if self.tell is not None:
+                self.tell(what, done, rows)
+            yield batch
 
 
 def columns(path: Path, told: object, size: float, convert: Callable[[], Iterator[pa.RecordBatch]]) -> Any:
@@ -66,6 +82,8 @@ def columns(path: Path, told: object, size: float, convert: Callable[[], Iterato
         with files.waited(place):
             if not place.exists():
                 _make_room(folder, size)
+                for left in folder.glob(f".{place.name}*{files.PART}"):  # by a run that was killed
+                    files.clear(left)
                 files.write_with(place, lambda temporary: _write(temporary, convert()), sync=False)
             os.utime(place)
             return _mapped(place)
@@ -75,7 +93,7 @@ def columns(path: Path, told: object, size: float, convert: Callable[[], Iterato
 
 
 def taken(columns: Columns, positions: NDArray[np.intp]) -> Columns:
-    """Return some rows of mapped columns, mapped as well where they take much; the file goes with the process."""
+    """Return some rows of mapped columns, mapped as well where they take much, until the process ends."""
     count = len(next(iter(columns.values()))) if columns else 0
     size = sum(column.nbytes for column in columns.values()) * len(positions) / max(count, 1)
     folder = _folder()
@@ -106,10 +124,10 @@ def array(
 ) -> NDArray[np.float32]:
     """Return the numbers that `fill` writes, float32, mapped where they do not fit into memory.
 
-    Of several processes of a run that ask for the same `key`, the first one writes and all map; see `release`.
+    Of several processes of a run that ask for the same `key` the first writes, and all map; see `release`.
     """
     size, folder = 4 * math.prod(shape), _folder()
-    if not fits(size, memory) and folder is not None:
+    if not Room(memory).fits(size) and folder is not None:
         place = folder / f"{key}{ARRAY}"
         try:
             with files.waited(place):
@@ -170,13 +188,14 @@ def _kept() -> list[tuple[float, int, Path]]:
 
 
 def _make_room(folder: Path, size: float) -> None:
-    """Remove what was left behind, and of tables the longest unused until half of what is free suffices."""
+    """Remove what was left behind, and the longest unused tables until half of what is free suffices."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # others' eyes stay out
     files.sweep(folder, STALE)
     for used, _, path in _kept():
-        if path.suffix == ARRAY and time.time() - used > STALE:
-            _remove(path)
-        elif path.suffix == COLUMNS and shutil.disk_usage(folder).free < 2 * size:
+        left = (
+            time.time() - used > STALE if path.suffix == ARRAY else shutil.disk_usage(folder).free < 2 * size
+        )
+        if left:
             _remove(path)
 
 

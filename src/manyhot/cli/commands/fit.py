@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     args.start = model
     if not args.resume:
         files.check_out(Path(args.out), args.overwrite)
-    table, schema = options.labelled(args, options.read_table(args, args.data))
+    table, schema = options.labelled(args, options.read_table(args, args.data, settings.get("memory")))
     from manyhot.data.columns import split_of
     from manyhot.data.rows.describe import describe
     from manyhot.fitting import fit  # torch is loaded here, after all cheap mistakes are found
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
             begin=training.begin,
             on_event=training.on_event,
-            progress=training.reading,
+            progress=training.reading if schema.is_image else training.preparing,
             **settings,
         )
     done = classifier.run

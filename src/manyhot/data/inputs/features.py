@@ -131,7 +131,7 @@ class TableInputs:
         return disk.array((len(table), *self.shape), memory, key, fill), {}
 
     def _as_texts(self, table: Table) -> Table:
-        """Return the table with numbers that are categories as the texts that they are in all rows together."""
+        """Return the table with floats that are categories as texts, as they are in all rows together."""
         names = {feature.name for feature in self.features if feature.kind == "category"}
         found: dict[str, Any] = {}
         for name in names:

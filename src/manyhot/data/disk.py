@@ -98,7 +98,7 @@ def taken(columns: Columns, positions: NDArray[np.intp]) -> Columns:
     size = sum(column.nbytes for column in columns.values()) * len(positions) / max(count, 1)
     folder = _folder()
     if size > LEAST and folder is not None and (np.diff(positions) > 0).all():
-        place = folder / f"{os.getpid()}-{time.time_ns()}{COLUMNS}"
+        place = folder / f"{_own()}{COLUMNS}"
         try:
             _make_room(folder, size)
             files.write_with(
@@ -120,22 +120,23 @@ def _some(columns: Columns, positions: NDArray[np.intp]) -> Iterator[pa.RecordBa
 
 
 def array(
-    shape: tuple[int, ...], memory: float | None, key: str, fill: Callable[[NDArray[np.float32]], None]
+    shape: tuple[int, ...], memory: float | None, fill: Callable[[NDArray[np.float32]], None], key: str = ""
 ) -> NDArray[np.float32]:
     """Return the numbers that `fill` writes, float32, mapped where they do not fit into memory.
 
     Of several processes of a run that ask for the same `key` the first writes, and all map; see `release`.
+    Without one each has its own.
     """
     size, folder = 4 * math.prod(shape), _folder()
     if not Room(memory).fits(size) and folder is not None:
-        place = folder / f"{key}{ARRAY}"
+        place = folder / f"{key or _own()}{ARRAY}"
         try:
             with files.waited(place):
                 if not place.exists():
                     _make_room(folder, size)
                     files.write_with(place, lambda temporary: _fill(temporary, shape, fill), sync=False)
                 found = np.memmap(place, np.float32, "c", shape=shape)
-                if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
+                if key and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
                     _left.append(place)
                 else:
                     _remove(place)
@@ -169,6 +170,11 @@ def clear() -> None:
     folder = _folder()
     if folder is not None and folder.is_dir():
         files.sweep(folder)
+
+
+def _own() -> str:
+    """Name a file that no other process has."""
+    return f"{os.getpid()}-{time.time_ns()}"
 
 
 def _folder() -> Path | None:
@@ -215,6 +221,7 @@ def _write(temporary: Path, batches: Iterator[pa.RecordBatch]) -> None:
             writer.write_batch(batch)
         if writer is not None:
             writer.close()
+    pa.default_memory_pool().release_unused()  # which would hold as much as the largest blocks took
 
 
 def _mapped(place: Path) -> pa.Table:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from manyhot.data import disk
 from manyhot.data.batches.loader import in_order
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.inputs.images.stream import X
@@ -36,10 +37,21 @@ def logits(model: nn.Module, x: X) -> dict[str, NDArray[np.float32]]:
     return _batched(model, x, lambda ready, batch: ready(batch))
 
 
-def features(model: Network | Predictor, x: X, progress: Progress | None = None) -> NDArray[np.float32]:
-    """Return the features that the heads of a network read for x; float32 (N, F), of members side by side."""
-    found = _batched(model, x, lambda ready, batch: {"": ready.features(batch).flatten(1)}, progress)
-    return found[""]
+def features(
+    model: Network | Predictor, x: X, progress: Progress | None = None, memory: float | None = None
+) -> NDArray[np.float32]:
+    """Return the features that the heads of a network read for x; float32 (N, F), of members side by side.
+
+    They are mapped where they take too much of `memory` GB, see `disk`.
+    """
+
+    def given(ready: Any, batch: Tensor) -> dict[str, Tensor]:
+        return {"": ready.features(batch).flatten(1)}
+
+    def fill(found: NDArray[np.float32]) -> None:
+        _batched(model, x, given, progress, {"": found})
+
+    return disk.array((len(x), *_batched(model, x[:1], given)[""].shape[1:]), memory, fill)
 
 
 def run(model: nn.Module, x: X) -> NDArray[np.float32]:
@@ -58,16 +70,22 @@ def _batched(
     x: X,
     forward: Callable[[Any, Tensor], dict[str, Tensor]],
     progress: Progress | None = None,
+    found: dict[str, NDArray[np.float32]] | None = None,
 ) -> dict[str, NDArray[np.float32]]:
+    """Return what `forward` gives x by name, in the arrays `found` where these are there."""
     ready, device = fused(model.eval()), device_of(model)
     values = BATCH_VALUES_CPU if device.type == "cpu" else BATCH_VALUES
     views = model.ensemble.views if isinstance(model, Predictor) else 1
     rows = max(1, min(BATCH, values // max(1, views * int(np.prod(x.shape[1:])))))
-    pieces = []
+    first, found = 0, {} if found is None else found
     with torch.inference_mode():
         for batch in in_order(x, rows, device) if len(x) else [torch.from_numpy(np.asarray(x)).to(device)]:
             outputs = forward(ready, batch)
-            pieces.append({name: value.float().cpu().numpy() for name, value in outputs.items()})
+            for name, value in outputs.items():
+                if name not in found:
+                    found[name] = np.empty((len(x), *value.shape[1:]), np.float32)
+                found[name][first : first + len(batch)] = value.float().cpu().numpy()
+            first += len(batch)
             if progress is not None:
-                progress(min(rows * len(pieces), len(x)), len(x))
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+                progress(first, len(x))
+    return found

@@ -183,7 +183,7 @@ def try_mirrored(training: Training) -> None:
 def learn_heads(training: Training) -> None:
     """Train the heads on the features of a backbone that is frozen."""
     x = training.features[NETWORK] = inference.features(
-        training.network, training.prepared.x, training.passed
+        training.network, training.prepared.x, training.passed, training.config.memory
     )
     with heads_on_features(training.prepared, training.network, x, training.config) as (rows, heads):
         _train(training, rows, heads)
@@ -203,7 +203,8 @@ def probe(training: Training) -> None:
     if prepared.config.start and training.pretrained is None:
         return  # the model that it goes on from is no longer what it was before it was tuned
     if training.state is None:
-        x = training.features[PRETRAINED] = inference.features(network, prepared.x, training.passed)
+        seen = (network, prepared.x, training.passed, training.config.memory)
+        x = training.features[PRETRAINED] = inference.features(*seen)
         config = of_heads(training.config, len(prepared.of_part(split.TRAIN)))
         with heads_on_features(prepared, network, x, config) as (rows, heads):
             loader, silent = _loader(rows, heads, training.world), lambda line: None

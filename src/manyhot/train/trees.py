@@ -62,7 +62,8 @@ def grow(prepared: Prepared, columns: Columns) -> Forest:
             forest = ExtraTreesClassifier(count, n_jobs=config.threads, random_state=config.seed)
             x, (parted_by, shares) = columns[rows], _leaves(target, y)
             forest.fit(x, parted_by, weight)
-            grown += [_tree(tree.tree_, x, shares, weight) for tree in forest.estimators_]
+            while forest.estimators_:  # which take as much again as what is made of them
+                grown.append(_tree(forest.estimators_.pop(0).tree_, x, shares, weight))
         trees[target.name] = Trees(target, _joined(grown, len(parts)))
     return Forest(prepared.schema.targets, trees)
 
@@ -141,8 +142,15 @@ def _tree(tree: Any, x: Values, shares: Values, weight: Weight) -> Tree:
     amounts = np.bincount(of_row, weight)
     says = np.zeros((len(ends), shares.shape[1]), np.float32)
     np.add.at(says, of_row, weighed(shares, weight))
-    feature = np.where(leaf, 0, tree.feature)
-    return Tree(feature, tree.threshold, np.stack([right, left]), ends, says / amounts[:, None])
+    feature = np.where(leaf, 0, tree.feature).astype(np.int32)
+    branches = np.stack([right, left]).astype(np.int32)
+    return Tree(
+        feature,
+        tree.threshold.astype(np.float32),
+        branches,
+        ends,
+        (says / amounts[:, None]).astype(np.float32),
+    )
 
 
 def _boosted_tree(nodes: NDArray[Any]) -> Tree:

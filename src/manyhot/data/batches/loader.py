@@ -46,7 +46,7 @@ class Loader:
     above 1 there are those of each, after B. A member knows nothing of the rows whose `fold` (N,) is its own.
 
     What fits in memory lies on the device as it is; pictures that do not are decoded by threads, some
-    steps ahead.
+    steps ahead, and other rows read from their file.
 
     The rows of all epochs form one long line, a new permutation for each epoch; step k takes the
     next B of it. So every row comes once an epoch, all batches are of one size, and a step's rows
@@ -74,7 +74,10 @@ class Loader:
         self.at = np.arange(len(x)) if rows is None else rows
         self.count = len(self.at)
         self.numbers = numbers
-        self.x = Ahead(x[self.at], self._fetched) if isinstance(x, Pictures) else _tensor(x, device)
+        held = (
+            "cpu" if isinstance(x, np.memmap) else device
+        )  # what does not fit into memory stays on the disk
+        self.x = Ahead(x[self.at], self._fetched) if isinstance(x, Pictures) else _tensor(x, held)
         self.y = {name: _tensor(values, device) for name, values in y.items()}
         self.members, self.fold = members, None if fold is None else _tensor(fold, device)
         self.batch_size = min(batch_size, self.count)
@@ -94,7 +97,7 @@ class Loader:
         if isinstance(self.x, Ahead):
             x = torch.from_numpy(self.x.step(step)).to(self.device)
         else:
-            x = self.x.index_select(0, torch.from_numpy(self.at[rows]).to(self.device))
+            x = self.x.index_select(0, torch.from_numpy(self.at[rows]).to(self.x.device)).to(self.device)
         index = torch.from_numpy(rows).to(self.device)
         y = self.labels(index)
         if as_it_is and self.fetched != self.mine:

@@ -128,7 +128,7 @@ class TableInputs:
             fill(x)
             return x, {}
         key = hashlib.sha256(json.dumps(self.to_json()).encode() + hashes.tobytes()).hexdigest()[:24]
-        return disk.array((len(table), *self.shape), memory, key, fill), {}
+        return disk.array((len(table), *self.shape), memory, fill, key), {}
 
     def _as_texts(self, table: Table) -> Table:
         """Return the table with floats that are categories as texts, as they are in all rows together."""

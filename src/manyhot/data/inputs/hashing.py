@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -65,20 +66,35 @@ def hash_cells(table: Table, inputs: Sequence[Input], missing: Sequence[str]) ->
     What is no number in a column of numbers is as an empty cell; who trains on it refuses it.
     """
     total = np.zeros(len(table), dtype=np.uint64)
-    for found in column_hashes(table, inputs, missing):
+    for found in ColumnHashes(table, inputs, missing):
         for rows in blocks(len(table)):
             total[rows] = _mix(total[rows] ^ found[rows])
         del found  # before the next one is made
     return total
 
 
-def column_hashes(
-    table: Table, inputs: Sequence[Input], missing: Sequence[str]
-) -> Iterator[NDArray[np.uint64]]:
-    """Hash the cells of each feature that the table has, in the order of their names."""
-    for column in sorted(inputs, key=lambda column: column.name):
-        if column.name in table.columns:
-            found = _cells(table, column, missing)
+@dataclass(frozen=True)
+class ColumnHashes:
+    """The cells of each feature that the table has as hashes (N,), in the order of their names.
+
+    They are made whenever they are asked for: all at once take more memory than most tables.
+    """
+
+    table: Table
+    inputs: Sequence[Input]
+    missing: Sequence[str]
+
+    @property
+    def there(self) -> list[Input]:
+        """The features that the table has."""
+        return sorted((c for c in self.inputs if c.name in self.table.columns), key=lambda c: c.name)
+
+    def __len__(self) -> int:
+        return len(self.there)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint64]]:
+        for column in self.there:
+            found = _cells(self.table, column, self.missing)
             found ^= np.uint64(_hash(column.name.encode()))
             yield found
 

@@ -112,8 +112,7 @@ def fit(
     with left_as_found(device), told:
         how = {**options, "device": device.type}
         model = None if going is None else going.start
-        tell = progress or (told.reading if schema.is_image else told.preparing)
-        prepared = prepare(table, schema, how, tell, model)
+        prepared = prepare(table, schema, how, progress or told.reading, model)
         world.wait()
         disk.release()
         use_threads(prepared.config.threads)

@@ -41,12 +41,8 @@ class Words:
         raise NotImplementedError
 
     def reading(self, done: int, rows: int) -> None:
-        """Tell that some pictures have been read."""
-        self.tell(f"read {done:,} of {rows:,} pictures", done, rows)
-
-    def preparing(self, done: int, rows: int) -> None:
-        """Tell that rows of a table have been prepared."""
-        self.tell(f"prepared {done:,} of {rows:,} rows", done, rows)
+        """Tell that some rows have been read: their pictures, or their columns."""
+        self.tell(f"read {done:,} of {rows:,} rows", done, rows)
 
     def answering(self, done: int, rows: int) -> None:
         """Tell that some rows have been answered."""

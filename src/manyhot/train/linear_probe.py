@@ -43,7 +43,7 @@ def heads_on_features(
     still: dict[str, Any] = {"augment": "none", "random_erasing": 0.0, "mixup": 0.0, "first_size": 0}
     mean, deviation = _moments(x, prepared.of_part(split.TRAIN))
     # A feature that is nearly always the same would be blown up beyond all others.
-    deviation = np.maximum(deviation, max(deviation.mean() / 10, 1e-6)).astype(np.float32, copy=False)
+    deviation = np.maximum(deviation, max(deviation.mean() / 10, 1e-6))
     stem = Scaled(torch.from_numpy(mean), torch.from_numpy(deviation)).to(device_of(network))
     alone = Network(
         stem, Backbone(Dropout(config.dropout), x.shape[1], network.backbone.members), network.heads
@@ -54,9 +54,7 @@ def heads_on_features(
     _unscale(network.heads, mean, deviation)
 
 
-def _moments(
-    x: NDArray[np.float32], rows: NDArray[np.intp]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _moments(x: NDArray[np.float32], rows: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the mean and the deviation of some rows of x, both (F,); of many rows a block at a time."""
     if len(rows) <= BLOCK:
         return x[rows].mean(axis=0), x[rows].std(axis=0)

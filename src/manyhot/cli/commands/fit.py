@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
             begin=training.begin,
             on_event=training.on_event,
-            progress=training.reading if schema.is_image else training.preparing,
+            progress=training.reading,
             **settings,
         )
     done = classifier.run

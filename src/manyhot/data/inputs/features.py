@@ -120,7 +120,7 @@ class TableInputs:
                 x[rows], noticed = self.read(table.slice(rows))
                 for odd in noticed.odd:
                     self._refuse_odd(table, odd)
-                if progress is not None:
+                if progress is not None and len(table) > arrays.BLOCK:
                     progress(rows.stop, len(table))
 
         if hashes is None:

@@ -77,7 +77,7 @@ def test_a_terminal_and_a_notebook_get_one_line_that_changes(clock, monkeypatch,
 def test_a_line_that_changes_fits_into_the_terminal(clock, monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     first, *_ = told(clock, monkeypatch, Screen(), [30]).split("\r")
-    assert first == "read 300 of 900 pic"
+    assert first == "read 300 of 900 row"
 
 
 def stopped(clock):

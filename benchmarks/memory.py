@@ -5,9 +5,9 @@ python benchmarks/memory.py [ROWS] [COLUMNS] [MEMBERS]     # 1,000,000 × 50 and
 A Parquet file of ROWS × COLUMNS float32 numbers and three targets is made by blocks. `fit --effort fast`
 learns from it with `--set memory` such that the table takes four times as much, and again with all it wants.
 Compared are the anonymous memory of the process (RssAnon, every 5 ms: what is its own, and no page of a
-mapped file), the weights, and the seconds of the last epoch. Then two processes under torchrun share the table:
-their proportional memory (Pss) is compared with that of one process that holds it. At last a run of the mapped
-table is killed after its first epoch and goes on.
+mapped file), the weights, and the seconds of the last epoch. Then two processes under torchrun share the
+table: their proportional memory (Pss) is compared with that of one process that holds it. At last a run of
+the mapped table is killed after its first epoch and goes on.
 """
 
 from __future__ import annotations

@@ -31,6 +31,11 @@ from manyhot.errors import UserError
         ("18:00:00.5", 0.75 + 0.5 / 86_400),
         ("6:00", None),
         ("24:00", None),
+        ("Fri, 2 Jan 1970", 1.0),
+        ("02-Jan-70", 1.0),
+        ("January 2, 1970 6:00 AM", 1.25),
+        ("Jan 32 1970", None),
+        ("1970/01/02 13:00 pm", None),
     ],
 )
 def test_a_text_is_a_date_or_none(text, days):
@@ -83,11 +88,39 @@ def test_what_is_no_date_at_prediction_is_named():
 
 
 def test_dates_that_could_be_two_are_left_out_with_the_remedy():
-    table = _table(joined=[f"{i % 12 + 1}/{i % 28 + 1}/20{i:02d}" for i in range(40)], size=range(40))
+    table = _table(size=range(40))
     table = from_python({name: list(column.to_pylist()) * 2 for name, column in table.columns.items()})
-    table = table.with_columns({"joined": [f"{i % 12 + 1}/{i % 28 + 1}/{1900 + i}" for i in range(80)]})
+    table = table.with_columns({"joined": [f"{i % 12 + 1}/{i % 11 + 1}/{1900 + i}" for i in range(80)]})
     lines = problems(table, infer(table, ["y"]))
     assert any("'joined' is left out" in line and "write them as 2024-01-31" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("form", "first"),
+    [
+        ("{d:02d}/{m:02d}/2024", "day"),
+        ("{m}/{d}/24", "month"),
+        ("{d:02d}-{m:02d}-2024 08:00", "day"),
+        ("{m}/{d}/2024 6:30 PM", "month"),
+    ],
+)
+def test_a_column_tells_the_day_from_the_month(form, first):
+    table = _table(joined=[form.format(d=i % 28 + 1, m=i % 12 + 1) for i in range(40)])
+    schema = infer(table, ["y"])
+    assert (schema.inputs[0].kind, schema.inputs[0].notation.first) == ("date", first)
+    assert any("read as dates, the " + first in line for line in problems(table, schema))
+    inputs, x = fit_transform(schema, table, np.arange(40), 0, None)
+    again = type(inputs).from_json(inputs.to_json())
+    one = table.take(np.array([3]))  # in which both could be either
+    np.testing.assert_array_equal(again.transform(one)[0], x[3:4])
+    other = form.replace("{d", "{x").replace("{m", "{d").replace("{x", "{m").format(d=25, m=3)
+    _, noticed = again.read(table.take(np.array([0])).with_columns({"joined": [other]}))
+    assert [odd.what for odd in noticed.odd] == ["matched"]
+
+
+def test_days_are_what_stays_the_same_while_months_pass():
+    table = _table(joined=[f"01/{i % 12 + 1:02d}/{2000 + i}" for i in range(40)])
+    assert infer(table, ["y"]).inputs[0].notation.first == "day"
 
 
 def test_a_column_that_repeats_another_is_left_out_by_name():

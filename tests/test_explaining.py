@@ -9,6 +9,7 @@ from PIL import Image
 
 import manyhot
 from manyhot.explaining.columns import groups
+from manyhot.explaining.examples import RIGHT, UNSURE, WRONG, examples
 from manyhot.explaining.explanation import blocks
 
 SIDE = 12
@@ -270,3 +271,48 @@ def test_blocks_add_up():
     assert found.shape == (17, 11)
     assert side == 3
     assert found.sum() == pytest.approx(heat.sum())
+
+
+PLENTY = 10**7  # of passes
+
+
+def test_a_report_explains_some_answers(pictures, columns, tmp_path):
+    model, _ = pictures
+    x, quarter, tags = squares(80, seed=3)
+    quarter = np.where(np.arange(80) % 20 == 0, "dark", quarter)  # some are wrong
+    judged = model.judge(manyhot.read((x, {"quarter": quarter, "tags": tags})), "all")
+    found = examples(model.bundle, judged, PLENTY)
+    kinds = [each.kind for each in found.rows if each.target == "quarter"]
+    assert kinds[:2] == [RIGHT, RIGHT]
+    assert WRONG in kinds
+    for each in found.rows:
+        assert (each.given == each.answer) == (each.kind == RIGHT) or each.kind == UNSURE
+        assert all(panel.heat.shape == (SIDE, SIDE) for panel in each.panels)
+    (wrong, *_) = [each for each in found.rows if each.kind == WRONG and each.target == "quarter"]
+    assert [panel.name for panel in wrong.panels] == [wrong.answer, wrong.given]
+    half = np.abs(found.rows[0].panels[0].heat)
+    assert half[: SIDE // 2, : SIDE // 2].sum() > 0.6 * half.sum()
+    assert examples(model.bundle, judged, 0) is None  # no time for any
+
+    table = manyhot.load(columns / "model")
+    rows_ = examples(table.bundle, table.judge(columns / "rows.csv", "all"), PLENTY)
+    assert {each.target for each in rows_.rows} == {"kind", "sign", "tags"}
+    assert next(iter(rows_.rows[0].panels[0].bars[0][0])) == "x"
+    path = table.report(columns / "rows.csv", tmp_path / "page.html", split="all")
+    page = path.read_text()
+    assert "some answers with what spoke for them" in page
+    assert "values of 30 held-out rows" in page
+
+
+def test_pictures_that_have_gone_are_not_explained(pictures, tmp_path):
+    model, _ = pictures
+    x, quarter, tags = squares(30, seed=4)
+    for number, each in enumerate(x):
+        Image.fromarray(each[..., 0]).save(tmp_path / f"{number}.png")
+    names = [f"{number}.png" for number in range(30)]
+    columns_ = {"image": names, "quarter": [*quarter], "tags": [*tags]}
+    judged = model.judge(manyhot.read(write_csv(tmp_path / "t.csv", columns_)), "all")
+    assert examples(model.bundle, judged, PLENTY) is not None
+    for name in names:
+        (tmp_path / name).unlink()
+    assert examples(model.bundle, judged, PLENTY) is None

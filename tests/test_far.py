@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from making import features
+from serving import application, ask
 
 import manyhot
 from manyhot.data.table import from_python
@@ -120,6 +121,38 @@ def test_the_graph_the_folder_and_the_server_say_the_same(model, tmp_path):
         assert (";".join(answer["set"]), answer["unsure"] or None) == (of_kind, doubt)
     assert all("far from" in line["answers"]["marks"]["unsure"] for line in lines[:5])
     assert FAR not in lines[0]["answers"]
+    # and by the Open Inference Protocol, as JSON and as bytes
+    tensors = [
+        {
+            "name": i.name,
+            "shape": [200],
+            "datatype": "FP64" if i.kind == "number" else "BYTES",
+            "data": table.column(i.name).to_pylist(),
+        }
+        for i in served.schema.inputs
+    ]
+    with application(served) as app:
+        assert [each["name"] for each in ask(app, "GET", "/v2/models/m").json["outputs"]] == [
+            *("kind", "marks", "kind.answer", "marks.answer"),
+            *("kind_set", "kind_unsure", "marks_set", "marks_unsure"),
+        ]
+        reply = ask(app, "POST", "/v2/models/m/infer", {"inputs": tensors})
+        packed = ask(
+            app,
+            "POST",
+            "/v2/models/m/infer",
+            {"inputs": tensors, "outputs": [{"name": "kind_set", "parameters": {"binary_data": True}}]},
+        )
+    outputs = {each["name"]: each for each in reply.json["outputs"]}
+    for target in served.schema.targets:
+        sets = outputs[f"{target.name}_set"]
+        assert (sets["datatype"], sets["shape"]) == ("BOOL", [200, len(target.classes)])
+        for row, line in zip(np.reshape(sets["data"], sets["shape"]), lines, strict=True):
+            assert [target.classes[c] for c in np.flatnonzero(row)] == line["answers"][target.name]["set"]
+        doubts = outputs[f"{target.name}_unsure"]
+        assert doubts["data"] == [line["answers"][target.name]["unsure"] for line in lines]
+    sets = outputs["kind_set"]["data"]
+    assert packed.body.endswith(np.array(sets, bool).tobytes())
 
 
 def table_cells(table):

@@ -251,10 +251,29 @@ def test_the_example_is_answered(serve):
     page = serve(table_model(), keep=False).page()
     page.click("text=Fill in an example")
     page.wait_for_selector(".bar")
-    assert page.locator("#answers button").count() == 0  # nothing to correct where nothing is kept
+    assert page.locator("#answers button:not(.link)").count() == 0  # nothing to correct where nothing is kept
     assert "Trained with 4 rows." in page.locator("#about").inner_text()
     page.click("text=Empty the row")
     page.wait_for_selector("text=Fill in what you know")
+
+
+def test_an_answer_tells_why(serve):
+    page = serve(picture_model(), table_model()).page()
+    page.wait_for_selector("#start", state="visible")
+    choose(page, png(1))
+    page.wait_for_selector(".bar")
+    page.click("section.target:has(h2:text-is('fruit')) >> text=Why?")
+    page.wait_for_selector(".why canvas")
+    assert page.locator(".why figcaption").inner_text() == HTML  # a label stays text
+    assert page.locator(".why canvas").evaluate("c => [c.width, c.height]") == [220, 220]
+    page.click("text=Hide why")
+    assert page.locator(".why").count() == 0
+    page.select_option("#model", "market")
+    page.fill("#form input >> nth=0", "3")
+    page.wait_for_selector(".bar")
+    page.click("section.target:has(h2:text-is('tags')) >> text=Why?")
+    page.wait_for_selector(".why td")
+    assert page.locator(".why tr").first.inner_text().startswith("width 3")
 
 
 def test_what_a_model_learned_from_and_how_good_it_is(serve):

@@ -80,8 +80,6 @@ def report(targets=TARGETS, rows=60, image=False, lines=(), unknown=False, **cha
     }
     values = {
         "title": f"Report {EVIL}",
-        "created": "2025-01-01",
-        "version": "1",
         "schema": schema,
         "config": {"command": ["manyhot", "fit", EVIL], "epochs": 3, "optim": {"rate": 0.1}, "device": None},
         "fit": FitRecord({"train": 100, "val": rows, "unreadable": 0}, [f"left out {EVIL}"], history=lines),
@@ -195,7 +193,7 @@ def test_a_score_too_good_shows_how_much_columns_tell_alone():
 
     def page(scores):
         given = replace(judged, scores=scores)
-        return render(Report("t", "today", "0", judged.schema, {}, FitRecord({"val": 40}), given))
+        return render(Report("t", judged.schema, {}, FitRecord({"val": 40}), given))
 
     shown = page(scores)
     card = shown[shown.index("Too good to be true") :].split("</section>")[0]

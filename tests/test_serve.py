@@ -478,9 +478,57 @@ def test_openapi_is_valid_and_its_examples_are_answered():
             body = example.encode() if isinstance(example, str) else json.dumps(example).encode()
             reply = ask(app, "POST", "/models/market/predict", body, kind, headers)
             assert first(reply)["error"] is None
+        asked = spec["paths"]["/models/market/explain"]["post"]["requestBody"]["content"]
+        example = asked["application/json"]["example"]
+        assert ask(app, "POST", "/models/market/explain", example, headers=headers).status == 200
         example = spec["paths"]["/v2/models/market/infer"]["post"]["requestBody"]["content"]
         body = example["application/json"]["example"]
         assert ask(app, "POST", "/v2/models/market/infer", body, headers=headers).status == 200
+
+
+def test_a_row_is_explained(market, photos):
+    row = {"width": 2, "price": 1.5, "origin": "n"}
+    told = ask(market, "POST", "/explain", row).json
+    assert told["model"] == "market"
+    assert told["method"] == "replacement"
+    fruit = told["rows"][0]["targets"]["fruit"]
+    assert fruit["answer"] == HTML  # the likeliest by far, whatever the row says
+    (best, *others) = told["rows"][0]["targets"]["tags"]["classes"][0]["columns"]
+    assert {**best["columns"]} == {"width": "2"} or best["effect"] == 0
+    assert {name for each in (best, *others) for name in each["columns"]} == {"width", "price", "origin"}
+    told = ask(photos, "POST", "/models/photos/explain", form([("photo", png(1))]), FORM).json
+    assert told["method"] == "occlusion"
+    heat = told["rows"][0]["targets"]["tags"]["classes"][0]["heat"]
+    assert (len(heat), len(heat[0])) == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"rows": [{"width": 1, "price": 1, "origin": "n"}] * 2}, "One row is explained at a time, and the"),
+        ({"rows": []}, "has 0; send one"),
+        ({"width": 1}, "The row cannot be explained: lacks 'price'"),
+    ],
+)
+def test_what_cannot_be_explained_is_said(market, body, words):
+    reply = ask(market, "POST", "/explain", body)
+    assert reply.status == 400
+    assert words in reply.error
+
+
+def test_few_wait_to_be_explained():
+    async def many(app):
+        row = json.dumps({"width": 1, "price": 1, "origin": "n"}).encode()
+        return await asyncio.gather(
+            *(send(app, "POST", "/explain", row, "application/json") for _ in range(8))
+        )
+
+    with application(table_model(seconds=0.01)) as app:
+        replies = asyncio.run(many(app))
+        assert {reply.status for reply in replies} == {200, 503}
+        assert sum(reply.status == 200 for reply in replies) == 5
+        assert next(reply for reply in replies if reply.status == 503).headers["retry-after"] == "1"
+        assert ask(app, "POST", "/explain", {"width": 1, "price": 1, "origin": "n"}).status == 200
 
 
 def test_openapi_names_every_route(market):

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 MANIFEST = "manyhot.json"
+VALIDATION = "validation.parquet"  # the rows that the fit held back, with their answers
 GRAPH = "model.onnx"  # once it was exported; see `graph`
 LONG_AGO = 3600  # seconds after which a half-written graph is nobody's
 MARKS = (MANIFEST, "checkpoints", "history.jsonl")  # one of these is in every folder that a fit began

@@ -42,6 +42,7 @@ log = logging.getLogger("manyhot")
 if TYPE_CHECKING:
     from manyhot.explaining.explanation import Explanation
     from manyhot.report.scores import Scores
+    from manyhot.report.why import Examples
     from manyhot.train.run import Run
     from manyhot.train.tune import Tuning
 
@@ -232,7 +233,7 @@ class Classifier:
         """Return the rows that `fit` held back, where they are at hand: of pictures not beside the model."""
         if self.run is not None:
             return self.run.judged.table
-        path = None if self.folder is None else self.folder / "validation.parquet"
+        path = None if self.folder is None else self.folder / bundles.VALIDATION
         return read(path) if path is not None and path.is_file() and not self.schema.is_image else None
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
@@ -432,12 +433,14 @@ class Classifier:
         own, known = self.tuning.own, record.read(folder)
         judged = recalled(self.tuning.after, folder, own)
         with files.staged(folder) as beside:
-            files.write_text(beside / "report.html", card.report_of(self.bundle, judged, known))
+            files.write_text(
+                beside / "report.html", card.report_of(self.bundle, judged, known, self._examples(judged))
+            )
             if own:
                 readme = card.model_card(self.bundle, judged, judged.table.source, known.rows)
                 files.write_text(beside / "README.md", readme)
                 files.write_json(beside / "metrics.json", judged.record)
-                write(_answers_of(judged), beside / "validation.parquet")
+                write(_answers_of(judged), beside / bundles.VALIDATION)
             bundles.replace_schema(self.schema, folder)
 
     def _own_page(self) -> str:
@@ -445,14 +448,15 @@ class Classifier:
         from manyhot.report import card, record  # drawing needs time, so only when asked for
 
         if self.run is not None:
-            return card.report_of(self.bundle, self.run.judged, record.of_run(self.run, self.schema))
+            fit = record.of_run(self.run, self.schema)
+            return card.report_of(self.bundle, self.run.judged, fit, self._examples(self.run.judged))
         own = None if self.folder is None else self.folder / "report.html"
         if own is None or not own.is_file():
             raise UserError("the model has no report of its own; name rows to judge it by.")
         if self.tuning is None:
             return own.read_text(encoding="utf-8")
         judged = recalled(self.tuning.after, own.parent, self.tuning.own)
-        return card.report_of(self.bundle, judged, record.read(own.parent))
+        return card.report_of(self.bundle, judged, record.read(own.parent), self._examples(judged))
 
     def _page_of(self, judged: Judged) -> str:
         """Return the page of other rows."""
@@ -464,7 +468,16 @@ class Classifier:
             judged = replace(judged, taught=self.run.judged.taught)
         elif self.folder is not None:
             fit, judged = record.read(self.folder), recalled(judged, self.folder)
-        return card.report_of(self.bundle, explained(self.bundle, judged), fit, own=False)
+        examples = self._examples(judged)
+        return card.report_of(self.bundle, explained(self.bundle, judged), fit, examples, own=False)
+
+    def _examples(self, judged: Judged) -> Examples | None:
+        """Return some of the judged rows with the reasons for their answers, soon beside a fit."""
+        from manyhot.explaining.examples import examples
+
+        config = self.bundle.config
+        learned = int((self.seen.parts == "train").sum()) * (1 if config.freeze else 3 * config.epochs)
+        return examples(self.bundle, judged, learned)
 
     def write_into(self, folder: Path) -> None:
         """Write the files of the model into a folder, beside what is there."""
@@ -479,11 +492,13 @@ class Classifier:
                 "metrics.json": self.run.judged.record,
                 "history.jsonl": "".join(json.dumps(line) + "\n" for line in self.run.history),
                 "README.md": card.model_card(self.bundle, self.run.judged, self.run.source, self.run.counts),
-                "report.html": card.report_of(self.bundle, self.run.judged, fit),
+                "report.html": card.report_of(
+                    self.bundle, self.run.judged, fit, self._examples(self.run.judged)
+                ),
             }
         folder.mkdir(parents=True, exist_ok=True)
         if self.run is not None:
-            write(_answers_of(self.run.judged), folder / "validation.parquet")
+            write(_answers_of(self.run.judged), folder / bundles.VALIDATION)
             clashing, _ = self.run.conflicts
             if clashing:
                 write(conflicts.as_table(clashing), folder / conflicts.FILE)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,15 @@ from manyhot.targets import (
 log = logging.getLogger("manyhot")
 
 
+class Growth(NamedTuple):
+    """Of 100 new rows so many fewer are expected to be wrong with twice the `rows` that train; its ends."""
+
+    rows: int
+    gain: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True)
 class Judged:
     """A model's probabilities for the rows of one split, next to what these rows are given as.
@@ -65,6 +74,7 @@ class Judged:
     baselines      target → who answers in a plainer way, such as "constant" → the scores of that
     importance     target → column → how much the loss rises where it is shuffled, and its error
     taught         target → class → how many training rows are given it
+    growth         target → what twice the training rows are expected to bring
     noticed        what is odd about the inputs of the rows
     """
 
@@ -78,17 +88,26 @@ class Judged:
     baselines: Mapping[str, Mapping[str, Scores]] = field(default_factory=dict)
     importance: Importance = field(default_factory=dict)
     taught: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    growth: Mapping[str, Growth] = field(default_factory=dict)
     noticed: Noticed = field(default_factory=Noticed)
 
     @property
     def record(self) -> dict[str, Any]:
         """What metrics.json holds: the scores, and what they are seen beside."""
+        grown = {name: growth._asdict() for name, growth in self.growth.items()}
         beside = {"baselines": self.baselines, "importance": self.importance, "training": self.taught}
+        beside |= {"growth": grown}
         return self.scores | {name: found for name, found in beside.items() if found}
 
     def beside(self, fitted: Judged) -> Judged:
         """Return it with what `fitted`, of the same rows, says beside its scores."""
-        return replace(self, baselines=fitted.baselines, importance=fitted.importance, taught=fitted.taught)
+        return replace(
+            self,
+            baselines=fitted.baselines,
+            importance=fitted.importance,
+            taught=fitted.taught,
+            growth=fitted.growth,
+        )
 
     def decided_by(self, targets: Sequence[Target]) -> Judged:
         """Return the same rows judged with other thresholds."""
@@ -253,9 +272,11 @@ def recalled(judged: Judged, folder: Path, whole: bool = False) -> Judged:
             return replace(judged, taught=taught)
         old, new = record.get("baselines", {}), judged.baselines
         both = {name: {**found, **old.get(name, {})} for name, found in new.items()}
+        growth = {t: Growth(**each) for t, each in record.get("growth", {}).items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise _changed(path, error) from None
-    return replace(judged, taught=taught, importance=importance_in(folder), baselines=both)
+    importance = importance_in(folder)
+    return replace(judged, taught=taught, importance=importance, baselines=both, growth=growth)
 
 
 def importance_in(folder: Path) -> Importance:

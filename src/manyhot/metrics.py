@@ -177,13 +177,23 @@ def intervals(
     target: Target, y: IntArray, probabilities: FloatArray, weight: Weight = None
 ) -> dict[str, list[float] | None]:
     """Return the intervals of the scores that are shares of rows, by the names of these."""
-    given, answered, known = _as_tags(target, y, decide(target, probabilities))
+    given, answered, known = as_tags(target, y, decide(target, probabilities))
     rows, right = any_of(known), ~any_of((given != answered) & known)
     among = {"accuracy" if target.exclusive else "exact_match": rows}
     if target.positive:
         place = target.classes.index(target.positive)
         among |= {"precision": rows & answered[:, place], "recall": given[:, place]}
     return {name: interval(right[part], weight_of(weight, part)) for name, part in among.items()}
+
+
+def as_tags(target: Target, y: IntArray, answers: IntArray) -> tuple[Bools, Bools, Bools]:
+    """Return what is given, answered and known, each (N, C), whatever the kind."""
+    if not target.exclusive:
+        return y == 1, answers == 1, y != UNKNOWN
+    classes = np.arange(len(target.classes))
+    given = _numbers(y)[:, None]
+    known = np.broadcast_to(given != UNKNOWN, (len(given), len(classes)))
+    return given == classes, _numbers(answers)[:, None] == classes, known
 
 
 def row_losses(target: Target, y: IntArray, probabilities: FloatArray) -> Floats:
@@ -253,7 +263,7 @@ def confused(
     >>> confused(pet, np.array([0, 1, 1]), np.array([[.9, .1], [.6, .4], [.2, .8]]))
     [{'given': 'dog', 'answered': 'cat', 'rows': 1, 'share': 0.5}]
     """
-    given, answered, known = _as_tags(target, y, decide(target, probabilities))
+    given, answered, known = as_tags(target, y, decide(target, probabilities))
     missed, extra = given & ~answered, answered & known & ~given
     counts = missed.T.astype(np.float32) @ extra.astype(np.float32)
     worst = np.argsort(-counts, axis=None, kind="stable")[:most]
@@ -284,7 +294,7 @@ def per_class(
     [1.0, None]
     """
     assert not np.isnan(probabilities).any(), "rows without an answer must be left out before scoring"
-    given, answered, known = _as_tags(target, y, decide(target, probabilities))
+    given, answered, known = as_tags(target, y, decide(target, probabilities))
     probabilities = marginals(target, probabilities)
     answered &= known
     support, predicted = given.sum(axis=0), answered.sum(axis=0)
@@ -376,7 +386,7 @@ def coverage(target: Target, y: IntArray, probabilities: FloatArray) -> dict[str
     """
     asked = target.decision.coverage
     assert asked is not None, "asked of targets that have one"
-    given, _, known = _as_tags(target, y, decide(target, probabilities))
+    given, _, known = as_tags(target, y, decide(target, probabilities))
     rows = any_of(known)
     sets, doubts, there = (
         possible(target, probabilities)[rows],
@@ -468,7 +478,7 @@ def _tag_scores(
         return dict.fromkeys(TAGS)
     if not rows.all():
         y, probabilities, weight = y[rows], probabilities[rows], weight_of(weight, rows)
-    given, answered, known = _as_tags(target, y, decide(target, probabilities))
+    given, answered, known = as_tags(target, y, decide(target, probabilities))
     probabilities = marginals(target, probabilities)
     answered &= known
     wrong = given != answered
@@ -511,7 +521,7 @@ def of_yes(
     >>> of_yes(pet, np.array([[1, 0], [1, -1]]), np.array([[.9, .8], [.2, .9]]))
     {'precision': 0.5, 'recall': 0.5, 'f1': 0.5}
     """
-    given, answered, known = _as_tags(target, y, decide(target, probabilities))
+    given, answered, known = as_tags(target, y, decide(target, probabilities))
     if target.exclusive:
         columns = [
             number for number, name in enumerate(target.classes) if name == (positive or target.positive)
@@ -527,16 +537,6 @@ def of_yes(
 def _numbers(y: IntArray) -> IntArray:
     """Return class numbers (N,) of a single-class target, whose y is (N,) or (N, 1)."""
     return y.reshape(-1)
-
-
-def _as_tags(target: Target, y: IntArray, answers: IntArray) -> tuple[Bools, Bools, Bools]:
-    """Return what is given, answered and known, each (N, C), whatever the kind."""
-    if not target.exclusive:
-        return y == 1, answers == 1, y != UNKNOWN
-    classes = np.arange(len(target.classes))
-    given = _numbers(y)[:, None]
-    known = np.broadcast_to(given != UNKNOWN, (len(given), len(classes)))
-    return given == classes, _numbers(answers)[:, None] == classes, known
 
 
 def _confidence(target: Target, y: IntArray, probabilities: FloatArray) -> tuple[Floats, Bools]:

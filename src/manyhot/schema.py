@@ -203,18 +203,24 @@ class Target:
 
 @dataclass(frozen=True)
 class Notation:
-    """How people wrote the numbers of a column, as `data.numbers` reads them: 1.234,50 € or (1,234.50).
+    """How people wrote the numbers of a column, or its dates: 1.234,50 €, (1,234.50), 31/12/2024.
+
+    `data.numbers` and `data.dates` read them.
 
     decimal    what stands before the fraction
     thousands  what may stand between groups of digits
     affix      what stands before or behind each number, such as a currency or %
+    first      which comes first in a date, the "day" or the "month"; "" where that is plain
     """
 
     decimal: str = "."
     thousands: str = ","
     affix: str = ""
+    first: str = ""
 
     def __post_init__(self) -> None:
+        if self.first not in ("", "day", "month"):
+            raise UserError(f"notation: first must be day or month, got '{self.first}'.")
         if self.decimal not in (".", ",") or self.thousands not in (".", ",", " ", "'"):
             raise UserError(
                 "notation: decimal must be . or , and thousands one of . , ' and a blank, "
@@ -252,7 +258,7 @@ class Input:
     name      the column
     kind      what its cells are
     shape     (H, W, C) for images, () otherwise
-    notation  how its numbers are written, where not as Python writes them
+    notation  how its numbers or dates are written, where not as Python writes them
     missing   the words that mean an empty cell in this column, beside those of the schema
     levels    how its pictures become such of 8 bits, where this is not the usual way
     """

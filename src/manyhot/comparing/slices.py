@@ -240,7 +240,7 @@ def _cut_of(table: Table, name: str, missing: Sequence[str]) -> Cut:
     if column.kind in ("number", "date"):
         cells = table.cells(name, words)
         if column.kind == "date":
-            values, written = dates.days(cells), dates.written
+            values, written = dates.days(cells, column.notation), dates.written
         else:
             values, written = table.numbers(name, words, column.notation), "{:.4g}".format
         if len(np.unique(values[np.isfinite(values)])) > 2 * PARTS:

@@ -275,7 +275,10 @@ def _read(table: Table, name: str, texts: pa.ChunkedArray, decimal: str | None) 
             return Input(name, "number", notation=found[0])
     if plain:
         return Input(name, "number")
-    return Input(name, "date") if _all_dates(texts) else None
+    if not (sample and _like_dates(sample)):
+        return None
+    written = dates.notation(pc.unique(texts).to_pylist())
+    return None if written is None else Input(name, "date", notation=written if written.first else None)
 
 
 def feature(
@@ -482,7 +485,8 @@ def _like_numbers(sample: Sequence[str]) -> bool:
 
 
 def _like_dates(sample: Sequence[str]) -> bool:
-    return all(dates.day(text) is not None for text in sample)
+    """Tell whether a few texts are dates, whichever of day and month comes first."""
+    return any(all(dates.day(text, first) is not None for text in sample) for first in dates.FIRST)
 
 
 def _all_numbers(texts: pa.ChunkedArray) -> bool:
@@ -495,11 +499,3 @@ def _all_numbers(texts: pa.ChunkedArray) -> bool:
     except pa.ArrowInvalid:
         return all(is_number(text) for text in pc.unique(texts).to_pylist())
     return True
-
-
-def _all_dates(texts: pa.ChunkedArray) -> bool:
-    """Tell whether every text is a date."""
-    sample = texts.slice(0, SAMPLE).to_pylist()
-    if not sample or not _like_dates(sample):
-        return False
-    return all(dates.day(text) is not None for text in pc.unique(texts).to_pylist())

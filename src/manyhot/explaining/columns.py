@@ -108,7 +108,7 @@ def replaced(
     """
     count = int(np.clip(PASSES // max(1, len(x) * len(parts)), *OTHERS))
     drawn = others[np.sort(np.random.default_rng(seed).permutation(len(others))[:count])]
-    found: dict[str, list[NDArray[np.float64]]] = {t.name: [] for t in scores.bundle.schema.targets}
+    found: dict[str, list[NDArray[np.float64]]] = {t.name: [] for t in scores.model.schema.targets}
     for row in x:
         before = scores(row[None])
         falls: dict[str, list[NDArray[np.float64]]] = {name: [] for name in found}

@@ -10,9 +10,9 @@ Shapes: N rows · H W C of a picture · D places in x · G groups of columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,13 +100,13 @@ def explain(
     if method == "gradients" and isinstance(inputs, TableInputs):
         raise UserError("--method gradients: is for pictures; the columns of a table are replaced.")
     scores, part = Scores(bundle), table.take(chosen)
-    if method == "gradients" and not _has_gradients(scores, [target for target, _ in asked]):
+    if method == "gradients" and not has_gradients(scores, [target for target, _ in asked]):
         raise UserError(
             "--method gradients: this model has none (an exported file, or trees); use occlusion."
         )
     x, noticed = read_new(inputs, part, progress)
     bad = noticed.unreadable
-    seen = np.asarray(readable(x, bad))
+    seen = readable(x, bad)
     if not len(seen):
         first = next(iter(bad.values()))
         raise UserError(f"{table.source}: nothing to explain: {first}" + ("" if first[-1] == "." else "."))
@@ -115,23 +115,44 @@ def explain(
         usual, words = (
             (table.take(others), "other rows of the input") if len(others) >= FEWEST else (None, "")
         )
-    background = _background(inputs, usual, words, seed, progress)
+    held_against = background(inputs, usual, words, seed, progress)
     chances = bundle.probabilities(seen)
-    wanted = [each for target, numbers in asked for each in _wanted(target, numbers, chances[target.name])]
-    parts: list[Group] = []
-    gains: dict[str, float] = {}
+    wanted = [each for target, numbers in asked for each in wanted_of(target, numbers, chances[target.name])]
+    places = np.setdiff1d(np.arange(len(part)), [*bad])
+    found = reasons_of(scores, np.asarray(seen), wanted, held_against, method, seed)
+    reasons = [
+        replace(reason, row=int(part.rows[places[reason.place]]), place=int(places[reason.place]))
+        for reason in found.reasons
+    ]
+    return replace(found, table=part, reasons=tuple(reasons), unreadable=bad), noticed
+
+
+def reasons_of(
+    scores: Scores,
+    x: NDArray[Any],
+    wanted: Sequence[Wanted],
+    background: Background,
+    method: str = "auto",
+    seed: int = 0,
+) -> Explanation:
+    """Explain rows that were read already; they have no cells, and the numbers 1 to N.
+
+    Shape:
+        x: uint8 (N, H, W, C), or float32 (N, D).
+    """
+    model, parts, gains = scores.model, list[Group](), dict[str, float]()
     how: Method = "replacement"
-    if isinstance(inputs, TableInputs):
-        parts = groups(inputs, background.rows)
-        found = replaced(scores, seen, background.rows, parts, seed)
+    if isinstance(model.inputs, TableInputs):
+        parts = groups(model.inputs, background.rows)
+        found = replaced(scores, x, background.rows, parts, seed)
         values = [found[target.name][row, :, number] for target, row, number, _ in wanted]
     else:
-        how, values, gains = _of_pictures(scores, seen, background, wanted, method)
-    places, odds = np.setdiff1d(np.arange(len(part)), [*bad]), scores(seen)
+        how, values, gains = _of_pictures(scores, x, background, wanted, method)
+    chances, odds = model.probabilities(x), scores(x)
     reasons = [
         Reason(
-            row=int(part.rows[places[row]]),
-            place=int(places[row]),
+            row=row + 1,
+            place=row,
             target=target.name,
             answer=answer,
             name=target.classes[number],
@@ -141,8 +162,9 @@ def explain(
         )
         for (target, row, number, answer), each in zip(wanted, values, strict=True)
     ]
+    table = Table({}, rows=np.arange(1, len(x) + 1))
     names = tuple(group.names for group in parts)
-    return Explanation(part, schema, how, names, tuple(reasons), gains, background.words, bad), noticed
+    return Explanation(table, model.schema, how, names, tuple(reasons), gains, background.words, {})
 
 
 def _rows(table: Table, rows: Sequence[int] | None) -> NDArray[np.intp]:
@@ -185,7 +207,7 @@ def _asked(
     return [(t, tuple(numbers[t.name])) for t in chosen if numbers[t.name] or not classes]
 
 
-def _wanted(target: Target, numbers: Sequence[int], chances: FloatArray) -> list[Wanted]:
+def wanted_of(target: Target, numbers: Sequence[int], chances: FloatArray) -> list[Wanted]:
     """Say which classes are explained of each row: those named, else its answer, or the tags of its answer.
 
     Of an answer without tags it is the likeliest one.
@@ -205,7 +227,7 @@ def _wanted(target: Target, numbers: Sequence[int], chances: FloatArray) -> list
     return found
 
 
-def _background(
+def background(
     inputs: Inputs, usual: Table | None, words: str, seed: int, progress: Progress | None
 ) -> Background:
     """Read some of the usual rows; where there are none, what training was like in the middle."""
@@ -223,7 +245,7 @@ def _background(
     return Background(even[None].copy(), "the mean colour of training")
 
 
-def _has_gradients(scores: Scores, targets: Sequence[Target]) -> bool:
+def has_gradients(scores: Scores, targets: Sequence[Target]) -> bool:
     """Tell whether all that answers for some targets can be differentiated."""
     if scores.predictor is None:
         return False
@@ -236,7 +258,7 @@ def _of_pictures(
 ) -> tuple[Method, list[NDArray[np.float64]], dict[str, float]]:
     """Return by which method pictures are explained, each heat map (H, W), and the gains of those tried."""
     targets = {each.target.name: each.target for each in wanted}
-    both = method == "auto" and _has_gradients(scores, [*targets.values()])
+    both = method == "auto" and has_gradients(scores, [*targets.values()])
     if not both:
         only: Method = "gradients" if method == "gradients" else "occlusion"
         return only, _heats(scores, x, background, wanted, only), {}
@@ -284,7 +306,7 @@ def _heats(
         return [over_pixels(falls[w.row][w.target.name][:, w.number], *size) for w in wanted]
     from manyhot.explaining.gradients import expected_gradients
 
-    assert scores.predictor is not None, "asked by _has_gradients"
+    assert scores.predictor is not None, "asked by has_gradients"
     mean = background.mean[None]
     some = background.rows[:: -(-len(background.rows) // BASELINES)] if len(background.rows) > 1 else mean[:0]
     baselines = np.concatenate([mean, np.zeros_like(mean), some])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from manyhot.data.inputs.images.paths import Unreadable
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.schema import Schema
+
+if TYPE_CHECKING:
+    from manyhot.report.why import Panel
 
 Method = Literal["gradients", "occlusion", "replacement"]
 HEAT = 32  # of a picture's side, at most, in the document of --json
@@ -118,7 +121,7 @@ class Explanation:
         from manyhot.report import explained  # drawing needs time, so only when asked for
 
         page = explained.Page(
-            self.table, self.schema, self.told(), [*map(self._panel, self.reasons)], self.unreadable
+            self.table, self.schema, self.told(), [*map(self.panel, self.reasons)], self.unreadable
         )
         if path.suffix.lower() == ".html":
             files.write_text(path, explained.render(page))
@@ -163,8 +166,9 @@ class Explanation:
         heat, block = blocks(reason.values, HEAT)
         return found | {"block": block, "heat": [[float(f"{v:.4g}") for v in line] for line in heat.tolist()]}
 
-    def _panel(self, reason: Reason) -> Any:
-        from manyhot.report.explained import Panel
+    def panel(self, reason: Reason) -> Panel:
+        """Return what a page shows of one class of a row."""
+        from manyhot.report.why import Panel
 
         bars = self.effects(reason) if self.method == "replacement" else []
         heat = None if self.method == "replacement" else reason.values

@@ -6,11 +6,8 @@ its own.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from manyhot import __version__
@@ -21,11 +18,12 @@ from manyhot.judge import Judged
 from manyhot.report.mistakes import PIXELS
 from manyhot.report.page import Report, render, score
 from manyhot.report.record import FitRecord
+from manyhot.report.why import Examples
 
-NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")  # unless it is escaped
 
-
-def report_of(bundle: Bundle, judged: Judged, fit: FitRecord, own: bool = True) -> str:
+def report_of(
+    bundle: Bundle, judged: Judged, fit: FitRecord, examples: Examples | None = None, own: bool = True
+) -> str:
     """Return the page about a model judged by some rows, as HTML.
 
     Its rows and notes are those of the fit, or where the page is not the model's `own`, of the judged rows.
@@ -38,13 +36,12 @@ def report_of(bundle: Bundle, judged: Judged, fit: FitRecord, own: bool = True) 
     return render(
         Report(
             title=judged.table.source,
-            created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-            version=__version__,
             schema=bundle.schema,
             config=bundle.config.to_json(),
             fit=fit,
             judged=judged,
             picture=(lambda row: picture(judged.table, bundle.schema, row, PIXELS)) if images else None,
+            examples=examples,
         )
     )
 
@@ -91,41 +88,45 @@ def model_card(bundle: Bundle, judged: Judged, source: str, counts: Mapping[str,
 def metadata(bundle: Bundle, judged: Judged, title: str, source: str) -> dict[str, Any]:
     """Return what hubs read of a model: what it does, by which library, and its main score of each target.
 
-    A licence is left out, since only its owner knows it.
-
-    Source: huggingface/hub-docs, modelcard.md (the fields, and `model-index`).
+    A licence is left out, since only its owner knows it. They are keywords of `ModelCardData`.
     """
+    from huggingface_hub import EvalResult
+
     kind = "image" if bundle.schema.is_image else "tabular"
-    task = {"type": f"{kind}-classification"}
-    dataset = {"type": "imagefolder" if kind == "image" else "tabular", "name": source, "split": judged.split}
+    task = f"{kind}-classification"
+    about: dict[str, Any] = {"dataset_split": judged.split, "dataset_name": source}
+    about |= {"dataset_type": "imagefolder" if kind == "image" else "tabular"}
     hub: dict[str, dict[str, Any]] = {
-        "accuracy": {"type": "accuracy"},
-        "micro_f1": {"type": "f1", "args": {"average": "micro"}},
+        "accuracy": {"metric_type": "accuracy"},
+        "micro_f1": {"metric_type": "f1", "metric_args": {"average": "micro"}},
     }
-    metrics = []
+    results = []
     for target in bundle.schema.targets:
         metric = main_metric(target)
         value = judged.scores["targets"][target.name].get(metric)
         if value is not None:
-            metrics.append({**hub[metric], "value": round(value, 4), "name": f"{metric} of {target.name}"})
-    results = [{"task": task, "dataset": dataset, "metrics": metrics}]
-    return {
+            named = {
+                **hub[metric],
+                "metric_value": round(value, 4),
+                "metric_name": f"{metric} of {target.name}",
+            }
+            results.append(EvalResult(task_type=task, **about, **named))
+    found: dict[str, Any] = {
         "library_name": "manyhot",
-        "pipeline_tag": task["type"],
+        "pipeline_tag": task,
         "tags": ["manyhot", *dict.fromkeys(target.kind for target in bundle.schema.targets)],
-        **({"model-index": [{"name": title, "results": results}]} if metrics else {}),
     }
+    if results:
+        found |= {"metrics": [*dict.fromkeys(each.metric_type for each in results)]}
+        found |= {"model_name": title, "eval_results": results}
+    return found
 
 
 def front_matter(fields: Mapping[str, Any]) -> list[str]:
-    """Return the lines in YAML that a README begins with; the values are JSON, which YAML contains."""
-    lines = (f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
-    return [
-        "---",
-        *(NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", line) for line in lines),
-        "---",
-        "",
-    ]
+    """Return the lines in YAML that a README begins with."""
+    from huggingface_hub import ModelCardData
+
+    return ["---", *ModelCardData(**fields).to_yaml().split("\n"), "---", ""]
 
 
 def clusters_card(scores: Mapping[str, Any], source: str) -> str:

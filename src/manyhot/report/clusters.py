@@ -228,7 +228,8 @@ def _of_numbers(
 ) -> Iterator[dict[str, Any] | None]:
     missing = (*found.schema.missing, *column.missing)
     if column.kind == "date":
-        values, words = dates.read_days(found.table.cells(column.name, missing))[0], dates.written
+        cells = found.table.cells(column.name, missing)
+        values, words = dates.read_days(cells, column.notation)[0], dates.written
     else:
         values, words = found.table.read_numbers(column.name, missing, column.notation)[0], "{:.4g}".format
     values = np.where(np.isfinite(values), values, np.nan)

@@ -25,10 +25,12 @@ from manyhot.judge import Judged
 from manyhot.report import curves, mistakes, plots
 from manyhot.report.record import FitRecord
 from manyhot.report.verdict import verdict
+from manyhot.report.why import Examples, shown
 from manyhot.schema import Schema, Target
 from manyhot.targets import UNKNOWN, WEIGHT, IntArray
 
 IMPORTANT = 20  # columns that are shown
+EXPLAINED = 240  # pixels of the longer side of a picture that is explained
 UNFOLDED = 2  # targets whose sections stand open
 BARS = 40  # classes whose counts are shown
 TOO_GOOD = 0.999  # score from which on a column or a copy may give the answer away
@@ -59,16 +61,16 @@ class Report:
     schema   what the model reads; its targets are shown as judged, so `judged.schema` has them
     fit      what is known of the fit
     picture  gives a judged row's picture as PNG bytes by its place in `judged`, or None
+    examples  some judged rows with the reasons for their answers
     """
 
     title: str
-    created: str
-    version: str
     schema: Schema
     config: Mapping[str, Any]
     fit: FitRecord
     judged: Judged
     picture: Callable[[int], bytes | None] | None = field(default=None, repr=False)
+    examples: Examples | None = field(default=None, repr=False)
 
 
 def render(report: Report) -> str:
@@ -78,8 +80,8 @@ def render(report: Report) -> str:
     targets = [_target(report, number, target) for number, target in enumerate(judged, 1)]
     return template("page.html").render(
         report=report,
-        version=report.version,
         title=report.title,
+        **made(),
         allowed="",
         judged_rows=scores.get("rows", len(report.judged.table)),
         overall=scores.get("overall", {}),
@@ -175,8 +177,21 @@ def _target(report: Report, number: int, target: Target) -> dict[str, Any]:
         "figures": plots.judged(target, y, chances),
         "pairs": metrics.confused(target, y, chances) if hidden else [],
         "together": plots.together(target, y, chances),
+        "examples": _examples(report, target),
         "worst": mistakes.worst(target, report.schema, judged, report.picture),
     }
+
+
+def _examples(report: Report, target: Target) -> list[dict[str, Any]]:
+    """Return the rows of a target that are explained."""
+    found = []
+    for each in report.examples.rows if report.examples else ():
+        if each.target == target.name:
+            png = None if report.picture is None else report.picture(each.place)
+            about = {name: getattr(each, name) for name in ("kind", "number", "given", "answer")}
+            panels = [shown(panel, png, EXPLAINED) for panel in each.panels]
+            found.append({**about, "picture": mistakes.source(png, EXPLAINED), "panels": panels})
+    return found
 
 
 def _too_good(report: Report, item: Mapping[str, Any]) -> tuple[str, list[tuple[str, float]]]:

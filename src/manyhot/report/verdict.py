@@ -18,18 +18,15 @@ from manyhot import metrics
 from manyhot.baselines import Lead, constant, lead, main_metric
 from manyhot.errors import listed
 from manyhot.judge import Judged
+from manyhot.report.steps import short, steps
 from manyhot.schema import Target, check_objective
 from manyhot.targets import UNKNOWN, WEIGHT, FloatArray, IntArray, decide, marginals, unsure
 
 WEAK = 0.8  # F1 below which a class is called weak
 FEWEST = 5  # rows that a class must have for that
 CONFUSED = 0.1  # share of a class's rows, for a pair to be named
-SELDOM = 0.6  # answers of yes, as a share of those given
 TELLS_APART = 0.65  # AUROC from which on probabilities say something though answers do not
 RISEN = 0.1  # of the held-out loss after the epoch that was kept
-# A label is suspected where the model gives it less than this, and something else nearly all of the rest.
-UNLIKELY, SURE = 0.05, 0.9
-NAME = 24  # letters of a class or an answer in a sentence
 NAMED = 3  # classes, or pairs of them, in a sentence
 
 
@@ -49,11 +46,24 @@ class Answered(NamedTuple):
     ahead: Lead
 
 
-def verdict(judged: Judged, history: Sequence[Mapping[str, Any]] = (), model: str = "MODEL") -> list[str]:
+class Verdict(NamedTuple):
+    """What people should know of a model first, in sentences.
+
+    expected  what becomes of a hundred new rows
+    steps     what to do next, the best first; see `steps`
+    found     what else stands out
+    """
+
+    expected: list[str]
+    steps: list[str]
+    found: list[str]
+
+
+def verdict(judged: Judged, history: Sequence[Mapping[str, Any]] = (), model: str = "MODEL") -> Verdict:
     """Return what people should know of a model first, and what to do about it."""
     every = [*_each(judged)]
-    found = [_of_a_hundred(each, judged) for each in every[:NAMED]]
-    found += [*_problems(every, judged, shlex.quote(model))]
+    expected = [_of_a_hundred(each, judged) for each in every[:NAMED]]
+    found = [*_problems(every, judged, shlex.quote(model))]
     for target, y, chances, classes, same, ahead in every:
         if _aims_otherwise(target):
             found += _aim(target, classes)
@@ -66,9 +76,8 @@ def verdict(judged: Judged, history: Sequence[Mapping[str, Any]] = (), model: st
             )
         found += _weakest(target, classes)
         found += _confused(target, y, chances)
-        found += _seldom(target, classes, shlex.quote(model))
-        found += _suspected(target, y, chances)
-    return [*found, *_overfitted(history)]
+    found += _overfitted(history)
+    return Verdict(expected, steps(judged, shlex.quote(model)), found)
 
 
 def _of_a_hundred(answered: Answered, judged: Judged) -> str:
@@ -79,7 +88,7 @@ def _of_a_hundred(answered: Answered, judged: Judged) -> str:
     low, high = metrics.interval(right, None if weight is None else weight[known]) or (0.0, 1.0)
     whole = "" if target.exclusive else " in all tags"
     said = f"Of 100 new rows about {100 * np.average(right):.0f} ({100 * low:.0f} to {100 * high:.0f}) are"
-    said = f"{said} answered rightly in '{_short(target.name)}'{whole}"
+    said = f"{said} answered rightly in '{short(target.name)}'{whole}"
     if target.decision.coverage is None:
         return f"{said}."
     doubts = metrics.any_of(unsure(target, chances))[known]
@@ -123,7 +132,7 @@ def _aim(target: Target, classes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     row = next((row for row in classes if row["name"] == target.positive), None)
     if level is not None and row is not None and row["support"]:
         right = f", and {row['precision']:.0%} of its answers are right" if row["predicted"] else ""
-        whose = f"{row['recall']:.0%} of the rows of '{_short(row['name'])}' are found{right}"
+        whose = f"{row['recall']:.0%} of the rows of '{short(row['name'])}' are found{right}"
         yield f"'{target.name}' aims at a {name} of {level:g}: {whose}."
     elif level is None and target.exclusive:
         found = [row["recall"] for row in classes if row["support"]]
@@ -141,11 +150,7 @@ def _each(judged: Judged) -> Iterator[Answered]:
             same = constant(target, y, weight)
             ahead = lead(target, y, decide(target, chances), same.answers, weight)
             classes = metrics.per_class(target, y, chances)
-            yield Answered(target, y, chances, classes, _short(same.name), ahead)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= NAME else name[: NAME - 1] + "…"
+            yield Answered(target, y, chances, classes, short(same.name), ahead)
 
 
 def _score(target: Target) -> str:
@@ -184,7 +189,7 @@ def _no_more_exact(
 def _never(target: Target, classes: Sequence[Mapping[str, Any]]) -> str:
     """Say which of the classes that some rows have are never answered; "" where there are none."""
     classes = [row for row in classes if row["support"]]
-    never = [_short(row["name"]) for row in classes if not row["predicted"]]
+    never = [short(row["name"]) for row in classes if not row["predicted"]]
     if not never:
         return ""
     what = ("class" if len(classes) == 1 else "classes") if target.exclusive else "tags"
@@ -212,7 +217,7 @@ def _weakest(target: Target, classes: Sequence[Mapping[str, Any]]) -> Iterator[s
     what = "class" if target.exclusive else "tag"
     if row["f1"] < WEAK:
         yield (
-            f"'{target.name}': the weakest {what} is '{_short(row['name'])}': {row['recall']:.0%} of its "
+            f"'{target.name}': the weakest {what} is '{short(row['name'])}': {row['recall']:.0%} of its "
             f"{row['support']:,} rows are found, and {row['precision']:.0%} of its {row['predicted']:,} "
             "answers are right."
         )
@@ -223,7 +228,7 @@ def _confused(target: Target, y: IntArray, chances: FloatArray) -> Iterator[str]
     if not target.exclusive or len(target.classes) < 3:
         return
     counts = metrics.confusion(target, y, chances)
-    rows, names = counts.sum(axis=1), [_short(name) for name in target.classes]
+    rows, names = counts.sum(axis=1), [short(name) for name in target.classes]
     wrong = counts + counts.T
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-np.triu(wrong), axis=None, kind="stable")[:NAMED]
@@ -235,46 +240,6 @@ def _confused(target: Target, y: IntArray, chances: FloatArray) -> Iterator[str]
     ]
     if named:
         yield f"'{target.name}': most often taken for each other: {'; '.join(named)}."
-
-
-def _seldom(target: Target, classes: Sequence[Mapping[str, Any]], model: str) -> Iterator[str]:
-    """Say that thresholds make answers of yes rare."""
-    if (target.exclusive and len(target.classes) > 2) or target.decision.objective != "hamming":
-        return
-    rows = [row for row in classes if not target.exclusive or row["name"] == target.positive]
-    given, said = sum(row["support"] for row in rows), sum(row["predicted"] for row in rows)
-    if said < SELDOM * given:
-        what = f"'{_short(target.positive)}' is" if target.exclusive else "tags are"
-        yield (
-            f"'{target.name}': {what} answered {said:,} times and given {given:,} times, since a yes needs a "
-            f"probability of one half; `manyhot tune {model} NEW --objective "
-            f"{'macro_f1' if target.exclusive else 'micro_f1'}` weighs both kinds of mistakes."
-        )
-
-
-def _suspected(target: Target, y: IntArray, chances: FloatArray) -> Iterator[str]:
-    """Count the labels that the model, which did not learn them, holds for most unlikely, if beyond chance.
-
-    Of probabilities that come true as often as they say, some labels are unlikely by nature.
-    """
-    given = marginals(target, chances).astype(np.float64)
-    if target.exclusive:
-        labels = y.reshape(-1)
-        unlikely = (given < UNLIKELY) & (labels != UNKNOWN)[:, None] & (given.max(axis=1) > SURE)[:, None]
-        met = unlikely & (labels[:, None] == np.arange(given.shape[1]))
-        expected = given[unlikely].sum()
-    else:
-        rare = np.minimum(given, 1 - given)
-        unlikely = (rare < UNLIKELY) & (y != UNKNOWN)
-        met = unlikely & (y == (given < 0.5))
-        expected = rare[unlikely].sum()
-    count = int(met.sum())
-    if count > expected + 2 * expected**0.5:
-        rows = "1 label is one" if count == 1 else f"{count:,} labels are ones"
-        yield (
-            f"'{target.name}': {rows} that the model gives less than {UNLIKELY:.0%}, where {expected:,.0f} "
-            "would be by chance; some may be wrong, so look at the first rows under “Most wrong”."
-        )
 
 
 def _overfitted(history: Sequence[Mapping[str, Any]]) -> Iterator[str]:

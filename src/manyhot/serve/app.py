@@ -25,6 +25,7 @@ from manyhot.serve.gate import MAX_BODY, Gate, Rules
 from manyhot.serve.rows import Row
 from manyhot.serve.served import Served
 from manyhot.serve.state import State, read_beside
+from manyhot.serve.why import Explainer
 
 PAGE = Path(__file__).parent / "page"
 FILES = {  # of the page, by their path
@@ -86,6 +87,7 @@ def routes(state: State, corrections: bool, token: bool) -> list[Route]:
         "models": [served.describe() for served in state.models.values()],
         "corrections": corrections,
     }
+    explainer = Explainer()
     by_openapi = openapi.document(state.models.values(), token, corrections)
 
     async def models(_: Request) -> Response:
@@ -102,6 +104,10 @@ def routes(state: State, corrections: bool, token: bool) -> list[Route]:
             {"model": served.name, "rows": rows.answers(served.schema, *answered, len(given))}
         )
 
+    async def explain(request: Request) -> Response:
+        served = state.model(request.path_params.get("name"))
+        return JSONResponse(await explainer.reasons(request, served, await rows_of(request, served)))
+
     async def metrics(_: Request) -> Response:
         waiting = {name: state.batcher.waiting[name] for name in state.models}
         return Response(state.metrics.text(waiting), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -111,6 +117,8 @@ def routes(state: State, corrections: bool, token: bool) -> list[Route]:
         Route("/models", models),
         Route("/predict", predict, methods=["POST"]),
         Route("/models/{name}/predict", predict, methods=["POST"]),
+        Route("/explain", explain, methods=["POST"]),
+        Route("/models/{name}/explain", explain, methods=["POST"]),
         Route("/metrics", metrics),
         Route("/openapi.json", spec),
     ]

@@ -38,10 +38,11 @@ def document(models: Iterable[Served], token: bool, corrections: bool = False) -
     if corrections:
         paths |= _corrections(every)
     if len(every) == 1:
-        paths["/predict"] = _predict(every[0])
+        paths["/predict"], paths["/explain"] = _predict(every[0]), _explain(every[0])
     for served in every:
         base = f"/v2/models/{_in_path(served.name)}"
         paths[f"/models/{_in_path(served.name)}/predict"] = _predict(served)
+        paths[f"/models/{_in_path(served.name)}/explain"] = _explain(served)
         paths[base] = _get(f"What {served.name} reads and gives, as tensors.", "Open Inference Protocol")
         paths[f"{base}/ready"] = _get(f"Whether {served.name} is ready.", "Open Inference Protocol")
         paths[f"{base}/infer"] = _infer(served)
@@ -62,15 +63,18 @@ def _in_path(name: str) -> str:
     return quote(name, safe="")
 
 
-def _predict(served: Served) -> dict[str, Any]:
+def _body(served: Served, many: bool = True) -> dict[str, Any]:
+    """Describe the body of a request: rows, or with `many` False one."""
     row = _object({column["name"]: _input(column) for column in served.describe()["inputs"]})
     example = {k: "/9j/4AAQSkZJRg…" if k in served.pictures else v for k, v in served.example().items()}
     form = _object({k: {"type": "string", "format": "binary"} if k in served.pictures else v
                     for k, v in row["properties"].items()})  # fmt: skip
     content: dict[str, Any] = {
         "application/json": {
-            "schema": {"oneOf": [_object({"rows": {"type": "array", "items": row}}, ["rows"]), row]},
-            "example": {"rows": [example]},
+            "schema": {"oneOf": [_object({"rows": {"type": "array", "items": row}}, ["rows"]), row]}
+            if many
+            else row,
+            "example": {"rows": [example]} if many else example,
         },
         "multipart/form-data": {"schema": form},
     }
@@ -80,6 +84,10 @@ def _predict(served: Served) -> dict[str, Any]:
         cells = ["" if value is None else str(value) for value in example.values()]
         text = f"{','.join(map(_cell, example))}\n{','.join(map(_cell, cells))}\n"
         content["text/csv"] = {"schema": {"type": "string"}, "example": text}
+    return {"required": True, "content": content}
+
+
+def _predict(served: Served) -> dict[str, Any]:
     targets = {
         target.name: _object(
             {
@@ -99,8 +107,41 @@ def _predict(served: Served) -> dict[str, Any]:
         "post": {
             "summary": f"Answers of {served.name} for rows; what is wrong with one row stands beside it.",
             "tags": ["Models"],
-            "requestBody": {"required": True, "content": content},
+            "requestBody": _body(served),
             "responses": _responses("The answers, in the order of the rows.", "application/json", rows),
+        }
+    }
+
+
+def _explain(served: Served) -> dict[str, Any]:
+    number, text = {"type": "number"}, {"type": "string"}
+    told: dict[str, Any] = {"class": text, "probability": _probability(), "log_odds": number}
+    if served.pictures:
+        lines = {"type": "array", "items": {"type": "array", "items": number}}
+        told |= {"block": {"type": "integer"}, "heat": lines}
+    else:
+        cells = {"type": "object", "additionalProperties": text}
+        told["columns"] = {"type": "array", "items": _object({"columns": cells, "effect": number})}
+    each = _object({"answer": text, "classes": {"type": "array", "items": _object(told)}})
+    targets = _object(dict.fromkeys((target.name for target in served.schema.targets), each))
+    row = _object({"row": {"type": "integer"}, "targets": targets})
+    found = _object(
+        {
+            "model": text,
+            "method": {"type": "string", "enum": ["gradients", "occlusion", "replacement"]},
+            "background": text,
+            "gains": {"type": "object"},
+            "rows": {"type": "array", "items": row},
+        }
+    )
+    what = "pixels" if served.pictures else "columns"
+    said = "By class what spoke for it (above 0) and against."
+    return {
+        "post": {
+            "summary": f"Which {what} of one row spoke for the answers of {served.name}, and which against.",
+            "tags": ["Models"],
+            "requestBody": _body(served, many=False),
+            "responses": _responses(said, "application/json", found),
         }
     }
 

@@ -2,7 +2,9 @@
 
 An input of the model is a tensor of a value for each row: BYTES for pictures, texts and dates, numbers for
 numbers (FP64, or whatever the client has; NaN and null are unknown). A target is an output FP32 (N, C) of the
-probability of each class, and a second one, NAME.answer, BYTES (N,) of the best answers.
+probability of each class, and a second one, NAME.answer, BYTES (N,) of the best answers. Where it has a
+coverage, NAME_set, BOOL (N, C), tells which classes stay possible, and NAME_unsure, BYTES (N,), why an answer
+is not sure, or nothing.
 
 Source: https://github.com/kserve/open-inference-protocol, and for tensors as bytes behind the JSON
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md. In JSON a
@@ -13,7 +15,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,11 +26,11 @@ from starlette.routing import Route
 
 from manyhot import __version__
 from manyhot.errors import UserError, listed, shortened, suggest
-from manyhot.predict import blank_rows
+from manyhot.predict import SET, UNSURE, blank_rows, far_rows, in_doubt
 from manyhot.schema import Schema, Target
 from manyhot.serve import rows
 from manyhot.serve.rows import Row
-from manyhot.serve.served import Answered, Served
+from manyhot.serve.served import Answered, Found, Served
 from manyhot.serve.state import State, read_beside
 from manyhot.targets import decide, decode, marginals
 
@@ -38,6 +41,14 @@ NUMBERS = {
     **{"UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8"},
 }
 ANSWER = ".answer"  # behind a target's name, the output of its best answers
+
+
+class Output(NamedTuple):
+    """An output: its datatype, the classes that its columns are of, if any, and its values."""
+
+    kind: str
+    classes: tuple[str, ...]
+    values: Callable[[Found], Any]
 
 
 class Asked(NamedTuple):
@@ -99,12 +110,9 @@ def metadata(served: Served) -> dict[str, Any]:
         for column in served.schema.inputs
     ]
     outputs: list[dict[str, Any]] = []
-    for target in served.schema.targets:
-        shape, classes = [-1, len(target.classes)], {"classes": [*target.classes]}
-        outputs.append({"name": target.name, "datatype": "FP32", "shape": shape, "parameters": classes})
-    outputs += [
-        {"name": target.name + ANSWER, "datatype": "BYTES", "shape": [-1]} for target in served.schema.targets
-    ]
+    for name, each in outputs_of(served.schema).items():
+        size = {"shape": [-1, len(each.classes)], "parameters": {"classes": [*each.classes]}}
+        outputs.append({"name": name, "datatype": each.kind} | (size if each.classes else {"shape": [-1]}))
     return {
         "name": served.name,
         "versions": [VERSION],
@@ -112,6 +120,31 @@ def metadata(served: Served) -> dict[str, Any]:
         "inputs": inputs,
         "outputs": outputs,
     }
+
+
+def outputs_of(schema: Schema) -> dict[str, Output]:
+    """Return the outputs of a model by their names; where two would have the same, the first has it."""
+
+    def chances(target: Target, found: Found) -> Any:
+        return marginals(target, found[target.name])
+
+    def answers(target: Target, found: Found) -> Any:
+        return decode(target, decide(target, found[target.name]))
+
+    def doubts(target: Target, number: int, found: Found) -> Any:
+        return in_doubt(target, found[target.name], far_rows(schema, found))[number]
+
+    targets = schema.targets
+    every = [(t.name, Output("FP32", t.classes, partial(chances, t))) for t in targets]
+    every += [(t.name + ANSWER, Output("BYTES", (), partial(answers, t))) for t in targets]
+    for target in targets:
+        if target.decision.coverage is not None:
+            every.append((target.name + SET, Output("BOOL", target.classes, partial(doubts, target, 0))))
+            every.append((target.name + UNSURE, Output("BYTES", (), partial(doubts, target, 1))))
+    found: dict[str, Output] = {}
+    for name, each in every:
+        found.setdefault(name, each)
+    return found
 
 
 def read(schema: Schema, body: bytes, length: str | None) -> Asked:
@@ -143,7 +176,7 @@ def read(schema: Schema, body: bytes, length: str | None) -> Asked:
     given = [dict(zip(tensors, values, strict=True)) for values in zip(*tensors.values(), strict=True)]
     made = [rows.of_values(schema, _texts(schema, row)) for row in given]
     name = document.get("id")
-    return Asked(made, name if isinstance(name, str) else None, _outputs(schema.targets, document))
+    return Asked(made, name if isinstance(name, str) else None, _outputs(schema, document))
 
 
 def _tensors(document: object, binary: memoryview) -> Iterator[tuple[str, list[Any]]]:
@@ -238,10 +271,9 @@ def _unpacked(data: bytes, kind: str, where: str) -> list[Any]:
     return values
 
 
-def _outputs(targets: Sequence[Target], document: Mapping[str, Any]) -> dict[str, bool]:
+def _outputs(schema: Schema, document: Mapping[str, Any]) -> dict[str, bool]:
     """Return the outputs that are wanted, all unless some are named, and whether each as bytes."""
-    names = [target.name for target in targets]
-    names += [name + ANSWER for name in names if name + ANSWER not in names]
+    names = [*outputs_of(schema)]
     usual = bool(_parameters(document).get("binary_data_output", False))
     wanted = document.get("outputs") or [{"name": name} for name in names]
     if not isinstance(wanted, list) or not all(isinstance(output, dict) for output in wanted):
@@ -256,22 +288,17 @@ def _outputs(targets: Sequence[Target], document: Mapping[str, Any]) -> dict[str
 
 def write(served: Served, asked: Asked, answered: Answered) -> Response:
     """Return the response to an inference request."""
-    targets = served.schema.targets
-    found = {target.name: answered.found[target.name] for target in targets}
-    made: dict[str, tuple[str, Any]] = {
-        target.name + ANSWER: ("BYTES", decode(target, decide(target, found[target.name])))
-        for target in targets
-    }
-    made |= {target.name: ("FP32", marginals(target, found[target.name])) for target in targets}
+    every = outputs_of(served.schema)
     outputs, binary = [], []
     for name, as_bytes in asked.outputs.items():
-        kind, values = made[name]
+        kind, _, given = every[name]
+        values = given(answered.found)
         output: dict[str, Any] = {"name": name, "shape": [*np.shape(values)], "datatype": kind}
         if as_bytes:
             binary.append(_packed(kind, values))
             output["parameters"] = {"binary_data_size": len(binary[-1])}
         else:
-            output["data"] = [*values] if kind == "BYTES" else values.ravel().astype(float).round(7).tolist()
+            output["data"] = _in_json(kind, values)
         outputs.append(output)
     document: dict[str, Any] = {"model_name": served.name, "model_version": VERSION, "outputs": outputs}
     if asked.id is not None:
@@ -286,8 +313,15 @@ def write(served: Served, asked: Asked, answered: Answered) -> Response:
     return Response(head + b"".join(binary), headers=headers, media_type="application/octet-stream")
 
 
+def _in_json(kind: str, values: Any) -> list[Any]:
+    if kind == "BYTES":
+        return [*values]
+    flat = values.ravel()
+    return [*(flat if kind == "BOOL" else flat.astype(float).round(7)).tolist()]
+
+
 def _packed(kind: str, values: Any) -> bytes:
     if kind == "BYTES":
         texts = [text.encode() for text in values]
         return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
-    return np.ascontiguousarray(values, "<f4").tobytes()
+    return np.ascontiguousarray(values, NUMBERS[kind]).tobytes()

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data.numbers import example as written
+from manyhot.data.sources.read import read
 from manyhot.ensemble import FAR
+from manyhot.explaining.explain import Background, background
+from manyhot.explaining.scores import Scores
 from manyhot.predict import Answering, blank_rows, readable, spread
 from manyhot.schema import Schema
 from manyhot.serve.rows import Row, to_x
@@ -53,6 +58,7 @@ class Served:
     wide         the same model, which answers a lone request with all cores
     fingerprint  is another for a model that answers otherwise
     card         what it was trained on and how good it is; JSON
+    held_back    the file of rows that an explained one is held against; None where there is none
     """
 
     name: str
@@ -60,6 +66,7 @@ class Served:
     wide: Answering
     fingerprint: str
     card: Mapping[str, Any] = field(default_factory=dict)
+    held_back: Path | None = None
 
     @property
     def schema(self) -> Schema:
@@ -80,6 +87,17 @@ class Served:
     def room(self) -> int:
         """Rows that may wait: what is answered in a few seconds; and so the most rows of a request."""
         return 256 if self.pictures else 16_384
+
+    @cached_property
+    def scores(self) -> Scores:
+        """What is explained."""
+        return Scores(self.one)
+
+    @cached_property
+    def background(self) -> Background:
+        """What an explained row is held against."""
+        usual = None if self.held_back is None or self.pictures else read(self.held_back)
+        return background(self.one.inputs, usual, "rows that fit held back", 0, None)
 
     def nothing(self, rows: int, reasons: dict[int, str]) -> Answered:
         """Return the answers of rows that have none, for reasons."""

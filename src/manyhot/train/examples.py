@@ -49,7 +49,7 @@ def examples(prepared: Prepared) -> Iterator[tuple[Target, list[Part]]]:
     labels = prepared.labels(train)
     weight = labels.get(WEIGHT)
     for target in prepared.schema.targets:
-        y = _numbers(target, labels[target.name])
+        y = labels_of(target, labels[target.name])
         there = (y != UNKNOWN).reshape(len(y), -1).all(axis=1)
         parts = [there if fold is None else there & (fold != number) for number in range(folds)]
         if all(part.sum() >= FEWEST and (y[part] != y[part][0]).any() for part in parts):
@@ -83,7 +83,8 @@ def _some(rows: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
     return rows if len(rows) <= MOST else np.sort(np.random.default_rng(seed).permutation(rows)[:MOST])
 
 
-def _numbers(target: Target, y: IntArray) -> IntArray:
+def labels_of(target: Target, y: IntArray) -> IntArray:
+    """Return labels as scikit-learn wants them, int (N,) or of tags (N, C); UNKNOWN for no known set."""
     match target.structure:
         case "multiclass":
             return y

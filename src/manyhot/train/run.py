@@ -47,6 +47,7 @@ from manyhot.train.calibrate import Fitted, calibrate
 from manyhot.train.checkpoint import Checkpoints, State
 from manyhot.train.distributed import World
 from manyhot.train.far import fit_far
+from manyhot.train.growth import growth
 from manyhot.train.linear_probe import heads_on_features
 from manyhot.train.loop import LoopState, OnEvent, train
 from manyhot.train.prepared import Prepared
@@ -339,6 +340,9 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
         importance=_importance(prepared, targets, lambda rows, x: from_logits(targets, logits(rows, x))),
         taught=_taught(prepared),
     )
+    if "forest" in prepared.config.candidates and prepared.inputs.columns:
+        stem: Any = training.network.stem
+        judged = replace(judged, growth=growth(prepared, inference.run(stem, prepared.x), judged))
     far = fit_far(prepared, predictor)
     if far is not None:
         predictor.far, limits = far

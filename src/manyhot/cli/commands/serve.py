@@ -116,13 +116,14 @@ def opened(paths: list[str], say: Callable[[str], None]) -> Mapping[str, Served]
 
 def _open(name: str, path: Path, say: Callable[[str], None]) -> Served:
     """Open a model twice: by its graph with one thread and with all cores; without one by torch."""
-    from manyhot.bundle import load
+    from manyhot.bundle import VALIDATION, load
     from manyhot.serve.served import Served
 
-    bundle = load(path)
+    bundle, file = load(path), path / VALIDATION
+    held_back = file if file.is_file() else None
     if bundle.graph is None:
         mend = f"manyhot export {shlex.quote(str(path))}"
         say(f"{path} was not exported, so PyTorch answers, more slowly; `{mend}` mends that")
-        return Served(name, bundle, bundle, bundle.fingerprint())
+        return Served(name, bundle, bundle, bundle.fingerprint(), held_back=held_back)
     wide = bundle.graph
-    return Served(name, wide.again(threads=1), wide, wide.fingerprint, wide.card)
+    return Served(name, wide.again(threads=1), wide, wide.fingerprint, wide.card, held_back)

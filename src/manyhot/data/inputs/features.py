@@ -148,7 +148,8 @@ class TableInputs:
         if odd.what == "unreadable" or (odd.what == "matched" and feature.kind == "number"):
             missing = (*self.missing, *feature.missing)
             if feature.part:
-                dates.days(table.cells(feature.name, alike(missing)))  # which refuses it, with its row
+                cells = table.cells(feature.name, alike(missing))
+                dates.days(cells, feature.notation)  # which refuses it, with its row
             table.numbers(feature.name, missing, feature.notation)
 
     def read(self, table: Table) -> tuple[NDArray[np.float32], Noticed]:
@@ -235,7 +236,7 @@ def table_inputs(schema: Schema, table: Table, rows: NDArray[np.intp], seed: int
                 train = alone.take(rows)
                 features.append(replace(_category(train, column.name, missing), missing=column.missing))
             case "date":
-                days = dates.days(alone.take(rows).cells(column.name, missing))
+                days = dates.days(alone.take(rows).cells(column.name, missing), column.notation)
                 number = replace(number, has_missing=bool(np.isnan(days).any()))
                 parts = [_number(replace(number, part=p), dates.part(days[some], p)) for p in dates.PARTS]
                 features += [f for f in parts if f.part == "days" or len(f.edges) > 1]
@@ -299,7 +300,13 @@ class Reading:
     def days(self, feature: Feature, called: str, missing: Sequence[str]) -> NDArray[np.float64]:
         """Read dates as days since 1970, NaN where there is none; float64 (N,)."""
         cells = self.table.cells(called, alike(missing))
-        values, wrong = dates.read_days(cells)
+        values, wrong = dates.read_days(cells, feature.notation)
+        other = dates.notation([text_of(value) for value in cells.values]) if wrong else None
+        if other is not None:
+            before, (values, wrong) = wrong, dates.read_days(cells, other)
+            rows, texts = _where(cells, dict.fromkeys(before))
+            meant = {text: dates.written(dates.day(text, other.first) or 0.0) for text in texts}
+            self._notice(feature, "matched", rows, texts, meant=meant)
         rows, texts = _where(cells, dict.fromkeys(wrong))
         self._notice(feature, "unreadable", rows, texts, "date")
         self._notice_empty(feature, np.isnan(values), rows)

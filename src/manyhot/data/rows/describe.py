@@ -198,7 +198,7 @@ def _describe_input(table: Table, schema: Schema, column: Input) -> dict[str, An
         return summary
     cells = table.cells(column.name, missing)
     if column.kind == "date":
-        since = dates.days(cells)
+        since = dates.days(cells, column.notation)
         summary["missing"] = int(np.isnan(since).sum())
         for name, pick in (("first", np.nanargmin), ("last", np.nanargmax)):
             summary[name] = str(cells.values[cells.codes[pick(since)]]) if cells.values else None
@@ -448,6 +448,10 @@ def _written(table: Table, schema: Schema, column: Input) -> Iterable[str]:
         number = int(np.isin(words.codes, found).sum())
         cells = "1 cell with" if number == 1 else f"{number} cells with"
         yield f"column '{name}': read as empty: {cells} {listed(column.missing)}"
+    if column.kind == "date" and column.notation is not None:
+        first, second = (column.notation.first, "month" if column.notation.first == "day" else "day")
+        yield f"column '{name}': read as dates, the {first} before the {second}"
+        return
     if column.notation is not None:
         yield f"column '{name}': read as numbers, {told(table.column(name), column.notation)}"
         return

@@ -143,7 +143,7 @@ def _codes(table: Table, schema: Schema, column: Input) -> tuple[NDArray[np.int6
     if column.kind == "category":
         return table.cells(column.name, missing).codes.astype(np.int64), False
     if column.kind == "date":
-        values = dates.read_days(table.cells(column.name, missing))[0]
+        values = dates.read_days(table.cells(column.name, missing), column.notation)[0]
     else:
         values = table.read_numbers(column.name, missing, column.notation)[0]
     codes = np.unique(values, return_inverse=True)[1].astype(np.int64)

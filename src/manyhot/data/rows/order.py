@@ -38,7 +38,7 @@ def by_column(table: Table, name: str, missing: Sequence[str] = ()) -> NDArray[n
         case "number":
             return table.numbers(name, missing, found.notation)
         case "date":
-            return dates.days(table.cells(name, missing))
+            return dates.days(table.cells(name, missing), found.notation)
     raise UserError(
         f"{table.source}, column '{name}': rows are put in order by numbers or dates, and it holds others. "
         "Name another one, or write its cells as 2024-01-31."

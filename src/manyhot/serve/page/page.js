@@ -130,6 +130,24 @@ async function answer(item) {
   draw(item);
 }
 
+// Why a row is answered so: asked once, for all targets.
+async function wonder(item, target) {
+  if (item.wondering.delete(target.name)) { draw(item); return; }
+  item.wondering.add(target.name);
+  draw(item);
+  if (item.reasons) return;
+  item.reasons = {};
+  try {
+    const response = await ask(`models/${encodeURIComponent(model.name)}/explain`, { method: "POST", body: fieldsOf(item) });
+    item.reasons = (await response.json()).rows[0].targets;
+  } catch (error) {
+    item.reasons = null;
+    item.wondering.clear();
+    say(error instanceof Said ? error.message : "The server gave no reasons that this page can read.");
+  }
+  draw(item);
+}
+
 // ---- rows -----------------------------------------------------------------------------------------
 
 const images = () => model.inputs.filter((input) => input.kind === "image");
@@ -138,7 +156,7 @@ const columns = () => model.inputs.filter((input) => input.kind !== "image");
 const nothing = () => Object.fromEntries(columns().map(({ name }) => [name, ""]));
 
 function newItem(name = "", values = nothing()) {
-  return { name, values, pictures: Object.create(null), url: "", answers: null, error: null, note: "", labels: {}, confirmed: false, asking: null };
+  return { name, values, pictures: Object.create(null), url: "", answers: null, error: null, note: "", labels: {}, confirmed: false, asking: null, reasons: null, wondering: new Set() };
 }
 
 async function add(files) {
@@ -369,7 +387,55 @@ function drawTarget(item, target, index) {
     h("div", { className: "others" },
       rest > 0 || isOpen ? h("button", { className: "link", type: "button", "data-at": `all ${index}`, onclick: () => { isOpen ? open.delete(target.name) : open.add(target.name); draw(); } },
         isOpen ? "Show fewer" : `Show all ${number(rest + names.length)}`) : null,
-      takesCorrections && target.kind !== "binary" ? h("button", { className: "link", type: "button", onclick: (event) => another(event.target, item, target, index) }, isTags(target) ? "Another tag" : "None of these") : null));
+      mine ? null : h("button", { className: "link", type: "button", "data-at": `why ${index}`, "aria-expanded": String(item.wondering.has(target.name)), onclick: () => wonder(item, target) }, item.wondering.has(target.name) ? "Hide why" : "Why?"),
+      takesCorrections && target.kind !== "binary" ? h("button", { className: "link", type: "button", onclick: (event) => another(event.target, item, target, index) }, isTags(target) ? "Another tag" : "None of these") : null),
+    !mine && item.wondering.has(target.name) ? h("div", { className: "why" }, ...whyOf(item, target)) : null);
+}
+
+const STRONGEST = 6, SEEN = 220; // columns of a row; pixels of a picture's longer side
+function whyOf(item, target) {
+  const classes = item.reasons?.[target.name]?.classes;
+  if (!classes) return [h("p", { className: "waiting" }, "Trying what changes the answer…")];
+  const legend = h("p", { className: "quiet" }, h("i", { className: "for" }), "spoke for it ", h("i", { className: "against" }), "spoke against it");
+  return [...classes.map((each) => h("figure", {}, h("figcaption", {}, each.class), each.heat ? heatOf(item, each) : columnsOf(each))), legend];
+}
+
+// Its colours are those of the report, over a pale grey picture.
+function heatOf(item, { class: name, heat }) {
+  const { naturalWidth: wide, naturalHeight: high } = $("picture");
+  const [width, height] = wide ? [wide, high] : [heat[0].length, heat.length];
+  const scale = SEEN / Math.max(width, height);
+  const canvas = h("canvas", { width: Math.round(width * scale), height: Math.round(height * scale), role: "img", "aria-label": `What of the picture spoke for ${name}` });
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  if (wide) {
+    context.filter = "grayscale(1)";
+    context.globalAlpha = 0.4;
+    context.imageSmoothingEnabled = scale < 1;
+    context.drawImage($("picture"), 0, 0, canvas.width, canvas.height);
+    context.filter = "none";
+  }
+  const most = Math.max(...heat.flat().map(Math.abs)) || 1;
+  const [across, down] = [canvas.width / heat[0].length, canvas.height / heat.length];
+  heat.forEach((line, y) => line.forEach((value, x) => {
+    context.globalAlpha = 0.9 * Math.abs(value) / most;
+    context.fillStyle = value > 0 ? "#d95412" : "#1962be";
+    context.fillRect(x * across, y * down, across, down);
+  }));
+  return canvas;
+}
+
+function columnsOf({ columns }) {
+  const most = Math.max(...columns.map(({ effect }) => Math.abs(effect))) || 1;
+  const lines = columns.slice(0, STRONGEST).map(({ columns: cells, effect }) => {
+    const bar = h("i", { className: effect > 0 ? "for" : "against" });
+    bar.style.setProperty("--share", Math.abs(effect) / most);
+    return h("tr", {}, h("td", {}, ...Object.entries(cells).map(([name, cell]) => h("div", {}, name, " ", h("b", {}, cell || "unknown")))),
+      h("td", { title: "how far the log odds fall without it" }, `${effect > 0 ? "+" : ""}${effect.toFixed(2)}`), h("td", {}, bar));
+  });
+  const more = columns.length - lines.length;
+  return h("div", {}, h("table", {}, h("tbody", {}, ...lines)), more > 0 ? h("p", { className: "quiet" }, `and ${number(more)} more that moved it less`) : null);
 }
 
 const same = (a, b) => JSON.stringify([a].flat().sort()) === JSON.stringify([b].flat().sort());

@@ -243,7 +243,7 @@ def test_the_cache_shows_and_clears_tables(tmp_path, capsys):
     pa.parquet.write_table(plain(), tmp_path / "t.parquet")
     table = manyhot.read(tmp_path / "t.parquet", memory=LITTLE)
     assert main(["cache"]) == 0
-    assert "1 converted tables" in capsys.readouterr().out
+    assert ": 1 converted table, " in capsys.readouterr().out
     assert main(["cache", "--clear"]) == 0
     assert disk.usage() == {"tables": 0, "bytes": 0}
     assert table.column("origin")[0].as_py() == "north"  # who has it keeps it

@@ -26,5 +26,5 @@ def run(args: argparse.Namespace) -> None:
         size = f"{found['bytes'] / 1e6:,.1f} MB"
         show.tell(f"{found['folder']}: {found['pictures']:,} decoded pictures, {size}")
         if tables["tables"]:
-            size = f"{tables['bytes'] / 1e6:,.1f} MB"
-            show.tell(f"{found['folder']}: {tables['tables']:,} converted tables, {size}")
+            count = "1 converted table" if tables["tables"] == 1 else f"{tables['tables']:,} converted tables"
+            show.tell(f"{found['folder']}: {count}, {tables['bytes'] / 1e6:,.1f} MB")

@@ -58,7 +58,7 @@ clean:
 	$(PYTHON) -m venv .venv-lowest
 	$(PYTHON) -c "import tomllib; \
 	project = tomllib.load(open('pyproject.toml', 'rb'))['project']; extras = project['optional-dependencies']; \
-	every = [project['dependencies'], *(extras[name] for name in ('train', 'serve', 'excel', 'test'))]; \
+	every = [project['dependencies'], *(extras[name] for name in ('train', 'serve', 'search', 'excel', 'test'))]; \
 	print(*(line for lines in every for line in lines if not line.startswith('manyhot')), sep='\n')" \
 	| sed 's/>=/==/g' > .venv-lowest/lowest.txt
 	.venv-lowest/bin/pip install --disable-pip-version-check --quiet --requirement .venv-lowest/lowest.txt

@@ -100,10 +100,10 @@ def ours_epoch(backbone: str) -> float:
     return (ends[1] - ends[0]) / 0.98
 
 
-def by_hand(epochs: int, model: str) -> list[list[float]]:
+def by_hand(epochs: int, model: str, *words: str) -> list[list[float]]:
     """Run the script by hand; return the numbers of its lines."""
     script = str(HERE / "by_hand" / "cars_multihead.py")
-    printed, _ = timed([sys.executable, script, str(data("cars")), str(epochs), "128", model])
+    printed, _ = timed([sys.executable, script, str(data("cars")), str(epochs), "128", model, *words])
     return [[float(word) for word in line.split()] for line in printed.splitlines()]
 
 

@@ -465,4 +465,7 @@ def test_an_option_of_another_command_is_told(run, monkeypatch):
     monkeypatch.setattr("sys.argv", ["manyhot", *words])
     status, _, said = run(*words)
     assert status == 2
-    assert "`manyhot evaluate` takes no --freeze; it is an option of 'fit'. See `manyhot evaluate" in said
+    assert (
+        "`manyhot evaluate` takes no --freeze; it is an option of 'fit', 'search'. See `manyhot evaluate"
+        in said
+    )

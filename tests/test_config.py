@@ -213,7 +213,7 @@ def test_options_that_are_given_are_not_changed():
         ({"effort": "fastt"}, "did you mean 'fast'"),
         ({"class_weight": "balancd"}, "did you mean 'balanced'"),
         ({"device": "gpu"}, "device must be one of"),
-        ({"precision": "float16"}, "precision must be one of"),
+        ({"precision": "float8"}, "precision must be one of"),
         ({"objective": "f1"}, "objective must be one of"),
         ({"monitor": "accuracy"}, "must be 'loss' or TARGET/METRIC"),
         ({"monitor": "/loss"}, "must be 'loss' or TARGET/METRIC"),

@@ -122,8 +122,9 @@ def test_a_misspelt_name_and_a_file_for_a_folder(refused, tmp_path):
 
 @pytest.mark.parametrize("name", DATASETS)
 @pytest.mark.parametrize("there", [True, False])
-def test_nothing_there_and_no_network(refused, network, tmp_path, name, there):
-    folder = tmp_path / "new"
+def test_nothing_there_and_no_network(refused, network, tmp_path, monkeypatch, name, there):
+    monkeypatch.chdir(tmp_path)  # a long path would take words out of the line
+    folder = Path("new")
     if there:
         folder.mkdir()
     line = refused(name, folder)

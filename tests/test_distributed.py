@@ -19,6 +19,7 @@ from manyhot.config import FitConfig
 from manyhot.data.batches.augment import Augmentation
 from manyhot.data.batches.loader import Loader
 from manyhot.data.inputs.images.images import ImageInputs
+from manyhot.errors import RunError
 from manyhot.model import losses
 from manyhot.model.network import build
 from manyhot.schema import Target
@@ -89,6 +90,46 @@ def test_gradients_and_batch_statistics_are_those_of_one_process(tmp_path: Path,
     for rank in range(2):
         together = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
+
+
+def slow(rank: int, port: int, folder: str, seconds: float, dies: bool) -> None:
+    """The first of two processes is at work for long at the end, or dies; the other waits for it."""
+    distributed.TIMEOUT_SECONDS, distributed.BEAT_SECONDS, distributed.DEAD_SECONDS = 1, 0.2, 1.5
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    world = distributed.start()
+    assert world.agree(float(rank)) == 0
+    began = time.monotonic()
+    if dies and rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if not dies and rank == 0:
+        time.sleep(seconds)
+    try:
+        distributed.finish()
+        said = "done"
+    except RunError as error:
+        said = str(error)
+    Path(folder, str(rank)).write_text(f"{time.monotonic() - began:.1f} {said}")
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("dies", [False, True])
+def test_who_is_busy_is_waited_for_and_who_is_dead_is_not(tmp_path: Path, dies: bool) -> None:
+    """One that works on its own for longer than a step may wait; one that is killed meanwhile."""
+    context, port = torch.multiprocessing.get_context("fork"), free_port()
+    ranks = [context.Process(target=slow, args=(rank, port, str(tmp_path), 4.0, dies)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(30)
+    seconds, said = (tmp_path / str(0 if dies else 1)).read_text().split(" ", 1)
+    if dies:
+        assert "process 2 of 2 shows no sign of life" in said
+        assert "resume=True goes on" in said
+        assert float(seconds) < 5
+    else:
+        assert said == "done"
+        assert float(seconds) > 3
 
 
 def test_every_row_once_whatever_the_number_of_processes() -> None:
@@ -170,3 +211,60 @@ def test_a_killed_rank_ends_the_run(tmp_path: Path) -> None:
     ranks = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True).stdout.split()
     os.kill(int(ranks[-1]), signal.SIGKILL)
     assert run.wait(timeout=90) != 0
+
+
+@pytest.mark.parametrize(
+    ("cards", "here", "rank", "backend", "own", "warned"),
+    [
+        (2, 2, 1, "cpu:gloo,cuda:nccl", 1, False),
+        (4, 2, 1, "cpu:gloo,cuda:nccl", 1, False),
+        (1, 2, 1, "gloo", 0, False),  # the first of them says it
+        (1, 2, 0, "gloo", 0, True),
+        (2, 4, 0, "gloo", 0, True),
+    ],
+)
+def test_who_adds_up_follows_from_cards(monkeypatch, log_lines, cards, here, rank, backend, own, warned):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(here))
+    monkeypatch.setenv("LOCAL_RANK", str(rank))
+    assert distributed._backend(torch.device("cuda"), 8) == backend
+    assert taken == [own]
+    assert bool(log_lines) == warned
+    if warned:
+        assert f"{here} processes share {cards} card" in log_lines[0]
+        assert log_lines[0].endswith(f"{cards} of them take less time")
+
+
+def test_more_processes_than_cores_are_told(monkeypatch, log_lines):
+    monkeypatch.setattr(distributed, "given_cores", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert distributed._backend(torch.device("cpu"), 3) == "gloo"
+    (line,) = log_lines
+    assert line.startswith("3 processes share 2 cores and wait for each other")
+
+
+@pytest.mark.slow
+def test_two_machines_end_in_the_weights_of_two_processes_of_one(tmp_path: Path) -> None:
+    """The line of docs/guide/machines.md, by two agents on this machine."""
+    page = (Path(__file__).parents[1] / "docs/guide/machines.md").read_text(encoding="utf-8")
+    line = (
+        page[page.index("torchrun --nnodes 2") :].split("```")[0].replace("\\\n", "").split(" -m manyhot")[0]
+    )
+    options = line.replace("first:29500", f"127.0.0.1:{free_port()}").split()[1:]
+    assert "--rdzv-endpoint" in options
+    data = tmp_path / "t.csv"
+    lines = (f"{i % 7},{'rg'[i % 2]},{'u;v' if i % 3 else '[]'}\n" for i in range(60))
+    data.write_text("a,color,tags\n" + "".join(lines))
+    launcher = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "manyhot"]
+    agents = [
+        subprocess.Popen([*launcher, *fit_words(data, tmp_path / "two", 3)], stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [agent.wait(timeout=240) for agent in agents] == [0, 0]
+    subprocess.run(torchrun(*fit_words(data, tmp_path / "one", 3)), check=True, timeout=240)
+    one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        np.testing.assert_array_equal(two[name], value)

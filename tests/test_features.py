@@ -180,7 +180,7 @@ def test_a_number_in_pieces_says_how_far_it_reaches_through_each():
 
 def test_numbers_of_two_values_are_not_cut_into_pieces():
     stem = TableStem(fitted([0.0, 1.0] * 8, ["a", "b"] * 8), piecewise=True)
-    assert stem.in_pieces == []
+    assert stem.in_pieces.tolist() == []
 
 
 def test_numbers_beyond_those_of_training_reach_through_no_more_than_their_pieces():

@@ -31,6 +31,7 @@ ORDER = (
         "config",
         "machine",
         "resolve",
+        "space",
         "progress",
         "files",
     ),
@@ -52,7 +53,7 @@ ORDER = (
         "fitting",
         "estimator",
     ),
-    *("clustering", "auditing", "comparing", "suggesting", "serve", "scale", "cli"),
+    *("clustering", "auditing", "comparing", "suggesting", "searching", "serve", "scale", "cli"),
     *("inspection", "__main__"),
 )
 COMING = {"scale"}  # not there yet
@@ -125,6 +126,7 @@ IMAGE_IS_ASKED = {
     "report/record.py": (1, "pictures that contradict each other are kept to be shown"),
     "resolve.py": (6, "settings that only pictures, or only tables, have"),
     "schema.py": (1, "one picture column at a time"),
+    "space.py": (1, "of pictures other settings matter"),
     "train/parting.py": (1, "no two photos are equal by chance"),
     "train/prepare.py": (1, "the size of pictures"),
     "train/run.py": (1, "a batch of pictures is kept to be shown"),

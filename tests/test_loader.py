@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manyhot.data.batches.augment import Augmentation, augment
-from manyhot.data.batches.loader import Loader, in_order
+from manyhot.data.batches.loader import Loader
 
 
 def loader(rows, batch_size, seed=0, how="none"):
@@ -64,12 +64,6 @@ def test_rows_are_named_as_the_source_numbers_them():
     order = Loader(x, {}, 2, 0, numbers=np.array([3, 5, 8, 13]))
     assert order.names(np.array([0, 3])) == [3, 13]
     assert Loader(x, {}, 2, 0).names(np.array([0, 3])) == [1, 4]
-
-
-def test_in_order():
-    x = np.arange(10)[:, None]
-    assert torch.cat(list(in_order(x, 3)))[:, 0].tolist() == list(range(10))
-    assert list(in_order(x[:0], 3)) == []
 
 
 @pytest.mark.parametrize("how", ["shift", "warp", "crop", "photo"])

@@ -18,7 +18,7 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?")
 STATUSES = ("holds", "one data set only", "in doubt", "not measured", "deleted")
 VERDICTS = ("Kept", "Not kept", "Found", "Begun", "Overruled")
 
-MACHINE = {"device", "threads", "memory", "cache"}
+MACHINE = {"device", "deterministic", "threads", "memory", "cache"}
 GIVEN = {  # that only a user can know, so that there is no default to decide on
     *("backbone_options", "weights", "target_weights", "test", "group", "weight", "unknown_class", "seed"),
     *("split_by", "time_series", "coverage", "start", "share"),

@@ -24,6 +24,7 @@ from manyhot.model import optim
 from manyhot.model.network import build, snapshot
 from manyhot.schema import Target
 from manyhot.train import batch_norm, loop, validation
+from manyhot.train.step import Step
 
 TARGETS = (
     Target("b", "binary", ("no", "yes"), ("b",)),
@@ -59,10 +60,9 @@ def steps(count, config=CONFIG, dtype=torch.float32):
     model = flat_weights(build(INPUTS, TARGETS, config)).to(dtype)
     loader = Loader(x, y, config.batch_size, config.seed)
     optimizer = optim.AdamW(model, config)
-    found = []
+    found, take = [], Step(model, optimizer, TARGETS, config, {}, loop.ALONE)
     for step in range(count):
-        rate = optim.rate(step, count, config)
-        value, _ = loop._step(model, optimizer, loader.batch(step), TARGETS, config, {}, rate, step)
+        value, *_ = take(loader.batch(step), step, optim.rate(step, count, config), 0.0)
         found.append(value.item())
     return found
 
@@ -208,13 +208,13 @@ def test_a_network_without_batch_norms_is_not_judged_again():
 
 
 def test_labels_are_smoothed_no_more_than_answers_are_wrong(monkeypatch):
-    used, told, step = [], [], loop._step
+    used, told, step = [], [], Step.__call__
 
-    def watched(model, optimizer, batch, targets, config, *others):
-        used.append((len(told), config.label_smoothing))
-        return step(model, optimizer, batch, targets, config, *others)
+    def watched(self, batch, number, rate, smoothing):
+        used.append((len(told), smoothing))
+        return step(self, batch, number, rate, smoothing)
 
-    monkeypatch.setattr(loop, "_step", watched)
+    monkeypatch.setattr(Step, "__call__", watched)
     x = np.linspace(-1, 1, 200)
     data = {"x": x.tolist(), "sign": ["up" if value > 0 else "down" for value in x]}
     options = {"epochs": 6, "label_smoothing": 0.3, "learning_rate": 0.02, "seed": 0}
@@ -330,17 +330,17 @@ def test_a_checkpoint_of_another_run_is_refused_and_stays(tmp_path, change):
 
 
 def spoil(monkeypatch, at_step, value=float("nan")):
-    original = loop._step
+    original = Step.__call__
 
-    def spoilt(model, optimizer, batch, targets, config, weights, rate, step, *rest):
-        loss, each = original(model, optimizer, batch, targets, config, weights, rate, step)
-        if step == at_step:
+    def spoilt(self, batch, number, rate, smoothing):
+        losses = original(self, batch, number, rate, smoothing)
+        if number == at_step:
             with torch.no_grad():
-                next(iter(model.parameters())).fill_(value)
-            loss = loss * value
-        return loss, each
+                next(iter(self.network.parameters())).fill_(value)
+            losses = losses * value
+        return losses
 
-    monkeypatch.setattr(loop, "_step", spoilt)
+    monkeypatch.setattr(Step, "__call__", spoilt)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

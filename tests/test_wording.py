@@ -98,6 +98,7 @@ def test_every_option_of_a_message_is_known_in_python():
         manyhot.audit,
         manyhot.compare,
         manyhot.suggest,
+        manyhot.search,
         Classifier.evaluate,
         Classifier.explain,
         Classifier.export,

@@ -1,12 +1,13 @@
 """Row B as people write it by hand: one backbone of timm's, three heads, summed cross-entropies, Adam.
 
-python cars_multihead.py DIR [EPOCHS] [SIZE] [BACKBONE[:WEIGHTS]]: DIR holds labels.csv and its photos;
-WEIGHTS is a safetensors file. The last fifth of the rows, in a fixed shuffle, is the test set.
+python cars_multihead.py DIR [EPOCHS] [SIZE] [BACKBONE[:WEIGHTS]] [--device DEVICE]: DIR holds labels.csv and
+its photos; WEIGHTS is a safetensors file. The last fifth of the rows, in a fixed shuffle, is the test set.
 Prints a line per epoch: the epoch, the share of test rows with all three right, the seconds of all
 training so far without evaluation, those of this epoch, and the accuracy of brand, body and era.
 """
 
 import csv
+import os
 import random
 import re
 import sys
@@ -62,7 +63,7 @@ class Net(nn.Module):
         return [head(features) for head in self.heads]
 
 
-def main(root: str, epochs: int, size: int, name: str, weights: str) -> None:
+def main(root: str, epochs: int, size: int, name: str, weights: str, device: str) -> None:
     with Path(root, "labels.csv").open(newline="") as file:
         rows = [(row["image"], labels(row["class_name"])) for row in csv.DictReader(file)]
     random.Random(0).shuffle(rows)
@@ -76,15 +77,17 @@ def main(root: str, epochs: int, size: int, name: str, weights: str) -> None:
         ]
     )
     plain = transforms.Compose([transforms.Resize((size, size)), transforms.ToTensor(), NORMALISE])
-    train = DataLoader(Cars(root, rows[:count], changed), 32, shuffle=True, num_workers=2)
-    test = DataLoader(Cars(root, rows[count:], plain), 64, num_workers=2)
-    model = Net(name, weights)
+    how = {"num_workers": len(os.sched_getaffinity(0)), "pin_memory": device != "cpu"}
+    train = DataLoader(Cars(root, rows[:count], changed), 32, shuffle=True, persistent_workers=True, **how)
+    test = DataLoader(Cars(root, rows[count:], plain), 64, **how)
+    model = Net(name, weights).to(device)
     optimizer = torch.optim.Adam(model.parameters(), 1e-4 if weights else 1e-3)
     trained = 0.0
     for epoch in range(epochs):
         start = time.time()
         model.train()
         for x, y in train:
+            x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
             loss = sum(F.cross_entropy(out, y[:, i]) for i, out in enumerate(model(x)))
             optimizer.zero_grad()
             loss.backward()
@@ -92,9 +95,10 @@ def main(root: str, epochs: int, size: int, name: str, weights: str) -> None:
         seconds = time.time() - start
         trained += seconds
         model.eval()
-        right = torch.zeros(4)
+        right = torch.zeros(4, device=device)
         with torch.no_grad():
             for x, y in test:
+                x, y = x.to(device), y.to(device)
                 hit = torch.stack([out.argmax(1) == y[:, i] for i, out in enumerate(model(x))], 1)
                 right += torch.cat([hit.all(1).sum()[None], hit.sum(0)])
         every, *each = (right / len(rows[count:])).tolist()
@@ -102,6 +106,9 @@ def main(root: str, epochs: int, size: int, name: str, weights: str) -> None:
 
 
 if __name__ == "__main__":
-    root, epochs, size, model = [*sys.argv[1:], *["", "1", "128", "resnet34"][len(sys.argv) - 1 :]]
+    words = sys.argv[1:]
+    device = words[-1] if "--device" in words else "cpu"
+    words = words[:-2] if "--device" in words else words
+    root, epochs, size, model = [*words, *["", "1", "128", "resnet34"][len(words) :]]
     name, _, weights = model.partition(":")
-    main(root, int(epochs), int(size), name, weights)
+    main(root, int(epochs), int(size), name, weights, device)

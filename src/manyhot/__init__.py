@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from manyhot.fitting import fit
     from manyhot.inspection import inspect
     from manyhot.schema import Input, Schema, Target
+    from manyhot.searching.search import Search, search
     from manyhot.suggesting import Suggestions, suggest
 
 _PLACES = {
@@ -52,6 +53,8 @@ _PLACES = {
     "cluster": "manyhot.clustering.cluster",
     "Comparison": "manyhot.comparing.compare",
     "compare": "manyhot.comparing.compare",
+    "Search": "manyhot.searching.search",
+    "search": "manyhot.searching.search",
     "Suggestions": "manyhot.suggesting",
     "suggest": "manyhot.suggesting",
     "ManyhotClassifier": "manyhot.estimator",
@@ -77,6 +80,7 @@ __all__ = [
     "ManyhotClassifier",
     "RunError",
     "Schema",
+    "Search",
     "Suggestions",
     "Table",
     "Target",
@@ -91,6 +95,7 @@ __all__ = [
     "inspect",
     "load",
     "read",
+    "search",
     "suggest",
 ]
 

@@ -19,7 +19,7 @@ from manyhot.schema import check_objective
 
 log = logging.getLogger("manyhot")
 Effort = Literal["fast", "balanced", "best"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 Augment = Literal["none", "shift", "warp", "move", "crop", "photo"]
 Mirror = Literal["auto", "yes", "no"]
 TagLoss = Literal["cross_entropy", "focal", "asymmetric"]
@@ -35,6 +35,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "unknown_class": ("error", "missing"),
 }
 APART = ("group", "weight", "split_by")  # settings that name a column, which is then no input
+HERE = ("threads", "memory", "cache", "device")  # where a run computes, which may change between its parts
 RENAMED = {  # settings of the release before
     "heads_first": "linear_probe",
     "mixing": "mixup",
@@ -74,6 +75,9 @@ class FitConfig:
     `members` names who may take part in the answer, with commas between: network, pretrained (what the
     network was before it was tuned), neighbours (training rows that look alike; their features and labels are
     then part of the model).
+    In the `precision` "tf32" a card multiplies float32 with shorter fractions; in "float16" the loss is
+    scaled, so that small gradients are not lost. A processor gives the same weights for the same seed; a card
+    only where it is told to be `deterministic`, which takes longer.
     `start` is the model that a run goes on from; it then takes `share` of the epochs of a run from nothing.
     """
 
@@ -123,6 +127,7 @@ class FitConfig:
     share: float = 1.0
     seed: int = 0
     device: str = "auto"
+    deterministic: bool = False
     precision: str = "float32"
     channels_last: bool = False
     threads: int = 1

@@ -18,6 +18,7 @@ EXTRAS = {  # what an installation may lack, as it is imported: the extra that b
         *("torch", "torchvision", "timm", "sklearn", "scipy", "safetensors", "huggingface_hub", "tabm"),
         *("threadpoolctl", "onnx", "onnxscript"),
     ),
+    "search": ("searching for settings needs {}", "optuna", "colorlog", "sqlalchemy", "alembic"),
     "serve": (
         "serving needs {} and more",
         "starlette",

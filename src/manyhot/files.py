@@ -28,8 +28,7 @@ else:
 
 PART = ".part"  # the ending of a file that is still being written
 LOCK = "lock"  # the file that is locked in a folder that is held
-WAITED = ".lock"  # the ending of a file that is locked while another is made
-PAUSE = 0.05  # seconds between two looks at such a file
+PAUSE_SECONDS = 0.02  # before it is tried again
 MEND = {  # by what keeps a file from being written
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room there, or name another place."),
     errno.EFBIG: "Raise the limit on the size of files (ulimit -f).",
@@ -275,39 +274,28 @@ def staged(folder: Path, last: str = "", without: Iterable[str] = ()) -> Iterato
 
 
 @contextmanager
-def held(folder: Path, out: Path) -> Iterator[None]:
+def held(folder: Path, out: Path, wait: bool = False) -> Iterator[None]:
     """Hold a folder for the run that writes `out`; the hold ends with the process, however that ends.
 
-    The folder is made if need be. Where a disk knows no locks at all nothing is held.
+    The folder is made if need be. Where a disk knows no locks at all nothing is held. With `wait` it is
+    waited for, where others hold it for moments only.
 
     Raises:
         UserError: another run holds it.
     """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / LOCK).touch()
-    with (folder / LOCK).open("ab") as file:
-        if not _locked(file.fileno()):
-            raise UserError(
-                f"{out} is being written by another run; wait for its end, or choose another --out."
-            )
-        yield
-
-
-@contextmanager
-def waited(path: Path) -> Iterator[None]:
-    """Hold a file to be made for this process alone; whoever else wants it waits until it lets go."""
-    lock = path.with_name(path.name + WAITED)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with writing(path):
-            file = lock.open("ab")
-        with file:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / LOCK).touch()
+        with (folder / LOCK).open("ab") as file:
             if _locked(file.fileno()):
                 yield
                 return
-        time.sleep(PAUSE)
+        if not wait:
+            raise UserError(
+                f"{out} is being written by another run; wait for its end, or choose another --out."
+            )
+        time.sleep(PAUSE_SECONDS)
 
 
 def _locked(handle: int) -> bool:

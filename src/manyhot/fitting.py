@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
 from manyhot.data.rows.infer import OPTIONS as READING
 from manyhot.data.rows.infer import infer
+from manyhot.data.table import Table
 from manyhot.errors import RunError, UserError, WriteError
-from manyhot.model.device import left_as_found, pick, use_threads
+from manyhot.model.device import describe, kept_promise, left_as_found, pick, use, warm_up
 from manyhot.model.network import build
 from manyhot.progress import Lines
 from manyhot.resolve import estimate
@@ -79,21 +80,15 @@ def fit(
         UserError: the data or an option cannot be used; nothing has been written.
         RunError: training failed, such as by a loss that is not finite.
     """
-    said = next((name for name in options if name in READING), None)
-    if said is not None:
-        raise UserError(f"{said} says how a table is read: fit(data, manyhot.infer(data, {said}=…)).")
-    options = parse_options(options)
-    table = as_table(data, options.get("memory"))
     going: GoingOn | None = None
     if start is not None:
         if schema is not None:
             raise UserError("schema: a model to go on from has one. Leave it out.")
-        going = going_on(start, table, options)
-        table, schema = going.table, going.schema
-    elif not isinstance(schema, Schema):
-        apart = [options[setting] for setting in APART if options.get(setting)]
-        schema = infer(table, schema or (), ignore=apart)
-    schema = with_positive(schema, positive)
+        options = asked(options)
+        going = going_on(start, as_table(data, options.get("memory")), options)
+        table, schema = going.table, with_positive(going.schema, positive)
+    else:
+        options, table, schema = opened(data, schema, positive, options)
     folder = None if out is None else as_path(out)
     if folder is not None and resume and bundles.finished(folder):
         return load(folder, verbose)
@@ -104,21 +99,23 @@ def fit(
         files.check_ours(folder, bundles.MARKS)
     told = Lines(verbose and begin is None and on_event is None and progress is None)
     begin, on_event = begin or told.begin, on_event or told.on_event
-    world = distributed.start()
     device = pick(options.get("device", "auto"))
+    world = distributed.start(device)
     if folder is not None and world.leads and (folder / CHECKPOINTS).is_dir():
         with files.held(folder / CHECKPOINTS, folder):
             pass  # another run into it is told of here, before all has been read
     with left_as_found(device), told:
+        warm_up(device, options.get("deterministic", False))
         how = {**options, "device": device.type}
         model = None if going is None else going.start
         prepared = prepare(table, schema, how, progress or told.reading, model)
+        use(prepared.config, device)
         world.wait()
         disk.release()
-        use_threads(prepared.config.threads)
         if world.leads:
             values = int(np.prod(prepared.x.shape[1:]))
-            begin(prepared.config, estimate(prepared.config, len(prepared.of_part(split.TRAIN)), values))
+            count = len(prepared.of_part(split.TRAIN))
+            begin(prepared.config, estimate(prepared.config, count, values, describe(device)))
         if model is None:
             network = build(prepared.inputs, prepared.schema.targets, prepared.config)
         else:
@@ -131,12 +128,33 @@ def fit(
             state = None if checkpoints is None else checkpoints.load()
             training = Training(prepared, network, world, heard, folder, checkpoints, state)
             training.pretrained = None if model is None else model.pretrained(prepared, device)
-            bundle, left = run(training, table.source)
+            with kept_promise():
+                bundle, left = run(training, table.source)
             classifier = Classifier(bundle, prepared.seen(), left, verbose=verbose)
             if folder is not None and world.leads:
                 _write(classifier, folder, checkpoints)
     distributed.finish()
     return classifier
+
+
+def opened(
+    data: object, schema: Schema | str | Sequence[str] | None, positive: object, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], Table, Schema]:
+    """Return options, data and schema as `fit` takes them, checked and read."""
+    found = asked(options)
+    table = as_table(data, found.get("memory"))
+    if not isinstance(schema, Schema):
+        apart = [found[setting] for setting in APART if found.get(setting)]
+        schema = infer(table, schema or (), ignore=apart)
+    return found, table, with_positive(schema, positive)
+
+
+def asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check options of Python's, among which none may say how a table is read."""
+    said = next((name for name in options if name in READING), None)
+    if said is not None:
+        raise UserError(f"{said} says how a table is read: fit(data, manyhot.infer(data, {said}=…)).")
+    return parse_options(options)
 
 
 def _write(classifier: Classifier, folder: Path, checkpoints: Checkpoints | None) -> None:

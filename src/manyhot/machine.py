@@ -1,4 +1,4 @@
-"""What this machine has: cores, memory, disk, and what its processor can do."""
+"""What this machine has: cores, memory, disk, and what its processor can do; and how a card is described."""
 
 from __future__ import annotations
 
@@ -6,18 +6,46 @@ import os
 import platform
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 CGROUP = Path("/sys/fs/cgroup")  # the limits of a container (cgroup v2)
 
 
+class Device(NamedTuple):
+    """What computes, as far as settings follow from it; `model.device.describe` describes a card.
+
+    kind    "cpu", "cuda" or "mps"
+    name    what its maker calls it
+    memory  GB of its own, 0 where that is not known
+    halves  the numbers of 16 bits that it multiplies faster than float32, the best first
+    tf32    whether it multiplies float32 faster with shorter fractions
+    """
+
+    kind: str
+    name: str = ""
+    memory: float = 0.0
+    halves: tuple[str, ...] = ()
+    tf32: bool = False
+
+
+def processor() -> Device:
+    """Describe the processor."""
+    return Device("cpu", halves=("bfloat16",) if cpu_flags() & {"amx_bf16", "avx512_bf16"} else ())
+
+
 def num_cores() -> int:
-    """Return the cores this process may use: OMP_NUM_THREADS where it is set, else those it is given.
+    """Return the cores this process may use: OMP_NUM_THREADS where it is set, else those it is given."""
+    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        return max(1, int(os.environ["OMP_NUM_THREADS"]))
+    return given_cores()
+
+
+def given_cores() -> int:
+    """Return the cores that this machine gives to all processes that start here.
 
     In a container these are fewer than the machine's: some of its cores (cpuset), or a part of their time, as
     `docker run --cpus` and Kubernetes give it, which counts as so many cores, rounded up.
     """
-    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
-        return max(1, int(os.environ["OMP_NUM_THREADS"]))
     try:
         given = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows

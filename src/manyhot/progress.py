@@ -71,6 +71,10 @@ class Words:
             case "stage":
                 if line["name"] in STAGES:
                     self.tell(STAGES[line["name"]])
+            case "trying":
+                self._trying(line)
+            case "trial":
+                self.tell(_trial(line), lasting=True)
             case "step":
                 place = f"epoch {line['epoch']}/{self.epochs}, step {line['step']:,}"
                 self.tell(f"{place}, loss {line['loss']:.4f}", line["epoch"] - 1, self.epochs or 0)
@@ -83,9 +87,33 @@ class Words:
                 )
                 self.tell(text, line["epoch"], self.epochs or 0, lasting=True)
 
+    def _trying(self, line: Mapping[str, Any]) -> None:
+        """Tell how far a trial of a search is."""
+        place, under = f"trial {line['trial']} of {line['trials']}", line["line"]
+        if under["kind"] in ("step", "epoch"):
+            done, epochs = under["epoch"], line["epochs"]
+            self.tell(f"{place}: epoch {done}/{epochs}, loss {under['loss']:.4f}", done, epochs)
+        elif under["kind"] == "features":
+            done, rows = under["done"], under["rows"]
+            self.tell(f"{place}: features of {done:,} of {rows:,} rows", done, rows)
+
     def on_step(self, what: str, done: int, total: int) -> None:
         """Tell how far a step of a long piece of work is."""
         self.tell(f"{what}: {done:,}" + (f" of {total:,}" if total else ""), done, total)
+
+
+def _trial(line: Mapping[str, Any]) -> str:
+    """Say how a trial of a search ended, and which is the best so far."""
+    match line["state"]:
+        case "done":
+            ended = f"{line['name']} {number(line['score'])}"
+        case "pruned":
+            ended = "pruned, since its epochs were worse than those of others"
+        case _:
+            ended = f"failed: {line['why']}"
+    best = f"; best {number(line['best'][1])} (trial {line['best'][0]})" if line["best"] else ""
+    first = " (all defaults)" if line["trial"] == 1 else ""
+    return f"trial {line['trial']} of {line['trials']}{first}: {ended}, {line['seconds']:.1f} s{best}"
 
 
 class Lines(Words):

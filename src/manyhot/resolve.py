@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from manyhot.config import FitConfig, parse_options
 from manyhot.errors import UserError
-from manyhot.machine import cpu_flags, half_of_memory, num_cores, tenth_of_disk
+from manyhot.machine import Device, half_of_memory, num_cores, processor, tenth_of_disk
 from manyhot.schema import Schema
 
 # Where tags are answered by whole sets: where these are few, and many where it is whole sets that count.
@@ -25,13 +25,21 @@ WIDE_STEPS = 450  # of such a network: a rate that has come down by then beats o
 FOLDED = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
 LAST = 0.2  # of the rows, which test a model where they are parted by a column
 MAX_VIEWS = 6  # of pictures that are mirrored; 5 of others
-FROM_NOTHING = ("mlp", "tabm", "linear", "cnn", "resnet9")  # our own
+FOR_TABLES = ("mlp", "tabm", "linear")
+FROM_NOTHING = (*FOR_TABLES, "cnn", "resnet9")  # our own
 PHOTO_BACKBONES = {  # the defaults, and why each is one
     "resnet50": "of middling size, for a graphics card",
     "mobilenetv2_100": "small, for a processor",
     "mobilenetv3_small_100": "very small, for more than 100,000 photos on a processor",
 }
 PHOTO_SIDES = {"fast": 112, "balanced": 144, "best": 160}  # pixels
+# What a card bears in the time of a processor for less: larger photos, more of them at once, more epochs of a
+# wider network for small ones. Chosen by what its memory holds and by what others use; not measured yet.
+CARD_SIDES = {"fast": 128, "balanced": 192, "best": 224}
+CARD_EPOCHS = {"fast": (480, 24, 30), "balanced": (1_600, 24, 60), "best": (9_000, 60, 300)}  # see `_epochs`
+CARD_BATCH = {"photo": 128, "small": 512, "table": 2_048}
+CARD_WIDTH = 2  # of our residual network
+BYTES_PER_PIXEL = 2_000  # of a photo that trains ResNet-50 in halves; 100 MB at 224 × 224
 CONVOLUTIONAL = ("mobilenet", "resnet", "efficientnet", "convnext", "regnet", "vgg")  # take any size
 TRIAL_STEPS, TRIAL_BATCH = 300, 64  # of `train.mirror`: 2 to 5 s for pictures of 32 pixels on two cores
 SMALL_IMAGE = 64  # pixels; up to here images keep their size and have networks of their own
@@ -55,6 +63,7 @@ def resolve(
     schema: Schema,
     rows: int,
     find_weights: Callable[[str, str], Pretrained] = lambda backbone, asked: Pretrained(asked),
+    device: Device | None = None,
 ) -> FitConfig:
     """Turn the options somebody gave into every number of a run; what they gave stays as it is.
 
@@ -63,6 +72,7 @@ def resolve(
         schema: decides between images and tables, and between small images and photos.
         rows: how many rows there are to train on.
         find_weights: returns what there is of a backbone's weights; it is told what the user said of them.
+        device: what computes; without it, what the option `device` says of its kind.
 
     >>> from manyhot.schema import Input, Target
     >>> target = Target("y", "binary", ("no", "yes"), ("y",))
@@ -70,6 +80,9 @@ def resolve(
     3
     """
     chosen = parse_options(options)
+    if device is None:
+        kind = chosen.get("device", "auto")
+        device = processor() if kind in ("auto", "cpu") else Device(kind)
     base = FitConfig(effort=chosen.get("effort", "balanced"), threads=num_cores())
     base = replace(base, memory=half_of_memory(), cache=tenth_of_disk())
     if schema.is_image:
@@ -77,22 +90,26 @@ def resolve(
         frozen = chosen.get("freeze", False)
         small = not frozen and chosen.get("size", max(height, width)) <= SMALL_IMAGE
         ours = "cnn" if channels == 1 else "resnet9"
-        backbone = ours if small else _photo_backbone(rows, chosen.get("device", "auto"))
+        backbone = ours if small else _photo_backbone(rows, device)
         base = replace(base, backbone=backbone, device=chosen.get("device", "auto"))
         found = find_weights(chosen.get("backbone", backbone), chosen.get("weights", "auto"))
         options_of = {**found.options, **chosen.get("backbone_options", {})}
-        chosen = {**chosen, "weights": found.weights, "backbone_options": options_of}
+        chosen = {**chosen, "weights": found.weights}
         if frozen:
             base = replace(_for_features(base, rows), size=found.side)
         elif not small:
             base = _for_photos(base, rows, chosen, schema)
+            base = _photos_on_card(base, rows, device) if device.memory else base
         elif chosen.get("backbone", backbone) == "resnet9":
             base = _for_small_photos(base, rows, schema)
+            base = _small_photos_on_card(base, rows) if device.memory else base
         else:
             base = _for_small_images(base, rows)
         base = replace(base, size=0 if small else base.size)
+        chosen["backbone_options"] = {**base.backbone_options, **options_of}
     else:
         base = _for_tables(base, rows, len(schema.inputs))
+        base = _table_on_card(base, rows) if device.memory else base
     few = 10_000 if base.effort == "best" else 20_000  # rows of which a twentieth does not say enough
     base = replace(base, validation=0.2 if rows < 2_000 else 0.1 if rows < few else 0.05)
     base = replace(base, test=LAST if chosen.get("split_by") else 0.0)
@@ -106,7 +123,7 @@ def resolve(
         base = replace(base, label_sets=MANY_SETS if whole else min(FEW_SETS, rows // ROWS_PER_SET))
     if chosen.get("class_weight") == "balanced":  # probabilities stay true; rare classes are answered more
         base = replace(base, objective="balanced_accuracy")
-    config = _by_backbone(replace(base, **chosen), chosen, schema)
+    config = _by_backbone(replace(base, **chosen), chosen, schema, device)
     _check(config, schema)
     return config
 
@@ -118,22 +135,31 @@ def _folds(base: FitConfig, rows: int) -> int:
     return folds if least <= rows < most else 1
 
 
-def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema) -> FitConfig:
+def _by_backbone(config: FitConfig, chosen: Mapping[str, Any], schema: Schema, device: Device) -> FitConfig:
     """Set what follows from the kind of backbone, which the user may have chosen."""
     name = config.backbone
     grows = name.startswith(CONVOLUTIONAL)  # transformers take pictures of one size only
-    # Depthwise convolutions gain nothing from bfloat16, and small networks for tables lose in conversions.
-    dense = name == "cnn" or name.startswith(("resnet", "vgg"))
-    fast_halves = cpu_flags() & {"amx_bf16", "avx512_bf16"}  # the processor multiplies them in hardware
     found: dict[str, Any] = {
         "first_size": min(config.first_size, config.size or config.first_size) if grows else 0,
         "linear_probe": config.linear_probe and name not in FROM_NOTHING,
-        "precision": "bfloat16" if dense and fast_halves else "float32",
+        "precision": precision(name, device),
         "channels_last": schema.is_image and "mlp" not in name,
         "tabm_members": 16 if name == "tabm" else 1,
         "piecewise": name == "tabm" or (config.piecewise and name == "mlp"),
     }
     return replace(config, **{key: value for key, value in found.items() if key not in chosen})
+
+
+def precision(backbone: str, device: Device) -> str:
+    """Return in which numbers a backbone learns: in halves where they save time.
+
+    On a processor depthwise convolutions gain nothing from them, and small networks for tables lose in
+    conversions; on a card all pictures gain, and tables are multiplied in tf32, which costs no conversion.
+    """
+    dense = backbone == "cnn" or backbone.startswith(("resnet", "vgg"))
+    if device.halves and (dense or (device.kind != "cpu" and backbone not in FOR_TABLES)):
+        return device.halves[0]
+    return "tf32" if device.tf32 else "float32"
 
 
 def _check(config: FitConfig, schema: Schema) -> None:
@@ -175,12 +201,18 @@ def _check(config: FitConfig, schema: Schema) -> None:
         raise UserError(f"monitor must be 'loss' or TARGET/METRIC, got '{config.monitor}'.")
 
 
-def estimate(config: FitConfig, rows: int, values: int) -> str:
+def estimate(config: FitConfig, rows: int, values: int, device: Device | None = None) -> str:
     """Guess how long a run takes, from what its backbone took on one processor with two cores.
+
+    Of a card, which may be a hundred times as fast as another, how many steps it will make.
 
     Args:
         rows: how many train. values: how many numbers one of them has.
     """
+    if device is not None and device.kind != "cpu":
+        card = f"{device.name}, {device.memory:.0f} GB" if device.memory else device.kind
+        count = max(config.epochs, round(rows * config.epochs / config.batch_size))
+        return f"{count:,} steps if all epochs are run, with batches, rate and numbers for a card: {card}"
     per_row = {"mlp": 8e-6, "cnn": 1.5e-7 * values, "resnet9": 2e-7 * values}
     per_step = 3e-3  # seconds that a step costs however few its rows are
     steps = rows * config.epochs / config.batch_size
@@ -265,6 +297,40 @@ def _for_photos(base: FitConfig, rows: int, chosen: Mapping[str, Any], schema: S
     )
 
 
+def _faster(base: FitConfig, batch: int, width: int = 1) -> FitConfig:
+    """Return settings with batches for a card, and the rate that goes with them and with a wider network.
+
+    Source: the square root of the batch, for Adam, Malladi et al. 2022, "On the SDEs and Scaling Rules for
+    Adaptive Gradient Algorithms"; the inverse of the width, Yang et al. 2021, "Tensor Programs V", table 3.
+    """
+    rate = base.learning_rate * (batch / base.batch_size) ** 0.5 / width
+    return replace(base, batch_size=batch, learning_rate=float(f"{rate:.2g}"))
+
+
+def _photos_on_card(base: FitConfig, rows: int, device: Device) -> FitConfig:
+    """Photos on a card: larger ones, as many at once as its memory holds."""
+    side = CARD_SIDES[base.effort]
+    room = _power_of_two(0.5e9 * device.memory / (BYTES_PER_PIXEL * side**2) / 2**0.5, 8, CARD_BATCH["photo"])
+    batch = max(base.batch_size, _power_of_two(rows / 50, 16, CARD_BATCH["photo"]))
+    return replace(_faster(base, min(batch, room)), size=side)
+
+
+def _small_photos_on_card(base: FitConfig, rows: int) -> FitConfig:
+    """Small colour pictures on a card: a wider network, for which a processor would take hours."""
+    steps, least, most = CARD_EPOCHS[base.effort]
+    batch = _power_of_two(rows / 25, 64, CARD_BATCH["small"])
+    epochs = max(least, _epochs(steps, rows, batch, at_most=most))
+    return replace(
+        _faster(base, batch, CARD_WIDTH), epochs=epochs, backbone_options={"width": str(CARD_WIDTH)}
+    )
+
+
+def _table_on_card(base: FitConfig, rows: int) -> FitConfig:
+    """Tables on a card: larger batches where there are rows for many of them, and as many of them."""
+    batch = _power_of_two(rows / 200, base.batch_size, CARD_BATCH["table"])
+    return replace(_faster(base, batch), epochs=base.epochs * batch // base.batch_size)
+
+
 def _for_features(base: FitConfig, rows: int) -> FitConfig:
     """Heads alone on the features of a backbone that rests: seconds, so many epochs.
 
@@ -293,9 +359,9 @@ def of_heads(config: FitConfig, rows: int) -> FitConfig:
     return _for_features(config, rows)
 
 
-def _photo_backbone(rows: int, device: str) -> str:
+def _photo_backbone(rows: int, device: Device) -> str:
     """Return the backbone for so many photos on a device."""
-    if device in ("cuda", "mps"):
+    if device.kind != "cpu":
         return "resnet50"
     return "mobilenetv3_small_100" if rows > 100_000 else "mobilenetv2_100"
 

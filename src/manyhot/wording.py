@@ -25,7 +25,7 @@ NAMES = {
 CALLS = {"long": "manyhot.gather", "json": "to_json()"}  # which no keyword does
 LISTS = ("target", "class", "missing", "none")
 PAIRS = ("kind", "map", "bins", "positive")
-NUMBERS = ("test", "epochs", "size", "seed", "clusters", "bins")
+NUMBERS = ("test", "epochs", "size", "seed", "clusters", "bins", "trials", "workers")
 CHOICES = ("all", "auto", "first", "missing", "network", "none")  # words that are values within a sentence
 
 OPTION = re.compile(r"(?<![\w'-])--(?P<name>[a-z][a-z-]*)(?:(?P<mark>[= ])(?P<value>'[^']*'|[^\s']+))?")

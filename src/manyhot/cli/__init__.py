@@ -72,7 +72,8 @@ def _run(args: argparse.Namespace, words: Sequence[str]) -> int:
         show.say()
         if goes_on(args):
             again = [word for word in words if word not in ("--resume", "--overwrite")]
-            show.say(f"stopped; go on with: manyhot {shlex.join([*again, '--resume'])}")
+            again += ["--resume"] if "resume" in args else []
+            show.say(f"stopped; go on with: manyhot {shlex.join(again)}")
         else:
             show.say("stopped")
         return status

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyhot import files
-from manyhot.config import APART, FitConfig, parse_options
+from manyhot.config import APART, CHOICES, FitConfig, parse_options
 from manyhot.errors import UserError
 from manyhot.schema import Schema
 
@@ -25,6 +25,13 @@ def seed(text: str) -> int:
     """Read a seed; argparse makes the mistake a line."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, got '{text}'")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Read a number from 1 on; argparse makes the mistake a line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got '{text}'")
     return int(text)
 
 
@@ -213,6 +220,59 @@ def set_apart(args: argparse.Namespace, table: Table) -> set[str]:
 def _apart(args: argparse.Namespace) -> list[str]:
     """Name the columns of the options that say what a row is to others, and are no inputs."""
     return [name for setting in APART if (name := getattr(args, setting, None))]
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add the options that are settings of `fit`."""
+    add = parser.add_argument_group("training (what is not given follows from the data)").add_argument
+    add("--effort", choices=CHOICES["effort"], help="how long to try (default: balanced)")
+    add("--epochs", metavar="N", help="how often to see every row, at most")
+    help = "mlp, tabm, linear, cnn, resnet9, or any name of timm's"
+    add("--backbone", metavar="NAME", help=help)
+    help = "what the backbone starts from: its own pretrained weights, nothing, or a safetensors file"
+    add("--weights", metavar="auto|none|PATH", help=help)
+    help = "train only the last layers (the heads), on the features of pretrained weights"
+    add("--freeze", action="store_true", default=None, help=help)
+    help = (
+        "what may answer, with commas between: network, pretrained, neighbours, forest, boosted, linear "
+        "(default: all)"
+    )
+    add("--members", metavar="NAMES", help=help)
+    add(
+        "--size", metavar="PIXELS", help="the side that pictures are brought to, before the network sees them"
+    )
+    help = "balanced: rare classes count as much as frequent ones, and are answered more (default: none)"
+    add("--class-weight", choices=CHOICES["class_weight"], help=help)
+    help = (
+        "hamming, exact_match, micro_f1, macro_f1, balanced_accuracy, precision=P or recall=R of each class "
+        "or tag, micro_precision=P of all tags together"
+    )
+    add("--objective", metavar="AIM", help=help)
+    add_promises(add)
+    add("--monitor", metavar="SCORE", help="the score that chooses the best epoch: loss, or TARGET/METRIC")
+    add(
+        "--unknown-class",
+        choices=CHOICES["unknown_class"],
+        help="what a class that --schema lacks is: an error (default), or an unknown label",
+    )
+    add("--test", metavar="FRACTION", help="a share of the rows to keep back for `evaluate`, such as 0.2")
+    add(
+        "--group",
+        metavar="COLUMN",
+        help="rows with the same value here stay together: all train, or all are held out",
+    )
+    help = (
+        "the last rows by this column of dates or numbers are the test rows, a share of --test (default: 0.2)"
+    )
+    add("--split-by", metavar="COLUMN", help=help)
+    help = "rows are in time, by --split-by or as they stand: hold out stretches of it, not rows at random"
+    add("--time-series", action="store_true", default=None, help=help)
+    add("--weight", metavar="COLUMN", help="how much each row counts; one of weight 0 is left out")
+    add("--device", choices=CHOICES["device"], help="where to compute (default: auto)")
+    help = "the same seed gives the same weights, on a card with --set deterministic=yes (default: 0)"
+    add("--seed", metavar="N", help=help)
+    add("--config", metavar="FILE", help="settings from a JSON or TOML file, such as a model's config.json")
+    add("--set", metavar="KEY=VALUE", action="append", default=[], help="any setting by its name")
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def tell_apart(seen: Viewed, on_step: OnStep) -> Embedding:
     loader = Loader(seen.x, {}, config.batch_size, config.seed, device=device)
     optimizer = optim.AdamW(network, config)
     steps = loader.step_after(config.epochs)
-    generator = torch.Generator()
+    generator = torch.Generator(device)
     for step in range(steps):
         x = loader.batch(step, as_it_is=True).x
         generator.manual_seed(config.seed * 1_000_003 + step)

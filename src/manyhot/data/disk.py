@@ -18,7 +18,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ LEAST = 64 << 20  # bytes below which rows that are taken are not worth a file
 ROWS = 1 << 17  # of a block
 STALE = 86_400  # seconds after which no process is still about to map what it was left
 COLUMNS, ARRAY = ".arrow", ".array"  # endings
+WAITED = ".lock"  # the ending of the folder that is held while such a file is made
 RULE = 1  # how columns are converted
 
 Columns = dict[str, pa.ChunkedArray]
@@ -79,7 +80,7 @@ def columns(path: Path, told: object, size: float, convert: Callable[[], Iterato
     key = [RULE, pa.__version__, str(path.absolute()), status.st_size, status.st_mtime_ns, told]
     place = folder / (hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24] + COLUMNS)
     try:
-        with files.waited(place):
+        with _held(place):
             if not place.exists():
                 _make_room(folder, size)
                 for left in folder.glob(f".{place.name}*{files.PART}"):  # by a run that was killed
@@ -131,7 +132,7 @@ def array(
     if not Room(memory).fits(size) and folder is not None:
         place = folder / f"{key or _own()}{ARRAY}"
         try:
-            with files.waited(place):
+            with _held(place):
                 if not place.exists():
                     _make_room(folder, size)
                     files.write_with(place, lambda temporary: _fill(temporary, shape, fill), sync=False)
@@ -172,6 +173,11 @@ def clear() -> None:
         files.sweep(folder)
 
 
+def _held(place: Path) -> AbstractContextManager[None]:
+    """Hold a file to be made; whoever else wants it waits until it is there."""
+    return files.held(place.with_name(place.name + WAITED), place, wait=True)
+
+
 def _own() -> str:
     """Name a file that no other process has."""
     return f"{os.getpid()}-{time.time_ns()}"
@@ -209,7 +215,7 @@ def _remove(path: Path) -> None:
     """Remove a file, where the system lets one go that is mapped; Windows does not until its process ends."""
     with suppress(OSError):
         path.unlink(missing_ok=True)
-        path.with_name(path.name + files.WAITED).unlink(missing_ok=True)
+        files.clear(path.with_name(path.name + WAITED))
 
 
 def _write(temporary: Path, batches: Iterator[pa.RecordBatch]) -> None:

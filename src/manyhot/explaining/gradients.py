@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from manyhot.model.inference import BATCH_VALUES, BATCH_VALUES_CPU, device_of
+from manyhot.model.inference import BATCH_VALUES, BATCH_VALUES_CPU, device_of, in_memory
 from manyhot.model.predictor import Predictor
 from manyhot.schema import Target
 from manyhot.targets import sides
@@ -66,11 +66,14 @@ def expected_gradients(
     values = BATCH_VALUES_CPU if device.type == "cpu" else BATCH_VALUES
     points = max(1, values // max(1, x.size))
     out = np.zeros(x.shape[:2])
-    for first in range(0, len(starts), points):
-        some = slice(first, first + points)
+
+    def given(some: slice) -> NDArray[np.float64]:
         start = baselines[starts[some]]
         way = x.astype(np.float32) - start
         seen = torch.from_numpy(start + at[some] * way).to(device).requires_grad_()
         (found,) = torch.autograd.grad(score(seen).sum(), seen)
-        out += (found.double().cpu().numpy() * way * share[some]).sum(axis=(0, 3))
+        return np.asarray((found.double().cpu().numpy() * way * share[some]).sum(axis=(0, 3)))
+
+    for part, _ in in_memory(given, len(starts), points):
+        out += part
     return out

@@ -1,4 +1,4 @@
-"""Where to compute: the processor, or a CUDA or Apple device where there is one; and with how many threads.
+"""Where to compute: the processor, or a CUDA or Apple device where there is one; and how.
 
 `classifier` asks once per fit and per load.
 """
@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
 
-from manyhot.errors import UserError
+from manyhot.config import FitConfig
+from manyhot.errors import RunError, UserError
+from manyhot.machine import Device, processor
 
 CPU = torch.device("cpu")
 
@@ -36,10 +39,23 @@ def pick(name: str) -> torch.device:
     return torch.device(name)
 
 
+def describe(device: torch.device) -> Device:
+    """Return what settings follow from."""
+    if device.type == "cpu":
+        return processor()
+    if device.type != "cuda":
+        return Device(device.type)
+    found = torch.cuda.get_device_properties(device)
+    # Ampere brought bfloat16 and tf32, Volta products of float16.
+    halves = ("bfloat16", "float16") if found.major >= 8 else ("float16",) if found.major == 7 else ()
+    return Device("cuda", found.name, round(found.total_memory / 1e9, 1), halves, found.major >= 8)
+
+
 @contextmanager
 def autocast(precision: str, device: torch.device) -> Iterator[None]:
-    """Compute in bfloat16 where that is the precision; weights and losses stay float32."""
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+    """Compute in halves where they are the precision; weights and losses stay float32."""
+    halves = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
+    with torch.autocast(device.type, dtype=halves or torch.bfloat16, enabled=halves is not None):
         yield
 
 
@@ -48,11 +64,13 @@ def left_as_found(device: torch.device = CPU) -> Iterator[None]:
     """Lend what belongs to the caller and is one for a process, and give it back as it was found.
 
     That is the random numbers of torch (of the processor and of a device), NumPy and Python, the number of
-    torch's threads, and the filters of warnings, to which libraries add as they are imported. Whoever draws
-    within seeds first, so that nothing follows from how the numbers were found.
+    torch's threads and how `use` lets a card compute, and the filters of warnings, to which libraries add as
+    they are imported. Whoever draws within seeds first, so that nothing follows from how the numbers were
+    found.
     """
-    lenders = [torch] if device.type == "cpu" else [torch, getattr(torch, device.type)]
+    lenders = [torch, getattr(torch, device.type)] if _draws(device) else [torch]
     states, threads = [lender.get_rng_state() for lender in lenders], torch.get_num_threads()
+    products, exact = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
     numpy, python = np.random.get_state(), random.getstate()
     try:
         with warnings.catch_warnings():
@@ -60,10 +78,62 @@ def left_as_found(device: torch.device = CPU) -> Iterator[None]:
     finally:
         for lender, state in zip(lenders, states, strict=True):
             lender.set_rng_state(state)
+        if device.type == "cuda" and len(lenders) == 1:  # it had drawn nothing yet, and begins at this seed
+            torch.cuda.manual_seed_all(torch.initial_seed())
         np.random.set_state(numpy)
         random.setstate(python)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision(products)
+            torch.use_deterministic_algorithms(exact)
+
+
+def _draws(device: torch.device) -> bool:
+    """Tell whether a card has numbers of its own to be kept: before it begins, to ask takes a second."""
+    begun: bool = device.type != "cuda" or torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return begun and device.type != "cpu"
+
+
+def warm_up(device: torch.device, deterministic: bool = False) -> None:
+    """Let a card and its libraries begin, which takes seconds, while rows are read."""
+    if device.type != "cuda":
+        return
+    if deterministic:  # which cuBLAS reads as it begins
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+    def begin() -> None:
+        with suppress(RuntimeError):  # which the fit will meet and tell
+            x = torch.zeros(1, 8, 8, 8, device=device)
+            torch.nn.functional.conv2d(x, x.new_zeros(8, 8, 3, 3)) @ x.new_zeros(6, 6)
+
+    threading.Thread(target=begin, daemon=True).start()
+
+
+def use(config: FitConfig, device: torch.device) -> None:
+    """Compute as the settings of a run say, until `left_as_found` ends."""
+    use_threads(config.threads)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
+        torch.use_deterministic_algorithms(config.deterministic)
+
+
+@contextmanager
+def kept_promise() -> Iterator[None]:
+    """Say it where a card has no way to compute something that gives the same bits each time.
+
+    Raises:
+        RunError: it has none.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic implementation" not in str(error):
+            raise
+        raise RunError(
+            f"deterministic: {str(error).split(',')[0]}. Choose another --backbone, or leave it out: the "
+            "same seed then gives nearly the same weights."
+        ) from error
 
 
 def use_threads(count: int) -> None:

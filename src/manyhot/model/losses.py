@@ -11,7 +11,7 @@ Shapes: N rows · M members · C classes · K sets · W outputs (1 for binary, K
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import assert_never
 
 import torch
@@ -129,7 +129,7 @@ def _of_sets(target: Target, logits: Tensor, y: Tensor, smoothing: float) -> tup
 
     A row of which nothing is known, or with which no set agrees, counts as unknown.
     """
-    table = torch.from_numpy(set_table(target)).to(logits.device, torch.float32)
+    table = _set_table(target, logits.device)
     clashes = (y == 1).float() @ (1 - table).T + (y == 0).float() @ table.T
     agrees = clashes == 0
     there = (y != UNKNOWN).any(dim=1) & agrees.any(dim=1)
@@ -139,6 +139,12 @@ def _of_sets(target: Target, logits: Tensor, y: Tensor, smoothing: float) -> tup
     every = -torch.logsumexp(logs.masked_fill(~agrees, -torch.inf), dim=1) * (1 - smoothing)
     every = every - smoothing * logs.mean(dim=1)
     return every, there.float()
+
+
+@lru_cache(maxsize=8)
+def _set_table(target: Target, device: torch.device) -> Tensor:
+    """Return `targets.set_table` as float32 on a device, sent there once."""
+    return torch.from_numpy(set_table(target)).to(device, torch.float32)
 
 
 def total(

@@ -16,6 +16,7 @@ from manyhot.config import FitConfig
 from manyhot.model.network import Network
 
 BETAS, EPS = (0.9, 0.999), 1e-8
+SCALE, CALM = 2.0**16, 2_000  # what a loss in float16 is first multiplied by; steps until that is doubled
 
 
 class AdamW:
@@ -41,18 +42,33 @@ class AdamW:
         one = next(iter(self.parameters.values()))
         self.steps = torch.zeros((), device=one.device)
         self.move = fastest(one.device, one.dtype)
+        self.scale: Tensor | None = None
+        if config.precision == "float16":
+            self.scale = torch.full_like(self.steps, SCALE)
+            self.calm = torch.zeros_like(self.steps, dtype=torch.int32)  # steps since it was changed
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for parameter in self.parameters.values():
             parameter.grad = None
 
+    def scaled(self, loss: Tensor) -> Tensor:
+        """Return what is to be differentiated: in float16 a multiple, so that small gradients are not 0.
+
+        Source: Micikevicius et al. 2018, "Mixed Precision Training", section 3.2.
+        """
+        return loss if self.scale is None else loss * self.scale
+
     @torch.no_grad()
-    def step(self, rate: float) -> None:
-        """Move the weights by the gradients at a learning rate."""
+    def step(self, rate: float | Tensor) -> None:
+        """Move the weights by the gradients at a learning rate, a tensor where the step is captured.
+
+        In float16 a step whose gradients overflowed moves nothing, and the next are scaled by half as much.
+        """
         grads = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
         norm = torch.nn.utils.get_total_norm(list(grads.values()))
-        self.steps += 1
+        divisor, overflow = self._unscaled(norm)
+        self.steps += 1 if overflow is None else 1 - overflow
         for decay, members in self.groups.items():
             names = [name for name in members if name in grads]
             if not names:
@@ -65,14 +81,28 @@ class AdamW:
                 self.steps,
                 rate,
                 decay,
-                (norm / self.clip).clamp(min=1).float(),  # as the kernel takes it, whatever the weights are
+                divisor,
+                overflow,
             )
+
+    def _unscaled(self, norm: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return what gradients are divided by, and 1 where they overflowed, else 0.
+
+        Both are float32, as the kernel takes them, whatever the weights are.
+        """
+        if self.scale is None:
+            return (norm / self.clip).clamp(min=1).float(), None
+        overflow = (~torch.isfinite(norm)).float()
+        divisor = (norm / self.scale / self.clip).clamp(min=1).float() * self.scale
+        torch._amp_update_scale_(self.scale, self.calm, overflow, 2.0, 0.5, CALM)
+        return divisor, overflow
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return what the next step depends on beside the weights, as flat tensors."""
         slots = {"mean": self.means, "square": self.squares}
         flat = {f"{slot}/{name}": value for slot, each in slots.items() for name, value in each.items()}
-        return {"steps": self.steps, **flat}
+        scaling = {} if self.scale is None else {"scale": self.scale, "calm": self.calm}
+        return {"steps": self.steps, **scaling, **flat}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take what `state_dict` gave, into tensors that lie as the weights do (channels last)."""
@@ -86,9 +116,10 @@ def fused(
     means: list[Tensor],
     squares: list[Tensor],
     steps: Tensor,
-    rate: float,
+    rate: float | Tensor,
     decay: float,
     divisor: Tensor,
+    overflow: Tensor | None = None,
 ) -> None:
     """Make one step by torch's kernel; in place, and the gradients may change too."""
     torch._fused_adamw_(
@@ -106,6 +137,7 @@ def fused(
         amsgrad=False,
         maximize=False,
         grad_scale=divisor,  # the kernel divides by it
+        found_inf=overflow,
     )
 
 
@@ -115,12 +147,15 @@ def plain(
     means: list[Tensor],
     squares: list[Tensor],
     steps: Tensor,
-    rate: float,
+    rate: float | Tensor,
     decay: float,
     divisor: Tensor,
+    overflow: Tensor | None = None,
 ) -> None:
     """Make the step that `fused` makes, by torch's public functions, one tensor after the other."""
-    done = steps.item()
+    if overflow is not None and overflow:
+        return
+    done, rate = steps.item(), float(rate)
     first, second = (1 - beta**done for beta in BETAS)  # what the means lack, since they began at 0
     for weight, grad, mean, square in zip(weights, grads, means, squares, strict=True):
         clipped = grad / divisor

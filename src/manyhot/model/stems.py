@@ -48,19 +48,28 @@ class TableStem(nn.Module):
     section 3.2.
     """
 
+    numbers: Tensor
+    flagged: Tensor
+    in_pieces: Tensor
     left: Tensor
     reach: Tensor
 
     def __init__(self, inputs: TableInputs, piecewise: bool = False) -> None:
         super().__init__()
         features = list(enumerate(inputs.features))
-        self.numbers = [i for i, f in features if f.kind == "number"]
-        self.flagged = [i for i, f in features if f.kind == "number" and f.has_missing]
+        numbers = [i for i, f in features if f.kind == "number"]
+        flagged = [i for i, f in features if f.kind == "number" and f.has_missing]
         self.categories = [(i, len(f.classes) + 1) for i, f in features if f.kind != "number"]
-        width = len(self.numbers) + len(self.flagged) + sum(count for _, count in self.categories)
+        width = len(numbers) + len(flagged) + sum(count for _, count in self.categories)
         edges = {i: f.edges for i, f in features if piecewise and len(f.edges) > 2}
         pieces = [(i, left, right - left) for i, each in edges.items() for left, right in pairwise(each)]
-        self.in_pieces = [i for i, _, _ in pieces]
+        # On the device too: a list of places would be sent there, and waited for, at every step.
+        for name, places in (
+            ("numbers", numbers),
+            ("flagged", flagged),
+            ("in_pieces", [i for i, _, _ in pieces]),
+        ):
+            self.register_buffer(name, torch.tensor(places, dtype=torch.int64), persistent=False)
         self.register_buffer("left", torch.tensor([left for _, left, _ in pieces]), persistent=False)
         self.register_buffer("reach", torch.tensor([reach for _, _, reach in pieces]), persistent=False)
         self.shape = (width + len(pieces),)

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -112,6 +113,11 @@ def with_script(name: str) -> dict[str, Any]:
 
 def template(name: str) -> Template:
     """Return a page of this folder, to be filled; what is filled in is escaped."""
+    return _pages().get_template(name)
+
+
+@cache
+def _pages() -> Environment:
     pages = Environment(
         loader=PackageLoader("manyhot", "report"),
         autoescape=True,
@@ -120,7 +126,7 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
     )
     pages.filters |= {"score": score, "count": count, "percent": percent, "coded": coded}
-    return pages.get_template(name)
+    return pages
 
 
 def score(value: float | None) -> str:

@@ -129,7 +129,7 @@ class Axes:
             self.parts.append(f'<path class="grid" d="M{self.left:.1f} {at:.1f}H{right:.1f}"/>')
             self.parts.append(text(self.left - 6, at + 3.5, f"{tick:g}", "tick", "end"))
         for tick in x_ticks:
-            self.parts.append(text(self.x(tick), bottom + 15, f"{tick:g}", "tick", "middle"))
+            self.tick(tick, f"{tick:g}")
         self.parts.append(f'<path class="axis" d="M{self.left:.1f} {bottom:.1f}H{right:.1f}"/>')
         if x_name:
             self.parts.append(text(self.left + self.width / 2, bottom + 31, x_name, "name", "middle"))
@@ -137,6 +137,10 @@ class Axes:
             middle = self.top + self.height / 2
             self.parts.append(text(self.left - 38, middle, y_name, "name", "middle", turn=-90))
         return self
+
+    def tick(self, at: float, words: str) -> None:
+        """Write what stands at a place of the axis below."""
+        self.parts.append(text(self.x(at), self.top + self.height + 15, words, "tick", "middle"))
 
     def line(self, xs: Any, ys: Any, style: str) -> None:
         """Draw a line through points; it breaks where a value is not finite."""

@@ -9,24 +9,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from manyhot.config import FitConfig
-from manyhot.data.batches.loader import Batch, Loader
+from manyhot.data.batches.loader import Loader
 from manyhot.errors import RunError
-from manyhot.model import losses, optim
+from manyhot.model import optim
 from manyhot.model.backbones.fusion import fused
-from manyhot.model.device import autocast
 from manyhot.model.network import Network, snapshot
 from manyhot.priors import class_weights
 from manyhot.schema import Target
 from manyhot.targets import WEIGHT
 from manyhot.train.checkpoint import Checkpoints, State
 from manyhot.train.distributed import World
+from manyhot.train.step import steps as making_steps
 from manyhot.train.validation import Validation, monitored, within_two_standard_errors
 
 STEPS_PER_LINE = 50
@@ -79,21 +79,22 @@ def train(
     weights = _class_weights(loader, targets, config)
     progress, best = _begin(network, optimizer, state, on_event)
     learner = fused(network, frozen=True)  # its weights are the network's
+    take = making_steps(learner, optimizer, targets, config, weights, world)
     judging = (network, validation, targets, config)
     steps = loader.step_after(config.epochs)
     while progress.epoch < (last := _last(progress, config)):
+        world.wait()  # for the one that prepares longer, or writes a checkpoint
         started = time.perf_counter()
-        running = _Mean()
+        running = _Losses(targets, loader)
         # What is nearly always right has learned labels that are no matter of doubt.
-        smoothed = replace(config, label_smoothing=min(config.label_smoothing, progress.wrong))
+        smoothing = min(config.label_smoothing, progress.wrong)
+        learner.train()
         for step in range(progress.step, loader.step_after(progress.epoch + 1)):
             rate = _rate(step, steps, loader, progress, config)
-            batch = loader.batch(step)
-            loss, each = _step(learner, optimizer, batch, targets, smoothed, weights, rate, step, world)
-            running.add(loss, each)
-            _check_finite(loss, batch, step, loader)
+            running.add(step, take(loader.batch(step), step, rate, smoothing))
             if (step + 1) % STEPS_PER_LINE == 0:
                 _log_step(progress, on_event, step + 1, running, rate, started)
+        running.look()
         progress.step, progress.epoch = step + 1, progress.epoch + 1
         scores = validation.judge(network, targets)  # by all processes, so that none waits for long
         right = scores["overall"]["exact_match"]
@@ -126,42 +127,6 @@ def _begin(
     return progress, dict(state.best)
 
 
-def _step(
-    network: Network,
-    optimizer: optim.AdamW,
-    batch: Batch,
-    targets: tuple[Target, ...],
-    config: FitConfig,
-    weights: Mapping[str, Tensor],
-    rate: float,
-    step: int,
-    world: World = ALONE,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """One step of gradient descent. Returns the loss and each target's own, detached."""
-    network.train()
-    _seed(batch.x.device, config.seed * 1_000_003 + step)  # dropout, the same after a resume
-    with autocast(config.precision, batch.x.device):
-        outputs = network(batch.x)
-    outputs = {name: value.float() for name, value in outputs.items()}
-    mixed = None if batch.y2 is None or batch.lam is None else (batch.y2, batch.lam)
-    settings = (config.label_smoothing, weights, config.target_weights, world.sum, mixed, config.tag_loss)
-    loss, each = losses.total(targets, outputs, batch.y, *settings)
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    world.sum_gradients(network)
-    optimizer.step(rate)
-    whole = world.sum(torch.stack([loss.detach(), *(value.detach() for value in each.values())]))
-    return whole[0], dict(zip(each, whole[1:], strict=True))
-
-
-def _seed(device: torch.device, number: int) -> None:
-    """Seed what dropout draws from; on a processor without `torch.manual_seed`, which takes 4 ms."""
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(number)
-    else:
-        torch.manual_seed(number)
-
-
 def _class_weights(loader: Loader, targets: tuple[Target, ...], config: FitConfig) -> dict[str, Tensor]:
     """Weigh rare classes up, where it is asked for."""
     if config.class_weight == "none":
@@ -176,16 +141,6 @@ def _class_weights(loader: Loader, targets: tuple[Target, ...], config: FitConfi
             labels = labels.reshape(-1, *labels.shape[2:])
         found[t.name] = torch.from_numpy(class_weights(t, labels, weight)).to(loader.device)
     return found
-
-
-def _check_finite(loss: Tensor, batch: Batch, step: int, loader: Loader) -> None:
-    """Stop at a loss that is not finite, before the weights that it spoilt are kept."""
-    if not torch.isfinite(loss):
-        rows = ", ".join(map(str, loader.names(batch.rows[:8])))
-        raise RunError(
-            f"the loss is {loss.item()} at step {step + 1} (table rows {rows}, …); the best weights so far "
-            "are kept. Try a smaller learning rate: --set learning_rate=…"
-        )
 
 
 def _last(progress: LoopState, config: FitConfig) -> int:
@@ -203,25 +158,49 @@ def _rate(step: int, steps: int, loader: Loader, progress: LoopState, config: Fi
     return optim.cooldown(step, first, last, steps, config)
 
 
-class _Mean:
-    """The mean of losses over the steps of an epoch, kept on the device until somebody looks."""
+class _Losses:
+    """The losses of the steps of an epoch, and their mean, kept on the device until somebody looks.
 
-    def __init__(self) -> None:
+    To look is to wait for a card, and so is done where a line is due; a processor has nothing to wait for.
+    """
+
+    def __init__(self, targets: tuple[Target, ...], loader: Loader) -> None:
+        self.names = [target.name for target in targets]
+        self.loader, self.defers = loader, torch.device(loader.device).type != "cpu"
+        self.waiting: list[tuple[int, Tensor]] = []  # steps, and the losses (1 + T,) of each
         self.count = 0
-        self.sums: dict[str, Tensor] = {}
+        self.sums = torch.zeros(1 + len(targets))
 
-    def add(self, loss: Tensor, each: Mapping[str, Tensor]) -> None:
-        self.count += 1
-        for name, value in {"": loss, **each}.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+    def add(self, step: int, losses: Tensor) -> None:
+        """Take the losses of a step; see `look`."""
+        self.waiting.append((step, losses.clone()))
+        if not self.defers:
+            self.look()
+
+    def look(self) -> None:
+        """Add up what has come; stop at a loss that is not finite, before weights that it spoilt are kept."""
+        found = torch.stack([losses for _, losses in self.waiting]).cpu() if self.waiting else ()
+        for (step, _), losses in zip(self.waiting, found):
+            if not math.isfinite(loss := losses[0].item()):
+                at = self.loader.rows(step)[self.loader.mine][:8]
+                rows = ", ".join(map(str, self.loader.names(at)))
+                raise RunError(
+                    f"the loss is {loss} at step {step + 1} (table rows {rows}, …); the best weights so far "
+                    "are kept. Try a smaller learning rate: --set learning_rate=…"
+                )
+            self.sums += losses
+            self.count += 1
+        self.waiting.clear()
 
     def line(self) -> dict[str, Any]:
-        means = {name: value.item() / self.count for name, value in self.sums.items()}
-        return {"loss": means.pop(""), "losses": means}
+        """Return the means so far, as a line of the history has them."""
+        self.look()
+        loss, *each = (value / self.count for value in self.sums.tolist())
+        return {"loss": loss, "losses": dict(zip(self.names, each, strict=True))}
 
 
 def _log_step(
-    progress: LoopState, on_event: OnEvent, step: int, running: _Mean, rate: float, started: float
+    progress: LoopState, on_event: OnEvent, step: int, running: _Losses, rate: float, started: float
 ) -> None:
     seconds = progress.seconds + time.perf_counter() - started
     place = {"kind": "step", "epoch": progress.epoch + 1, "step": step}
@@ -231,7 +210,7 @@ def _log_step(
 
 
 def _log_epoch(
-    progress: LoopState, on_event: OnEvent, running: _Mean, rate: float, scores: Mapping[str, Any]
+    progress: LoopState, on_event: OnEvent, running: _Losses, rate: float, scores: Mapping[str, Any]
 ) -> None:
     place = {"kind": "epoch", "epoch": progress.epoch, "step": progress.step}
     line = {

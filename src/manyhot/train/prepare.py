@@ -28,6 +28,7 @@ from manyhot.data.rows import conflicts, infer, split, twins
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model import backbones
+from manyhot.model.device import describe, pick
 from manyhot.predict import answer_columns, refuse_clashes
 from manyhot.resolve import resolve
 from manyhot.schema import Schema, Target
@@ -142,28 +143,9 @@ def prepare(
         UserError: there is nothing to learn from: no rows, one class only, too many unreadable
             pictures; or an option or a cell is wrong.
     """
-    _check_schema(table, schema)
+    table, part, weight, across = _taking_part(table, schema, options, start)
     given = infer.split_of(table)
-    part = np.zeros(len(table), dtype=np.int8)  # without a column that says so, none is a test row
-    across: list[str] = []
-    if given is not None:
-        across = [*twins.told(table, schema, options.get("group", ""))]
-        part = np.array([split.PARTS.index(name) for name in given], dtype=np.int8)
-        table, part = table.take(part != split.TEST), part[part != split.TEST]
-        if not len(table):
-            raise UserError(f"{table.source}: the column 'split' leaves no rows to train on.")
-    weighed_by = options.get("weight", "" if start is None else start.bundle.config.weight)
-    weight = _weights(table, schema, weighed_by)
-    if weight is not None and not weight.all():
-        counts = weight > 0
-        note = f"left out, since their weight is 0: {(~counts).sum():,} of {len(table):,} rows."
-        table = replace(table.take(counts), notes=(*table.notes, note))
-        part, weight = part[counts], weight[counts]
-    if start is None:
-        config = resolve(options, schema, len(table), backbones.find_weights)
-    else:
-        config = start.settings(options, schema, len(table))
-    _check_monitor(schema, config)
+    config = _settings(table, schema, options, start)
     said = config if start is None else FitConfig(**options)
     if given is not None and (said.test or said.split_by):
         option = "--split-by" if said.split_by else "--test"
@@ -202,6 +184,52 @@ def prepare(
     targets = tuple(_with_label_sets(t, taught[t.name], config.label_sets) for t in schema.targets)
     schema = replace(schema, targets=targets)
     return Prepared(replace(rows, x=x), schema, config, inputs, opened.names, tuple(notes), tuple(clashing))
+
+
+def settings(table: Table, schema: Schema, options: Mapping[str, Any]) -> FitConfig:
+    """Return the settings that `prepare` finds for a table, without reading its pictures.
+
+    Raises:
+        UserError: an option, or the schema, is wrong.
+    """
+    return _settings(_taking_part(table, schema, options)[0], schema, options)
+
+
+def _settings(
+    table: Table, schema: Schema, options: Mapping[str, Any], start: Start | None = None
+) -> FitConfig:
+    """Return the settings for the rows that take part."""
+    if start is not None:
+        config = start.settings(options, schema, len(table))
+    else:
+        device = describe(pick(options.get("device", "auto")))
+        config = resolve(options, schema, len(table), backbones.find_weights, device)
+    _check_monitor(schema, config)
+    return config
+
+
+def _taking_part(
+    table: Table, schema: Schema, options: Mapping[str, Any], start: Start | None = None
+) -> tuple[Table, NDArray[np.int8], NDArray[np.float32] | None, list[str]]:
+    """Leave out test rows and those of weight 0; return the rest, its parts, its weights, and notes."""
+    _check_schema(table, schema)
+    given = infer.split_of(table)
+    part = np.zeros(len(table), dtype=np.int8)  # without a column that says so, none is a test row
+    across: list[str] = []
+    if given is not None:
+        across = [*twins.told(table, schema, options.get("group", ""))]
+        part = np.array([split.PARTS.index(name) for name in given], dtype=np.int8)
+        table, part = table.take(part != split.TEST), part[part != split.TEST]
+        if not len(table):
+            raise UserError(f"{table.source}: the column 'split' leaves no rows to train on.")
+    weighed_by = options.get("weight", "" if start is None else start.bundle.config.weight)
+    weight = _weights(table, schema, weighed_by)
+    if weight is not None and not weight.all():
+        counts = weight > 0
+        note = f"left out, since their weight is 0: {(~counts).sum():,} of {len(table):,} rows."
+        table = replace(table.take(counts), notes=(*table.notes, note))
+        part, weight = part[counts], weight[counts]
+    return table, part, weight, across
 
 
 def aimed(schema: Schema, objective: str) -> Schema:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.choose import SeenRows
-from manyhot.config import FitConfig
+from manyhot.config import HERE, FitConfig
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.rows import split
@@ -134,8 +134,7 @@ class Prepared:
         rows, y = self.rows, self.rows.y.values()
         for values in (rows.hashes, rows.part, *([] if rows.fold is None else [rows.fold]), *y):
             digest.update(np.ascontiguousarray(values).data)
-        here = ("threads", "memory", "cache", "device")  # where a run computes may change between its parts
-        config = {name: value for name, value in self.config.to_json().items() if name not in here}
+        config = {name: value for name, value in self.config.to_json().items() if name not in HERE}
         settings = [self.schema.to_json(), config, self.inputs.to_json()]
         digest.update(json.dumps(settings, sort_keys=True).encode())
         return digest.hexdigest()

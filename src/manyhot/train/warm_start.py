@@ -25,9 +25,10 @@ from manyhot.ensemble import NETWORK, PRETRAINED
 from manyhot.errors import UserError
 from manyhot.machine import half_of_memory, num_cores, tenth_of_disk
 from manyhot.model import inference
+from manyhot.model.device import describe, pick
 from manyhot.model.network import Network, PowersetHead, build, carry_over
 from manyhot.priors import log_odds
-from manyhot.resolve import of_heads
+from manyhot.resolve import of_heads, precision
 from manyhot.schema import Schema
 from manyhot.targets import WEIGHT, IntArray
 from manyhot.train.prepared import Prepared
@@ -69,6 +70,10 @@ class Start:
         base = replace(old, start=self.name, share=1.0, threads=num_cores(), memory=half_of_memory())
         base = replace(base, cache=tenth_of_disk(), epochs=round(old.epochs / old.share))
         base = replace(base, patience=round(old.patience / old.share))
+        kind = chosen.get("device", old.device)
+        if kind != old.device:  # it multiplies other numbers fast
+            device = describe(pick(kind))
+            base = replace(base, precision=precision(old.backbone, device))
         if old.share < 1:  # it went on from another itself
             base = replace(base, learning_rate=old.learning_rate / _rate(old.share))
         if chosen.get("freeze") and not old.freeze:

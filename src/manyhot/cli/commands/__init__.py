@@ -12,7 +12,19 @@ from types import ModuleType
 
 COMMANDS = (  # as --help lists them
     *("inspect", "audit", "fit", "evaluate", "predict", "cluster", "name"),
-    *("explain", "report", "compare", "suggest", "tune", "export", "serve", "data", "cache", "demo"),
+    *(
+        "explain",
+        "report",
+        "compare",
+        "suggest",
+        "search",
+        "tune",
+        "export",
+        "serve",
+        "data",
+        "cache",
+        "demo",
+    ),
 )
 
 

@@ -1,8 +1,8 @@
 """Pictures changed at random, a whole batch at once, on the device that they are on.
 
-`loader` calls `augment`, `erase` and `mix` on training batches; prediction never does. All that moves
-pixels is one map a picture, and so one sampling of it, at whatever side is wanted; all that
-changes colours is one linear map.
+`loader` calls `augment`, `random_erasing` and `mixup` on training batches; prediction never does. All that
+moves pixels is one map a picture, and so one sampling of it, at whatever side is wanted; all that
+changes colours is one linear map. A generator is of the device of the pictures, so that nothing is sent.
 
 Shapes: N rows · H W C · S the side of what leaves. In: uint8 (N, H, W, C). Out: float32 (N, S, S, C)
 on the scale 0 to 255.
@@ -10,6 +10,7 @@ on the scale 0 to 255.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 
 EVERY = slice(None)
 GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue are to the eye; ITU-R BT.601
+WARMER = (1.0, 0.0, -1.0)  # what a tint adds to red, green and blue
 STEP = 16  # pixels; sides of growing pictures are multiples of it
 SMALL_STEP = 4  # pixels by which small pictures grow
 FARTHEST = 8  # pictures are moved by up to a part of so many of the side: 4 of 32 pixels
@@ -87,18 +89,18 @@ def augment(
         affine, recolour = _one_of_many(affine, generator)
     pictures = x.permute(0, 3, 1, 2).float()
     shape = [*pictures.shape[:2], *((side, side) if side else pictures.shape[2:])]
-    grid = F.affine_grid(affine[mine].to(x.device), shape, align_corners=False)
+    grid = F.affine_grid(affine[mine], shape, align_corners=False)
     if how == "warp":
-        grid = grid + _bends(rows, shape[2:], generator)[mine].to(x.device)
+        grid = grid + _bends(rows, shape[2:], generator)[mine]
     padding = "border" if symbols else "reflection"
     moved = F.grid_sample(pictures, grid, padding_mode=padding, align_corners=False).permute(0, 2, 3, 1)
-    return moved if recolour is None else _recoloured(moved, recolour[mine].to(x.device))
+    return moved if recolour is None else _recoloured(moved, recolour[mine])
 
 
 def mirror(x: Tensor, generator: torch.Generator, rows: int, mine: slice = EVERY) -> Tensor:
     """Mirror half of the pictures, left for right."""
     flipped = (_uniform(rows, -1, 1, generator) < 0)[mine, None, None, None]
-    return torch.where(flipped.to(x.device), x.flip(2), x)
+    return torch.where(flipped, x.flip(2), x)
 
 
 def random_erasing(
@@ -112,7 +114,7 @@ def random_erasing(
     inside = _rectangles(x.shape[1:3], area, generator)
     inside &= (_uniform(rows, 0, 1, generator) < share)[:, None, None]
     x = x.float()
-    return torch.where(inside[mine, :, :, None].to(x.device), x.mean(dim=(1, 2), keepdim=True), x)
+    return torch.where(inside[mine, :, :, None], x.mean(dim=(1, 2), keepdim=True), x)
 
 
 def mixup(x: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,9 +133,9 @@ def mixup(x: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, 
     weight = torch.where((_uniform(rows, 0, 1, generator) < 0.5)[:, None, None], blend, (~pasted).float())
     mixed = _uniform(rows, 0, 1, generator) < share
     weight = torch.where(mixed[:, None, None], weight, 1.0)
-    partner = torch.arange(rows).roll(1)
-    over = weight[..., None].to(x.device)
-    return x.float() * over + x.float()[partner.to(x.device)] * (1 - over), partner, weight.mean(dim=(1, 2))
+    partner = torch.arange(rows, device=x.device).roll(1)
+    over = weight[..., None]
+    return x.float() * over + x.float()[partner] * (1 - over), partner, weight.mean(dim=(1, 2))
 
 
 def _moved(x: Tensor, rows: int, generator: torch.Generator, mine: slice) -> Tensor:
@@ -144,9 +146,9 @@ def _moved(x: Tensor, rows: int, generator: torch.Generator, mine: slice) -> Ten
     places = []
     for side in x.shape[1:3]:
         most = max(1, side // FARTHEST) if side > 1 else 0
-        moves = torch.randint(-most, most + 1, (rows, 1), generator=generator)[mine]
-        place = (torch.arange(side) + moves).abs()
-        places.append(torch.where(place < side, place, 2 * (side - 1) - place).to(x.device))
+        moves = torch.randint(-most, most + 1, (rows, 1), generator=generator, device=x.device)[mine]
+        place = (torch.arange(side, device=x.device) + moves).abs()
+        places.append(torch.where(place < side, place, 2 * (side - 1) - place))
     each = torch.arange(len(x), device=x.device)
     return x[each[:, None, None], places[0][:, :, None], places[1][:, None, :]].float()
 
@@ -177,7 +179,7 @@ def _bends(rows: int, sides: Sequence[int], generator: torch.Generator) -> Tenso
 
     Source: elastic distortions, Simard et al. 2003, drawn on 5 × 5 places and interpolated between.
     """
-    places = torch.randn(rows, 2, 5, 5, generator=generator) * 0.05
+    places = torch.randn(rows, 2, 5, 5, generator=generator, device=generator.device) * 0.05
     moved = F.interpolate(places, size=tuple(sides), mode="bicubic", align_corners=True)
     return moved.permute(0, 2, 3, 1)
 
@@ -192,7 +194,7 @@ def _crops(rows: int, generator: torch.Generator) -> Tensor:
     aspect = torch.exp(_uniform(rows, -1, 1, generator) * math.log(1.25)).sqrt()
     width, height = (side * aspect).clamp(max=1), (side / aspect).clamp(max=1)
     mirror = torch.where(_uniform(rows, -1, 1, generator) < 0, -1.0, 1.0)
-    zero = torch.zeros(rows)
+    zero = torch.zeros_like(side)
     move_x = _uniform(rows, -1, 1, generator) * (1 - width)
     move_y = _uniform(rows, -1, 1, generator) * (1 - height)
     top = torch.stack([width * mirror, zero, move_x], dim=1)
@@ -209,14 +211,14 @@ def _one_of_many(affine: Tensor, generator: torch.Generator) -> tuple[Tensor, Te
     is no affine map of places or colours (sharpness, posterising, equalising) is left out.
     """
     rows = len(affine)
-    which = torch.randint(0, 8, (rows,), generator=generator)
+    which = torch.randint(0, 8, (rows,), generator=generator, device=generator.device)
     strength = _uniform(rows, -1, 1, generator)
 
     def drawn(number: int, most: float) -> Tensor:
         return torch.where(which == number, strength * most, 0.0)
 
     angle, slant = drawn(1, math.radians(30)), drawn(2, 0.3)
-    cos, sin, zero = torch.cos(angle), torch.sin(angle), torch.zeros(rows)
+    cos, sin, zero = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
     top = torch.stack([cos, slant - sin, zero], dim=1)
     turn = torch.stack([top, torch.stack([sin, cos, zero], dim=1)], dim=1)
     turned = torch.cat([affine[:, :, :2] @ turn[:, :, :2], affine[:, :, 2:]], dim=2)
@@ -230,8 +232,8 @@ def _recoloured(x: Tensor, changes: Tensor) -> Tensor:
     gain, contrast, colour, tint, negative = (part[:, None, None, None] for part in changes.unbind(1))
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
     if x.shape[-1] == 3:
-        grey = (x * x.new_tensor(GREY)).sum(dim=-1, keepdim=True)
-        x = (x * colour + grey * (1 - colour)) * (1 + tint * x.new_tensor([1.0, 0.0, -1.0]))
+        grey = (x * _constant(GREY, x.device)).sum(dim=-1, keepdim=True)
+        x = (x * colour + grey * (1 - colour)) * (1 + tint * _constant(WARMER, x.device))
     x = ((x - mean) * contrast + mean) * gain
     x = torch.where(negative > 0, 255 - x, x)
     return x.clamp_(0, 255)
@@ -245,10 +247,16 @@ def _rectangles(shape: torch.Size, area: Tensor, generator: torch.Generator) -> 
     for side, length in zip(shape, (area.sqrt() / aspect, area.sqrt() * aspect)):
         size = (length.clamp(max=1) * side).round()
         first = (_uniform(rows, 0, 1, generator) * (side - size + 1)).floor()
-        place = torch.arange(side)
+        place = torch.arange(side, device=area.device)
         inside.append((place >= first[:, None]) & (place < (first + size)[:, None]))
     return inside[0][:, :, None] & inside[1][:, None, :]
 
 
 def _uniform(rows: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(rows, generator=generator) * (high - low) + low
+    return torch.rand(rows, generator=generator, device=generator.device) * (high - low) + low
+
+
+@functools.cache
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return numbers on a device, sent there once: to send them is to wait for it."""
+    return torch.tensor(values, device=device)

@@ -8,7 +8,8 @@ Shapes: N rows · B rows of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,10 @@ from manyhot.targets import UNKNOWN, WEIGHT
 
 AS_IT_IS = Augmentation()
 MIRRORING = ("crop", "photo")  # changes that mirror by themselves
+RESIDENT = 0.5  # of a card's free memory, which rows may fill for good
+PINNED = (
+    64 << 20
+)  # bytes up to which what is sent to a card is pinned first, which takes memory from all else
 
 
 class Batch(NamedTuple):
@@ -45,8 +50,8 @@ class Loader:
     their source. Labels are held as they are encoded, and made what torch takes batch by batch: of `members`
     above 1 there are those of each, after B. A member knows nothing of the rows whose `fold` (N,) is its own.
 
-    What fits in memory lies on the device as it is; pictures that do not are decoded by threads, some
-    steps ahead, and other rows read from their file.
+    What fits in the device's memory lies there as it is. Pictures that are not held at all are decoded by
+    threads, some steps ahead, and so is read what a card has no room for.
 
     The rows of all epochs form one long line, a new permutation for each epoch; step k takes the
     next B of it. So every row comes once an epoch, all batches are of one size, and a step's rows
@@ -74,12 +79,12 @@ class Loader:
         self.at = np.arange(len(x)) if rows is None else rows
         self.count = len(self.at)
         self.numbers = numbers
-        held = (
-            "cpu" if isinstance(x, np.memmap) else device
-        )  # what does not fit into memory stays on the disk
-        self.x = Ahead(x[self.at], self._fetched) if isinstance(x, Pictures) else _tensor(x, held)
-        self.y = {name: _tensor(values, device) for name, values in y.items()}
-        self.members, self.fold = members, None if fold is None else _tensor(fold, device)
+        if not isinstance(x, Pictures) and not fits(x.nbytes, device):
+            x = Pictures(x.__getitem__, np.arange(len(x)), x.shape[1:])
+        pinned = functools.partial(_pinned, device=device)
+        self.x = Ahead(x[self.at], self._fetched, pinned) if isinstance(x, Pictures) else on_device(x, device)
+        self.y = {name: on_device(values, device) for name, values in y.items()}
+        self.members, self.fold = members, None if fold is None else on_device(fold, device)
         self.batch_size = min(batch_size, self.count)
         self.seed, self.changes, self.device, self.epochs = seed, changes, device, epochs
         self._orders: dict[int, NDArray[np.int64]] = {}
@@ -95,10 +100,10 @@ class Loader:
         """Return this process's share of the batch of a step, counted from 0, augmented or as it is."""
         rows = self._fetched(step)
         if isinstance(self.x, Ahead):
-            x = torch.from_numpy(self.x.step(step)).to(self.device)
+            x = _sent(self.x.step(step), self.device)
         else:
-            x = self.x.index_select(0, torch.from_numpy(self.at[rows]).to(self.x.device)).to(self.device)
-        index = torch.from_numpy(rows).to(self.device)
+            x = self.x.index_select(0, on_device(self.at[rows], self.device))
+        index = on_device(rows, self.device)
         y = self.labels(index)
         if as_it_is and self.fetched != self.mine:
             return Batch(x[self.mine], {name: v[self.mine] for name, v in y.items()}, rows[self.mine])
@@ -120,7 +125,7 @@ class Loader:
 
     def _changed(self, batch: Batch, step: int) -> Batch:
         """Return a batch with its pictures changed at random, as the seed and the step say."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        generator = torch.Generator(self.device).manual_seed(self.seed * 1_000_003 + step)
         x, y, rows, *_ = batch
         side = self.changes.side(x.shape[1], step * self.batch_size / (len(self) * self.epochs))
         side = 0 if side == x.shape[1] else side
@@ -132,7 +137,7 @@ class Loader:
         if not self.changes.mixup:
             return Batch(x, y, rows)
         x, partner, lam = mixup(x, self.changes.mixup, generator)
-        partner, lam, mine = partner.to(self.device), lam.to(self.device), self.mine
+        mine = self.mine
         y2 = {name: values[partner][mine] for name, values in y.items()}
         return Batch(x[mine], {name: values[mine] for name, values in y.items()}, rows[mine], y2, lam[mine])
 
@@ -158,12 +163,22 @@ class Loader:
         return self._orders[epoch]
 
 
-def in_order(x: X, batch_size: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
-    """Give all rows from first to last, some at a time, for prediction."""
-    for first in range(0, len(x), batch_size):
-        yield _tensor(x[first : first + batch_size], device)
+def fits(size: int, device: torch.device | str) -> bool:
+    """Tell whether so many bytes may stay on a device for good, beside what training needs there."""
+    return torch.device(device).type != "cuda" or size <= RESIDENT * torch.cuda.mem_get_info(device)[0]
 
 
-def _tensor(x: X, device: torch.device | str) -> Tensor:
+def on_device(x: X, device: torch.device | str) -> Tensor:
+    """Return rows as a tensor on a device, which takes them without being waited for."""
+    return _sent(_pinned(x, device), device)
+
+
+def _sent(x: Tensor, device: torch.device | str) -> Tensor:
+    return x.to(device, non_blocking=torch.device(device).type == "cuda")
+
+
+def _pinned(x: X, device: torch.device | str) -> Tensor:
+    """Return a tensor on the processor; for a card it is pinned, so that nobody waits while it is sent."""
     # torch warns of arrays that cannot be written to
-    return torch.from_numpy(np.require(x, requirements=["C", "W"])).to(device)
+    tensor = torch.from_numpy(np.require(x, requirements=["C", "W"]))
+    return tensor.pin_memory() if torch.device(device).type == "cuda" and tensor.nbytes <= PINNED else tensor

@@ -15,7 +15,7 @@ from manyhot.errors import UserError, listed, suggest
 from manyhot.model.backbones import cnn, mlp, resnet9, tabm, timm, weights
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.members import SideBySide
-from manyhot.resolve import Pretrained
+from manyhot.resolve import FOR_TABLES, Pretrained
 
 Shape = tuple[int, ...]  # (D,) for features, (C, H, W) for pictures
 
@@ -29,7 +29,6 @@ BUILDERS: dict[str, Callable[[Shape, FitConfig], Backbone]] = {
 }
 
 
-FOR_TABLES = ("mlp", "tabm", "linear")
 FOR_PICTURES = ("cnn", "resnet9")
 MEMBERED = ("mlp",)  # that hold all members' weights in layers of their own
 

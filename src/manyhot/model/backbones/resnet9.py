@@ -10,6 +10,7 @@ import math
 from torch import Tensor, nn
 
 from manyhot.config import FitConfig
+from manyhot.errors import UserError, listed
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.dropout import Dropout
 
@@ -22,18 +23,29 @@ def resnet9(shape: tuple[int, ...], config: FitConfig) -> Backbone:
 
     Pooling comes before the norm, also in the first stage, so that all but one convolution see a quarter of
     the pixels or less. What is found anywhere in a picture counts, wherever it is, so pictures may have any
-    size.
+    size. `backbone_options.width` is how many times as wide it is.
 
     Source: the ResNet-9 of Page 2018, "How to Train Your ResNet", narrower and pooled earlier.
     """
-    before, layers = shape[0], list[nn.Module]()
+    before, layers, width = shape[0], list[nn.Module](), _width(config)
     stages = max(1, min(len(WIDTHS), int(math.log2(max(shape[1:]))) - 1))  # down to 2 pixels
-    for number, (after, residual) in enumerate(zip(WIDTHS[:stages], RESIDUAL)):
+    for number, (narrow, residual) in enumerate(zip(WIDTHS[:stages], RESIDUAL)):
+        after = narrow * width
         layers.append(_convolution(before, after, 3 if number else 5, pooled=True))
         if residual:
             layers.append(Residual(_convolution(after, after, 3, pooled=False)))
         before = after
     return Backbone(nn.Sequential(*layers, Largest(), Dropout(config.dropout)), before)
+
+
+def _width(config: FitConfig) -> int:
+    given = {"width": "1", **config.backbone_options}
+    if len(given) > 1 or not given["width"].isdecimal() or int(given["width"]) < 1:
+        raise UserError(
+            "backbone 'resnet9' has one option, backbone_options.width, a whole number from 1 on; got "
+            f"{listed(config.backbone_options)} of {listed(config.backbone_options.values())}."
+        )
+    return int(given["width"])
 
 
 def _convolution(before: int, after: int, size: int, pooled: bool) -> nn.Sequential:

@@ -56,24 +56,38 @@ X = NDArray[Any] | Pictures  # what inputs give: an array, or what stands for on
 
 
 class Ahead:
-    """The pictures of the coming steps, decoded while the present one is trained on."""
+    """The pictures of the coming steps, decoded while the present one is trained on.
 
-    def __init__(self, pictures: Pictures, rows: Callable[[int], NDArray[np.int64]]) -> None:
-        self.pictures, self.rows = pictures, rows
+    What they become for the step (`ready`), they become in a thread too.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        rows: Callable[[int], NDArray[np.int64]],
+        ready: Callable[[NDArray[np.uint8]], Any] = np.asarray,
+    ) -> None:
+        self.pictures, self.rows, self.ready = pictures, rows, ready
         self.threads = num_cores()
         self.pool = ThreadPoolExecutor(self.threads)
         self.first = 0
-        self.waiting: deque[Future[NDArray[np.uint8]]] = deque()
+        self.waiting: deque[Future[Any]] = deque()
 
-    def step(self, step: int) -> NDArray[np.uint8]:
-        """Return the pictures of a step; uint8 (B, H, W, C). Quick where the last one was the step before."""
+    def step(self, step: int) -> Any:
+        """Return the pictures of a step, of uint8 (B, H, W, C).
+
+        Quick where the last one was the step before.
+        """
         if not self.waiting or step != self.first:
             self._drop(step)
         while len(self.waiting) <= self.threads + AHEAD:
             coming = self.rows(self.first + len(self.waiting))
-            self.waiting.append(self.pool.submit(self.pictures.decoded, coming))
+            self.waiting.append(self.pool.submit(self._read, coming))
         self.first += 1
         return self.waiting.popleft().result()
+
+    def _read(self, rows: NDArray[np.int64]) -> Any:
+        return self.ready(self.pictures.decoded(rows))
 
     def _drop(self, step: int) -> None:
         for future in self.waiting:

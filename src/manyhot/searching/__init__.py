@@ -1,0 +1,1 @@
+"""Many fits of one table, with settings that are found out."""

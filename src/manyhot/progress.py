@@ -42,8 +42,8 @@ class Words:
         raise NotImplementedError
 
     def reading(self, done: int, rows: int) -> None:
-        """Tell that some pictures have been read."""
-        self.tell(f"read {done:,} of {rows:,} pictures", done, rows)
+        """Tell that some rows have been read: their pictures, or their columns."""
+        self.tell(f"read {done:,} of {rows:,} rows", done, rows)
 
     def answering(self, done: int, rows: int) -> None:
         """Tell that some rows have been answered."""

@@ -38,6 +38,7 @@ from manyhot.targets import WEIGHT, FloatArray, IntArray, Labels, Weight, known,
 from manyhot.train import logistic, trees
 from manyhot.train.calibrate import calibrate, fit_temperature, fit_temperatures
 from manyhot.train.distributed import World
+from manyhot.train.examples import Columns
 from manyhot.train.prepared import Prepared
 from manyhot.train.validation import monitored
 
@@ -133,7 +134,7 @@ class Selection:
         """Return the network with members that read a table's columns, each target's by greedy selection."""
         network, config = self.networks[NETWORK], self.prepared.config
         stem: Any = network.stem
-        columns = inference.run(stem, self.prepared.x)
+        columns = Columns(self.prepared, stem)
         encoders = {NETWORK: network.backbone, COLUMNS: columns_of(stem.shape, config.folds)}
         grown: list[tuple[str, MemberKind, Answerer]] = [(NETWORK, "heads", network.heads)]
         growers: dict[MemberKind, Any] = {"forest": trees.grow, "boosted": trees.boost}

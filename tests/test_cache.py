@@ -343,14 +343,18 @@ def test_how_large_it_may_be(fitted_pictures, monkeypatch):
         FitConfig(cache=-1)
 
 
+EMPTY = {"pictures": 0, "bytes": 0, "tables": 0, "bytes_of_tables": 0}
+
+
 def test_the_command(tmp_path, folder, capsys):
     def command(*words):
         assert main(["cache", *words]) == 0
         return capsys.readouterr().out
 
-    assert json.loads(command("--json")) == {"folder": str(folder), "pictures": 0, "bytes": 0}
+    assert json.loads(command("--json")) == EMPTY | {"folder": str(folder)}
     INPUTS.read(table(tmp_path / "a"), cache=1.0)
-    assert json.loads(command("--json")) == {"folder": str(folder), "pictures": 30, "bytes": 30 * EACH}
+    found = EMPTY | {"folder": str(folder), "pictures": 30, "bytes": 30 * EACH}
+    assert json.loads(command("--json")) == found
     assert command() == f"{folder}: 30 decoded pictures, 0.0 MB\n"
     others = [folder / "x.pixels", folder / "pictures" / "x.pixels", segments(folder)[0].parent / "mine.txt"]
     others += [folder / "pictures" / "maxixi-x" / "x.pixels"]

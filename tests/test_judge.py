@@ -27,7 +27,7 @@ def parts(names, rows=ROWS):
 
 
 def split_of(fitted):
-    rows, names = (fitted.rows.column(name).to_pylist() for name in ("row", "split"))
+    rows, names = (fitted.seen.rows.tolist(), fitted.seen.parts.tolist())
     return dict(zip([int(row) for row in rows], names, strict=True))
 
 

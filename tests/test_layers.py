@@ -60,6 +60,7 @@ ORDER = (
 DATA_ORDER = (
     "__init__",
     "arrays",
+    "disk",
     "numbers",
     "plain",
     "table",

@@ -9,6 +9,7 @@ from making import QUICK
 
 import manyhot
 from manyhot.config import FitConfig
+from manyhot.data.batches.loader import Loader
 from manyhot.data.inputs.features import Feature, TableInputs
 from manyhot.errors import UserError
 from manyhot.model import losses
@@ -62,7 +63,8 @@ def test_a_member_learns_nothing_of_its_own_fold():
     rows = ready.of_part(0)
     assert len(rows) == 120
     assert sorted(set(ready.rows.fold.tolist())) == [0, 1, 2]
-    taught = ready.training_labels(rows)
+    loader = Loader(ready.x, ready.labels(rows), 8, 0, rows=rows, members=3, fold=ready.fold_of(rows))
+    taught = {name: values.numpy() for name, values in loader.labels(torch.from_numpy(rows)).items()}
     assert taught["pet"].shape == (120, 3, 1)
     assert taught["tags"].shape == (120, 3, 3)
     for member in range(3):

@@ -57,8 +57,8 @@ def test_a_moment_passes_in_silence(clock, monkeypatch):
 
 def test_a_pipe_gets_few_lines(clock, monkeypatch):
     lines = told(clock, monkeypatch, io.StringIO(), np.arange(0, 90, 0.5)).splitlines()
-    assert lines[0] == "read 20 of 900 pictures (2 s)"
-    assert lines[1] == "read 120 of 900 pictures (12 s)"
+    assert lines[0] == "read 20 of 900 rows (2 s)"
+    assert lines[1] == "read 120 of 900 rows (12 s)"
     assert lines[-1] == "done in 90 s"
     assert len(lines) == 9
 
@@ -68,8 +68,8 @@ def test_a_terminal_and_a_notebook_get_one_line_that_changes(clock, monkeypatch,
     text = told(clock, monkeypatch, stream(), [1, 2, 2.05, 30])
     assert "\n" not in text[:-1]
     assert [part.rstrip() for part in text.split("\r")] == [
-        "read 20 of 900 pictures (2 s)",
-        "read 300 of 900 pictures (30 s)",
+        "read 20 of 900 rows (2 s)",
+        "read 300 of 900 rows (30 s)",
         "done in 30 s",
     ]
 
@@ -77,7 +77,7 @@ def test_a_terminal_and_a_notebook_get_one_line_that_changes(clock, monkeypatch,
 def test_a_line_that_changes_fits_into_the_terminal(clock, monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     first, *_ = told(clock, monkeypatch, Screen(), [30]).split("\r")
-    assert first == "read 300 of 900 pic"
+    assert first == "read 300 of 900 row"
 
 
 def stopped(clock):
@@ -156,7 +156,7 @@ def test_answers_about_pictures_are_told_and_may_be_silent(at_once, capsys, fitt
         model = manyhot.load(fitted_pictures / "model", verbose=verbose)
         model.predict(fitted_pictures / "table.csv")
         model.evaluate(fitted_pictures / "table.csv", split="all")
-        assert capsys.readouterr().err.count("read 60 of 60 pictures") == 2 * verbose
+        assert capsys.readouterr().err.count("read 60 of 60 rows") == 2 * verbose
 
 
 def test_clustering_is_told_and_may_be_silent(at_once, capsys):

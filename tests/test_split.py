@@ -134,9 +134,7 @@ def test_a_larger_one():
 
 
 def rows_of(fitted):
-    return dict(
-        zip(fitted.rows.column("row").to_pylist(), fitted.rows.column("split").to_pylist(), strict=True)
-    )
+    return dict(zip(fitted.seen.rows.tolist(), fitted.seen.parts.tolist(), strict=True))
 
 
 def data(rows=90, **changes):

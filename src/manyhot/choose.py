@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from manyhot.data import arrays
 from manyhot.data.columns import row_weights, split_of
 from manyhot.data.inputs.fitted import row_hashes
 from manyhot.data.table import Table
@@ -44,6 +46,13 @@ class SeenRows:
 
     def __len__(self) -> int:
         return len(self.hashes)
+
+    def as_table(self) -> Table:
+        """Return a line per row: its number, its split, its hash, and its fold where there are folds."""
+        columns: dict[str, Any] = {"row": self.rows, "split": self.parts, "hash": arrays.in_hex(self.hashes)}
+        if (self.fold >= 0).any():
+            columns["fold"] = self.fold.astype(np.int64)
+        return Table({}, "split.csv", rows=self.rows).with_columns(columns if len(self) else {})
 
     def places(self, rows: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
         """Return where each row of a table stands among these; −1 for one whose inputs no fit has seen.

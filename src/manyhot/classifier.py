@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,7 @@ from manyhot import bundle as bundles
 from manyhot import files, notebook, predict
 from manyhot.bundle import Bundle
 from manyhot.choose import SeenRows
+from manyhot.data.arrays import from_hex
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.inputs.noticed import Noticed, together
 from manyhot.data.rows import split
@@ -63,7 +64,6 @@ class Classifier:
 
     seen    the rows that the fit used
     run     what the fit left; None of a classifier that was loaded
-    rows    the part and the hash of each row
     tuning  what `tune` did to it
     folder  where it was loaded from
     verbose tell on standard error how many pictures have been read, where that takes long
@@ -72,7 +72,6 @@ class Classifier:
     bundle: Bundle
     seen: SeenRows
     run: Run | None = None
-    rows: Table = field(default_factory=lambda: Table({}))
     tuning: Tuning | None = None
     folder: Path | None = None
     verbose: bool = True
@@ -512,7 +511,7 @@ class Classifier:
             clashing, _ = self.run.conflicts
             if clashing:
                 write(conflicts.as_table(clashing), folder / conflicts.FILE)
-        write(self.rows, folder / "split.csv")
+        write(self.seen.as_table(), folder / "split.csv")
         bundles.save(self.bundle, folder, extra)
 
 
@@ -529,7 +528,7 @@ def load(folder: str | Path, verbose: bool = True) -> Classifier:
     path = as_path(folder)
     bundle, own = bundles.load(path), None if bundles.is_graph(path) else path
     rows = read(path / "split.csv") if (path / "split.csv").is_file() else Table({})
-    return Classifier(bundle, seen_in(rows), rows=rows, folder=own, verbose=verbose)
+    return Classifier(bundle, seen_in(rows), folder=own, verbose=verbose)
 
 
 def explain(model: Classifier | str | Path, data: object, **options: Any) -> Explanation:
@@ -544,13 +543,14 @@ def seen_in(rows: Table) -> SeenRows:
     if not count:
         return SeenRows()
     try:
-        hashes = np.array([int(value, 16) for value in rows.column("hash").to_pylist()], np.uint64)
+        hashes = from_hex(rows.column("hash"))
     except (ValueError, TypeError, OverflowError) as error:
         raise UserError(
             f"{rows.source}: not the rows of a model ({error}); delete it or train again."
         ) from None
     numbers |= {name: np.nan_to_num(rows.numbers(name), nan=-1) for name in numbers if name in rows.columns}
-    parts = np.array(rows.column("split").to_pylist(), object)
+    cells = rows.cells("split")
+    parts = np.array([*cells.values, None], object)[cells.codes]
     return SeenRows(hashes, parts, numbers["row"].astype(np.int64), numbers["fold"].astype(np.int8))
 
 
@@ -568,6 +568,6 @@ def as_path(given: object) -> Path:
     return Path(as_local(str(given)))
 
 
-def as_table(data: object) -> Table:
-    """Return a table, which data are already or are read as."""
-    return data if isinstance(data, Table) else read(data)
+def as_table(data: object, memory: float | None = None) -> Table:
+    """Return a table, which data are already or are read as; `memory` is told to `read`."""
+    return data if isinstance(data, Table) else read(data, memory=memory)

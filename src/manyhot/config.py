@@ -50,7 +50,7 @@ class FitConfig:
     """Every setting of `fit`; any field can be given as `--set KEY=VALUE`.
 
     Pictures that take more than `memory` GB are not held but read as they are needed; up to `cache` GB of
-    decoded ones are kept on the disk, 0 keeps none.
+    decoded ones are kept on the disk, 0 keeps none. Of a table what takes more than a quarter is mapped.
     Fractions are of rows, rates are per step, `clip` is the largest norm of the gradient,
     `warmup` is the share of steps in which the rate rises, `monitor` is "loss" or "TARGET/METRIC".
     Labels are smoothed by `label_smoothing`, but by no more than the share of held-out rows that are wrong.

@@ -14,8 +14,9 @@ import numpy as np
 
 from manyhot import bundle as bundles
 from manyhot import files
-from manyhot.classifier import Classifier, as_path, as_table, load, seen_in
+from manyhot.classifier import Classifier, as_path, as_table, load
 from manyhot.config import APART, FitConfig, parse_options
+from manyhot.data import disk
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import split
 from manyhot.data.rows.infer import OPTIONS as READING
@@ -71,8 +72,8 @@ def fit(
         positive: the class that is meant by yes, which precision and recall are of, as {target: class}.
         begin: is called with the settings and an estimate of the time, before training starts.
         on_event: is called with each line of the history as it comes, with one of the kind "stage" as each
-            begins, and of the kind "features" while pictures pass through a network that does not learn.
-        progress: is called with (done, all) while pictures are read.
+            begins, and of the kind "features" while rows pass through a network that does not learn.
+        progress: is called with (done, all) while pictures are read, or rows of a table prepared.
         options: fields of FitConfig, such as `effort="fast"` or `epochs=5`.
 
     Raises:
@@ -84,7 +85,7 @@ def fit(
         if schema is not None:
             raise UserError("schema: a model to go on from has one. Leave it out.")
         options = asked(options)
-        going = going_on(start, as_table(data), options)
+        going = going_on(start, as_table(data, options.get("memory")), options)
         table, schema = going.table, with_positive(going.schema, positive)
     else:
         options, table, schema = opened(data, schema, positive, options)
@@ -109,6 +110,8 @@ def fit(
         model = None if going is None else going.start
         prepared = prepare(table, schema, how, progress or told.reading, model)
         use(prepared.config, device)
+        world.wait()
+        disk.release()
         if world.leads:
             values = int(np.prod(prepared.x.shape[1:]))
             count = len(prepared.of_part(split.TRAIN))
@@ -127,8 +130,7 @@ def fit(
             training.pretrained = None if model is None else model.pretrained(prepared, device)
             with kept_promise():
                 bundle, left = run(training, table.source)
-            rows = prepared.row_table()
-            classifier = Classifier(bundle, seen_in(rows), left, rows, verbose=verbose)
+            classifier = Classifier(bundle, prepared.seen(), left, verbose=verbose)
             if folder is not None and world.leads:
                 _write(classifier, folder, checkpoints)
     distributed.finish()
@@ -139,11 +141,12 @@ def opened(
     data: object, schema: Schema | str | Sequence[str] | None, positive: object, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Table, Schema]:
     """Return options, data and schema as `fit` takes them, checked and read."""
-    options, table = asked(options), as_table(data)
+    found = asked(options)
+    table = as_table(data, found.get("memory"))
     if not isinstance(schema, Schema):
-        apart = [options[setting] for setting in APART if options.get(setting)]
+        apart = [found[setting] for setting in APART if found.get(setting)]
         schema = infer(table, schema or (), ignore=apart)
-    return options, table, with_positive(schema, positive)
+    return found, table, with_positive(schema, positive)
 
 
 def asked(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,11 +49,13 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add("--map", metavar="COLUMN=FILE", action="append", default=[], help=help)
 
 
-def read_table(args: argparse.Namespace, data: str) -> Table:
+def read_table(args: argparse.Namespace, data: str, memory: float | None = None) -> Table:
     """Read DATA as the options of `add_reading` say."""
     from manyhot.data.sources.read import read
+    from manyhot.progress import Lines
 
-    return read(data, labels=args.labels, **reading(args))
+    with Lines() as told:
+        return read(data, labels=args.labels, memory=memory, tell=told.on_step, **reading(args))
 
 
 def reading(args: argparse.Namespace) -> dict[str, Any]:

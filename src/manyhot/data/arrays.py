@@ -7,7 +7,7 @@ what looks for the meaning of columns takes `pc`, which is `pyarrow.compute` fro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ except ImportError:
     import pyarrow.compute as compiled
 
 NUMBERS = "iufb"  # kinds of NumPy's numbers and booleans
+BLOCK = 1 << 17  # cells at a time, where a whole column would take too much memory
 MANY = 10_000  # cells, beyond which what pyarrow imports is earned back
 
 
@@ -66,6 +67,37 @@ def texts(values: Sequence[str | None]) -> pa.Array:
     return builder.finish()
 
 
+def in_hex(values: NDArray[np.uint64]) -> pa.ChunkedArray:
+    """Write each number as sixteen digits.
+
+    >>> in_hex(np.array([255], np.uint64)).to_pylist(), from_hex(in_hex(np.array([255], np.uint64))).tolist()
+    (['00000000000000ff'], [255])
+    """
+    chunks = []
+    for rows in blocks(len(values)):
+        block = values[rows].astype(">u8")
+        ends = pa.py_buffer(np.arange(0, 16 * len(block) + 1, 16, dtype=np.int32))
+        chunks.append(
+            pa.Array.from_buffers(
+                pa.string(), len(block), [None, ends, pa.py_buffer(block.tobytes().hex().encode())]
+            )
+        )
+    return pa.chunked_array(chunks, pa.string())
+
+
+def from_hex(column: pa.ChunkedArray) -> NDArray[np.uint64]:
+    """Read numbers that `in_hex` wrote. Raises ValueError or TypeError where a cell is another text."""
+    found = np.empty(len(column), np.uint64)
+    for place, part in placed(column.chunks):
+        found[place] = [int(text, 16) for text in part.to_pylist()]
+    return found
+
+
+def codes(numbers: NDArray[Any]) -> pa.Array:
+    """Make an array of the numbers of distinct cells, −1 for an empty one, which becomes null."""
+    return _of_numbers(numbers, numbers < 0)
+
+
 def _of_numbers(values: NDArray[Any], missing: NDArray[np.bool_] | None) -> pa.Array:
     """Make an array of numbers (N,), null where they are missing."""
     valid = None if missing is None or not missing.any() else _bits(~missing)
@@ -89,6 +121,35 @@ def numbers(column: Any) -> NDArray[Any]:
         return values
     known = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")[found.offset : end]
     return np.where(known, values, np.nan)
+
+
+def blocks(rows: int) -> Iterator[slice]:
+    """Give slices of so many rows, BLOCK of them at a time."""
+    return (slice(first, min(first + BLOCK, rows)) for first in range(0, rows, BLOCK))
+
+
+def placed(chunks: Iterable[pa.Array]) -> Iterator[tuple[slice, pa.Array]]:
+    """Give the parts of a column, none larger than BLOCK, each with its place in the whole."""
+    first = 0
+    for chunk in chunks:
+        for rows in blocks(len(chunk)):
+            part = chunk.slice(rows.start, rows.stop - rows.start)
+            yield slice(first, first + len(part)), part
+            first += len(part)
+
+
+def take(column: pa.ChunkedArray, positions: NDArray[np.intp]) -> pa.ChunkedArray:
+    """Return some rows of a column; of rows in order without a copy of all, as Arrow makes of many parts."""
+    if column.num_chunks < 2 or not (np.diff(positions) >= 0).all():
+        return call("take", column, array(positions))
+    ends = np.cumsum([len(chunk) for chunk in column.chunks])
+    cuts = np.searchsorted(positions, [0, *ends])
+    parts = [
+        call("take", chunk, array(positions[first:last] - (end - len(chunk))))
+        for chunk, end, first, last in zip(column.chunks, ends, cuts, cuts[1:], strict=False)
+        if last > first
+    ]
+    return pa.chunked_array(parts, column.type)
 
 
 def call(name: str, *arrays: Any, options: Any = None) -> Any:

@@ -118,7 +118,8 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_float16(kind):
         return _plain(arrays.cast(column, pa.float32()))
     if pa.types.is_floating(kind):
-        return arrays.without(column, arrays.call("is_nan", column))
+        is_nan = arrays.call("is_nan", column)
+        return arrays.without(column, is_nan) if arrays.some(is_nan) else column
     if is_binary(kind):
         try:
             return _plain(arrays.cast(column, pa.string()))  # as NumPy's S holds texts

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from manyhot import notebook
-from manyhot.data import arrays, numbers
+from manyhot.data import arrays, disk, numbers
 from manyhot.data.plain import column_of
 from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.schema import Notation
@@ -53,6 +53,7 @@ class Table:
     rows     int64 (N,): the number of each row in the source, counted from 1
     trusted  the paths in `image` are of files that the user named, or that lie in a folder that the user
              named, and not what somebody wrote: links among them may lead out of `root`
+    on_disk  its cells lie in a file, as those of its rows then do; see `disk`
     origin   how each file that the rows are of was read, as keywords of `sources.read.read`; () in memory
     """
 
@@ -67,6 +68,7 @@ class Table:
     rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     files: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
     trusted: bool = False
+    on_disk: bool = False
     origin: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
@@ -128,11 +130,11 @@ class Table:
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             values, codes = _distinct_lists(column)
         else:
-            encoded = arrays.call("dictionary_encode", column.combine_chunks())
-            if isinstance(encoded, pa.ChunkedArray):
-                encoded = encoded.combine_chunks()
-            values = _texts(encoded.dictionary)
-            codes = np.nan_to_num(arrays.numbers(encoded.indices), nan=-1).astype(np.int32)
+            encoded = arrays.call("dictionary_encode", column).chunks  # which share their dictionary
+            values = _texts(encoded[-1].dictionary) if encoded else ()
+            codes = np.empty(len(column), np.int32)
+            for place, chunk in arrays.placed(encoded):
+                codes[place] = np.nan_to_num(arrays.numbers(chunk.indices), nan=-1)
         values, codes = _merged(values, codes, {"", *missing})
         typed = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
         return Cells(values, codes, name, self.source, typed, self.rows)
@@ -165,22 +167,11 @@ class Table:
         `notation` says how its texts are written. Where a usual word for no number means an empty cell, the
         others do too; see `numbers.alike`.
         """
-        column = self.column(name)
-        wrong = np.zeros(0, np.intp)
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            column = arrays.call("utf8_trim_whitespace", column)
-            column = arrays.without(column, arrays.is_one_of(column, ["", *numbers.alike(missing)]))
-            if notation is not None:
-                is_none = arrays.call("invert", numbers.matches(column, notation))
-                wrong = np.flatnonzero(np.array(is_none.to_pylist(), bool))  # a null is not wrong
-                column = arrays.without(column, is_none) if len(wrong) else column
-                column = numbers.as_plain(column, notation)
-        try:
-            floats = arrays.cast(column, pa.float64())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            found, odd = _parse_numbers(column.to_pylist())
-            return found, np.union1d(wrong, odd)
-        return np.asarray(arrays.numbers(floats), dtype=np.float64), wrong
+        found, wrong = np.empty(len(self), np.float64), [np.zeros(0, np.intp)]
+        for place, chunk in arrays.placed(self.column(name).chunks):  # a whole column takes much memory
+            found[place], odd = _read_numbers(chunk, missing, notation)
+            wrong.append(odd + place.start)
+        return found, np.concatenate(wrong)
 
     def _no_number(self, name: str, index: int, how: str = "") -> UserError:
         text = str(self.columns[name][index].as_py()).strip()
@@ -193,13 +184,31 @@ class Table:
     def take(self, index: NDArray[Any]) -> Table:
         """Return the rows at these positions (integers), or where a mask is True; row numbers stay."""
         positions = np.flatnonzero(index) if index.dtype == bool else index
-        taken = arrays.array(positions)
+        if self.on_disk:
+            columns = disk.taken(dict(self.columns), positions)
+        else:
+            columns = {name: arrays.take(c, positions) for name, c in self.columns.items()}
         return replace(
             self,
-            columns={name: arrays.call("take", c, taken) for name, c in self.columns.items()},
+            columns=columns,
             pixels=None if self.pixels is None else self.pixels[positions],
             rows=self.rows[positions],
             files={name: held[positions] for name, held in self.files.items()},
+        )
+
+    def only(self, name: str) -> Table:
+        """Return the table with one of its columns alone."""
+        return Table({name: self.column(name)}, self.source, rows=self.rows)
+
+    def slice(self, rows: slice) -> Table:
+        """Return the rows from one position to another, without a copy."""
+        first, last, _ = rows.indices(len(self))
+        return replace(
+            self,
+            columns={name: c.slice(first, last - first) for name, c in self.columns.items()},
+            pixels=None if self.pixels is None else self.pixels[rows],
+            rows=self.rows[rows],
+            files={name: held[rows] for name, held in self.files.items()},
         )
 
     def with_columns(self, columns: Mapping[str, Any]) -> Table:
@@ -263,6 +272,27 @@ def from_python(data: Any, source: str = "table") -> Table:
         "data must be a path, a DataFrame, a dict of columns, a list of dicts, pictures or (images, labels), "
         f"got {_kind(data)}."
     )
+
+
+def _read_numbers(
+    column: pa.Array, missing: Sequence[str], notation: Notation | None
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Read a part of a column as floats; see `Table.read_numbers`."""
+    wrong = np.zeros(0, np.intp)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = arrays.call("utf8_trim_whitespace", column)
+        column = arrays.without(column, arrays.is_one_of(column, ["", *numbers.alike(missing)]))
+        if notation is not None:
+            is_none = arrays.call("invert", numbers.matches(column, notation))
+            wrong = np.flatnonzero(np.array(is_none.to_pylist(), bool))  # a null is not wrong
+            column = arrays.without(column, is_none) if len(wrong) else column
+            column = numbers.as_plain(column, notation)
+    try:
+        floats = arrays.cast(column, pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        found, odd = _parse_numbers(column.to_pylist())
+        return found, np.union1d(wrong, odd)
+    return np.asarray(arrays.numbers(floats), dtype=np.float64), wrong
 
 
 def _parse_numbers(values: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

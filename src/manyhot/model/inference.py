@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from manyhot.data import disk
 from manyhot.data.batches.loader import on_device
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.inputs.images.stream import X
@@ -33,19 +34,30 @@ R = TypeVar("R")
 log = logging.getLogger("manyhot")
 
 
-def logits(model: nn.Module, x: X) -> dict[str, NDArray[np.float32]]:
+def logits(model: nn.Module, x: X, progress: Progress | None = None) -> dict[str, NDArray[np.float32]]:
     """Return the logits that a network or a predictor gives x, by target.
 
     Shape:
         out: float32 (N, W), or (N, M, W) of M members and views.
     """
-    return _batched(model, x, lambda ready, batch: ready(batch))
+    return _batched(model, x, lambda ready, batch: ready(batch), progress)
 
 
-def features(model: Network | Predictor, x: X, progress: Progress | None = None) -> NDArray[np.float32]:
-    """Return the features that the heads of a network read for x; float32 (N, F), of members side by side."""
-    found = _batched(model, x, lambda ready, batch: {"": ready.features(batch).flatten(1)}, progress)
-    return found[""]
+def features(
+    model: Network | Predictor, x: X, progress: Progress | None = None, memory: float | None = None
+) -> NDArray[np.float32]:
+    """Return the features that the heads of a network read for x; float32 (N, F), of members side by side.
+
+    They are mapped where they take too much of `memory` GB, see `disk`.
+    """
+
+    def given(ready: Any, batch: Tensor) -> dict[str, Tensor]:
+        return {"": ready.features(batch).flatten(1)}
+
+    def fill(found: NDArray[np.float32]) -> None:
+        _batched(model, x, given, progress, {"": found})
+
+    return disk.array((len(x), *_batched(model, x[:1], given)[""].shape[1:]), memory, fill)
 
 
 def run(model: nn.Module, x: X) -> NDArray[np.float32]:
@@ -64,22 +76,27 @@ def _batched(
     x: X,
     forward: Callable[[Any, Tensor], dict[str, Tensor]],
     progress: Progress | None = None,
+    found: dict[str, NDArray[np.float32]] | None = None,
 ) -> dict[str, NDArray[np.float32]]:
+    """Return what `forward` gives x by name, in the arrays `found` where these are there."""
     ready, device = fused(model.eval()), device_of(model)
     values, most = (BATCH_VALUES_CPU, BATCH) if device.type == "cpu" else (BATCH_VALUES, BATCH_CARD)
     views = model.ensemble.views if isinstance(model, Predictor) else 1
     rows = max(1, min(most, values // max(1, views * int(np.prod(x.shape[1:])))))
     coming: deque[dict[str, Tensor]] = deque()
-    pieces = []
+    first, found = 0, {} if found is None else found
     with torch.inference_mode():
         for outputs, done in in_memory(lambda some: forward(ready, on_device(x[some], device)), len(x), rows):
             coming.append(outputs)
             while len(coming) > (behind_of(device) if done < len(x) else 0):
-                found = coming.popleft()
-                pieces.append({name: value.float().cpu().numpy() for name, value in found.items()})
+                for name, value in coming[0].items():
+                    if name not in found:
+                        found[name] = np.empty((len(x), *value.shape[1:]), np.float32)
+                    found[name][first : first + len(value)] = value.float().cpu().numpy()
+                first += len(next(iter(coming.popleft().values()), ()))
             if progress is not None:
                 progress(done, len(x))
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    return found
 
 
 def behind_of(device: torch.device) -> int:

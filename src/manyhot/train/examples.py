@@ -2,7 +2,7 @@
 
 `trees` and `logistic` call `examples`.
 
-Shapes: N rows · M folds.
+Shapes: N rows · R some of them · P prepared columns · M folds.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data.rows import split
+from manyhot.model import inference
 from manyhot.schema import Target
 from manyhot.targets import UNKNOWN, WEIGHT, IntArray, Weight, consistent_sets, weight_of
 from manyhot.train.prepared import Prepared
@@ -22,6 +23,17 @@ from manyhot.train.prepared import Prepared
 T = TypeVar("T")
 NEVER = -8.0  # the logit of a class that no row has
 FEWEST, MOST = 20, 20_000  # rows that a target is learned from; of more, some drawn at random
+
+
+class Columns:
+    """The prepared columns of rows, those that are asked for alone: `columns[rows]` is float32 (R, P)."""
+
+    def __init__(self, prepared: Prepared, stem: Any) -> None:
+        self.prepared, self.stem = prepared, stem
+        self.shape = (len(prepared.x), *stem.shape)
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        return inference.run(self.stem, self.prepared.x[rows])
 
 
 Part = tuple[NDArray[np.intp], IntArray, Weight]  # rows, what these are, how much each counts
@@ -43,6 +55,15 @@ def examples(prepared: Prepared) -> Iterator[tuple[Target, list[Part]]]:
         if all(part.sum() >= FEWEST and (y[part] != y[part][0]).any() for part in parts):
             some = [_some(np.flatnonzero(part), prepared.config.seed) for part in parts]
             yield target, [(train[rows], y[rows], weight_of(weight, rows)) for rows in some]
+
+
+def told(prepared: Prepared) -> list[str]:
+    """Say that these members learn from some of the rows, where there are more."""
+    rows = len(prepared.of_part(split.TRAIN))
+    if rows <= MOST:
+        return []
+    some = f"{MOST:,} of the {rows:,} training rows, drawn at random"
+    return [f"what answers beside the network learned from {some}; the network from all"]
 
 
 def of_each_fold(learn: Callable[..., T], parts: Sequence[Part], threads: int) -> list[T]:

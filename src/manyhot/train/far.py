@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +30,26 @@ ROWS, JUDGING = 3_000, 2_000
 DIRECTIONS = 64
 FEWEST = 100  # rows by which limits are found
 PARTS = 5
+BLOCK = 1 << 16  # rows looked at at a time
+
+
+class Ranges(NamedTuple):
+    """What the columns of some rows hold, each (D,): the least number, the largest, whether a cell is 0."""
+
+    low: torch.Tensor
+    high: torch.Tensor
+    lacking: torch.Tensor
+
+    @classmethod
+    def of_nothing(cls, columns: int) -> Ranges:
+        """Return the ranges of no rows."""
+        low = torch.full((columns,), math.inf)
+        return cls(low, -low, torch.zeros(columns, dtype=torch.bool))
+
+    def beside(self, other: Ranges) -> Ranges:
+        """Return the ranges of these rows and others."""
+        low, high = torch.minimum(self.low, other.low), torch.maximum(self.high, other.high)
+        return Ranges(low, high, self.lacking | other.lacking)
 
 
 @torch.no_grad()
@@ -69,7 +90,8 @@ def _of(prepared: Prepared, keys: NDArray[np.intp], features: torch.Tensor) -> F
     """Return what tells how far rows are from some training rows, whose features are given."""
     low = high = unseen = torch.zeros(0)
     if isinstance(prepared.inputs, TableInputs):
-        low, high, unseen = _ranges(prepared, prepared.of_part(split.TRAIN))
+        every = _ranges(prepared, prepared.of_part(split.TRAIN))
+        low, high, unseen = _as_far_takes(prepared.inputs, every)
     else:
         features = torch.nn.functional.normalize(features.float(), dim=1)
     middle = features.mean(0)
@@ -80,33 +102,44 @@ def _of(prepared: Prepared, keys: NDArray[np.intp], features: torch.Tensor) -> F
     return Far((features - middle) @ directions, middle, directions, low, high, unseen)
 
 
-def _ranges(prepared: Prepared, rows: NDArray[np.intp]) -> Sequence[torch.Tensor]:
+def _ranges(prepared: Prepared, rows: NDArray[np.intp]) -> Ranges:
+    """Return the ranges of some rows, a block at a time, since these may be all that train."""
+    found = Ranges.of_nothing(prepared.x.shape[1])
+    for first in range(0, len(rows), BLOCK):
+        x = torch.from_numpy(np.asarray(prepared.x[rows[first : first + BLOCK]]))
+        values, known = spread(torch.nan_to_num(x, nan=0.0)), ~torch.isnan(x)
+        low = torch.where(known, values, math.inf).amin(0)
+        high = torch.where(known, values, -math.inf).amax(0)
+        found = found.beside(Ranges(low, high, (x == 0).any(0)))
+    return found
+
+
+def _as_far_takes(inputs: TableInputs, found: Ranges) -> Sequence[torch.Tensor]:
     """Return the least and largest number of each column, and which categories no row lacks."""
-    assert isinstance(prepared.inputs, TableInputs)
-    x = torch.from_numpy(np.asarray(prepared.x[rows]))
-    values = spread(torch.nan_to_num(x, nan=0.0))
-    known = ~torch.isnan(x)
-    low = torch.where(known, values, math.inf).amin(0)
-    high = torch.where(known, values, -math.inf).amax(0)
-    categories = torch.tensor([feature.kind != "number" for feature in prepared.inputs.features])
+    categories = torch.tensor([feature.kind != "number" for feature in inputs.features])
     none = torch.tensor(0.0)
-    usable = (high > low) & ~categories
-    unseen = (categories & ~(x == 0).any(0)).float()
-    return torch.where(usable, low, none), torch.where(usable, high, none), unseen
+    usable = (found.high > found.low) & ~categories
+    unseen = (categories & ~found.lacking).float()
+    return torch.where(usable, found.low, none), torch.where(usable, found.high, none), unseen
 
 
 def _outside(prepared: Prepared, train: NDArray[np.intp], held: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return how far rows are outside of the ranges of the training rows without them."""
-    found = np.zeros(len(held))
-    part = np.arange(len(held)) % PARTS
+    assert isinstance(prepared.inputs, TableInputs)
+    outside, empty = np.zeros(len(held)), torch.zeros(0)
+    trains, part = np.zeros(len(prepared.x), bool), np.arange(len(held)) % PARTS
+    trains[train] = True
+    own = [held[(part == number) & trains[held]] for number in range(PARTS)]
+    trains[held] = False
+    never, of_part = _ranges(prepared, np.flatnonzero(trains)), [_ranges(prepared, rows) for rows in own]
     for number in range(PARTS):
-        mine = held[part == number]
-        others = np.setdiff1d(train, mine)
-        empty = torch.zeros(0)
-        far = Far(empty, empty, empty, *_ranges(prepared, others))
-        x = torch.from_numpy(np.asarray(prepared.x[mine]))
-        found[part == number] = far.outside(x)[:, 0].numpy()
-    return found
+        found = never
+        for other in (*of_part[:number], *of_part[number + 1 :]):
+            found = found.beside(other)
+        far = Far(empty, empty, empty, *_as_far_takes(prepared.inputs, found))
+        x = torch.from_numpy(np.asarray(prepared.x[held[part == number]]))
+        outside[part == number] = far.outside(x)[:, 0].numpy()
+    return outside
 
 
 def _limit(values: NDArray[np.floating], alarms: float) -> float:

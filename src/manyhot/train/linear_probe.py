@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from manyhot.config import FitConfig
+from manyhot.data.arrays import BLOCK, blocks
 from manyhot.data.rows import split
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.dropout import Dropout
@@ -40,8 +41,7 @@ def heads_on_features(
     Source: Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features".
     """
     still: dict[str, Any] = {"augment": "none", "random_erasing": 0.0, "mixup": 0.0, "first_size": 0}
-    train = x[prepared.of_part(split.TRAIN)]
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    mean, deviation = _moments(x, prepared.of_part(split.TRAIN))
     # A feature that is nearly always the same would be blown up beyond all others.
     deviation = np.maximum(deviation, max(deviation.mean() / 10, 1e-6))
     stem = Scaled(torch.from_numpy(mean), torch.from_numpy(deviation)).to(device_of(network))
@@ -52,6 +52,16 @@ def heads_on_features(
         _unscale(network.heads, -mean / deviation, 1 / deviation)
     yield prepared.with_x(x, replace(config, channels_last=False, **still)), alone
     _unscale(network.heads, mean, deviation)
+
+
+def _moments(x: NDArray[np.float32], rows: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the mean and the deviation of some rows of x, both (F,); of many rows a block at a time."""
+    if len(rows) <= BLOCK:
+        return x[rows].mean(axis=0), x[rows].std(axis=0)
+    parts = [rows[block] for block in blocks(len(rows))]
+    mean = np.sum([x[part].sum(axis=0, dtype=np.float64) for part in parts], axis=0) / len(rows)
+    squares = np.sum([np.square(x[part] - mean).sum(axis=0) for part in parts], axis=0) / len(rows)
+    return mean.astype(np.float32), np.sqrt(squares).astype(np.float32)
 
 
 @torch.no_grad()

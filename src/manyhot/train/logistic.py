@@ -19,10 +19,10 @@ from manyhot.model.backbones.base import Backbone
 from manyhot.model.network import Heads, PowersetHead, build_heads
 from manyhot.schema import Target
 from manyhot.targets import IntArray, Weight, num_outputs, set_table
-from manyhot.train.examples import NEVER, examples, of_each_fold
+from manyhot.train.examples import NEVER, Columns, examples, of_each_fold
 from manyhot.train.prepared import Prepared
 
-Columns = NDArray[np.float32]
+Values = NDArray[np.float32]
 MOST_SETS = 64  # that are told apart one by one; of more, the tags, since that takes minutes
 
 
@@ -55,7 +55,7 @@ def regress(prepared: Prepared, columns: Columns) -> Heads:
     return heads
 
 
-def _together(target: Target, y: IntArray, counts: Weight) -> Columns:
+def _together(target: Target, y: IntArray, counts: Weight) -> Values:
     """Return how much more often each set is met than its tags alone would say, as log odds (K,)."""
     table = set_table(target)
     met = np.bincount(y, counts, minlength=len(table))
@@ -65,7 +65,7 @@ def _together(target: Target, y: IntArray, counts: Weight) -> Columns:
 
 def _line(
     columns: Columns, width: int, rows: NDArray[np.intp], y: IntArray, counts: Weight
-) -> tuple[Columns, Columns]:
+) -> tuple[Values, Values]:
     """Return the weights (P, W) and biases (W,) of logistic regression."""
     x = columns[rows]
     weight, bias = np.zeros((x.shape[1], width), np.float32), np.full(width, NEVER, np.float32)
@@ -84,7 +84,7 @@ def _line(
     return weight, bias
 
 
-def _yes_or_no(x: Columns, y: IntArray, counts: Weight) -> tuple[Columns, Columns]:
+def _yes_or_no(x: Values, y: IntArray, counts: Weight) -> tuple[Values, Values]:
     """Return the weights (P, 1) and bias (1,) of one question; of one answer alone, how sure it is."""
     if len(np.unique(y)) < 2:
         no, yes = np.bincount(y, counts, minlength=2) + 1
@@ -94,7 +94,7 @@ def _yes_or_no(x: Columns, y: IntArray, counts: Weight) -> tuple[Columns, Column
     return model.coef_.T.astype(np.float32), model.intercept_.astype(np.float32)
 
 
-def _fitted(x: Columns, y: IntArray, counts: Weight) -> Any:
+def _fitted(x: Values, y: IntArray, counts: Weight) -> Any:
     """Return scikit-learn's logistic regression."""
     from sklearn.linear_model import LogisticRegression
 

@@ -131,7 +131,8 @@ def _class_weights(loader: Loader, targets: tuple[Target, ...], config: FitConfi
     """Weigh rare classes up, where it is asked for."""
     if config.class_weight == "none":
         return {}
-    y = {name: values.cpu().numpy() for name, values in loader.y.items()}
+    every = loader.labels(torch.arange(len(loader), device=loader.device))
+    y = {name: values.cpu().numpy() for name, values in every.items()}
     found = {}
     for t in targets:
         labels, weight = y[t.name], y.get(WEIGHT)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from manyhot.config import FitConfig
 from manyhot.data.columns import SUGGESTED, chosen_rows
-from manyhot.data.inputs.hashing import column_hashes
+from manyhot.data.inputs.hashing import ColumnHashes
 from manyhot.data.rows import copies, order, split
 from manyhot.errors import UserError
 from manyhot.schema import Schema
@@ -84,13 +84,13 @@ def chosen_train(rows: Rows, schema: Schema) -> tuple[Rows, list[str]]:
 
 def copies_in(rows: Rows, schema: Schema) -> IntArray | None:
     """Return a key that copies of one row share; None where none are, or rows are equal by chance."""
-    if len(np.unique(rows.hashes)) == len(rows):
+    if not copies.any_equal(rows.hashes):
         return None
     if schema.is_image:  # no two photos are equal by chance
         return rows.hashes.astype(np.int64)
     labels = np.column_stack([rows.y[target.name].reshape(len(rows), -1) for target in schema.targets])
     _, codes = np.unique(labels, axis=0, return_inverse=True)
-    columns = list(column_hashes(rows.table, schema.inputs, schema.missing))
+    columns = ColumnHashes(rows.table, schema.inputs, schema.missing)
     return copies.copies(columns, codes.reshape(-1))
 
 
@@ -184,6 +184,8 @@ def _groups(rows: Rows, schema: Schema, config: FitConfig) -> IntArray:
 
 def _duplicates(rows: Rows, empty: NDArray[np.bool_], copied: IntArray | None) -> list[str]:
     """Say how many rows are exact duplicates, those that are `empty` apart, and where these are."""
+    if not copies.any_equal(rows.hashes):
+        return []
     hashes, part = rows.hashes[~empty], rows.part[~empty]
     _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     again = counts[inverse] > 1

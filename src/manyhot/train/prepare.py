@@ -113,10 +113,13 @@ def readable(table: Table, schema: Schema, bad: Unreadable) -> tuple[NDArray[np.
 
 
 def fit_inputs(
-    table: Table, schema: Schema, config: FitConfig, train: NDArray[np.intp], x: X | None
+    table: Table, schema: Schema, config: FitConfig, train: NDArray[np.intp], x: X | None, **how: Any
 ) -> tuple[Inputs, X]:
-    """Fit the inputs on the training rows (positions), with pixels as pretrained weights expect them."""
-    inputs, x = fitted.fit_transform(schema, table, train, _side(schema, config), x)
+    """Fit the inputs on the training rows (positions), with pixels as pretrained weights expect them.
+
+    `how` features are turned into x is said to `TableInputs.transform`.
+    """
+    inputs, x = fitted.fit_transform(schema, table, train, _side(schema, config), x, config.seed, **how)
     expected = backbones.pixels(config) if isinstance(inputs, ImageInputs) else None
     if isinstance(inputs, ImageInputs) and expected is not None:
         inputs = inputs.with_pixels(*expected)
@@ -166,11 +169,12 @@ def prepare(
     rows, chosen = parting.chosen_train(rows, schema)
     _check_parts(rows, schema.targets)
     train = rows.part == split.TRAIN
+    how: dict[str, Any] = {"progress": progress, "hashes": rows.hashes, "memory": config.memory}
     if start is None:
-        inputs, x = fit_inputs(rows.table, schema, config, np.flatnonzero(train), rows.x)
+        inputs, x = fit_inputs(rows.table, schema, config, np.flatnonzero(train), rows.x, **how)
     else:
         inputs = start.bundle.inputs
-        x = inputs.transform(rows.table)[0] if rows.x is None else rows.x
+        x = inputs.transform(rows.table, **how)[0] if rows.x is None else rows.x
     empty = conflicts.without_input(rows.table, schema)
     clashing = conflicts.find(rows.table, schema, rows.y, rows.hashes, empty)
     notes = [*opened.notes, *rows.table.notes, *across, *_weighed(schema, config), *chosen]

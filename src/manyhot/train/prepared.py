@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manyhot.choose import SeenRows
 from manyhot.config import HERE, FitConfig
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.stream import X
@@ -23,7 +24,7 @@ from manyhot.data.rows import split
 from manyhot.data.rows.conflicts import Conflict
 from manyhot.data.table import Table
 from manyhot.schema import Schema
-from manyhot.targets import UNKNOWN, Labels
+from manyhot.targets import Labels
 
 MIN_HALVED = 1_000  # validation rows from which on some choose the epoch and others calibrate
 MAX_CHOOSING = 5_000  # rows of a network with folds that choose the epoch
@@ -101,21 +102,6 @@ class Prepared:
         """Return the fold of some rows."""
         return None if self.rows.fold is None else self.rows.fold[rows]
 
-    def training_labels(self, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
-        """Return the labels that some rows teach: those of each fold, after N, where a network has members.
-
-        A member knows nothing of the rows of its own fold.
-        """
-        y = self.labels(rows)
-        if self.rows.fold is None and self.config.tabm_members == 1:
-            return y
-        y |= {target.name: y[target.name][:, None] for target in self.schema.targets}
-        if self.rows.fold is not None:
-            own = self.rows.fold[rows, None] == np.arange(self.config.folds)
-            for name in (target.name for target in self.schema.targets):
-                y[name] = np.where(own.reshape(own.shape + (1,) * (y[name].ndim - 2)), UNKNOWN, y[name])
-        return y
-
     def held_out(self) -> NDArray[np.intp]:
         """Return the positions of the rows that judge: with folds all training rows that are of one."""
         if self.rows.fold is None:
@@ -136,23 +122,18 @@ class Prepared:
         half = split.split(self.schema.targets, self.labels(held), [0.5, 0.5], self.config.seed)
         return held[half == 0], held[half == 1]
 
-    def row_table(self) -> Table:
-        """Return a line per row that a fit uses: its number, its split, its hash."""
-        columns: dict[str, Any] = {
-            "row": self.rows.table.rows,
-            "split": [split.PARTS[number] for number in self.rows.part],
-            "hash": [f"{value:016x}" for value in self.rows.hashes],
-        }
-        if self.rows.fold is not None:
-            columns["fold"] = list(map(int, self.rows.fold))
-        return Table({}, "split.csv", rows=self.rows.table.rows).with_columns(columns)
+    def seen(self) -> SeenRows:
+        """Return the rows that the fit uses, by which it knows them again."""
+        rows = self.rows
+        fold = np.full(len(rows), -1, np.int8) if rows.fold is None else rows.fold
+        return SeenRows(rows.hashes, np.array(split.PARTS, object)[rows.part], rows.table.rows, fold)
 
     def fingerprint(self) -> str:
         """Return a text that two runs share only where their data and settings are the same."""
-        fold = b"" if self.rows.fold is None else self.rows.fold.tobytes()
-        digest = hashlib.sha256(self.rows.hashes.tobytes() + self.rows.part.tobytes() + fold)
-        for values in self.rows.y.values():
-            digest.update(np.ascontiguousarray(values).tobytes())
+        digest = hashlib.sha256()
+        rows, y = self.rows, self.rows.y.values()
+        for values in (rows.hashes, rows.part, *([] if rows.fold is None else [rows.fold]), *y):
+            digest.update(np.ascontiguousarray(values).data)
         config = {name: value for name, value in self.config.to_json().items() if name not in HERE}
         settings = [self.schema.to_json(), config, self.inputs.to_json()]
         digest.update(json.dumps(settings, sort_keys=True).encode())

@@ -29,7 +29,7 @@ from manyhot.data.inputs.images.stream import X
 from manyhot.data.rows import split
 from manyhot.data.rows.conflicts import Conflict
 from manyhot.data.table import Table
-from manyhot.ensemble import NETWORK, PRETRAINED
+from manyhot.ensemble import COLUMNS, NETWORK, PRETRAINED
 from manyhot.errors import WriteError
 from manyhot.importance import Importance, Probabilities, importance
 from manyhot.judge import Judged, constants, document
@@ -41,7 +41,7 @@ from manyhot.priors import log_odds
 from manyhot.resolve import of_heads
 from manyhot.schema import Target
 from manyhot.targets import WEIGHT
-from manyhot.train import mirror
+from manyhot.train import examples, mirror
 from manyhot.train.batch_norm import recalibrate
 from manyhot.train.calibrate import Fitted, calibrate
 from manyhot.train.checkpoint import Checkpoints, State
@@ -184,7 +184,7 @@ def try_mirrored(training: Training) -> None:
 def learn_heads(training: Training) -> None:
     """Train the heads on the features of a backbone that is frozen."""
     x = training.features[NETWORK] = inference.features(
-        training.network, training.prepared.x, training.passed
+        training.network, training.prepared.x, training.passed, training.config.memory
     )
     with heads_on_features(training.prepared, training.network, x, training.config) as (rows, heads):
         _train(training, rows, heads)
@@ -204,7 +204,8 @@ def probe(training: Training) -> None:
     if prepared.config.start and training.pretrained is None:
         return  # the model that it goes on from is no longer what it was before it was tuned
     if training.state is None:
-        x = training.features[PRETRAINED] = inference.features(network, prepared.x, training.passed)
+        seen = (network, prepared.x, training.passed, training.config.memory)
+        x = training.features[PRETRAINED] = inference.features(*seen)
         config = of_heads(training.config, len(prepared.of_part(split.TRAIN)))
         with heads_on_features(prepared, network, x, config) as (rows, heads):
             loader, silent = _loader(rows, heads, training.world), lambda line: None
@@ -285,9 +286,10 @@ def _validation(prepared: Prepared) -> Validation:
 def _loader(prepared: Prepared, network: Network, world: World) -> Loader:
     """Return the training rows, a share of each batch where there are several processes."""
     rows, config = prepared.of_part(split.TRAIN), prepared.config
+    fold = prepared.fold_of(rows)
     return Loader(
         prepared.x,
-        prepared.training_labels(rows),
+        prepared.labels(rows),
         config.batch_size,
         config.seed,
         Augmentation(
@@ -295,9 +297,11 @@ def _loader(prepared: Prepared, network: Network, world: World) -> Loader:
         ),
         inference.device_of(network),
         rows=rows,
-        numbers=prepared.rows.table.rows[rows],
+        numbers=prepared.rows.table.rows,
         share=(world.rank, world.size),
         epochs=config.epochs,
+        members=config.tabm_members if fold is None else config.folds,
+        fold=fold,
     )
 
 
@@ -309,7 +313,7 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     members = training.network.backbone.members
 
     def logits(rows: NDArray[np.intp], x: X) -> Mapping[str, NDArray[np.float32]]:
-        every = inference.logits(predictor, x)
+        every = inference.logits(predictor, x, training.passed)
         return out_of_fold(every, prepared.fold_of(rows), prepared.config.folds, members)
 
     raw = logits(held, prepared.x[held])
@@ -347,6 +351,7 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     counts = {name: len(prepared.of_part(number)) for number, name in enumerate(split.PARTS)}
     counts["unreadable"] = len(prepared.unreadable)
     notes = [*prepared.notes, *predictor.ensemble.notes]
+    notes += examples.told(prepared) if COLUMNS in predictor.ensemble.encoders else []
     notes += [f"left out: {name}: {why}" for name, why in prepared.unreadable.items()]
     bundle = of_predictor(schema, prepared.config, prepared.inputs, predictor)
     firsts = prepared.rows.table.take(np.array([each.index[0] for each in prepared.conflicts], np.intp))

@@ -19,10 +19,10 @@ from manyhot.config import FitConfig
 from manyhot.model.forest import BoostedTrees, Forest, Trees
 from manyhot.schema import Target
 from manyhot.targets import IntArray, Weight, num_outputs, set_table, weighed
-from manyhot.train.examples import NEVER, examples, of_each_fold
+from manyhot.train.examples import NEVER, Columns, examples, of_each_fold
 from manyhot.train.prepared import Prepared
 
-Columns = NDArray[np.float32]
+Values = NDArray[np.float32]
 TREES = 300  # of a forest, of all folds together
 # Of boosted trees of all folds together, and the rounds; a round has one for each class.
 BOOSTED, ROUNDS = 3_000, (20, 100)
@@ -62,12 +62,13 @@ def grow(prepared: Prepared, columns: Columns) -> Forest:
             forest = ExtraTreesClassifier(count, n_jobs=config.threads, random_state=config.seed)
             x, (parted_by, shares) = columns[rows], _leaves(target, y)
             forest.fit(x, parted_by, weight)
-            grown += [_tree(tree.tree_, x, shares, weight) for tree in forest.estimators_]
+            while forest.estimators_:  # which take as much again as what is made of them
+                grown.append(_tree(forest.estimators_.pop(0).tree_, x, shares, weight))
         trees[target.name] = Trees(target, _joined(grown, len(parts)))
     return Forest(prepared.schema.targets, trees)
 
 
-def _leaves(target: Target, y: IntArray) -> tuple[IntArray, Columns]:
+def _leaves(target: Target, y: IntArray) -> tuple[IntArray, Values]:
     """Return by what rows are parted, and what a leaf would tell of each of them alone, float (N, W).
 
     Rows of a powerset are parted by their tags, which says more of sets that are rarely met.
@@ -106,7 +107,7 @@ def _boosted(
     rows: NDArray[np.intp],
     y: IntArray,
     weight: Weight = None,
-) -> tuple[list[Tree], Columns]:
+) -> tuple[list[Tree], Values]:
     """Return the trees of one fold, round by round, one for each output, and what they add to, float (W,)."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -133,7 +134,7 @@ def _boosted(
     return grown, start
 
 
-def _tree(tree: Any, x: Columns, shares: Columns, weight: Weight) -> Tree:
+def _tree(tree: Any, x: Values, shares: Values, weight: Weight) -> Tree:
     """Return one of scikit-learn's trees; a leaf says what the rows (x, shares) are that end there."""
     own, leaf = np.arange(tree.node_count), tree.children_left < 0
     left, right = (np.where(leaf, own, side) for side in (tree.children_left, tree.children_right))
@@ -141,8 +142,15 @@ def _tree(tree: Any, x: Columns, shares: Columns, weight: Weight) -> Tree:
     amounts = np.bincount(of_row, weight)
     says = np.zeros((len(ends), shares.shape[1]), np.float32)
     np.add.at(says, of_row, weighed(shares, weight))
-    feature = np.where(leaf, 0, tree.feature)
-    return Tree(feature, tree.threshold, np.stack([right, left]), ends, says / amounts[:, None])
+    feature = np.where(leaf, 0, tree.feature).astype(np.int32)
+    branches = np.stack([right, left]).astype(np.int32)
+    return Tree(
+        feature,
+        tree.threshold.astype(np.float32),
+        branches,
+        ends,
+        (says / amounts[:, None]).astype(np.float32),
+    )
 
 
 def _boosted_tree(nodes: NDArray[Any]) -> Tree:

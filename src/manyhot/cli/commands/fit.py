@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     args.start = model
     if not args.resume:
         files.check_out(Path(args.out), args.overwrite)
-    table, schema = options.labelled(args, options.read_table(args, args.data))
+    table, schema = options.labelled(args, options.read_table(args, args.data, settings.get("memory")))
     from manyhot.data.columns import split_of
     from manyhot.data.rows.describe import describe
     from manyhot.fitting import fit  # torch is loaded here, after all cheap mistakes are found

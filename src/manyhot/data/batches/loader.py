@@ -19,6 +19,7 @@ from torch import Tensor
 
 from manyhot.data.batches.augment import EVERY, Augmentation, augment, mirror, mixup, random_erasing
 from manyhot.data.inputs.images.stream import Ahead, Pictures, X
+from manyhot.targets import UNKNOWN, WEIGHT
 
 AS_IT_IS = Augmentation()
 MIRRORING = ("crop", "photo")  # changes that mirror by themselves
@@ -45,7 +46,9 @@ class Batch(NamedTuple):
 class Loader:
     """Training rows, given out in a seeded order without end.
 
-    `rows` are the positions in x that y is of, where not all of x trains.
+    `rows` are the positions in x that y is of, where not all of x trains; `numbers` those of the rows of x in
+    their source. Labels are held as they are encoded, and made what torch takes batch by batch: of `members`
+    above 1 there are those of each, after B. A member knows nothing of the rows whose `fold` (N,) is its own.
 
     What fits in the device's memory lies there as it is. Pictures that are not held at all are decoded by
     threads, some steps ahead, and so is read what a card has no room for.
@@ -67,18 +70,21 @@ class Loader:
         numbers: NDArray[np.int64] | None = None,
         share: tuple[int, int] = (0, 1),
         epochs: int = 1,
+        members: int = 1,
+        fold: NDArray[np.int8] | None = None,
     ) -> None:
         self.mine = slice(share[0], None, share[1])
         # A picture's partner may be another process's, so where they are mixed each has the whole batch.
         self.fetched = EVERY if changes.mixup else self.mine
         self.at = np.arange(len(x)) if rows is None else rows
         self.count = len(self.at)
-        self.numbers = np.arange(1, self.count + 1) if numbers is None else numbers
+        self.numbers = numbers
         if not isinstance(x, Pictures) and not fits(x.nbytes, device):
             x = Pictures(x.__getitem__, np.arange(len(x)), x.shape[1:])
         pinned = functools.partial(_pinned, device=device)
         self.x = Ahead(x[self.at], self._fetched, pinned) if isinstance(x, Pictures) else on_device(x, device)
-        self.y = {name: on_device(_as_torch_takes(v), device) for name, v in y.items()}
+        self.y = {name: on_device(values, device) for name, values in y.items()}
+        self.members, self.fold = members, None if fold is None else on_device(fold, device)
         self.batch_size = min(batch_size, self.count)
         self.seed, self.changes, self.device, self.epochs = seed, changes, device, epochs
         self._orders: dict[int, NDArray[np.int64]] = {}
@@ -98,12 +104,24 @@ class Loader:
         else:
             x = self.x.index_select(0, on_device(self.at[rows], self.device))
         index = on_device(rows, self.device)
-        y = {name: values.index_select(0, index) for name, values in self.y.items()}
+        y = self.labels(index)
         if as_it_is and self.fetched != self.mine:
             return Batch(x[self.mine], {name: v[self.mine] for name, v in y.items()}, rows[self.mine])
         if as_it_is or self.changes == AS_IT_IS:
             return Batch(x, y, rows)
         return self._changed(Batch(x, y, rows), step)
+
+    def labels(self, index: Tensor) -> dict[str, Tensor]:
+        """Return the labels that some rows (B,) teach: class numbers as int64, for torch's cross-entropy."""
+        y = {name: values.index_select(0, index) for name, values in self.y.items()}
+        for name in y.keys() - {WEIGHT}:
+            y[name] = y[name] if y[name].is_floating_point() else y[name].long()
+            y[name] = y[name] if self.members == 1 else y[name][:, None]
+            if self.fold is not None:
+                own = self.fold[index][:, None] == torch.arange(self.members, device=index.device)
+                own = own.reshape(own.shape + (1,) * (y[name].ndim - 2))
+                y[name] = y[name].masked_fill(own, UNKNOWN)
+        return y
 
     def _changed(self, batch: Batch, step: int) -> Batch:
         """Return a batch with its pictures changed at random, as the seed and the step say."""
@@ -125,7 +143,8 @@ class Loader:
 
     def names(self, rows: NDArray[np.int64]) -> list[int]:
         """Return the row numbers that the source has for these positions."""
-        return [int(number) for number in self.numbers[rows]]
+        at = self.at[rows]
+        return [int(number) for number in (at + 1 if self.numbers is None else self.numbers[at])]
 
     def rows(self, step: int) -> NDArray[np.int64]:
         """Return the positions of a step's rows, whichever process has them; int64 (B,)."""
@@ -142,11 +161,6 @@ class Loader:
             self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
             self._orders[epoch] = np.random.default_rng((self.seed, int(epoch))).permutation(len(self))
         return self._orders[epoch]
-
-
-def _as_torch_takes(y: NDArray[Any]) -> NDArray[Any]:
-    """Return class numbers as int64, for torch's cross-entropy; weights of rows are none."""
-    return y.astype(np.int64) if np.issubdtype(y.dtype, np.integer) else y
 
 
 def fits(size: int, device: torch.device | str) -> bool:

@@ -9,6 +9,8 @@ its code, 0 for a missing, rare or never-seen one. The model's first layer takes
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Sequence, Sized
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -17,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from manyhot.data import arrays, dates
+from manyhot.data import arrays, dates, disk
+from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.inputs.noticed import Noticed, Odd, What
 from manyhot.data.numbers import alike, notations, written_like
 from manyhot.data.table import Table
@@ -29,6 +32,7 @@ LARGEST = 1e100  # what is larger counts as so large, since squares of it overfl
 PIECES = 4  # of a number's range
 BOUND = 3  # of scaled numbers, which no bent one reaches
 FAR = 2_000  # scaled numbers beyond which 32 bits no longer tell bent ones apart by some per cent
+QUANTILES = 1_000_000  # training rows that tell where numbers lie
 MAX_CATEGORIES = 255  # the most frequent ones; the rest share the unknown bucket
 
 
@@ -95,24 +99,58 @@ class TableInputs:
         return found
 
     def transform(
-        self, table: Table, progress: object = None, hashes: object = None
+        self,
+        table: Table,
+        progress: Progress | None = None,
+        hashes: NDArray[np.uint64] | None = None,
+        memory: float | None = None,
     ) -> tuple[NDArray[np.float32], dict[int, str]]:
-        """Turn the feature columns into numbers, as `read` does.
+        """Turn the feature columns into numbers, as `read` does, a block of rows at a time.
+
+        Of rows whose `hashes` are known they are mapped where they take too much of `memory` GB, see `disk`.
 
         Raises:
             UserError: a feature's column is missing, or holds text where numbers were.
         """
         self._refuse_absent(table, {*table.columns})
-        x, noticed = self.read(table)
-        for odd in noticed.odd:
-            feature = next(feature for feature in self.features if feature.name == odd.column)
-            if odd.what == "unreadable" or (odd.what == "matched" and feature.kind == "number"):
-                missing = (*self.missing, *feature.missing)
-                if feature.part:
-                    cells = table.cells(feature.name, alike(missing))
-                    dates.days(cells, feature.notation)  # which refuses it, with its row
-                table.numbers(feature.name, missing, feature.notation)
-        return x, {}
+        table = self._as_texts(table)
+
+        def fill(x: NDArray[np.float32]) -> None:
+            for rows in arrays.blocks(len(table)):
+                x[rows], noticed = self.read(table.slice(rows))
+                for odd in noticed.odd:
+                    self._refuse_odd(table, odd)
+                if progress is not None and len(table) > arrays.BLOCK:
+                    progress(rows.stop, len(table))
+
+        if hashes is None:
+            x = np.empty((len(table), *self.shape), np.float32)
+            fill(x)
+            return x, {}
+        key = hashlib.sha256(json.dumps(self.to_json()).encode() + hashes.tobytes()).hexdigest()[:24]
+        return disk.array((len(table), *self.shape), memory, fill, key), {}
+
+    def _as_texts(self, table: Table) -> Table:
+        """Return the table with floats that are categories as texts, as they are in all rows together."""
+        names = {feature.name for feature in self.features if feature.kind == "category"}
+        found: dict[str, Any] = {}
+        for name in names:
+            if pa.types.is_floating(table.columns[name].type):  # 1.0 is called so beside 1.5, else 1
+                cells = table.cells(name)
+                texts = arrays.texts([*map(text_of, cells.values)])
+                chunks = [texts.take(arrays.codes(cells.codes[rows])) for rows in arrays.blocks(len(table))]
+                found[name] = pa.chunked_array(chunks, pa.string())
+        return table.with_columns(found) if found else table
+
+    def _refuse_odd(self, table: Table, odd: Odd) -> None:
+        """Refuse a cell of training rows that is no number, or no date, where one should be."""
+        feature = next(feature for feature in self.features if feature.name == odd.column)
+        if odd.what == "unreadable" or (odd.what == "matched" and feature.kind == "number"):
+            missing = (*self.missing, *feature.missing)
+            if feature.part:
+                cells = table.cells(feature.name, alike(missing))
+                dates.days(cells, feature.notation)  # which refuses it, with its row
+            table.numbers(feature.name, missing, feature.notation)
 
     def read(self, table: Table) -> tuple[NDArray[np.float32], Noticed]:
         """Turn the feature columns into numbers; columns that are no feature are passed over.
@@ -181,23 +219,34 @@ def _feature(document: object) -> Feature:
     return found
 
 
-def table_inputs(schema: Schema, table: Table, rows: NDArray[np.intp]) -> TableInputs:
-    """Fit the features on the training rows (positions) of a table."""
-    train = table.take(rows)
+def table_inputs(schema: Schema, table: Table, rows: NDArray[np.intp], seed: int = 0) -> TableInputs:
+    """Fit the features on the training rows (positions, in order) of a table.
+
+    Where numbers lie is found on QUANTILES of these at most, drawn at random; all else on all of them.
+    """
     features: list[Feature] = []
+    some = np.ones(len(rows), bool)
+    if len(rows) > QUANTILES:
+        some = np.isin(np.arange(len(rows)), np.random.default_rng(seed).permutation(len(rows))[:QUANTILES])
     for column in schema.inputs:
-        missing = (*schema.missing, *column.missing)
+        missing, alone = (*schema.missing, *column.missing), table.only(column.name)
         number = Feature(column.name, "number", notation=column.notation, missing=column.missing)
         match column.kind:
             case "category":
+                train = alone.take(rows)
                 features.append(replace(_category(train, column.name, missing), missing=column.missing))
             case "date":
-                days = dates.days(train.cells(column.name, missing), column.notation)
-                parts = [_number(replace(number, part=p), dates.part(days, p)) for p in dates.PARTS]
+                days = dates.days(alone.take(rows).cells(column.name, missing), column.notation)
+                number = replace(number, has_missing=bool(np.isnan(days).any()))
+                parts = [_number(replace(number, part=p), dates.part(days[some], p)) for p in dates.PARTS]
                 features += [f for f in parts if f.part == "days" or len(f.edges) > 1]
             case _:
-                values = train.numbers(column.name, missing, column.notation)
-                features.append(_number(number, values))
+                kept = []
+                for block in arrays.blocks(len(rows)):
+                    values = alone.take(rows[block]).numbers(column.name, missing, column.notation)
+                    number = replace(number, has_missing=number.has_missing or bool(np.isnan(values).any()))
+                    kept.append(values[some[block]])
+                features.append(_number(number, np.concatenate(kept) if kept else np.zeros(0)))
     return TableInputs(tuple(features), schema.missing)
 
 
@@ -342,20 +391,19 @@ def _category(table: Table, name: str, missing: Sequence[str]) -> Feature:
 
 
 def _number(feature: Feature, values: NDArray[np.float64]) -> Feature:
+    """Return a number with its scale and its pieces, which some of its values show."""
     there = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)
     if len(there) == 0:
         return replace(feature, has_missing=True)
     quarter, middle, three = np.quantile(there, [0.25, 0.5, 0.75])
     # The interquartile range withstands outliers; where half of the values are equal it is nothing.
     scale = (three - quarter) / 1.349 or float(there.std()) or 1.0
-    missing_here = bool(np.isnan(values).any())
     cuts = np.quantile(there, np.linspace(0, 1, PIECES + 1), method="nearest")
     far = bool(np.abs(cuts[[0, -1]] - middle).max() > FAR * scale)
     found = replace(
         feature,
         center=float(middle),
         scale=float(scale),
-        has_missing=missing_here,
         long_tailed=far,
     )
     return replace(found, edges=tuple(map(float, np.unique(found.scaled(cuts).round(4)))))

@@ -6,7 +6,7 @@ holds one calls `transform` for rows to train on and `read_new` for others, and 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,18 +57,25 @@ def read_rows(
 
 
 def fit_transform(
-    schema: Schema, table: Table, train: NDArray[np.intp], size: int, raw: X | None
+    schema: Schema,
+    table: Table,
+    train: NDArray[np.intp],
+    size: int,
+    raw: X | None,
+    seed: int = 0,
+    **how: Any,
 ) -> tuple[Inputs, X]:
     """Fit the inputs on the training rows (positions) and turn every row of the table into x.
 
-    `raw` are the pictures that `read_rows` gave, without the rows that have none.
+    `raw` are the pictures that `read_rows` gave, without the rows that have none; `how` features are turned
+    into x is said to `TableInputs.transform`.
 
     Shape:
         x: uint8 (N, H, W, C) for pictures, which may be `Pictures`; float32 (N, D) for features.
     """
     if raw is None:
-        inputs = table_inputs(schema, table, train)
-        return inputs, inputs.transform(table)[0]
+        inputs = table_inputs(schema, table, train, seed)
+        return inputs, inputs.transform(table, **how)[0]
     return image_inputs(schema, size).standardised(raw, train), raw
 
 

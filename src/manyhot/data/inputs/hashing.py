@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from manyhot.data.arrays import blocks
 from manyhot.data.inputs.images.paths import picture_column, pictures_of, read_file
 from manyhot.data.table import Table
 from manyhot.errors import UserError
@@ -64,18 +66,37 @@ def hash_cells(table: Table, inputs: Sequence[Input], missing: Sequence[str]) ->
     What is no number in a column of numbers is as an empty cell; who trains on it refuses it.
     """
     total = np.zeros(len(table), dtype=np.uint64)
-    for found in column_hashes(table, inputs, missing):
-        total = _mix(total ^ found)
+    for found in ColumnHashes(table, inputs, missing):
+        for rows in blocks(len(table)):
+            total[rows] = _mix(total[rows] ^ found[rows])
+        del found  # before the next one is made
     return total
 
 
-def column_hashes(
-    table: Table, inputs: Sequence[Input], missing: Sequence[str]
-) -> Iterator[NDArray[np.uint64]]:
-    """Hash the cells of each feature that the table has, in the order of their names."""
-    for column in sorted(inputs, key=lambda column: column.name):
-        if column.name in table.columns:
-            yield _cells(table, column, missing) ^ np.uint64(_hash(column.name.encode()))
+@dataclass(frozen=True)
+class ColumnHashes:
+    """The cells of each feature that the table has as hashes (N,), in the order of their names.
+
+    They are made whenever they are asked for: all at once take more memory than most tables.
+    """
+
+    table: Table
+    inputs: Sequence[Input]
+    missing: Sequence[str]
+
+    @property
+    def there(self) -> list[Input]:
+        """The features that the table has."""
+        return sorted((c for c in self.inputs if c.name in self.table.columns), key=lambda c: c.name)
+
+    def __len__(self) -> int:
+        return len(self.there)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint64]]:
+        for column in self.there:
+            found = _cells(self.table, column, self.missing)
+            found ^= np.uint64(_hash(column.name.encode()))
+            yield found
 
 
 def _cells(table: Table, column: Input, missing: Sequence[str]) -> NDArray[np.uint64]:
@@ -91,9 +112,12 @@ def _cells(table: Table, column: Input, missing: Sequence[str]) -> NDArray[np.ui
 
 def hash_numbers(values: NDArray[np.float64]) -> NDArray[np.uint64]:
     """Hash numbers by their value, NaN as one of its own."""
-    numbers = values + 0.0  # which makes 0.0 of -0.0
-    numbers[np.isnan(numbers)] = np.nan  # of all whose bits are no number, one
-    return _mix(numbers.view(np.uint64))
+    found = np.empty(values.shape, np.uint64)
+    for rows in blocks(len(values)):
+        numbers = values[rows] + 0.0  # which makes 0.0 of -0.0
+        numbers[np.isnan(numbers)] = np.nan  # of all whose bits are no number, one
+        found[rows] = _mix(numbers.view(np.uint64))
+    return found
 
 
 def _hash(data: bytes) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data.inputs.images.paths import picture_column
+from manyhot.data.rows.copies import any_equal
 from manyhot.data.table import Table, from_python
 from manyhot.errors import MAX_LIST, shortened
 from manyhot.schema import Schema
@@ -76,6 +77,8 @@ def find(
     table: Table, schema: Schema, y: Labels, hashes: NDArray[np.uint64], empty: NDArray[np.bool_]
 ) -> list[Conflict]:
     """Return the sets of equal rows with different labels, those `empty` apart, target by target."""
+    if not any_equal(hashes):
+        return []
     _, same = np.unique(hashes, return_inverse=True)
     again = (np.bincount(same) > 1)[same] & ~empty
     found: list[Conflict] = []

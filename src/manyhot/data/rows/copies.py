@@ -9,7 +9,9 @@ Shapes: N rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,35 @@ OFTEN = 0.05  # of all pairs of rows, those that are equal in a column of few va
 REPEATED = 20  # different rows whose times all have one divisor, as they would not by chance
 
 
-def copies(columns: Sequence[Hashes], labels: IntArray) -> IntArray | None:
+class Columns(Protocol):
+    """Hashes of the cells of some columns, (N,) of each, which may be gone through several times."""
+
+    def __iter__(self) -> Iterator[Hashes]: ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Some:
+    """Some rows of columns."""
+
+    columns: Columns
+    rows: NDArray[np.intp]
+
+    def __iter__(self) -> Iterator[Hashes]:
+        return (column[self.rows] for column in self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+
+def any_equal(values: Hashes) -> bool:
+    """Tell whether any two are equal."""
+    values = np.sort(values)
+    return bool((values[1:] == values[:-1]).any())
+
+
+def copies(columns: Columns, labels: IntArray) -> IntArray | None:
     """Return a key that rows share which are copies of one another; None where rows are equal by chance.
 
     Where each row of a class, or of the whole table, stands there twice, or ten times, it was copied so
@@ -51,7 +81,7 @@ def copies(columns: Sequence[Hashes], labels: IntArray) -> IntArray | None:
     turn[order] = np.arange(len(cell)) - first[cell[order]]
     turn //= _times(counts, labels[order[first]])[cell]
     _, firsts, unit = np.unique(cell * len(cell) + turn, return_index=True, return_inverse=True)
-    if not by_chance([column[firsts] for column in columns]):
+    if not by_chance(Some(columns, firsts)):
         return same
     return unit if len(firsts) < len(cell) else None
 
@@ -66,7 +96,7 @@ def _times(counts: IntArray, labels: IntArray) -> IntArray:
     return times if len(counts) < REPEATED else np.maximum(times, np.gcd.reduce(counts))
 
 
-def by_chance(columns: Sequence[Hashes]) -> bool:
+def by_chance(columns: Columns) -> bool:
     """Tell whether rows that are equal in all columns are so by chance.
 
     They are where there are few different rows, or where some column is free to differ: of the pairs of rows
@@ -85,9 +115,12 @@ def by_chance(columns: Sequence[Hashes]) -> bool:
     return but_for_one >= equal
 
 
-def together(columns: Sequence[Hashes]) -> Hashes:
+def together(columns: Columns) -> Hashes:
     """Return a number for each row, of which that of a column may be taken away again."""
-    return np.asarray(np.sum(columns, axis=0), dtype=np.uint64)
+    total: Hashes | None = None
+    for column in columns:
+        total = column.copy() if total is None else np.add(total, column, out=total)
+    return np.zeros(0, np.uint64) if total is None else total
 
 
 def _pairs(values: Hashes) -> float:

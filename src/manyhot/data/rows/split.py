@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.schema import Target
-from manyhot.targets import IntArray, dense, known
+from manyhot.targets import IntArray, known
 
 if TYPE_CHECKING:
-    from scipy.sparse import csc_matrix, csr_matrix
+    from scipy.sparse import csr_matrix
 
 TRAIN, VAL, TEST = 0, 1, 2
 PARTS = ("train", "val", "test")
@@ -51,10 +51,12 @@ def split(
     """
     from scipy.sparse import csr_matrix  # here and below: who judges a model deals no rows
 
-    labels = _label_matrix(targets, y, negative=bool(together))
+    labels, shares = _label_matrix(targets, y, negative=bool(together)), np.asarray(fractions)
+    if not together:  # each row is a unit of its own
+        return _deal(labels, np.ones(labels.shape[0], np.intp), shares, seed)
     units = _units(labels.shape[0], together)
     sums = csr_matrix((np.ones(len(units), np.float32), (units, np.arange(len(units))))) @ labels
-    return _deal(sums.tocsc(), np.bincount(units), np.asarray(fractions), seed)[units]
+    return _deal(sums, np.bincount(units), shares, seed)[units]
 
 
 def _label_matrix(targets: Sequence[Target], y: Mapping[str, IntArray], negative: bool) -> csr_matrix:
@@ -65,27 +67,27 @@ def _label_matrix(targets: Sequence[Target], y: Mapping[str, IntArray], negative
     """
     from scipy.sparse import coo_matrix
 
-    rows, columns, width, count = [], [], 0, 0
+    rows, columns, width, count = list[IntArray](), list[IntArray](), 0, 0
+
+    def add(row: IntArray, column: IntArray | int) -> None:
+        rows.append(row.astype(np.int32))
+        columns.append(np.broadcast_to(np.asarray(column, np.int32), row.shape))
+
     for target in targets:
         values = y[target.name]
         count = len(values)
         if values.ndim == 1:
             row = np.flatnonzero(known(values))
-            rows.append(row)
-            columns.append(values[row] + width)
+            add(row, values[row] + width)
             width += len(target.classes)
         else:
-            row, column = np.nonzero(dense(target, values) == 1)
-            rows.append(row)
-            columns.append(column + width)
+            row, column = np.nonzero(values == 1)
+            add(row, column + width)
             width += values.shape[1]
             if negative and target.exclusive:
-                rows.append(np.flatnonzero(values[:, 0] == 0))
-                columns.append(np.full(len(rows[-1]), width))
+                add(np.flatnonzero(values[:, 0] == 0), width)
                 width += 1
-        blank = np.flatnonzero(~known(values))
-        rows.append(blank)
-        columns.append(np.full(len(blank), width))
+        add(np.flatnonzero(~known(values)), width)
         width += 1
     row, column = np.concatenate(rows), np.concatenate(columns)
     return coo_matrix((np.ones(len(row), np.float32), (row, column)), shape=(count, width)).tocsr()
@@ -93,8 +95,6 @@ def _label_matrix(targets: Sequence[Target], y: Mapping[str, IntArray], negative
 
 def _units(rows: int, together: Sequence[IntArray]) -> IntArray:
     """Number the rows so that those which must stay together share a number; int (N,)."""
-    if not together:
-        return np.arange(rows)
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -109,11 +109,11 @@ def _units(rows: int, together: Sequence[IntArray]) -> IntArray:
     return units
 
 
-def _deal(labels: csc_matrix, sizes: IntArray, fractions: NDArray[np.float64], seed: int) -> NDArray[np.int8]:
-    """Give each unit a part; labels is (U, L), sizes (U,) the rows in each unit."""
+def _deal(by_row: csr_matrix, sizes: IntArray, fractions: NDArray[np.float64], seed: int) -> NDArray[np.int8]:
+    """Give each unit a part; its labels are (U, L), sizes (U,) the rows in each unit."""
+    labels = by_row.tocsc()
     rng = np.random.default_rng(seed)
     part = np.full(len(sizes), -1, dtype=np.int8)
-    by_row = labels.tocsr()
     totals = np.asarray(labels.sum(axis=0)).ravel()
     lacking = np.outer(fractions, totals)  # (P, L): rows with each label that each part should still get
     room = fractions * sizes.sum()  # (P,): rows that each part should still get

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data.columns import split_of
-from manyhot.data.inputs.hashing import column_hashes, hash_numbers
-from manyhot.data.rows.copies import Hashes, by_chance, together
+from manyhot.data.inputs.hashing import ColumnHashes, hash_numbers
+from manyhot.data.rows.copies import Columns, Hashes, by_chance, together
 from manyhot.data.table import Table
 from manyhot.schema import Schema
 
@@ -32,7 +32,7 @@ def told(table: Table, schema: Schema, group: str = "") -> Iterator[str]:
     given = split_of(table)
     if given is None:
         return
-    columns = [] if schema.is_image else list(column_hashes(table, schema.inputs, schema.missing))
+    columns: Columns = [] if schema.is_image else ColumnHashes(table, schema.inputs, schema.missing)
     for part in ("test", "val"):
         here, there = np.flatnonzero(given == part), np.flatnonzero(given == "train")
         if not len(here) or not len(there):
@@ -53,7 +53,7 @@ def told(table: Table, schema: Schema, group: str = "") -> Iterator[str]:
 def _copied(
     table: Table,
     schema: Schema,
-    columns: Sequence[Hashes],
+    columns: Columns,
     part: str,
     here: NDArray[np.intp],
     there: NDArray[np.intp],
@@ -81,7 +81,7 @@ def _copied(
 def _near(
     table: Table,
     schema: Schema,
-    columns: Sequence[Hashes],
+    columns: Columns,
     names: Sequence[str],
     here: NDArray[np.intp],
     there: NDArray[np.intp],

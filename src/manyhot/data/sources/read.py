@@ -6,6 +6,7 @@ ending, or from what a folder holds; each kind is read by a module of its own.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,17 +19,20 @@ import pyarrow as pa
 
 from manyhot.data.arrays import texts
 from manyhot.data.columns import is_image_name
+from manyhot.data.disk import Room, Step
 from manyhot.data.sources.folder import read_folder
 from manyhot.data.sources.headers import check_header
 from manyhot.data.sources.idx import find_idx, read_idx
 from manyhot.data.sources.join import join
 from manyhot.data.sources.mapping import add_mapped
 from manyhot.data.sources.packed import ENDINGS, is_packed, unpacked
+from manyhot.data.sources.parts import parts_of, together
 from manyhot.data.sources.pictures import are_pictures, held
 from manyhot.data.sources.remote import as_local, here, is_remote
 from manyhot.data.sources.text import read_text
 from manyhot.data.table import Table, from_python, labelled
 from manyhot.errors import UserError, listed, suggest
+from manyhot.machine import half_of_memory
 
 
 def read(
@@ -39,14 +43,19 @@ def read(
     maps: Mapping[str, str | Path] | None = None,
     header: str | None = None,
     sheet: str | None = None,
+    memory: float | None = None,
+    tell: Step | None = None,
 ) -> Table:
-    """Read a table, a folder of pictures, or data that are in Python already.
+    """Read a table, a folder of pictures or of the parts of a table, or data that are in Python already.
 
     `root` is the folder that image paths are relative to, by default the table's own. `labels` names
     a second table whose columns are joined to this one by the path of the picture or by `row`. `maps`
     names for a column a table of its classes, whose other columns are looked up by the class. `header` is
     "first" where the first row of a text or a workbook is names, "none" where it is data, and found out
     unless it is said; `sheet` names the one of a workbook that is read.
+
+    A table that takes more than a quarter of `memory` GB (half of this machine's unless said) is converted
+    once and mapped, see `disk`; `tell` is called with what is done, how far it is and how far it will be.
 
     In Python are a DataFrame, an Arrow table, a dict of columns or of one row's values, a list of dicts,
     pictures as an array, pictures of Pillow's, a list of pictures or of their paths, and `(images, labels)`.
@@ -60,7 +69,7 @@ def read(
     base = check_options(root, header)
     said = {name: value for name, value in (("header", header), ("sheet", sheet)) if value is not None}
     if isinstance(source, (str, Path)):
-        table = _read_source(source, base, said)
+        table = _read_source(source, base, said, Room(memory, tell))
     else:
         _refuse_said("table", said)
         table = read_pictures([*map(str, source)], base) if _are_paths(source) else _in_memory(source)
@@ -149,26 +158,29 @@ READERS: dict[str, Callable[..., Table]] = {
     **dict.fromkeys((".xlsx", ".xlsm"), read_excel),  # not .xls, whose reader a damaged one brings down
 }
 TAKEN: dict[Callable[..., Table], tuple[str, ...]] = {read_text: ("header",), read_excel: ("header", "sheet")}
+LARGE = (read_text, READERS[".parquet"], READERS[".arrow"])  # which map what is too large for memory
+ROOM = Room()
+HELD = Room(math.inf)  # for what is fetched, and gone when it is read, so that no later run could map it
 OPTIONS = {"header": "--header (of text and workbooks)", "sheet": "--sheet-name (of workbooks)"}
 
 
-def _read_source(source: str | Path, root: Path | None, said: Mapping[str, str]) -> Table:
+def _read_source(source: str | Path, root: Path | None, said: Mapping[str, str], room: Room = ROOM) -> Table:
     """Read a path, or a file elsewhere by its URI, from where no paths of pictures lead on."""
     if not is_remote(source):
-        return _read_path(Path(as_local(str(source))), root, said)
+        return _read_path(Path(as_local(str(source))), root, said, room)
     with here(source) as copy:
-        return replace(_read_path(copy, root, said), root=root)
+        return replace(_read_path(copy, root, said, HELD), root=root)
 
 
 def _absolute(source: str | Path) -> str:
     return str(source) if is_remote(source) else str(Path(as_local(str(source))).absolute())
 
 
-def _read_path(path: Path, root: Path | None, said: Mapping[str, str]) -> Table:
+def _read_path(path: Path, root: Path | None, said: Mapping[str, str], room: Room = ROOM) -> Table:
     """Read a file by its ending, a folder by what it holds; `said` is what its reader is told."""
     try:
         if path.is_dir():
-            return _read_folder(path, root, said)
+            return _read_folder(path, root, said, room)
         if not path.exists():
             raise UserError(f"{path}: no such file or folder{near(path)}.")
         if not path.is_file():
@@ -177,7 +189,8 @@ def _read_path(path: Path, root: Path | None, said: Mapping[str, str]) -> Table:
             image = pa.chunked_array([texts([path.name])])
             return Table({"image": image}, path.name, path.parent, trusted=True)
         if not is_packed(path):
-            return _reader_of(path, path.name, said)(path, root, **said)
+            reader = _reader_of(path, path.name, said)
+            return reader(path, root, **said, **({"room": room} if reader in LARGE else {}))
         with unpacked(path) as inside:
             reader = _reader_of(path, inside.name, said)
             try:
@@ -224,23 +237,32 @@ def is_table(path: Path) -> bool:
     return Path(path.stem if is_packed(path) else path.name).suffix.lower() in READERS
 
 
-def _read_folder(path: Path, root: Path | None, said: Mapping[str, str]) -> Table:
-    """Read IDX files, the table `labels.csv`, or pictures, whichever the folder holds."""
+def _read_folder(path: Path, root: Path | None, said: Mapping[str, str], room: Room) -> Table:
+    """Read IDX files, the table `labels.csv`, pictures, or parts of a table, whichever the folder holds."""
     place = find_idx(path)
-    if place is not None or not (path / "labels.csv").is_file():
+    parts = [] if place is not None or (path / "labels.csv").is_file() else parts_of(path, is_table)
+    if not parts and (place is not None or not (path / "labels.csv").is_file()):
         _refuse_said(str(path), said)
     if place is not None:
         return replace(read_idx(place), source=path.resolve().name)
     if (path / "labels.csv").is_file():
-        return _read_path(path / "labels.csv", path if root is None else root, said)
+        return _read_path(path / "labels.csv", path if root is None else root, said, room)
+    if parts:
+        whole = sum(part.stat().st_size for part in parts) or 1
+        memory = room.memory or half_of_memory()
+        shares = [Room(memory * part.stat().st_size / whole, room.tell) for part in parts]
+        return together(
+            path, [_read_path(part, root, said, share) for part, share in zip(parts, shares, strict=True)]
+        )
     try:
         return read_folder(path)
     except UserError as error:
         tables = sorted(entry.name for entry in path.iterdir() if is_table(entry))
         if tables:
             raise UserError(
-                f"{path}: holds no pictures, but {listed(tables)}. Name one of these files "
-                "(`manyhot predict` answers them all into --out FOLDER)."
+                f"{path}: holds no pictures, but {listed(tables)}. Name one of these files; several are read "
+                "as one table where a folder has them alone, and all end alike (`manyhot predict` answers "
+                "them all into --out FOLDER)."
             ) from None
         raise error from None
 

@@ -16,11 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from manyhot.data import disk
 from manyhot.data.arrays import contains, some
+from manyhot.data.disk import Room
 from manyhot.data.sources.dialect import DELIMITER_NAMES, ROWS, Dialect, codec_of, dialect_of
 from manyhot.data.sources.headers import DOUBT, SURE, first_row
 from manyhot.data.sources.unnamed import Unnamed, gather, name_columns
@@ -36,6 +39,8 @@ BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+IN_MEMORY = 2  # times the bytes of a file that its cells take
+ROOM = Room()
 END = "\x1fend of file\x1f"
 
 
@@ -52,11 +57,13 @@ class Encoding:
     note: str = ""
 
 
-def read_text(path: Path, root: Path | None = None, header: str | None = None) -> Table:
+def read_text(path: Path, root: Path | None = None, header: str | None = None, room: Room = ROOM) -> Table:
     """Read a CSV or TSV file; the delimiter, the encoding and whether it has a header are found out.
 
     Without a header, which `header="none"` says too, columns are numbered from 1. Rows may then differ in
     length where the last field is a list of labels.
+
+    A file that is too large for `room` is converted once, and mapped; see `disk`.
 
     Raises:
         UserError: the file is binary or empty or has a header only, columns have the same name,
@@ -78,17 +85,18 @@ def read_text(path: Path, root: Path | None = None, header: str | None = None) -
             found.columns, path.name, folder, targets=found.targets, notes=(*said, *found.notes, *notes)
         )
     try:
-        columns, odd = _read_named(path, encoding, dialect, sample)
+        columns, odd = _read_named(path, encoding, dialect, sample, room)
     except UserError as error:
         if verdict == "unsure":
             error.args = (f"{error.typed} {DOUBT.capitalize()}.",)
         raise
     doubts = [DOUBT] if verdict == "unsure" else []
-    return Table(columns, path.name, folder, notes=(*doubts, *odd, *notes))
+    large = not room.fits(path.stat().st_size * IN_MEMORY)
+    return Table(columns, path.name, folder, notes=(*doubts, *odd, *notes), on_disk=large)
 
 
 def _read_named(
-    path: Path, encoding: Encoding, dialect: Dialect, sample: list[list[str]]
+    path: Path, encoding: Encoding, dialect: Dialect, sample: list[list[str]], room: Room
 ) -> tuple[dict[str, pa.ChunkedArray], tuple[str, ...]]:
     """Read the columns of a table that has a header, with notes on their names."""
     if len(sample) == 1:
@@ -96,7 +104,7 @@ def _read_named(
         empty = dict.fromkeys(names, pa.chunked_array([], pa.string()))
         table = Table(empty, path.name, path.parent)
         raise NoRowsError(f"{path}: there is a header and no row below it.", table)
-    raw = _parse(path, encoding, dialect, len(sample[0]))
+    raw = _parse(path, encoding, dialect, len(sample[0]), room=room)
     first = [str(raw[i][0].as_py() or "") for i in range(raw.num_columns)]
     names, notes = column_names(path, [re.sub(ESCAPED, r"\1", name) for name in first])
     body = raw.slice(1)
@@ -174,7 +182,9 @@ def column_names(path: Path, names: list[str]) -> tuple[list[str], tuple[str, ..
     return named, tuple(notes)
 
 
-def _parse(path: Path, encoding: Encoding, dialect: Dialect, width: int, named: bool = True) -> pa.Table:
+def _parse(
+    path: Path, encoding: Encoding, dialect: Dialect, width: int, named: bool = True, room: Room = ROOM
+) -> pa.Table:
     """Read all rows as text, a header among them, so that no name or value is interpreted."""
     if dialect.delimiter == " ":  # any number of which stands between two fields
         _explain(path, dialect, width, named)
@@ -184,11 +194,15 @@ def _parse(path: Path, encoding: Encoding, dialect: Dialect, width: int, named: 
     types = {f"f{number}": pa.string() for number in range(width)}
     parse = pacsv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True)
     convert = pacsv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
-    for block in BLOCKS:
-        options = pacsv.ReadOptions(autogenerate_column_names=True, block_size=block, skip_rows=dialect.skip)
+    size = path.stat().st_size * IN_MEMORY
+    for block in BLOCKS if room.fits(size) else BLOCKS[1:]:
+        read = pacsv.ReadOptions(autogenerate_column_names=True, block_size=block, skip_rows=dialect.skip)
+        how = {"read_options": read, "parse_options": parse, "convert_options": convert}
         try:
-            with _as_utf_8(path, encoding.name) as file:
-                raw = pacsv.read_csv(file, read_options=options, parse_options=parse, convert_options=convert)
+            raw: Any = None if room.fits(size) else _kept(path, encoding, dialect, how, room)
+            if raw is None:
+                with _as_utf_8(path, encoding.name) as file:
+                    raw = pacsv.read_csv(file, **how)
             break
         except pa.ArrowInvalid as error:
             if "straddl" in str(error) and block != BLOCKS[-1]:
@@ -201,6 +215,18 @@ def _parse(path: Path, encoding: Encoding, dialect: Dialect, width: int, named: 
     if not encoding.paired:
         _explain(path, dialect, width, named)
     return raw
+
+
+def _kept(path: Path, encoding: Encoding, dialect: Dialect, how: dict[str, Any], room: Room) -> Any:
+    """Convert all rows some at a time, and map them; None where they cannot be kept."""
+    told = [dialect.delimiter, dialect.skip, encoding.name, how["read_options"].block_size]
+    with _as_utf_8(path, encoding.name) as file:
+        return disk.columns(
+            path,
+            told,
+            path.stat().st_size * IN_MEMORY,
+            lambda: room.told(f"rows of {path.name} converted", pacsv.open_csv(file, **how)),
+        )
 
 
 def _as_utf_8(path: Path, encoding: str) -> pa.NativeFile:

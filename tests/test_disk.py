@@ -1,0 +1,293 @@
+"""Tables and arrays that do not fit into memory: mapped they are what they are in memory, to the bit."""
+
+import errno
+import threading
+import time
+from dataclasses import replace
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.feather
+import pyarrow.parquet
+import pytest
+from making import QUICK, features, label_columns
+
+import manyhot
+from manyhot import files
+from manyhot.cli import main
+from manyhot.data import arrays, disk
+from manyhot.data.inputs import features as prepared
+from manyhot.data.inputs.features import table_inputs
+from manyhot.data.rows.infer import infer
+from manyhot.data.sources import arrow
+from manyhot.data.table import from_python
+from manyhot.errors import UserError
+
+ROWS = 40
+LITTLE = 1e-9  # GB of memory, in which nothing fits
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path):
+    """Blocks of few rows, and a cache of the test's own."""
+    monkeypatch.setenv("MANYHOT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(arrays, "BLOCK", 7)
+    monkeypatch.setattr(disk, "LEAST", 1)
+    for module in (disk, arrow):
+        monkeypatch.setattr(module, "ROWS", 11)
+
+
+def plain():
+    """Columns of a table that every kind of file holds."""
+    return pa.table({**features(ROWS), **label_columns("mixed", ROWS, empty=0.1)})
+
+
+def odd():
+    """Columns whose types are not those that the rest reads."""
+    count = range(ROWS)
+    return pa.table(
+        {
+            "nan": pa.array([float("nan") if i % 3 else i / 7 for i in count]),
+            "half": pa.array(np.arange(ROWS, dtype=np.float16)),
+            "money": pa.array([Decimal(i) / 4 for i in count]),
+            "category": pa.array([f"c{i % 4}" for i in count]).dictionary_encode(),
+            "day": pa.array([86_400_000 * i for i in count], pa.timestamp("ms")),
+            "nothing": pa.nulls(ROWS),
+            "tags": pa.array([[str(i % 3)] if i % 4 else None for i in count]),
+            "matrix": pa.array([[int(j == i % 3) for j in range(3)] for i in count]),
+            "bytes": pa.array([b"a", b"b"] * (ROWS // 2)),
+            "nested": pa.array([{"a": i} for i in count]),
+            "large": pa.array([f"t{i}" for i in count], pa.large_string()),
+            "y": pa.array(["a", "b"] * (ROWS // 2)),
+        }
+    )
+
+
+WRITERS = {
+    "t.parquet": lambda data, path: pa.parquet.write_table(data, path, row_group_size=9),
+    "t.feather": lambda data, path: pa.feather.write_feather(data, path, compression="lz4"),
+    "t.arrow": lambda data, path: pa.feather.write_feather(
+        data, path, compression="uncompressed", chunksize=9
+    ),
+    "t.csv": pa.csv.write_csv,
+    "t.tsv": lambda data, path: pa.csv.write_csv(data, path, pa.csv.WriteOptions(delimiter="\t")),
+}
+
+
+def same(one, other):
+    assert one.names == other.names
+    for name in one.names:
+        assert one.columns[name].type == other.columns[name].type
+        assert one.columns[name].to_pylist() == other.columns[name].to_pylist()
+    for what in ("source", "root", "categories", "notes", "targets"):
+        assert getattr(one, what) == getattr(other, what)
+    assert (one.rows == other.rows).all()
+
+
+@pytest.mark.parametrize("data", [plain, odd])
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_mapped_table_is_the_table(tmp_path, name, data):
+    held = data()
+    if data is odd and name.endswith(("csv", "tsv")):
+        held = held.drop_columns(["tags", "matrix", "bytes", "nested", "half"])
+    WRITERS[name](held, tmp_path / name)
+    mapped, again, whole = (manyhot.read(tmp_path / name, memory=m) for m in (LITTLE, LITTLE, 1))
+    assert mapped.on_disk
+    assert not whole.on_disk
+    same(mapped, whole)
+    same(again, whole)
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.feather"])
+def test_what_was_converted_is_taken_again_and_follows_the_file(tmp_path, name):
+    WRITERS[name](plain(), tmp_path / name)
+    manyhot.read(tmp_path / name, memory=LITTLE)
+    (kept,) = (tmp_path / "cache" / "tables").glob("*.arrow")
+    made = kept.stat().st_ino
+    manyhot.read(tmp_path / name, memory=LITTLE)
+    assert kept.stat().st_ino == made
+    WRITERS[name](plain().slice(0, 30), tmp_path / name)
+    assert len(manyhot.read(tmp_path / name, memory=LITTLE)) == 30
+
+
+def test_an_open_file_of_arrow_is_mapped_as_it_is(tmp_path):
+    WRITERS["t.arrow"](plain(), tmp_path / "t.arrow")
+    assert manyhot.read(tmp_path / "t.arrow", memory=LITTLE).on_disk
+    assert not [*(tmp_path / "cache").rglob("*.arrow")]
+
+
+def test_rows_of_a_mapped_table_are_its_rows(tmp_path):
+    pa.parquet.write_table(plain(), tmp_path / "t.parquet")
+    mapped, whole = (manyhot.read(tmp_path / "t.parquet", memory=m) for m in (LITTLE, 1))
+    for index in (
+        np.array([0, 3, 20, 39]),
+        np.array([39, 0, 5]),
+        np.array([], int),
+        np.arange(ROWS) % 2 == 0,
+    ):
+        same(mapped.take(index), whole.take(index))
+    same(mapped.slice(slice(9, 31)), whole.take(np.arange(9, 31)))
+    assert (
+        len([*(tmp_path / "cache" / "tables").glob("*.arrow")]) == 1
+    )  # what was taken goes with the process
+
+
+@pytest.mark.parametrize("options", [{}, {"folds": 3}, {"test": 0.2}])
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
+def test_a_model_of_a_mapped_table_is_that_of_one_in_memory(tmp_path, name, options):
+    WRITERS[name](plain(), tmp_path / name)
+    weights = []
+    for memory in (LITTLE, 1.0):
+        out = tmp_path / f"m{memory}"
+        manyhot.fit(tmp_path / name, "ripe", out=out, memory=memory, verbose=False, **QUICK, **options)
+        files_of = ("weights.safetensors", "inputs.json", "split.csv", "metrics.json")
+        weights.append([(out / each).read_bytes() for each in files_of])
+    assert weights[0] == weights[1]
+    assert not [*(tmp_path / "cache").rglob("*.array*")]
+
+
+def test_floats_that_are_categories_are_called_alike_in_all_blocks():
+    sizes = [1.0, 2.0] * 10 + [2.5, 1.5] * 10
+    table = from_python({"size": sizes, "y": ["a", "b"] * 20})
+    schema = infer(table, "y", kinds={"size": "category"})
+    inputs = table_inputs(schema, table, np.arange(40))
+    assert inputs.features[0].classes == ("1.0", "1.5", "2.0", "2.5")
+    assert (inputs.transform(table)[0] == inputs.read(table)[0]).all()
+
+
+def test_where_numbers_lie_is_told_by_some_rows_and_gaps_by_all(monkeypatch):
+    monkeypatch.setattr(prepared, "QUANTILES", 20)
+    values = [*np.arange(999.0), None]
+    table = from_python({"a": values, "y": ["a", "b"] * 500})
+    rows = np.arange(1000)
+    found = [table_inputs(infer(table, "y", kinds={"a": "number"}), table, rows, seed) for seed in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
+    assert all(inputs.features[0].has_missing for inputs in found)
+
+
+def test_cells_in_several_parts_are_those_of_one():
+    parts = pa.chunked_array([["b", None, "a"], [], ["c", "b"], [" 1e3", "0x", None]], pa.string())
+    several = replace(from_python({"a": parts.combine_chunks()}), columns={"a": parts})
+    one = from_python({"a": parts.combine_chunks()})
+    for way in (lambda t: t.cells("a").values, lambda t: t.cells("a").codes.tolist()):
+        assert way(several) == way(one)
+    for ours, theirs in zip(several.read_numbers("a"), one.read_numbers("a"), strict=True):
+        assert np.array_equal(ours, theirs, equal_nan=True)
+
+
+def refuse(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_without_room_on_the_disk_memory_is_used(tmp_path, monkeypatch, caplog):
+    pa.parquet.write_table(plain(), tmp_path / "t.parquet")
+    monkeypatch.setattr(disk, "_write", refuse)
+    monkeypatch.setattr(disk, "_fill", refuse)
+    table = manyhot.read(tmp_path / "t.parquet", memory=LITTLE)
+    assert not table.on_disk
+    x = disk.array((3, 2), LITTLE, lambda x: x.fill(1.0))
+    assert x.tolist() == [[1, 1]] * 3
+    assert [record.message.count("is held in memory: ") for record in caplog.records] == [1, 0]
+    assert "No space left on device" in caplog.text
+    assert not [*(tmp_path / "cache").rglob("*.part")]
+
+
+def test_who_comes_second_waits_and_takes_what_the_first_has_made(tmp_path):
+    pa.parquet.write_table(plain(), tmp_path / "t.parquet")
+    made = []
+
+    def convert():
+        made.append(1)
+        time.sleep(0.2)
+        yield from plain().to_batches()
+
+    def ask():
+        found.append(disk.columns(tmp_path / "t.parquet", "x", 1, convert).num_rows)
+
+    found = []
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [1]
+    assert found == [ROWS] * 3
+
+
+def test_an_array_is_made_once_for_all_processes_of_a_run(monkeypatch, tmp_path):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    first = disk.array((3, 2), LITTLE, lambda x: x.fill(1.0), "key")
+    second = disk.array((3, 2), LITTLE, refuse, "key")
+    assert (first == second).all()
+    first[0] = 5  # each writes into its own copy
+    assert second[0, 0] == 1
+    disk.release()
+    assert not [*(tmp_path / "cache").rglob("*.array*")]
+    assert second[2, 1] == 1
+
+
+def test_what_a_killed_run_left_goes(tmp_path):
+    pa.parquet.write_table(plain(), tmp_path / "t.parquet")
+    manyhot.read(tmp_path / "t.parquet", memory=LITTLE)
+    folder = tmp_path / "cache" / "tables"
+    (kept,) = folder.glob("*.arrow")
+    kept.rename(folder / f".{kept.name}.abc{files.PART}")
+    manyhot.read(tmp_path / "t.parquet", memory=LITTLE)
+    assert kept.exists()
+    assert not [*folder.glob(".*")]
+
+
+def test_the_cache_shows_and_clears_tables(tmp_path, capsys):
+    pa.parquet.write_table(plain(), tmp_path / "t.parquet")
+    table = manyhot.read(tmp_path / "t.parquet", memory=LITTLE)
+    assert main(["cache"]) == 0
+    assert ": 1 converted table, " in capsys.readouterr().out
+    assert main(["cache", "--clear"]) == 0
+    assert disk.usage() == {"tables": 0, "bytes": 0}
+    assert table.column("origin")[0].as_py() == "north"  # who has it keeps it
+
+
+def parts(folder, *tables, ending=".parquet"):
+    folder.mkdir()
+    for number, table in enumerate(tables):
+        WRITERS[f"t{ending}"](table, folder / f"part-{number:03d}{ending}")
+    (folder / "_SUCCESS").touch()
+    return folder
+
+
+@pytest.mark.parametrize("memory", [LITTLE, 1])
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_a_folder_of_parts_is_one_table(tmp_path, ending, memory):
+    whole = plain()
+    found = manyhot.read(
+        parts(tmp_path / "shards", whole.slice(0, 15), whole.slice(15, 1), whole.slice(16), ending=ending),
+        memory=memory,
+    )
+    assert found.on_disk == (memory == LITTLE)
+    WRITERS[f"t{ending}"](whole, tmp_path / f"t{ending}")
+    one = manyhot.read(tmp_path / f"t{ending}")
+    same(found, replace(one, source="shards", root=tmp_path / "shards", notes=found.notes))
+    assert found.notes == (f"one table in 3 files, from part-000{ending} to part-002{ending}",)
+
+
+def test_parts_of_other_types_fit_where_no_cell_changes(tmp_path):
+    one, two = pa.table({"a": [1, 2], "b": pa.nulls(2)}), pa.table({"a": [0.5, None], "b": ["x", "y"]})
+    found = manyhot.read(parts(tmp_path / "p", one, two))
+    assert found.column("a").to_pylist() == [1.0, 2.0, 0.5, None]
+    assert found.column("b").to_pylist() == [None, None, "x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"a": [1]}, "lacks 'b'"),
+        ({"a": [1], "b": ["x"], "c": [2]}, "has 'c' as well"),
+        ({"a": ["x"], "b": ["x"]}, "column 'a' is of type string"),
+    ],
+)
+def test_parts_of_several_tables_are_refused(tmp_path, other, said):
+    folder = parts(tmp_path / "p", pa.table({"a": [1], "b": ["x"]}), pa.table(other))
+    with pytest.raises(UserError, match=said):
+        manyhot.read(folder)

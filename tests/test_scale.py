@@ -522,6 +522,8 @@ def test_tables_elsewhere_are_read_by_pyarrow(inline, shards, ask, monkeypatch):
     assert len(manyhot.read("s3://bucket/a.csv")) == ROWS
     with pytest.raises(UserError, match=r"^s3://bucket/none.csv: no such file"):
         manyhot.read("s3://bucket/none.csv")
+    with pytest.raises(UserError, match=r"^s3://bucket/sub: is a folder"):
+        manyhot.read("s3://bucket/sub")
     assert ask("s3://bucket/sub").rows == ROWS
 
 

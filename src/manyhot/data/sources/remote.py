@@ -80,6 +80,9 @@ def here(source: str | Path) -> Iterator[Path]:
             with system.open_input_stream(path) as file, copy.open("wb") as out:
                 shutil.copyfileobj(file, out, BLOCK)
         except BROKEN as error:
+            # `listing` says by itself where there is nothing.
+            if any(item.path.strip("/") != path.strip("/") for item in listing(uri)):
+                raise UserError(f"{uri}: is a folder. Name one of its files, or copy it to a disk.") from None
             raise _unread(uri, error) from None
         try:
             yield copy

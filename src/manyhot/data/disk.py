@@ -36,7 +36,7 @@ ROWS = 1 << 17  # of a block
 STALE = 86_400  # seconds after which no process is still about to map what it was left
 COLUMNS, ARRAY = ".arrow", ".array"  # endings
 WAITED = ".lock"  # the ending of the folder that is held while such a file is made
-RULE = 1  # how columns are converted
+RULE = 2  # how columns are converted
 
 Columns = dict[str, pa.ChunkedArray]
 Step = Callable[[str, int, int], None]  # what is done, how far it is, and how far it will be
@@ -81,11 +81,11 @@ def columns(path: Path, told: object, size: float, convert: Callable[[], Iterato
     place = folder / (hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24] + COLUMNS)
     try:
         with _held(place):
-            if not place.exists():
+            if not _is_whole(place):
                 _make_room(folder, size)
                 for left in folder.glob(f".{place.name}*{files.PART}"):  # by a run that was killed
                     files.clear(left)
-                files.write_with(place, lambda temporary: _write(temporary, convert()), sync=False)
+                files.write_with(place, lambda temporary: _write(temporary, convert()))
             os.utime(place)
             return _mapped(place)
     except OSError as error:
@@ -228,6 +228,14 @@ def _write(temporary: Path, batches: Iterator[pa.RecordBatch]) -> None:
         if writer is not None:
             writer.close()
     pa.default_memory_pool().release_unused()  # which would hold as much as the largest blocks took
+
+
+def _is_whole(place: Path) -> bool:
+    """Tell whether columns are kept there; of a file that was cut short, which others may do, none are."""
+    try:
+        return place.exists() and bool(_mapped(place).num_rows)
+    except pa.ArrowException:
+        return False
 
 
 def _mapped(place: Path) -> pa.Table:

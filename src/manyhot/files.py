@@ -292,9 +292,10 @@ def held(folder: Path, out: Path, wait: bool = False) -> Iterator[None]:
         UserError: another run holds it, and `wait` is False.
     """
     while True:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         try:
             with writing(folder):
-                folder.mkdir(parents=True, exist_ok=True)
                 file = (folder / LOCK).open("ab")
         except FileNotFoundError:  # another run has just removed it
             continue

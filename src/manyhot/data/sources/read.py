@@ -30,7 +30,7 @@ from manyhot.data.sources.parts import parts_of, together
 from manyhot.data.sources.pictures import are_pictures, held
 from manyhot.data.sources.remote import as_local, here, is_remote
 from manyhot.data.sources.text import read_text
-from manyhot.data.table import Table, from_python, labelled
+from manyhot.data.table import NoRowsError, Table, from_python, labelled
 from manyhot.errors import UserError, listed, suggest
 from manyhot.machine import half_of_memory
 
@@ -251,9 +251,7 @@ def _read_folder(path: Path, root: Path | None, said: Mapping[str, str], room: R
         whole = sum(part.stat().st_size for part in parts) or 1
         memory = room.memory or half_of_memory()
         shares = [Room(memory * part.stat().st_size / whole, room.tell) for part in parts]
-        return together(
-            path, [_read_path(part, root, said, share) for part, share in zip(parts, shares, strict=True)]
-        )
+        return together(path, [_read_part(*each, root, said) for each in zip(parts, shares, strict=True)])
     try:
         return read_folder(path)
     except UserError as error:
@@ -265,6 +263,14 @@ def _read_folder(path: Path, root: Path | None, said: Mapping[str, str], room: R
                 "them all into --out FOLDER)."
             ) from None
         raise error from None
+
+
+def _read_part(path: Path, room: Room, root: Path | None, said: Mapping[str, str]) -> Table:
+    """Read a part of a table, which may be without rows, as engines leave some."""
+    try:
+        return _read_path(path, root, said, room)
+    except NoRowsError as error:
+        return error.table
 
 
 def near(path: Path) -> str:

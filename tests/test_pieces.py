@@ -103,7 +103,7 @@ def test_the_command_goes_on_too(model, source, tmp_path, capsys):
 
 def test_resume_is_refused_where_nothing_could_go_on(model, source, tmp_path, capsys):
     assert main(["predict", str(model), str(source), "--out", str(tmp_path / "a.csv"), "--resume"]) == 2
-    assert "--resume is for one Parquet file" in capsys.readouterr().err
+    assert "--resume is for what is answered in pieces" in capsys.readouterr().err
 
 
 def test_what_is_wrong_in_a_later_piece_stops_no_answer(model, source, tmp_path, capsys):

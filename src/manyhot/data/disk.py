@@ -45,10 +45,14 @@ _left: list[Path] = []  # files that other processes of this run are still to ma
 
 
 class Room(NamedTuple):
-    """How many GB of memory may be used, half of the machine's unless said, and who is told of long steps."""
+    """How many GB of memory may be used, half of the machine's unless said, and who is told of long steps.
+
+    keeps  what is converted is kept for later runs
+    """
 
     memory: float | None = None
     tell: Step | None = None
+    keeps: bool = True
 
     def fits(self, size: float) -> bool:
         """Tell whether so many bytes are held in memory."""
@@ -64,7 +68,9 @@ class Room(NamedTuple):
             yield batch
 
 
-def columns(path: Path, told: object, size: float, convert: Callable[[], Iterator[pa.RecordBatch]]) -> Any:
+def columns(
+    path: Path, told: object, size: float, convert: Callable[[], Iterator[pa.RecordBatch]], keeps: bool = True
+) -> Any:
     """Return the columns of a file as a table that is mapped; None where they cannot be kept.
 
     They are converted where no run has done so: the first one does, and others that want them wait for it.
@@ -73,6 +79,7 @@ def columns(path: Path, told: object, size: float, convert: Callable[[], Iterato
         told: what they depend on beside the file's path, size and time, as JSON.
         size: bytes that they are expected to take.
         convert: gives them, some rows at a time.
+        keeps: for later runs; else they go with the process.
     """
     folder, status = _folder(), path.stat()
     if folder is None:
@@ -87,7 +94,10 @@ def columns(path: Path, told: object, size: float, convert: Callable[[], Iterato
                     files.clear(left)
                 files.write_with(place, lambda temporary: _write(temporary, convert()))
             os.utime(place)
-            return _mapped(place)
+            found = _mapped(place)
+        if not keeps:
+            _remove(place)
+        return found
     except OSError as error:
         log.warning("%s is held in memory: %s.", path, _reason(place, error))
         return None

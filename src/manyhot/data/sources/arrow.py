@@ -51,7 +51,7 @@ def read_parquet(path: Path, root: Path | None = None, room: Room = ROOM) -> Tab
         )
         if not room.fits(size):
             batches = room.told(f"rows of {path.name} converted", file.iter_batches(ROWS), rows)
-            kept = columns(path, "rows", size, lambda: _plain(batches))
+            kept = columns(path, "rows", size, lambda: _plain(batches), room.keeps)
             if kept is not None:
                 return replace(from_arrow(kept, path, root), on_disk=True)
         return from_arrow(file.read(), path, root)
@@ -101,7 +101,7 @@ def _mapped(path: Path, opened: Callable[[Any], Any], room: Room) -> pa.Table | 
                 return data
     with pa.memory_map(os.fsencode(path)) as stream:
         told = room.told(f"rows of {path.name} converted", _batches(opened(stream)))
-        return columns(path, "rows", path.stat().st_size, lambda: _plain(told))
+        return columns(path, "rows", path.stat().st_size, lambda: _plain(told), room.keeps)
 
 
 def _batches(reader: Any) -> Iterator[pa.RecordBatch]:

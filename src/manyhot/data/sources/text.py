@@ -226,7 +226,7 @@ def _kept(path: Path, encoding: Encoding, dialect: Dialect, how: dict[str, Any],
             batches = room.told(f"rows of {path.name} converted", pacsv.open_csv(file, **how))
             yield from map(_restored, batches)
 
-    return disk.columns(path, told, path.stat().st_size * IN_MEMORY, convert)
+    return disk.columns(path, told, path.stat().st_size * IN_MEMORY, convert, room.keeps)
 
 
 @contextmanager

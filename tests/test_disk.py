@@ -1,6 +1,7 @@
 """Tables and arrays that do not fit into memory: mapped they are what they are in memory, to the bit."""
 
 import errno
+import gzip
 import threading
 import time
 from dataclasses import replace
@@ -244,6 +245,16 @@ def test_without_room_on_the_disk_memory_is_used(tmp_path, monkeypatch, caplog):
     assert [record.message.count("is held in memory: ") for record in caplog.records] == [1, 0]
     assert "No space left on device" in caplog.text
     assert not [*(tmp_path / "cache").rglob("*.part")]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_what_is_packed_is_mapped_and_not_kept(tmp_path, name):
+    WRITERS[name](plain(), tmp_path / name)
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+    mapped, whole = (manyhot.read(tmp_path / f"{name}.gz", memory=m) for m in (LITTLE, 1))
+    assert mapped.on_disk
+    same(mapped, whole)
+    assert not [*(tmp_path / "cache").rglob("*.arrow*")]
 
 
 def test_who_comes_second_waits_and_takes_what_the_first_has_made(tmp_path):

@@ -165,6 +165,15 @@ def release() -> None:
         _remove(_left.pop())
 
 
+def told(source: str, memory: float | None) -> str:
+    """Say of a table that it is mapped, and where."""
+    most = SHARE * (memory or half_of_memory())
+    return (
+        f"{source} takes more than {most:.3g} GB of memory, so its cells stay on the disk and are read when "
+        f"they are needed, converted ones from {_folder()}"
+    )
+
+
 def usage() -> dict[str, Any]:
     """Return how many tables are kept, and how many bytes these files take."""
     there = _kept()

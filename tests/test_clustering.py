@@ -197,9 +197,7 @@ def test_a_saved_clustering_answers_as_it_did(found, tmp_path):
     found.save(tmp_path / "groups")
     loaded = manyhot.load(tmp_path / "groups")
     card = (tmp_path / "groups" / "README.md").read_text()
-    assert card.startswith(
-        '---\nlibrary_name: "manyhot"\ntags: ["manyhot", "clustering"]\n---\n\n# Clusters\n'
-    )
+    assert card.startswith("---\nlibrary_name: manyhot\ntags:\n- manyhot\n- clustering\n---\n\n# Clusters\n")
     assert "in 4 clusters" in card
     answers = loaded.predict(tmp_path / "groups" / "clusters.csv")["cluster"]
     assert answers == [str(number) for number in found.groups.labels]

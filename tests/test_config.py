@@ -50,6 +50,11 @@ def test_every_number_follows_for_any_number_of_rows(schema, rows, effort):
     assert config == resolve({"effort": effort}, schema, rows)
 
 
+def test_rows_are_held_out_until_their_scores_are_exact():
+    held = [rows * resolve({}, TABLE, rows).validation for rows in (1_000, 10_000, 1_000_000, 100_000_000)]
+    assert held == [200, 1_000, 50_000, 200_000]
+
+
 def test_more_effort_is_never_less_training():
     for schema in (TABLE, SMALL, PHOTO):
         epochs = [resolve({"effort": effort}, schema, 3_000).epochs for effort in CHOICES["effort"]]

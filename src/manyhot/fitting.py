@@ -72,7 +72,7 @@ def fit(
         positive: the class that is meant by yes, which precision and recall are of, as {target: class}.
         begin: is called with the settings and an estimate of the time, before training starts.
         on_event: is called with each line of the history as it comes, with one of the kind "stage" as each
-            begins, and of the kind "features" while pictures pass through a network that does not learn.
+            begins, and of the kind "features" while rows pass through a network that does not learn.
         progress: is called with (done, all) while pictures are read, or rows of a table prepared.
         options: fields of FitConfig, such as `effort="fast"` or `epochs=5`.
 

@@ -75,7 +75,7 @@ class Words:
         match line["kind"]:
             case "features":
                 done, rows = line["done"], line["rows"]
-                self.tell(f"features of {done:,} of {rows:,} rows", done, rows)
+                self.tell(f"{done:,} of {rows:,} rows have passed through the model", done, rows)
             case "stage":
                 if line["name"] in STAGES:
                     self.tell(STAGES[line["name"]])
@@ -103,7 +103,7 @@ class Words:
             self.tell(f"{place}: epoch {done}/{epochs}, loss {under['loss']:.4f}", done, epochs)
         elif under["kind"] == "features":
             done, rows = under["done"], under["rows"]
-            self.tell(f"{place}: features of {done:,} of {rows:,} rows", done, rows)
+            self.tell(f"{place}: {done:,} of {rows:,} rows have passed through the model", done, rows)
 
     def on_step(self, what: str, done: int, total: int) -> None:
         """Tell how far a step of a long piece of work is."""

@@ -23,6 +23,7 @@ WIDE, SMALL_TABLE = 20, 5_000  # columns from which, and rows up to which, a net
 WIDE_STEPS = 450  # of such a network: a rate that has come down by then beats one that is stopped on its way
 # By effort: how many members a network has, and for how many rows this is worth its time.
 FOLDED = {"balanced": (5, 50, SMALL_TABLE), "best": (10, 50, SMALL_TABLE)}
+ENOUGH = 200_000  # held-out rows: the standard error of a share of them is about 0.001
 LAST = 0.2  # of the rows, which test a model where they are parted by a column
 MAX_VIEWS = 6  # of pictures that are mirrored; 5 of others
 FOR_TABLES = ("mlp", "tabm", "linear")
@@ -111,7 +112,8 @@ def resolve(
         base = _for_tables(base, rows, len(schema.inputs))
         base = _table_on_card(base, rows) if device.memory else base
     few = 10_000 if base.effort == "best" else 20_000  # rows of which a twentieth does not say enough
-    base = replace(base, validation=0.2 if rows < 2_000 else 0.1 if rows < few else 0.05)
+    share = 0.2 if rows < 2_000 else 0.1 if rows < few else 0.05
+    base = replace(base, validation=min(share, round(ENOUGH / max(rows, 1), 4)))
     base = replace(base, test=LAST if chosen.get("split_by") else 0.0)
     usual = base.freeze or chosen.get("backbone", base.backbone) == base.backbone
     if usual and "validation" not in chosen:

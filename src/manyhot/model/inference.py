@@ -34,13 +34,13 @@ R = TypeVar("R")
 log = logging.getLogger("manyhot")
 
 
-def logits(model: nn.Module, x: X) -> dict[str, NDArray[np.float32]]:
+def logits(model: nn.Module, x: X, progress: Progress | None = None) -> dict[str, NDArray[np.float32]]:
     """Return the logits that a network or a predictor gives x, by target.
 
     Shape:
         out: float32 (N, W), or (N, M, W) of M members and views.
     """
-    return _batched(model, x, lambda ready, batch: ready(batch))
+    return _batched(model, x, lambda ready, batch: ready(batch), progress)
 
 
 def features(

@@ -313,7 +313,7 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     members = training.network.backbone.members
 
     def logits(rows: NDArray[np.intp], x: X) -> Mapping[str, NDArray[np.float32]]:
-        every = inference.logits(predictor, x)
+        every = inference.logits(predictor, x, training.passed)
         return out_of_fold(every, prepared.fold_of(rows), prepared.config.folds, members)
 
     raw = logits(held, prepared.x[held])

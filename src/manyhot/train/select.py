@@ -106,7 +106,7 @@ class Selection:
         if whole.views == 1:
             return predictor
         predictor.ensemble = replace(whole, pooled="probabilities")  # which leaves them beside each other
-        every = inference.logits(predictor, self.prepared.x[self.choosing])
+        every = inference.logits(predictor, self.prepared.x[self.choosing], self.progress)
         count = len(views(torch.zeros(1, 1, 3, 3), whole.views, whole.mirrored))
         each = {n: y.reshape(len(y), count, -1, y.shape[-1]) for n, y in every.items()}
         pooled = {
@@ -154,12 +154,10 @@ class Selection:
 
         alone = [(Member(kind, encoder, dict.fromkeys(names, 1.0)), who) for encoder, kind, who in grown]
         held = self.prepared.x[self.choosing]
-        raw = [
-            out_of_fold(
-                inference.logits(of([pair]), held), folds, config.folds, encoders[pair[0].encoder].members
-            )
-            for pair in alone
-        ]
+        raw = []
+        for pair in alone:
+            every = inference.logits(of([pair]), held, self.progress)
+            raw.append(out_of_fold(every, folds, config.folds, encoders[pair[0].encoder].members))
         named = zip((member.name for member, _ in alone), raw, strict=True)
         self.alone = {name: logits for name, logits in named if name in BASELINES}
         weights = {

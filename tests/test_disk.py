@@ -1,6 +1,7 @@
 """Tables and arrays that do not fit into memory: mapped they are what they are in memory, to the bit."""
 
 import errno
+import gzip
 import threading
 import time
 from dataclasses import replace
@@ -21,8 +22,8 @@ from manyhot.data import arrays, disk
 from manyhot.data.inputs import features as prepared
 from manyhot.data.inputs.features import table_inputs
 from manyhot.data.rows.infer import infer
-from manyhot.data.sources import arrow
-from manyhot.data.table import from_python
+from manyhot.data.sources import arrow, text
+from manyhot.data.table import NoRowsError, from_python
 from manyhot.errors import UserError
 
 ROWS = 40
@@ -58,6 +59,9 @@ def odd():
             "tags": pa.array([[str(i % 3)] if i % 4 else None for i in count]),
             "matrix": pa.array([[int(j == i % 3) for j in range(3)] for i in count]),
             "bytes": pa.array([b"a", b"b"] * (ROWS // 2)),
+            "late bytes": pa.array([b"a"] * (ROWS - 1) + [b"\xff"]).dictionary_encode(),
+            "fixed": pa.array([b"abcd"] * ROWS, pa.binary(4)),
+            "uuid": pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16] * ROWS, pa.binary(16))),
             "nested": pa.array([{"a": i} for i in count]),
             "large": pa.array([f"t{i}" for i in count], pa.large_string()),
             "y": pa.array(["a", "b"] * (ROWS // 2)),
@@ -65,7 +69,13 @@ def odd():
     )
 
 
+def stream(data, path):
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, data.schema) as writer:
+        writer.write_table(data, max_chunksize=9)
+
+
 WRITERS = {
+    "t.ipc": stream,
     "t.parquet": lambda data, path: pa.parquet.write_table(data, path, row_group_size=9),
     "t.feather": lambda data, path: pa.feather.write_feather(data, path, compression="lz4"),
     "t.arrow": lambda data, path: pa.feather.write_feather(
@@ -91,13 +101,56 @@ def same(one, other):
 def test_a_mapped_table_is_the_table(tmp_path, name, data):
     held = data()
     if data is odd and name.endswith(("csv", "tsv")):
-        held = held.drop_columns(["tags", "matrix", "bytes", "nested", "half"])
+        lists = ["tags", "matrix", "bytes", "late bytes", "fixed", "uuid", "nested", "half"]
+        held = held.drop_columns(lists)
     WRITERS[name](held, tmp_path / name)
     mapped, again, whole = (manyhot.read(tmp_path / name, memory=m) for m in (LITTLE, LITTLE, 1))
     assert mapped.on_disk
     assert not whole.on_disk
     same(mapped, whole)
     same(again, whole)
+
+
+TEXTS = {
+    "quotes over lines": ('a,y\n"1\n""x"",",p\n' + '"2\n\n",q\n' * 30).encode(),
+    "a header longer than a block": (",".join(f"column {i}" for i in range(40)) + "\n").encode()
+    + b",".join([b"1"] * 40)
+    + b"\n",
+    "no header": b"".join(b"p%d.png,%d.5,v%d\n" % (i, i, i % 2) for i in range(30)),
+    "formulas": b"'=a,y\n" + b"b,p\n" * 30 + b"'=1+1,q\n''=2,q\n",
+    "a late word": b"a,y\n" + b"1,p\n007,q\n" * 30 + b"NA,p\nword,q\n",
+    "Windows": b"\xef\xbb\xbfa;y\r\n" + b'"1,5";p\r\n' * 30 + b";q\r\n",
+    "Windows-1252": b"a,y\n" + b"1,p\n" * 30 + b"\xe9,q\n",
+    "UTF-16": ("a\ty\n" + "é\tp\n" * 30).encode("utf-16"),
+    "a late long row": b"a,y\n" + b"1,p\n" * 30 + b"1" * 500 + b",q\n",
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_mapped_text_is_the_text(tmp_path, monkeypatch, kind):
+    (tmp_path / "t.csv").write_bytes(TEXTS[kind])
+    whole = manyhot.read(tmp_path / "t.csv")
+    monkeypatch.setattr(text, "BLOCKS", (64, 700, 1 << 30))
+    mapped = manyhot.read(tmp_path / "t.csv", memory=LITTLE)
+    assert mapped.on_disk
+    same(mapped, whole)
+
+
+@pytest.mark.parametrize("write", [stream, pa.feather.write_feather])
+def test_a_file_of_arrow_without_rows_is_told(tmp_path, write):
+    write(plain().slice(0, 0), tmp_path / "t.arrow")
+    with pytest.raises(NoRowsError, match="the file has no rows"):
+        manyhot.read(tmp_path / "t.arrow", memory=LITTLE)
+
+
+@pytest.mark.parametrize("cut", [0, 8, 1000, -9, -1])
+def test_what_was_cut_short_is_converted_anew(tmp_path, cut):
+    pa.parquet.write_table(plain(), tmp_path / "t.parquet")
+    whole = manyhot.read(tmp_path / "t.parquet")
+    manyhot.read(tmp_path / "t.parquet", memory=LITTLE)
+    (kept,) = (tmp_path / "cache" / "tables").glob("*.arrow")
+    kept.write_bytes(kept.read_bytes()[:cut])
+    same(manyhot.read(tmp_path / "t.parquet", memory=LITTLE), whole)
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.feather"])
@@ -194,6 +247,16 @@ def test_without_room_on_the_disk_memory_is_used(tmp_path, monkeypatch, caplog):
     assert not [*(tmp_path / "cache").rglob("*.part")]
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_what_is_packed_is_mapped_and_not_kept(tmp_path, name):
+    WRITERS[name](plain(), tmp_path / name)
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+    mapped, whole = (manyhot.read(tmp_path / f"{name}.gz", memory=m) for m in (LITTLE, 1))
+    assert mapped.on_disk
+    same(mapped, whole)
+    assert not [*(tmp_path / "cache").rglob("*.arrow*")]
+
+
 def test_who_comes_second_waits_and_takes_what_the_first_has_made(tmp_path):
     pa.parquet.write_table(plain(), tmp_path / "t.parquet")
     made = []
@@ -279,12 +342,21 @@ def test_parts_of_other_types_fit_where_no_cell_changes(tmp_path):
     assert found.column("b").to_pylist() == [None, None, "x", "y"]
 
 
+def test_parts_without_rows_are_passed_over_unless_all_are(tmp_path):
+    some, none = plain(), plain().slice(0, 0)
+    assert len(manyhot.read(parts(tmp_path / "p", none, some, none), memory=LITTLE)) == ROWS
+    with pytest.raises(NoRowsError, match="none of its 2 files has rows"):
+        manyhot.read(parts(tmp_path / "q", none, none))
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [
         ({"a": [1]}, "lacks 'b'"),
         ({"a": [1], "b": ["x"], "c": [2]}, "has 'c' as well"),
         ({"a": ["x"], "b": ["x"]}, "column 'a' is of type string"),
+        ({"a": ["1"], "b": ["x"]}, "column 'a' is of type string"),
+        ({"a": [0.5], "b": [2]}, "column 'b' is of type int64"),
     ],
 )
 def test_parts_of_several_tables_are_refused(tmp_path, other, said):

@@ -255,3 +255,9 @@ def test_clear(tmp_path):
     files.clear(target)
     files.clear(target)
     assert names(tmp_path) == []
+
+
+def test_where_no_folder_can_be_made_nobody_waits_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.Path, "mkdir", lambda *_, **__: (tmp_path / "gone").rmdir())
+    with pytest.raises(FileNotFoundError, match="gone"), files.held(tmp_path / "held", tmp_path, wait=True):
+        pass

@@ -4,12 +4,16 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
 import manyhot
 from manyhot.cli import main
+from manyhot.data import disk
 from manyhot.data.sources import pieces
+from manyhot.data.sources.write import write
+from manyhot.data.table import from_python
 from manyhot.errors import UserError
 
 ROWS = 100  # of a piece, in these tests
@@ -103,7 +107,34 @@ def test_the_command_goes_on_too(model, source, tmp_path, capsys):
 
 def test_resume_is_refused_where_nothing_could_go_on(model, source, tmp_path, capsys):
     assert main(["predict", str(model), str(source), "--out", str(tmp_path / "a.csv"), "--resume"]) == 2
-    assert "--resume is for one Parquet file" in capsys.readouterr().err
+    assert "--resume is for what is answered in pieces" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+@pytest.mark.parametrize("given", ["rows.csv", "rows.arrow"])
+def test_what_is_mapped_is_answered_in_pieces(model, source, tmp_path, monkeypatch, capsys, given, ending):
+    monkeypatch.setenv("MANYHOT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(disk, "half_of_memory", lambda: 1e-6)
+    table = pq.read_table(source).drop_columns(["note"])
+    width = pa.array([*map(str, table.column("width").to_pylist()[:-1]), "wide"])
+    data, out = tmp_path / given, tmp_path / f"answers.{ending}"
+    write(from_python(table.set_column(0, "width", width)), tmp_path / "rows.csv")
+    pa.feather.write_feather(table.set_column(0, "width", width), tmp_path / "rows.arrow")
+    words = ["predict", str(model), str(data), "--out", str(out)]
+    with monkeypatch.context() as patched:
+        patched.setattr(pieces.Parts, "join", lambda parts: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(words) == 130
+    said = capsys.readouterr().err
+    assert f"{data} takes more than 2.5e-07 GB of memory" in said
+    assert said.rstrip().endswith("--resume")
+    assert len(list((tmp_path / f"{out.name}.parts").glob("*.parquet"))) == 10
+    with monkeypatch.context() as patched:  # all is answered
+        patched.setattr("manyhot.predict.predict", lambda *_: 1 / 0)
+        assert main([*words, "--resume"]) == 0
+    whole = tmp_path / f"whole.{ending}"
+    write(manyhot.load(model).answers(manyhot.read(data)), whole)
+    assert manyhot.read(out).columns == manyhot.read(whole).columns
+    assert not (tmp_path / f"{out.name}.parts").exists()
 
 
 def test_what_is_wrong_in_a_later_piece_stops_no_answer(model, source, tmp_path, capsys):

@@ -125,25 +125,29 @@ class Classifier:
 
     def answer_file(
         self,
-        source: str | Path,
+        source: str | Path | Table,
         out: str | Path,
         *,
         resume: bool = False,
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> int:
-        """Answer a Parquet file of features into another, a piece at a time; return how many rows it has.
+        """Answer a table of features into a file, a piece at a time; return how many rows it has.
 
-        Memory does not grow with the file. What is answered stays in a folder beside `out` until all is,
-        so that after a stop `resume` goes on there; where `out` exists, it has nothing left to do.
+        Memory does not grow with a Parquet file, nor with another that is mapped, see `read`. What is
+        answered stays in a folder beside `out` until all is, so that after a stop `resume` goes on there;
+        where `out` exists, it has nothing left to do.
 
         Raises:
-            UserError: `source` is no Parquet file, a column is missing or of the wrong type, the model
-                reads pictures, or `out` exists and neither `resume` nor `overwrite` is given.
+            UserError: `source` cannot be read, no column is there that the model reads, the model reads
+                pictures, or `out` exists and neither `resume` nor `overwrite` is given.
         """
-        source, out = Path(source), Path(out)
+        out = Path(out)
         if self.schema.is_image:
-            raise UserError(f"{source}: the model reads pictures, which are not answered in pieces.")
+            name = source.source if isinstance(source, Table) else source
+            raise UserError(f"{name}: the model reads pictures, which are not answered in pieces.")
+        if not isinstance(source, Table):
+            source = Path(source) if pieces.is_parquet(Path(source)) else read(source)
         rows = pieces.num_rows(source)
         if out.exists() and resume:
             return rows
@@ -153,10 +157,15 @@ class Classifier:
         predict.tell(noticed, self.importance)
         return rows
 
+    def in_pieces(self, source: Path | Table) -> bool:
+        """Tell whether a table that was read, or a path, is one that is answered a piece at a time."""
+        large = source.on_disk if isinstance(source, Table) else pieces.is_parquet(source)
+        return large and not self.schema.is_image
+
     def answer_pieces(
-        self, source: Path, out: Path, resume: bool, progress: Progress | None = None
+        self, source: Path | Table, out: Path, resume: bool, progress: Progress | None = None
     ) -> Noticed:
-        """Answer a Parquet file of features as `answer_file` does, and return what was noticed, untold."""
+        """Answer a table of features as `answer_file` does, and return what was noticed, untold."""
         rows, noticed = pieces.num_rows(source), []
         with pieces.parts_of(out, pieces.key_of(source, self.bundle.fingerprint()), resume) as parts:
             for table in pieces.pieces(source, skip=parts.count):

@@ -297,9 +297,10 @@ def held(folder: Path, out: Path, wait: bool = False) -> Iterator[None]:
     """
     removed = 0
     while True:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         try:
             with writing(folder):
-                folder.mkdir(parents=True, exist_ok=True)
                 file = (folder / LOCK).open("ab")
         except FileNotFoundError:  # another run has just removed it
             removed += 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyhot import files
+from manyhot.cli import show
 from manyhot.config import APART, CHOICES, FitConfig, parse_options
 from manyhot.errors import UserError
 from manyhot.schema import Schema
@@ -51,11 +52,15 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 def read_table(args: argparse.Namespace, data: str, memory: float | None = None) -> Table:
     """Read DATA as the options of `add_reading` say."""
+    from manyhot.data import disk
     from manyhot.data.sources.read import read
     from manyhot.progress import Lines
 
     with Lines() as told:
-        return read(data, labels=args.labels, memory=memory, tell=told.on_step, **reading(args))
+        table = read(data, labels=args.labels, memory=memory, tell=told.on_step, **reading(args))
+    if table.on_disk:
+        show.notes([disk.told(data, memory)])
+    return table
 
 
 def reading(args: argparse.Namespace) -> dict[str, Any]:

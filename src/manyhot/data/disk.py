@@ -36,7 +36,7 @@ ROWS = 1 << 17  # of a block
 STALE = 86_400  # seconds after which no process is still about to map what it was left
 COLUMNS, ARRAY = ".arrow", ".array"  # endings
 WAITED = ".lock"  # the ending of the folder that is held while such a file is made
-RULE = 1  # how columns are converted
+RULE = 2  # how columns are converted
 
 Columns = dict[str, pa.ChunkedArray]
 Step = Callable[[str, int, int], None]  # what is done, how far it is, and how far it will be
@@ -45,10 +45,14 @@ _left: list[Path] = []  # files that other processes of this run are still to ma
 
 
 class Room(NamedTuple):
-    """How many GB of memory may be used, half of the machine's unless said, and who is told of long steps."""
+    """How many GB of memory may be used, half of the machine's unless said, and who is told of long steps.
+
+    keeps  what is converted is kept for later runs
+    """
 
     memory: float | None = None
     tell: Step | None = None
+    keeps: bool = True
 
     def fits(self, size: float) -> bool:
         """Tell whether so many bytes are held in memory."""
@@ -64,7 +68,9 @@ class Room(NamedTuple):
             yield batch
 
 
-def columns(path: Path, told: object, size: float, convert: Callable[[], Iterator[pa.RecordBatch]]) -> Any:
+def columns(
+    path: Path, told: object, size: float, convert: Callable[[], Iterator[pa.RecordBatch]], keeps: bool = True
+) -> Any:
     """Return the columns of a file as a table that is mapped; None where they cannot be kept.
 
     They are converted where no run has done so: the first one does, and others that want them wait for it.
@@ -73,6 +79,7 @@ def columns(path: Path, told: object, size: float, convert: Callable[[], Iterato
         told: what they depend on beside the file's path, size and time, as JSON.
         size: bytes that they are expected to take.
         convert: gives them, some rows at a time.
+        keeps: for later runs; else they go with the process.
     """
     folder, status = _folder(), path.stat()
     if folder is None:
@@ -81,13 +88,16 @@ def columns(path: Path, told: object, size: float, convert: Callable[[], Iterato
     place = folder / (hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24] + COLUMNS)
     try:
         with _held(place):
-            if not place.exists():
+            if not _is_whole(place):
                 _make_room(folder, size)
                 for left in folder.glob(f".{place.name}*{files.PART}"):  # by a run that was killed
                     files.clear(left)
-                files.write_with(place, lambda temporary: _write(temporary, convert()), sync=False)
+                files.write_with(place, lambda temporary: _write(temporary, convert()))
             os.utime(place)
-            return _mapped(place)
+            found = _mapped(place)
+        if not keeps:
+            _remove(place)
+        return found
     except OSError as error:
         log.warning("%s is held in memory: %s.", path, _reason(place, error))
         return None
@@ -153,6 +163,15 @@ def release() -> None:
     """Remove the files of arrays that by now all processes of a run have mapped."""
     while _left:
         _remove(_left.pop())
+
+
+def told(source: str, memory: float | None) -> str:
+    """Say of a table that it is mapped, and where."""
+    most = SHARE * (memory or half_of_memory())
+    return (
+        f"{source} takes more than {most:.3g} GB of memory, so its cells stay on the disk and are read when "
+        f"they are needed, converted ones from {_folder()}"
+    )
 
 
 def usage() -> dict[str, Any]:
@@ -228,6 +247,14 @@ def _write(temporary: Path, batches: Iterator[pa.RecordBatch]) -> None:
         if writer is not None:
             writer.close()
     pa.default_memory_pool().release_unused()  # which would hold as much as the largest blocks took
+
+
+def _is_whole(place: Path) -> bool:
+    """Tell whether columns are kept there; of a file that was cut short, which others may do, none are."""
+    try:
+        return place.exists() and bool(_mapped(place).num_rows)
+    except pa.ArrowException:
+        return False
 
 
 def _mapped(place: Path) -> pa.Table:

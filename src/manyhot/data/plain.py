@@ -55,7 +55,18 @@ def is_list(kind: pa.DataType) -> bool:
 
 def is_binary(kind: pa.DataType) -> bool:
     """Tell whether cells of this type are bytes."""
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+    forms = ("binary", "large_binary", "binary_view", "fixed_size_binary")
+    return any(getattr(pa.types, f"is_{form}")(kind) for form in forms)
+
+
+def bare(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the cells of an extension's type as they are kept, and bytes and lists out of a dictionary."""
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):  # such as a UUID, which is bytes
+        return bare(pa.chunked_array([chunk.storage for chunk in column.chunks], kind.storage_type))
+    if pa.types.is_dictionary(kind) and (is_binary(kind.value_type) or pa.types.is_nested(kind.value_type)):
+        return bare(arrays.cast(column, kind.value_type))
+    return column
 
 
 def _as_arrow(values: Any, name: str) -> pa.ChunkedArray:
@@ -107,6 +118,7 @@ def _complex(name: str) -> UserError:
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Give a column one of the few types that the rest reads."""
+    column = bare(column)
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _plain(arrays.cast(column, kind.value_type))
@@ -123,7 +135,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if is_binary(kind):
         try:
             return _plain(arrays.cast(column, pa.string()))  # as NumPy's S holds texts
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return pa.chunked_array([_as_text(column.to_pylist(), "")])
     if pa.types.is_duration(kind):
         ticks = arrays.cast(arrays.cast(column, pa.int64()), pa.float64())

@@ -132,23 +132,25 @@ class Job:
 
     def _rows(self, classifier: Classifier, unit: Unit, out: Path) -> tuple[int, Noticed]:
         """Write the answers of a unit; return how many rows there are, and what was noticed of them."""
-        schema = classifier.schema
         try:
             if unit.pictures is not None:
                 return self._whole(classifier, unit.pictures, out)
-            with here(unit.source) as path:
-                in_pieces = path.suffix.lower() == ".parquet" and not schema.is_image
-                if in_pieces and not self.options.get("maps"):
+            if classifier.in_pieces(Path(unit.source)) and not self.options.get("maps"):
+                with here(unit.source) as path:
                     return num_rows(path), classifier.answer_pieces(path, out, resume=True)
-                return self._whole(classifier, self._read(path), out)
+            table = self._read(unit.source)
+            if classifier.in_pieces(table):
+                return len(table), classifier.answer_pieces(table, out, resume=True)
+            return self._whole(classifier, table, out)
         except NoRowsError as error:
+            schema = classifier.schema
             write(predict.answers(schema, error.table, predict.Predicted(predict.nothing(schema))), out)
             return 0, Noticed()
 
-    def _read(self, path: Path) -> Table:
-        says = ("header", "sheet")
+    def _read(self, source: str) -> Table:
+        says, path = ("header", "sheet"), Path(source)
         without = [name for name in says if path.is_dir() or name not in options_of(path)]
-        return read(path, **{name: value for name, value in self.options.items() if name not in without})
+        return read(source, **{name: value for name, value in self.options.items() if name not in without})
 
     def _whole(self, classifier: Classifier, table: Table, out: Path) -> tuple[int, Noticed]:
         predicted = predict.predict(classifier.bundle, table)

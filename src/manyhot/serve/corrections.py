@@ -387,7 +387,7 @@ def _write_csv(rows: Labelled, pictures: Mapping[str, str], out: IO[bytes]) -> N
         }
         for name, text in (cells | {name: _cell(label) for name, label in labels.items()}).items():
             columns.setdefault(name, [None] * len(rows))[number] = text
-    write_to(from_python(columns), out)
+    write_to([from_python(columns)], out)
 
 
 def _cell(label: str | list[str]) -> str:

@@ -8,10 +8,14 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from manyhot import files
 from manyhot.cli import options, show
 from manyhot.errors import RunError, UserError, listed
+
+if TYPE_CHECKING:
+    from manyhot.data.table import Table
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     help = "a .csv, .tsv, .jsonl or .parquet file, or a folder for the answers of any number of INPUTs"
     add("--out", metavar="FILE|FOLDER", help=f"{help} (default: print CSV)")
     add("--overwrite", action="store_true", help="replace --out where it exists")
-    help = "go on from where it was stopped (from Parquet to Parquet; a folder does so by itself)"
+    help = "go on from where it was stopped (large tables, or Parquet to Parquet; a folder does so by itself)"
     add("--resume", action="store_true", help=help)
     many = parser.add_argument_group("many inputs, into a folder").add_argument
     many("--workers", metavar="N", help="how many processes (default: as many as the work is worth)")
@@ -36,7 +40,6 @@ def run(args: argparse.Namespace) -> None:
     from manyhot.data.columns import is_image_name
     from manyhot.data.sources.read import read_pictures
     from manyhot.data.sources.remote import as_local
-    from manyhot.data.sources.write import write, write_to
 
     args.inputs = [as_local(text) for text in args.inputs]
     args.out = as_local(args.out or "")
@@ -45,14 +48,10 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.out:
         files.check_out(Path(args.out), args.overwrite or args.resume)
-    in_pieces = _is_in_pieces(args)
-    if args.resume and not in_pieces:
-        raise UserError("--resume is for one Parquet file answered into another, without --labels and --map.")
     classifier = load(args.model)
-    if in_pieces and not classifier.schema.is_image:
-        how = {"resume": args.resume, "overwrite": args.overwrite}
-        rows = classifier.answer_file(args.inputs[0], args.out, **how)
-        _say_written(args, rows)
+    how = {"resume": args.resume, "overwrite": args.overwrite}
+    if _is_in_pieces(args) and classifier.in_pieces(Path(args.inputs[0])):
+        _say_written(args, classifier.answer_file(args.inputs[0], args.out, **how))
         return
     are_pictures = all(map(is_image_name, args.inputs))
     if len(args.inputs) > 1 and not are_pictures:
@@ -65,23 +64,18 @@ def run(args: argparse.Namespace) -> None:
     one = args.inputs[0]
     table = read_pictures(args.inputs, args.root) if are_pictures else options.read_table(args, one)
     show.notes([note for note in table.notes if note.startswith("left out")])  # which have no answer
+    if args.out and classifier.in_pieces(table):
+        _say_written(args, classifier.answer_file(table, args.out, **how))
+        return
+    if args.resume:
+        raise UserError(
+            "--resume is for what is answered in pieces: a Parquet file into another, without --labels and "
+            "--map, or a table that takes more than an eighth of this machine's memory."
+        )
     answers = classifier.answers(table)
     if are_pictures:
         answers = answers.with_columns({"image": args.inputs})  # as they were typed
-    if args.out:
-        write(answers, Path(args.out))
-        _say_written(args, len(answers))
-    elif args.json:
-        columns = {name: column.to_pylist() for name, column in answers.columns.items()}
-        lines = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        show.as_json({"rows": lines})
-    elif sys.stdout.isatty():
-        drawn = io.BytesIO()
-        write_to(answers, drawn)
-        for line in drawn.getvalue().decode().rstrip("\n").split("\n"):
-            show.tell(line)
-    else:
-        write_to(answers, sys.stdout.buffer)
+    _give(args, answers)
 
 
 def _into_folder(args: argparse.Namespace) -> bool:
@@ -136,13 +130,36 @@ def _answer_folder(args: argparse.Namespace) -> None:
         )
 
 
+def _give(args: argparse.Namespace, answers: Table) -> None:
+    """Write the answers into --out, or print them."""
+    from manyhot.data.sources.write import write, write_to
+
+    if args.out:
+        write(answers, Path(args.out))
+        _say_written(args, len(answers))
+    elif args.json:
+        columns = {name: column.to_pylist() for name, column in answers.columns.items()}
+        lines = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        show.as_json({"rows": lines})
+    elif sys.stdout.isatty():
+        drawn = io.BytesIO()
+        write_to([answers], drawn)
+        for line in drawn.getvalue().decode().rstrip("\n").split("\n"):
+            show.tell(line)
+    else:
+        write_to([answers], sys.stdout.buffer)
+
+
 def _count(number: int, word: str) -> str:
     return f"{number:,} {word}" + ("" if number == 1 else "s")
 
 
 def resumes(args: argparse.Namespace) -> bool:
     """Tell whether what is answered of the inputs stays after a stop, and so goes on."""
-    return _into_folder(args) or _is_in_pieces(args)
+    from manyhot.data.sources.pieces import folder_of
+
+    begun = bool(args.out) and folder_of(Path(args.out)).is_dir()
+    return _into_folder(args) or _is_in_pieces(args) or begun
 
 
 def _is_in_pieces(args: argparse.Namespace) -> bool:

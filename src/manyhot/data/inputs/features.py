@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from manyhot.data import arrays, dates, disk
-from manyhot.data.inputs.images.paths import Progress
+from manyhot.data.inputs.images.paths import Progress, by_columns
 from manyhot.data.inputs.noticed import Noticed, Odd, What
 from manyhot.data.numbers import alike, notations, written_like
 from manyhot.data.table import Table
@@ -219,7 +219,9 @@ def _feature(document: object) -> Feature:
     return found
 
 
-def table_inputs(schema: Schema, table: Table, rows: NDArray[np.intp], seed: int = 0) -> TableInputs:
+def table_inputs(
+    schema: Schema, table: Table, rows: NDArray[np.intp], seed: int = 0, progress: Progress | None = None
+) -> TableInputs:
     """Fit the features on the training rows (positions, in order) of a table.
 
     Where numbers lie is found on QUANTILES of these at most, drawn at random; all else on all of them.
@@ -228,7 +230,8 @@ def table_inputs(schema: Schema, table: Table, rows: NDArray[np.intp], seed: int
     some = np.ones(len(rows), bool)
     if len(rows) > QUANTILES:
         some = np.isin(np.arange(len(rows)), np.random.default_rng(seed).permutation(len(rows))[:QUANTILES])
-    for column in schema.inputs:
+    for place, column in enumerate(schema.inputs):
+        by_columns(progress, place, len(schema.inputs), len(table))
         missing, alone = (*schema.missing, *column.missing), table.only(column.name)
         number = Feature(column.name, "number", notation=column.notation, missing=column.missing)
         match column.kind:

@@ -50,7 +50,7 @@ def read_rows(
     They are read as `inputs` do it, where these are known, else at a size.
     """
     if not schema.is_image:
-        return ReadRows(row_hashes(schema, table), None, {})
+        return ReadRows(row_hashes(schema, table, progress), None, {})
     reading = inputs if isinstance(inputs, ImageInputs) else image_inputs(schema, size)
     found = reading.read(table, progress, memory, cache)
     return ReadRows(found.hashes, found.x, found.unreadable, (*found.notes, *found.twins))
@@ -74,7 +74,7 @@ def fit_transform(
         x: uint8 (N, H, W, C) for pictures, which may be `Pictures`; float32 (N, D) for features.
     """
     if raw is None:
-        inputs = table_inputs(schema, table, train, seed)
+        inputs = table_inputs(schema, table, train, seed, how.get("progress"))
         return inputs, inputs.transform(table, **how)[0]
     return image_inputs(schema, size).standardised(raw, train), raw
 
@@ -113,7 +113,7 @@ def from_json(data: object) -> Inputs:
         raise UserError(f"inputs.json: not the inputs of a model ({error.typed.rstrip('.')}).") from None
 
 
-def row_hashes(schema: Schema, table: Table) -> NDArray[np.uint64]:
+def row_hashes(schema: Schema, table: Table, progress: Progress | None = None) -> NDArray[np.uint64]:
     """Return a number per row that equal inputs share, whatever their labels; uint64 (N,).
 
     Pictures are compared by the bytes of their files, rows of features by their cells.
@@ -124,4 +124,4 @@ def row_hashes(schema: Schema, table: Table) -> NDArray[np.uint64]:
         return hash_pixels(table.pixels)
     if schema.is_image:
         return hash_files(table, schema.inputs[0].name)
-    return hash_cells(table, schema.inputs, schema.missing)
+    return hash_cells(table, schema.inputs, schema.missing, progress)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyhot.data.arrays import blocks
-from manyhot.data.inputs.images.paths import picture_column, pictures_of, read_file
+from manyhot.data.inputs.images.paths import Progress, by_columns, picture_column, pictures_of, read_file
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.machine import num_cores
@@ -60,16 +60,19 @@ def hash_bytes(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "little")
 
 
-def hash_cells(table: Table, inputs: Sequence[Input], missing: Sequence[str]) -> NDArray[np.uint64]:
+def hash_cells(
+    table: Table, inputs: Sequence[Input], missing: Sequence[str], progress: Progress | None = None
+) -> NDArray[np.uint64]:
     """Hash rows of features by their cells, one column at a time, so that a million rows take seconds.
 
     What is no number in a column of numbers is as an empty cell; who trains on it refuses it.
     """
-    total = np.zeros(len(table), dtype=np.uint64)
-    for found in ColumnHashes(table, inputs, missing):
+    total, columns = np.zeros(len(table), dtype=np.uint64), ColumnHashes(table, inputs, missing)
+    for number, found in enumerate(columns, 1):
         for rows in blocks(len(table)):
             total[rows] = _mix(total[rows] ^ found[rows])
         del found  # before the next one is made
+        by_columns(progress, number, len(columns), len(table))
     return total
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from manyhot.data.arrays import call, some
 from manyhot.data.disk import ROWS, Room, columns
-from manyhot.data.plain import column_of, is_binary, is_list, is_nested
+from manyhot.data.plain import bare, column_of, is_binary, is_list, is_nested
 from manyhot.data.sources.hugging_face import class_names, held_pictures
 from manyhot.data.sources.text import column_names
 from manyhot.data.table import NoRowsError, Table, from_python
@@ -51,7 +51,7 @@ def read_parquet(path: Path, root: Path | None = None, room: Room = ROOM) -> Tab
         )
         if not room.fits(size):
             batches = room.told(f"rows of {path.name} converted", file.iter_batches(ROWS), rows)
-            kept = columns(path, "rows", size, lambda: _plain(batches))
+            kept = columns(path, "rows", size, lambda: _plain(batches), room.keeps)
             if kept is not None:
                 return replace(from_arrow(kept, path, root), on_disk=True)
         return from_arrow(file.read(), path, root)
@@ -70,34 +70,38 @@ def read_arrow(path: Path, root: Path | None = None, room: Room = ROOM) -> Table
         head = file.read(len(ARROW))
     try:
         opened = pa.ipc.open_file if head == ARROW else pa.ipc.open_stream
-        if not room.fits(path.stat().st_size):
-            data = _mapped(path, opened, room)
-            if data is not None:
-                return replace(from_arrow(data, path, root), on_disk=True)
-        with pa.OSFile(os.fsencode(path)) as stream:
-            data = opened(stream).read_all()
-        data.validate(full=True)  # what a broken file says of its cells is believed by all that reads them
+        data = None if room.fits(path.stat().st_size) else _mapped(path, opened, room)
+        on_disk = data is not None
+        if data is None:
+            with pa.OSFile(os.fsencode(path)) as stream:
+                data = opened(stream).read_all()
+            data.validate(
+                full=True
+            )  # what a broken file says of its cells is believed by all that reads them
         if not data.num_rows:
             raise NoRowsError(f"{path}: the file has no rows.", from_arrow(data, path, root))
-        return from_arrow(data, path, root)
+        return replace(from_arrow(data, path, root), on_disk=on_disk)
     except BROKEN as error:
         raise UserError(f"{path}: cannot be read as Arrow ({_reason(error)}).") from None
 
 
 def _mapped(path: Path, opened: Callable[[Any], Any], room: Room) -> pa.Table | None:
-    """Map a file of Arrow's, or what it is converted to."""
+    """Map a file of Arrow's, or what it is converted to; None of one without rows, or that cannot be kept."""
     with pa.memory_map(os.fsencode(path)) as stream:
-        before, batches = pa.total_allocated_bytes(), _batches(opened(stream))
-        first = next(batches, None)
+        before = pa.total_allocated_bytes()
+        first = next(_batches(opened(stream)), None)
+        if first is None:
+            return None
         packed = pa.total_allocated_bytes() - before > 0
-        if first is not None and not packed and all(map(_is_plain, first.schema.types)):
+        if not packed and all(map(_is_plain, first.schema.types)):
+            stream.seek(0)
             data = opened(stream).read_all()
             data.validate(full=True)
             if not any(_holds_nan(column) for column in data.columns):
                 return data
     with pa.memory_map(os.fsencode(path)) as stream:
         told = room.told(f"rows of {path.name} converted", _batches(opened(stream)))
-        return columns(path, "rows", path.stat().st_size, lambda: _plain(told))
+        return columns(path, "rows", path.stat().st_size, lambda: _plain(told), room.keeps)
 
 
 def _batches(reader: Any) -> Iterator[pa.RecordBatch]:
@@ -140,11 +144,11 @@ def _plain(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         cells, fields = [], []
         categories = [field.name for field in batch.schema if pa.types.is_dictionary(field.type)]
         for column, field in zip(batch.columns, batch.schema, strict=True):
-            if not (is_nested(field.type) or is_list(field.type) or is_binary(field.type)):
-                (chunks, _) = column_of(pa.chunked_array([column]), field.name)
-                column = chunks.combine_chunks()
-            cells.append(column)
-            fields.append(pa.field(field.name, column.type))
+            found = bare(pa.chunked_array([column]))
+            if not (is_nested(found.type) or is_list(found.type) or is_binary(found.type)):
+                (found, _) = column_of(found, field.name)
+            cells.append(found.combine_chunks())
+            fields.append(pa.field(field.name, found.type))
         told = {**(batch.schema.metadata or {}), CATEGORIES: json.dumps(categories).encode()}
         yield pa.RecordBatch.from_arrays(cells, schema=pa.schema(fields, told))
 
@@ -168,7 +172,8 @@ def open_parquet(path: Path) -> Iterator[ParquetFile]:
 def from_arrow(data: pa.Table, path: Path, root: Path | None = None) -> Table:
     """Make a table of what was read from a file; columns of nested values are left out and named."""
     names, notes = column_names(path, data.column_names)
-    data, said = class_names(data.rename_columns(names).replace_schema_metadata(data.schema.metadata))
+    cells = pa.table([*map(bare, data.columns)], names=names, metadata=data.schema.metadata)
+    data, said = class_names(cells)
     files = {}
     for name in names:
         found = held_pictures(data[name])

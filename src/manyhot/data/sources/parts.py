@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 
 from manyhot.data.arrays import cast
 from manyhot.data.sources.folder import is_litter
-from manyhot.data.table import Table
+from manyhot.data.table import NoRowsError, Table
 from manyhot.errors import UserError, listed
 
 
@@ -33,7 +34,8 @@ def together(folder: Path, tables: Sequence[Table]) -> Table:
     A column is of one type in all of them, but for whole numbers beside others, and for parts without a cell.
 
     Raises:
-        UserError: one of them has other columns than the first, or a column of another type.
+        UserError: one of them has other columns than the first, or a column of another type; or no rows are
+            there at all.
     """
     first = tables[0]
     for table in tables[1:]:
@@ -48,6 +50,8 @@ def together(folder: Path, tables: Sequence[Table]) -> Table:
         if table.files or table.pixels is not None:
             raise UserError(f"{folder}: '{table.source}' holds pictures itself; name one of these files.")
     columns = {name: _joined(folder, name, tables) for name in first.names}
+    if not any(map(len, tables)):
+        raise NoRowsError(f"{folder}: none of its {len(tables)} files has rows.", Table(columns, folder.name))
     return Table(
         columns,
         folder.resolve().name,
@@ -67,18 +71,17 @@ def _joined(folder: Path, name: str, tables: Sequence[Table]) -> pa.ChunkedArray
     columns = [table.columns[name] for table in tables]
     filled = [column for column in columns if column.null_count < len(column)] or columns[:1]
     kinds = [*dict.fromkeys(column.type for column in filled)]
-    kind = kinds[0]
-    if len(kinds) > 1:
-        if not all(pa.types.is_integer(each) or pa.types.is_floating(each) for each in kinds):
-            other = next(table for table in tables if table.columns[name].type == kinds[1])
-            raise UserError(
-                f"{folder}: column '{name}' is of type {kinds[1]} in '{other.source}', and of type {kind} "
-                "before it. Write it alike in all files."
-            )
-        whole = all(pa.types.is_integer(each) for each in kinds)
-        kind = pa.int64() if whole else pa.float64()
-    alike = [c if c.type == kind else _as(c, kind) for c in columns]
-    return pa.chunked_array([chunk for column in alike for chunk in column.chunks], kind)
+    with suppress(pa.ArrowException):  # whole numbers that no float holds
+        if len(kinds) == 1 or all(pa.types.is_integer(each) or pa.types.is_floating(each) for each in kinds):
+            whole = all(map(pa.types.is_integer, kinds))
+            kind = kinds[0] if len(kinds) == 1 else pa.int64() if whole else pa.float64()
+            alike = [_as(column, kind) for column in columns]
+            return pa.chunked_array([chunk for column in alike for chunk in column.chunks], kind)
+    other = next(table for table in tables if table.columns[name].type == kinds[1])
+    raise UserError(
+        f"{folder}: column '{name}' is of type {kinds[1]} in '{other.source}', and of type {kinds[0]} "
+        "before it. Write it alike in all files."
+    )
 
 
 def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

@@ -6,7 +6,6 @@ ending, or from what a folder holds; each kind is read by a module of its own.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +29,7 @@ from manyhot.data.sources.parts import parts_of, together
 from manyhot.data.sources.pictures import are_pictures, held
 from manyhot.data.sources.remote import as_local, here, is_remote
 from manyhot.data.sources.text import read_text
-from manyhot.data.table import Table, from_python, labelled
+from manyhot.data.table import NoRowsError, Table, from_python, labelled
 from manyhot.errors import UserError, listed, suggest
 from manyhot.machine import half_of_memory
 
@@ -160,7 +159,6 @@ READERS: dict[str, Callable[..., Table]] = {
 TAKEN: dict[Callable[..., Table], tuple[str, ...]] = {read_text: ("header",), read_excel: ("header", "sheet")}
 LARGE = (read_text, READERS[".parquet"], READERS[".arrow"])  # which map what is too large for memory
 ROOM = Room()
-HELD = Room(math.inf)  # for what is fetched, and gone when it is read, so that no later run could map it
 OPTIONS = {"header": "--header (of text and workbooks)", "sheet": "--sheet-name (of workbooks)"}
 
 
@@ -169,7 +167,7 @@ def _read_source(source: str | Path, root: Path | None, said: Mapping[str, str],
     if not is_remote(source):
         return _read_path(Path(as_local(str(source))), root, said, room)
     with here(source) as copy:
-        return replace(_read_path(copy, root, said, HELD), root=root)
+        return replace(_read_path(copy, root, said, room._replace(keeps=False)), root=root)
 
 
 def _absolute(source: str | Path) -> str:
@@ -190,16 +188,22 @@ def _read_path(path: Path, root: Path | None, said: Mapping[str, str], room: Roo
             return Table({"image": image}, path.name, path.parent, trusted=True)
         if not is_packed(path):
             reader = _reader_of(path, path.name, said)
-            return reader(path, root, **said, **({"room": room} if reader in LARGE else {}))
+            return reader(path, root, **said, **_large(reader, room))
         with unpacked(path) as inside:
             reader = _reader_of(path, inside.name, said)
             try:
-                table = reader(inside, path.parent if root is None else root, **said)
+                large = _large(reader, room._replace(keeps=False))  # the unpacked file is another each time
+                table = reader(inside, path.parent if root is None else root, **said, **large)
             except UserError as error:  # nobody knows the file that was read
                 raise UserError(error.typed.replace(str(inside), str(path))) from None
             return replace(table, source=path.name)
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error}).") from None
+
+
+def _large(reader: Callable[..., Table], room: Room) -> dict[str, Room]:
+    """Return what a reader is told of the room there is, where it can do with less."""
+    return {"room": room} if reader in LARGE else {}
 
 
 def _reader_of(path: Path, name: str, said: Mapping[str, str]) -> Callable[..., Table]:
@@ -250,10 +254,8 @@ def _read_folder(path: Path, root: Path | None, said: Mapping[str, str], room: R
     if parts:
         whole = sum(part.stat().st_size for part in parts) or 1
         memory = room.memory or half_of_memory()
-        shares = [Room(memory * part.stat().st_size / whole, room.tell) for part in parts]
-        return together(
-            path, [_read_path(part, root, said, share) for part, share in zip(parts, shares, strict=True)]
-        )
+        shares = [room._replace(memory=memory * part.stat().st_size / whole) for part in parts]
+        return together(path, [_read_part(*each, root, said) for each in zip(parts, shares, strict=True)])
     try:
         return read_folder(path)
     except UserError as error:
@@ -265,6 +267,14 @@ def _read_folder(path: Path, root: Path | None, said: Mapping[str, str], room: R
                 "them all into --out FOLDER)."
             ) from None
         raise error from None
+
+
+def _read_part(path: Path, room: Room, root: Path | None, said: Mapping[str, str]) -> Table:
+    """Read a part of a table, which may be without rows, as engines leave some."""
+    try:
+        return _read_path(path, root, said, room)
+    except NoRowsError as error:
+        return error.table
 
 
 def near(path: Path) -> str:

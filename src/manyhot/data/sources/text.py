@@ -11,6 +11,7 @@ import codecs
 import csv
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,7 +33,13 @@ from manyhot.data.table import NoRowsError, Table
 from manyhot.errors import UserError, listed, shortened
 
 CHUNK = 1 << 22  # bytes held at a time while the encoding is checked
-BLOCKS = (1 << 20, 1 << 25, 1 << 30)  # bytes pyarrow parses at a time; a longer row needs the next one
+BLOCKS = (
+    1 << 20,
+    1 << 22,
+    1 << 25,
+    1 << 30,
+)  # bytes pyarrow parses at a time; a longer row needs the next one
+TOO_LONG = ("straddl", "cannot infer number of columns")  # what it says of one, and of such a first one
 BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is the beginning of this one
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -76,14 +83,13 @@ def read_text(path: Path, root: Path | None = None, header: str | None = None, r
         sample = [*islice((row for row in rows if row and row != [END]), ROWS)]
     if not sample:
         raise UserError(f"{path}: the file is empty. Give a table with a header line and rows.")
+    large = not room.fits(path.stat().st_size * IN_MEMORY)
     verdict = first_row(sample, folder) if header is None else "data" if header == "none" else "names"
     notes = [*dialect.notes, *([encoding.note] if encoding.note else [])]
     if verdict == "data":
-        found = _read_unnamed(path, encoding, dialect, sample)
-        said = [SURE] if header is None else []
-        return Table(
-            found.columns, path.name, folder, targets=found.targets, notes=(*said, *found.notes, *notes)
-        )
+        found = _read_unnamed(path, encoding, dialect, sample, room)
+        said = (*([SURE] if header is None else []), *found.notes, *notes)
+        return Table(found.columns, path.name, folder, targets=found.targets, notes=said, on_disk=large)
     try:
         columns, odd = _read_named(path, encoding, dialect, sample, room)
     except UserError as error:
@@ -91,7 +97,6 @@ def read_text(path: Path, root: Path | None = None, header: str | None = None, r
             error.args = (f"{error.typed} {DOUBT.capitalize()}.",)
         raise
     doubts = [DOUBT] if verdict == "unsure" else []
-    large = not room.fits(path.stat().st_size * IN_MEMORY)
     return Table(columns, path.name, folder, notes=(*doubts, *odd, *notes), on_disk=large)
 
 
@@ -105,18 +110,17 @@ def _read_named(
         table = Table(empty, path.name, path.parent)
         raise NoRowsError(f"{path}: there is a header and no row below it.", table)
     raw = _parse(path, encoding, dialect, len(sample[0]), room=room)
-    first = [str(raw[i][0].as_py() or "") for i in range(raw.num_columns)]
-    names, notes = column_names(path, [re.sub(ESCAPED, r"\1", name) for name in first])
-    body = raw.slice(1)
-    return {name: _restored(column) for name, column in zip(names, body.columns, strict=True)}, notes
+    names, notes = column_names(path, [str(column[0].as_py() or "") for column in raw.columns])
+    return dict(zip(names, raw.slice(1).columns, strict=True)), notes
 
 
-def _read_unnamed(path: Path, encoding: Encoding, dialect: Dialect, sample: list[list[str]]) -> Unnamed:
+def _read_unnamed(
+    path: Path, encoding: Encoding, dialect: Dialect, sample: list[list[str]], room: Room
+) -> Unnamed:
     """Read the columns of a table without a header; rows of differing length end in a list of labels."""
     if len({*map(len, sample)}) == 1:
         try:
-            raw = _parse(path, encoding, dialect, len(sample[0]), named=False)
-            return name_columns([_restored(column) for column in raw.columns])
+            return name_columns(_parse(path, encoding, dialect, len(sample[0]), False, room).columns)
         except RaggedError:  # a row beyond the sample is longer or shorter
             pass
     with _rows(path, dialect) as rows:
@@ -185,12 +189,13 @@ def column_names(path: Path, names: list[str]) -> tuple[list[str], tuple[str, ..
 def _parse(
     path: Path, encoding: Encoding, dialect: Dialect, width: int, named: bool = True, room: Room = ROOM
 ) -> pa.Table:
-    """Read all rows as text, a header among them, so that no name or value is interpreted."""
+    """Read all rows as text, a header among them; no name or value is interpreted, but see `_restored`."""
     if dialect.delimiter == " ":  # any number of which stands between two fields
         _explain(path, dialect, width, named)
         with _rows(path, dialect) as rows:
             columns = zip(*(row for row in rows if row), strict=True)
-            return pa.table({f"f{i}": pa.array(column, pa.string()) for i, column in enumerate(columns)})
+            cells = {f"f{i}": pa.array(column, pa.string()) for i, column in enumerate(columns)}
+            return _restored(pa.table(cells))
     types = {f"f{number}": pa.string() for number in range(width)}
     parse = pacsv.ParseOptions(delimiter=dialect.delimiter, newlines_in_values=True)
     convert = pacsv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
@@ -202,10 +207,10 @@ def _parse(
             raw: Any = None if room.fits(size) else _kept(path, encoding, dialect, how, room)
             if raw is None:
                 with _as_utf_8(path, encoding.name) as file:
-                    raw = pacsv.read_csv(file, **how)
+                    raw = _restored(pacsv.read_csv(file, **how))
             break
         except pa.ArrowInvalid as error:
-            if "straddl" in str(error) and block != BLOCKS[-1]:
+            if any(words in str(error) for words in TOO_LONG) and block != BLOCKS[-1]:
                 continue
             _explain(path, dialect, width, named)
             reason = str(error).splitlines()[0]
@@ -220,20 +225,29 @@ def _parse(
 def _kept(path: Path, encoding: Encoding, dialect: Dialect, how: dict[str, Any], room: Room) -> Any:
     """Convert all rows some at a time, and map them; None where they cannot be kept."""
     told = [dialect.delimiter, dialect.skip, encoding.name, how["read_options"].block_size]
-    with _as_utf_8(path, encoding.name) as file:
-        return disk.columns(
-            path,
-            told,
-            path.stat().st_size * IN_MEMORY,
-            lambda: room.told(f"rows of {path.name} converted", pacsv.open_csv(file, **how)),
-        )
+
+    def convert() -> Iterator[pa.RecordBatch]:
+        with _as_utf_8(path, encoding.name) as file:
+            batches = room.told(f"rows of {path.name} converted", pacsv.open_csv(file, **how))
+            yield from map(_restored, batches)
+
+    return disk.columns(path, told, path.stat().st_size * IN_MEMORY, convert, room.keeps)
 
 
-def _as_utf_8(path: Path, encoding: str) -> pa.NativeFile:
+@contextmanager
+def _as_utf_8(path: Path, encoding: str) -> Iterator[pa.NativeFile]:
     """Open a text for pyarrow such that its threads call no Python: one that still does so at exit aborts."""
     if encoding == "utf-8":
-        return pa.OSFile(os.fsencode(path))
-    return pa.BufferReader(path.read_bytes().decode(codec_of(encoding)).encode())
+        with pa.OSFile(os.fsencode(path)) as file:
+            yield file
+        return
+    with tempfile.TemporaryDirectory(prefix="manyhot-") as folder:  # which memory need not hold
+        inside = Path(folder, "text")
+        with path.open(encoding=codec_of(encoding), newline="") as text, inside.open("wb") as out:
+            while block := text.read(CHUNK):
+                out.write(block.encode())
+        with pa.OSFile(os.fsencode(inside)) as file:
+            yield file
 
 
 def _explain(path: Path, dialect: Dialect, width: int, named: bool = True) -> None:
@@ -298,6 +312,9 @@ def _decodes(path: Path, encoding: str) -> bool:
     return True
 
 
-def _restored(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Take away the quote that was written before text a spreadsheet would run as a formula."""
-    return restore(column) if some(contains(column, ESCAPED)) else column
+def _restored(rows: Any) -> Any:
+    """Take away the quote that was written before text a spreadsheet would run as a formula; see `write`."""
+    for place, column in enumerate(rows.columns):
+        if pa.types.is_string(column.type) and some(contains(column, ESCAPED)):
+            rows = rows.set_column(place, rows.schema.names[place], restore(column))
+    return rows

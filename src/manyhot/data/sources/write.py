@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -27,7 +29,12 @@ NUMBER = r"^[+-]?\p{Sc}?[ \d.,'’]*\d[ \d.,'’]*([eE][+-]?\d+)?[ %\p{Sc}]*$"  
 
 
 def write(table: Table, path: Path) -> None:
-    """Write a table to a file, whole or not at all.
+    """Write a table to a file, whole or not at all. Raises UserError as `write_pieces`."""
+    write_pieces([table], path)
+
+
+def write_pieces(pieces: Iterable[Table], path: Path) -> None:
+    """Write tables of the same columns, one at least, below each other into a file, whole or not at all.
 
     Raises:
         UserError: the name's ending is none of .csv .tsv .jsonl .parquet.
@@ -36,7 +43,7 @@ def write(table: Table, path: Path) -> None:
 
     def fill(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            write_to(table, file, path.suffix.lower())
+            write_to(pieces, file, path.suffix.lower())
 
     write_with(path, fill)
 
@@ -47,23 +54,28 @@ def check_ending(path: Path, option: str = "--out") -> None:
         raise UserError(f"{option} {path}: must end in one of {listed(ENDINGS)}.")
 
 
-def write_to(table: Table, file: IO[bytes], ending: str = ".csv") -> None:
-    """Write a table to an open binary file, in the format of an ending."""
-    arrow = pa.table(dict(table.columns))
+def write_to(pieces: Iterable[Table], file: IO[bytes], ending: str = ".csv") -> None:
+    """Write tables below each other to an open binary file, in the format of an ending."""
     if ending == ".parquet":
-        from pyarrow.parquet import write_table
+        from pyarrow.parquet import ParquetWriter
 
-        write_table(arrow, file)
+        arrows = (pa.table(dict(table.columns)) for table in pieces)
+        first = next(arrows)
+        with ParquetWriter(file, first.schema) as writer:
+            for arrow in chain([first], arrows):
+                writer.write_table(arrow)
     elif ending == ".jsonl":
         text = io.TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
-        for row in arrow.to_pylist():
-            text.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+        for table in pieces:
+            for row in pa.table(dict(table.columns)).to_pylist():
+                text.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
         text.detach()
     else:
         delimiter = "\t" if ending == ".tsv" else ","
-        flat = pa.table({_escape_text(name): _flat(column) for name, column in table.columns.items()})
-        options = pa.csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
-        pa.csv.write_csv(flat, file, options)
+        for number, table in enumerate(pieces):
+            flat = pa.table({_escape_text(name): _flat(column) for name, column in table.columns.items()})
+            how = {"delimiter": delimiter, "quoting_style": "needed", "include_header": number == 0}
+            pa.csv.write_csv(flat, file, pa.csv.WriteOptions(**how))
 
 
 def escape(column: pa.ChunkedArray) -> pa.ChunkedArray:

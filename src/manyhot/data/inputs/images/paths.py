@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from manyhot.data.arrays import BLOCK
 from manyhot.data.columns import is_image_name
 from manyhot.data.table import Table
 from manyhot.errors import UserError, shortened
@@ -28,6 +29,12 @@ SAME_ENDING = {"jpeg": "jpg", "jpe": "jpg", "jfif": "jpg", "tiff": "tif"}
 Picture: TypeAlias = Path | pa.Buffer | str  # a file, one that the table holds, or why there is none
 Unreadable = dict[int, str]  # position of a row → why its picture could not be read
 Progress = Callable[[int, int], None]  # rows done, rows in all
+
+
+def by_columns(progress: Progress | None, done: int, columns: int, rows: int) -> None:
+    """Tell of work that is done for so many columns of a large table as of that share of its rows."""
+    if progress is not None and rows > BLOCK:
+        progress(rows * done // max(columns, 1), rows)
 
 
 def picture_column(table: Table, name: str) -> str:

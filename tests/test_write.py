@@ -1,8 +1,8 @@
 """Tables into files and back: unchanged, whole or not at all, and safe for spreadsheets."""
 
 import csv
-import re
 import json
+import re
 
 import pyarrow as pa
 import pytest

@@ -262,9 +262,9 @@ def _read_folder(path: Path, root: Path | None, said: Mapping[str, str], room: R
         tables = sorted(entry.name for entry in path.iterdir() if is_table(entry))
         if tables:
             raise UserError(
-                f"{path}: holds no pictures, but {listed(tables)}. Name one of these files; several are read "
-                "as one table where a folder has them alone, and all end alike (`manyhot predict` answers "
-                "them all into --out FOLDER)."
+                f"{path}: holds no pictures, but {listed(tables, 4)}. Name one of these files. "
+                "(Tables of one ending, alone in a folder, are one table; `manyhot predict` answers all into "
+                "--out FOLDER.)"
             ) from None
         raise error from None
 

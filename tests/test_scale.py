@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -369,7 +370,7 @@ def test_an_input_that_changes_while_it_is_read_is_told(inline, shards, ask, tmp
 
     def changing(path, **how):
         table = read(path, **how)
-        path.write_bytes(path.read_bytes() * 2)
+        Path(path).write_bytes(Path(path).read_bytes() * 2)
         return table
 
     monkeypatch.setattr(job, "read", changing)

@@ -294,19 +294,22 @@ def held(folder: Path, out: Path, wait: bool = False) -> Iterator[None]:
 
     Raises:
         UserError: another run holds it, and `wait` is False.
+        WriteError: it cannot be made.
     """
     removed = 0
     while True:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
         try:
             with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
                 file = (folder / LOCK).open("ab")
-        except FileNotFoundError:  # another run has just removed it
+        except FileNotFoundError as error:  # another run has just removed it
             removed += 1
             if removed < REMOVED:
                 continue
-            raise UserError(f"{folder} cannot be made; choose another --out.") from None
+            why = error.strerror or str(error)
+            raise WriteError(
+                f"{folder} cannot be made: {why}. Name another folder.", error.errno, why
+            ) from None
         with file:
             if _locked(file.fileno()):
                 yield

@@ -70,6 +70,36 @@ class Trial:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Trials:
+    """The trials of a search, and what came of them.
+
+    source      the name of the table
+    score       the name of the score on held-out rows by which models were chosen; more of it is better where
+                `maximize`
+    importance  by setting, the share that it has in being among the better trials; {} where they are few
+    test        the scores of the best model on the test rows, None where there are none
+    """
+
+    source: str
+    score: str
+    maximize: bool
+    space: Sequence[Dimension]
+    trials: Sequence[Trial]
+    importance: Mapping[str, float]
+    test: Mapping[str, Any] | None
+
+    @property
+    def best(self) -> Trial | None:
+        """The finished trial with the best score, the first of several."""
+        return best_of(self.trials, self.maximize)
+
+    @property
+    def default(self) -> Trial:
+        """The first trial, in which no setting is another than `fit` has."""
+        return self.trials[0]
+
+
 def best_of(trials: Sequence[Trial], maximize: bool) -> Trial | None:
     """Return the finished trial with the best score, the first of several."""
     done = [(each.score, each) for each in trials if each.state == "done" and each.score is not None]

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,30 +14,14 @@ import numpy as np
 from manyhot.notebook import number
 from manyhot.report.page import made, template
 from manyhot.report.svg import Axes, Figure, log_ticks, picture, span, ticks
-from manyhot.space import Dimension, Trial
+from manyhot.space import Dimension, Trial, Trials
 
 WIDTH, HEIGHT = 450, 260
 Drawn = Sequence[tuple[Trial, float]]  # trials that have a score, with it
 WORST = 0.9  # the share of the scores that a picture shows whole; those beyond it are drawn at its edge
 
 
-@dataclass(frozen=True)
-class Page:
-    """All that the page shows; see `searching.search.Search`."""
-
-    source: str
-    score: str
-    maximize: bool
-    space: Sequence[Dimension]
-    trials: Sequence[Trial]
-    importance: Mapping[str, float]
-    test: Mapping[str, Any] | None
-    best: Trial | None
-    command: str
-    notes: Sequence[str]
-
-
-def render(found: Page) -> str:
+def render(found: Trials, command: str, notes: Sequence[str]) -> str:
     """Return the page as HTML that loads nothing, with everything given by users escaped."""
     drawn = [(each, each.score) for each in found.trials if each.score is not None]
     figures = [_over_time(found, drawn)] if drawn else []
@@ -47,6 +30,8 @@ def render(found: Page) -> str:
     states = ("done", "pruned", "failed", "running")
     return template("searched.html").render(
         found=found,
+        command=command,
+        notes=notes,
         title=f"Search on {found.source}",
         **made(),
         allowed="",
@@ -69,7 +54,7 @@ def _shown(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _ends(found: Page, drawn: Drawn) -> tuple[float, float]:
+def _ends(found: Trials, drawn: Drawn) -> tuple[float, float]:
     """Return the ends of the axis of scores; pruned and very bad ones do not press the others together."""
     sign = 1 if found.maximize else -1
     scores = [score for each, score in drawn if each.state == "done"] or [score for _, score in drawn]
@@ -77,7 +62,7 @@ def _ends(found: Page, drawn: Drawn) -> tuple[float, float]:
     return span(sign * score for score in kept)
 
 
-def _over_time(found: Page, drawn: Drawn) -> Figure:
+def _over_time(found: Trials, drawn: Drawn) -> Figure:
     """Draw the score of each trial, and the best so far."""
     done = [(each.number, score) for each, score in drawn if each.state == "done"]
     ends = _ends(found, drawn)
@@ -96,7 +81,7 @@ def _over_time(found: Page, drawn: Drawn) -> Figure:
     return Figure(f"Trials: {found.score}", picture(WIDTH, HEIGHT, axes.parts, "trials"), words, legend)
 
 
-def _of_setting(found: Page, drawn: Drawn, each: Dimension) -> Figure | None:
+def _of_setting(found: Trials, drawn: Drawn, each: Dimension) -> Figure | None:
     """Draw the scores of the trials over the values of a setting."""
     if len(drawn) < 2:
         return None

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from manyhot.notebook import number
 from manyhot.progress import Lines
 from manyhot.schema import Schema
 from manyhot.searching.journal import TRIALS, Journal, quiet
-from manyhot.space import Dimension, Trial, best_of, settings_of, space
+from manyhot.space import Dimension, Trials, best_of, settings_of, space
 from manyhot.train.loop import OnEvent
 from manyhot.train.prepare import labels, settings
 from manyhot.train.validation import monitored
@@ -56,34 +56,10 @@ WORKER = "from manyhot.searching.search import work; work()"
 
 
 @dataclass(frozen=True)
-class Search:
-    """What was tried, and what came of it.
-
-    folder      holds the best model (`model`), the page (search.html) and the journal
-    score       the name of the score on held-out rows by which models were chosen; more of it is better where
-                `maximize`
-    importance  by setting, the share that it has in being among the better trials; {} where they are few
-    test        the scores of the best model on the test rows, None where there are none
-    """
+class Search(Trials):
+    """The trials, and the `folder` of the best model (`model`), the page (search.html) and the journal."""
 
     folder: Path
-    source: str
-    score: str
-    maximize: bool
-    space: Sequence[Dimension]
-    trials: Sequence[Trial]
-    importance: Mapping[str, float]
-    test: Mapping[str, Any] | None = None
-
-    @property
-    def best(self) -> Trial | None:
-        """The finished trial with the best score, the first of several."""
-        return best_of(self.trials, self.maximize)
-
-    @property
-    def default(self) -> Trial:
-        """The first trial, in which no setting is another than `fit` has."""
-        return self.trials[0]
 
     @cached_property
     def model(self) -> Classifier:
@@ -121,13 +97,6 @@ class Search:
             "trials": [each.to_json() for each in self.trials],
             "notes": self.notes,
         }
-
-    def page(self) -> Any:
-        """Return what the page shows."""
-        from manyhot.report.searched import Page  # drawing needs time, so only when asked for
-
-        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "folder"}
-        return Page(**own, best=self.best, command=self.command, notes=self.notes)
 
     def __repr__(self) -> str:
         best = self.best
@@ -180,7 +149,7 @@ class Job:
     def found(self, journal: Journal, test: Mapping[str, Any] | None = None) -> Search:
         """Return what was found so far."""
         how = (self.score_name, self.maximize, self.space, journal.trials(), journal.importance(), test)
-        return Search(self.folder, self.table.source, *how)
+        return Search(self.table.source, *how, self.folder)
 
 
 class _PrunedError(Exception):
@@ -338,7 +307,7 @@ def _settle(job: Job, journal: Journal) -> None:
 def _draw(found: Search) -> None:
     from manyhot.report import searched  # drawing needs time, so only here
 
-    files.write_text(found.folder / PAGE, searched.render(found.page()))
+    files.write_text(found.folder / PAGE, searched.render(found, found.command, found.notes))
 
 
 def _tell(job: Job, journal: Journal, on_event: OnEvent) -> None:

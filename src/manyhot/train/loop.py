@@ -26,7 +26,7 @@ from manyhot.schema import Target
 from manyhot.targets import WEIGHT
 from manyhot.train.checkpoint import Checkpoints, State
 from manyhot.train.distributed import World
-from manyhot.train.step import steps as making_steps
+from manyhot.train.step import Step, launched
 from manyhot.train.validation import Validation, monitored, within_two_standard_errors
 
 STEPS_PER_LINE = 50
@@ -79,7 +79,7 @@ def train(
     weights = _class_weights(loader, targets, config)
     progress, best = _begin(network, optimizer, state, on_event)
     learner = fused(network, frozen=True)  # its weights are the network's
-    take = making_steps(learner, optimizer, targets, config, weights, world)
+    take = launched(Step(learner, optimizer, targets, config, weights, world))
     judging = (network, validation, targets, config)
     steps = loader.step_after(config.epochs)
     while progress.epoch < (last := _last(progress, config)):

@@ -1,7 +1,7 @@
 """One step of gradient descent: a batch goes in, its losses come out, and the weights have moved.
 
-`loop` calls what `steps` returns. On a card a step is captured once as a graph and then launched as a whole,
-since launching its hundreds of kernels one by one takes longer than small ones run.
+`loop` calls what `launched` returns. On a card a step is captured once as a graph and then launched
+as a whole, since launching its hundreds of kernels one by one takes longer than small ones run.
 
 Shapes: B rows of a batch · T targets.
 """
@@ -43,17 +43,9 @@ class TakeStep(Protocol):
         """
 
 
-def steps(
-    network: Network,
-    optimizer: optim.AdamW,
-    targets: tuple[Target, ...],
-    config: FitConfig,
-    weights: Mapping[str, Tensor],
-    world: World,
-) -> TakeStep:
-    """Return what makes the steps of a run: captured on a card that this process has for itself."""
-    step = Step(network, optimizer, targets, config, weights, world)
-    return Captured(step, CudaGraphs()) if optimizer.steps.is_cuda and world.size == 1 else step
+def launched(step: Step) -> TakeStep:
+    """Return how the steps of a run are launched: captured on a card that this process has for itself."""
+    return Captured(step, CudaGraphs()) if step.optimizer.steps.is_cuda and step.world.size == 1 else step
 
 
 class Step:

@@ -24,9 +24,7 @@ from manyhot.targets import UNKNOWN, WEIGHT
 AS_IT_IS = Augmentation()
 MIRRORING = ("crop", "photo")  # changes that mirror by themselves
 RESIDENT = 0.5  # of a card's free memory, which rows may fill for good
-PINNED = (
-    64 << 20
-)  # bytes up to which what is sent to a card is pinned first, which takes memory from all else
+PINNED = 64 << 20  # bytes up to which what is sent to a card is pinned first, memory that all else lacks
 
 
 class Batch(NamedTuple):

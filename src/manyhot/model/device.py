@@ -17,7 +17,7 @@ import torch
 
 from manyhot.config import FitConfig
 from manyhot.errors import RunError, UserError
-from manyhot.machine import Device, processor
+from manyhot.machine import Device, automatic, graphics_card, processor
 
 CPU = torch.device("cpu")
 
@@ -39,16 +39,24 @@ def pick(name: str) -> torch.device:
     return torch.device(name)
 
 
+def described(asked: str = "auto") -> Device:
+    """Describe what computes where so much is asked for: what settings follow from.
+
+    Raises:
+        UserError: as `pick`.
+    """
+    device = describe(pick(asked))
+    return device._replace(unused=automatic().unused) if (asked, device.kind) == ("auto", "cpu") else device
+
+
 def describe(device: torch.device) -> Device:
-    """Return what settings follow from."""
+    """Describe a device."""
     if device.type == "cpu":
         return processor()
     if device.type != "cuda":
         return Device(device.type)
     found = torch.cuda.get_device_properties(device)
-    # Ampere brought bfloat16 and tf32, Volta products of float16.
-    halves = ("bfloat16", "float16") if found.major >= 8 else ("float16",) if found.major == 7 else ()
-    return Device("cuda", found.name, round(found.total_memory / 1e9, 1), halves, found.major >= 8)
+    return graphics_card(found.name, found.total_memory, found.major)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from manyhot.data.rows import conflicts, infer, split, twins
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model import backbones
-from manyhot.model.device import describe, pick
+from manyhot.model.device import described
 from manyhot.predict import answer_columns, refuse_clashes
 from manyhot.resolve import resolve
 from manyhot.schema import Schema, Target
@@ -202,7 +202,7 @@ def _settings(
     if start is not None:
         config = start.settings(options, schema, len(table))
     else:
-        device = describe(pick(options.get("device", "auto")))
+        device = described(options.get("device", "auto"))
         config = resolve(options, schema, len(table), backbones.find_weights, device)
     _check_monitor(schema, config)
     return config

@@ -488,6 +488,23 @@ def test_sets_of_targets_are_told_from_settings():
         assert [*asks_for_sets(ast.parse(text))] == lines
 
 
+def forgets_what_computes(files):
+    """Say where settings are resolved without a description of what computes."""
+    wrong = []
+    for name, tree in files:
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        for call in (call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "resolve"):
+            if len(call.args) < 5 and "device" not in {keyword.arg for keyword in call.keywords}:
+                wrong.append(f"{name}:{call.lineno}")
+    return wrong
+
+
+def test_all_settings_follow_from_what_computes():
+    assert forgets_what_computes(trees()) == []
+    files = made_up({"a.py": "resolve(o, s, 3, find)\nresolve(o, s, 3, find, d)\nresolve(o, s, 3, device=d)"})
+    assert forgets_what_computes(files) == ["a.py:1"]
+
+
 def asks_for_none(files):
     """Say where the way from x to logits asks whether something is None: what answers is declared."""
     wrong = []

@@ -202,7 +202,9 @@ def test_inspect_and_fit_name_a_card_that_is_not_used(pretended, tmp_path, capsy
     pretended(H200, ("2.14.1+cpu", ""))
     words = [str(path), "--target", "y"]
     assert main(["inspect", *words]) == 0
-    assert main(["fit", *words, "--epochs", "1", "--out", str(tmp_path / "m"), "--set", "members=network"]) == 0
+    assert (
+        main(["fit", *words, "--epochs", "1", "--out", str(tmp_path / "m"), "--set", "members=network"]) == 0
+    )
     printed = capsys.readouterr()
     for text in (printed.out, printed.err):
         assert "if all epochs are run; NVIDIA H200 is not used: torch 2.14.1+cpu has no CUDA in it" in text

@@ -112,7 +112,8 @@ def planned(config: FitConfig, estimate: str) -> str:
     return (
         f"effort {config.effort}: backbone {config.backbone}{why}{size}{weights}{folds}, at most "
         f"{config.epochs} epochs of batches of {config.batch_size}, rate {config.learning_rate:g}, "
-        f"{config.precision}, {config.threads} threads, seed {config.seed}; {estimate}"
+        f"{config.precision}, {config.threads} thread{'s' * (config.threads > 1)}, seed {config.seed}; "
+        f"{estimate}"
     )
 
 

@@ -490,13 +490,13 @@ def test_sets_of_targets_are_told_from_settings():
 
 def forgets_what_computes(files):
     """Say where settings are resolved without a description of what computes."""
-    wrong = []
-    for name, tree in files:
-        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        for call in (call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "resolve"):
-            if len(call.args) < 5 and "device" not in {keyword.arg for keyword in call.keywords}:
-                wrong.append(f"{name}:{call.lineno}")
-    return wrong
+    calls = ((name, node) for name, tree in files for node in ast.walk(tree) if isinstance(node, ast.Call))
+    found = ((name, call) for name, call in calls if getattr(call.func, "id", "") == "resolve")
+    return [
+        f"{name}:{call.lineno}"
+        for name, call in found
+        if len(call.args) < 5 and "device" not in {keyword.arg for keyword in call.keywords}
+    ]
 
 
 def test_all_settings_follow_from_what_computes():

@@ -93,7 +93,7 @@ def test_few_rows_of_a_table_are_learned_as_on_a_processor():
 def test_who_goes_on_elsewhere_learns_in_numbers_that_are_there(monkeypatch, before, card, after):
     monkeypatch.setattr(warm_start, "described", lambda asked: card)
     config = FitConfig(backbone="cnn", device=before[0], precision=before[1])
-    start = warm_start.Start(SimpleNamespace(config=config), None, "m")
+    start = warm_start.Start(SimpleNamespace(config=config, schema=GREY), None, "m")
     assert start.settings({"device": card.kind}, GREY, 100).precision == after
 
 

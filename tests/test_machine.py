@@ -9,6 +9,7 @@ import pytest
 
 from manyhot import machine
 from manyhot.cli import main
+from manyhot.errors import UserError
 from manyhot.machine import Device
 from manyhot.model.device import described
 
@@ -192,6 +193,16 @@ def test_inspect_says_how_fit_would_train_on_a_card(pretended, tmp_path, capsys)
     found = json.loads(capsys.readouterr().out)["fit"]
     assert found["device"]["name"] == "NVIDIA H200"
     assert found["settings"]["precision"] == "tf32"
+
+
+def test_who_asks_for_a_card_is_told_why_it_is_not_used(pretended):
+    if described().kind != "cpu":
+        pytest.skip("there is a card that is used")
+    pretended(H200, ("2.14.1+cpu", ""))
+    with pytest.raises(
+        UserError, match=r"only cpu\. NVIDIA H200 is not used: torch 2\.14\.1\+cpu has no CUDA"
+    ):
+        described("cuda")
 
 
 def test_inspect_and_fit_name_a_card_that_is_not_used(pretended, tmp_path, capsys):

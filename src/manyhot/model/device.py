@@ -33,8 +33,9 @@ def pick(name: str) -> torch.device:
         return torch.device(next(kind for kind, found in there.items() if found))
     if not there.get(name):
         found = ", ".join(kind for kind, yes in there.items() if yes)
+        unused = f" {automatic().unused}." if name == "cuda" and automatic().unused else ""
         raise UserError(
-            f"--device {name}: torch {torch.__version__} finds no such device here, only {found}."
+            f"--device {name}: torch {torch.__version__} finds no such device here, only {found}.{unused}"
         )
     return torch.device(name)
 

@@ -1,7 +1,7 @@
 """Where to compute, and how: the processor, a card with memory of its own, or an Apple device.
 
 `fitting` asks once per fit and `bundle` per load. A card works on while the processor goes on, so what is
-sent to it is not waited for. What is peculiar to one kind of device stands here; graphs stand in `train.step`.
+sent to it is not waited for. What is peculiar to one kind of device stands here; graphs in `train.step`.
 """
 
 from __future__ import annotations

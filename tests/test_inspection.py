@@ -8,7 +8,7 @@ import manyhot
 from manyhot.cli import main
 from manyhot.data.rows import split
 from manyhot.data.rows.plan import plan
-from manyhot.model.device import described
+from manyhot.device import described
 from manyhot.resolve import estimate
 from manyhot.train.prepare import prepare
 from manyhot.wording import in_python

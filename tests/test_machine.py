@@ -9,9 +9,9 @@ import pytest
 
 from manyhot import machine
 from manyhot.cli import main
+from manyhot.device import described
 from manyhot.errors import UserError
 from manyhot.machine import Device
-from manyhot.model.device import described
 
 # A driver that answers as the environment says: its version, bytes, capability, name; or with an error.
 PRETENDED = """
@@ -176,7 +176,7 @@ def test_the_torch_that_is_installed_is_what_is_read():
 
 
 def test_torch_describes_the_same(on_card):
-    code = "from manyhot import machine\nfrom manyhot.model.device import described\n"
+    code = "from manyhot import machine\nfrom manyhot.device import described\n"
     assert on_card(f"{code}print(machine.automatic() == described())").splitlines()[-1] == "True"
 
 

@@ -33,7 +33,7 @@ sys.exit(failed)"""
 
 
 class Device(NamedTuple):
-    """What computes, as far as settings follow from it; `model.device.describe` has it from torch.
+    """What computes, as far as settings follow from it; `device.describe` has it from torch.
 
     kind    "cpu", "cuda" or "mps"
     name    what its maker calls it
@@ -70,7 +70,7 @@ def graphics_card(name: str, memory: int, capability: int) -> Device:
 def automatic() -> Device:
     """Describe what torch takes here where it is not told.
 
-    It says the same as `model.device` without loading torch, which takes seconds: by the driver of a card,
+    It says the same as `device.described` without loading torch, which takes seconds: by the driver of a card,
     and by what the torch that is installed says of its build.
     """
     version, cuda = _torch()

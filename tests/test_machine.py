@@ -124,7 +124,7 @@ def test_a_card_that_torch_cannot_take_is_told(pretended, torch, why):
     pretended(H200, torch)
     found = machine.automatic()
     assert found._replace(unused="") == CPU
-    assert found.unused == f"NVIDIA H200 is not used: {why} (pytorch.org/get-started has others)"
+    assert found.unused == f"NVIDIA H200 is not used: {why} (pytorch.org/get-started has other builds)"
 
 
 def test_nothing_is_told_where_there_is_no_torch(pretended):

@@ -79,7 +79,7 @@ def automatic() -> Device:
         return card
     if card is not None and version:
         why = f"is made for CUDA {cuda}, its driver for {newest} at most" if cuda else "has no CUDA in it"
-        unused = f"{card.name} is not used: torch {version} {why} (pytorch.org/get-started has others)"
+        unused = f"{card.name} is not used: torch {version} {why} (pytorch.org/get-started has other builds)"
         return processor()._replace(unused=unused)
     return Device("mps") if (platform.system(), platform.machine()) == ("Darwin", "arm64") else processor()
 

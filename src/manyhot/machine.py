@@ -70,8 +70,8 @@ def graphics_card(name: str, memory: int, capability: int) -> Device:
 def automatic() -> Device:
     """Describe what torch takes here where it is not told.
 
-    It says the same as `device.described` without loading torch, which takes seconds: by the driver of a card,
-    and by what the torch that is installed says of its build.
+    It says the same as `device.described` without loading torch, which takes seconds: by the driver of a
+    card, and by what the torch that is installed says of its build.
     """
     version, cuda = _torch()
     card, newest = _card() or (None, 0)

@@ -82,7 +82,8 @@ def a_table(path: Path, rows: int = 20_000) -> Path:
     """Write a table of eight numbers, four categories and three classes."""
     rng = np.random.default_rng(0)
     x, words = rng.normal(size=(rows, 8)), rng.integers(0, 5, (rows, 4))
-    z = x[:, 0] + x[:, 1] * x[:, 2] + 1.5 * (words[:, 0] == 2) - (words[:, 1] > 2) + 0.7 * rng.normal(size=rows)
+    z = x[:, 0] + x[:, 1] * x[:, 2] + 1.5 * (words[:, 0] == 2) - (words[:, 1] > 2)
+    z += 0.7 * rng.normal(size=rows)
     names = [f"n{i}" for i in range(8)] + [f"c{i}" for i in range(4)]
     lines = [",".join([*names, "kind"])]
     for numbers, some, kind in zip(x, words, np.digitize(z, [-1, 1]), strict=True):
@@ -152,7 +153,8 @@ def main(words: list[str]) -> None:
                 statistics.median(sum(one.values()) - one.get(TRAINING, 0) for one in found) for found in runs
             ]
             ratio = f"   before ÷ after {whole[0] / whole[1]:.2f}" if len(whole) == 2 else ""
-            print(f"  {'all beside the training':26}" + "".join(f"{v:8.2f}" for v in whole) + ratio, flush=True)
+            values = "".join(f"{value:8.2f}" for value in whole)
+            print(f"  {'all beside the training':26}{values}{ratio}", flush=True)
 
 
 if __name__ == "__main__":

@@ -188,8 +188,8 @@ class Losses:
                 at = self.loader.rows(step)[self.loader.mine][:8]
                 rows = ", ".join(map(str, self.loader.names(at)))
                 raise RunError(
-                    f"the loss is {loss} at step {step + 1} (table rows {rows}, …); {self.left}. Try a smaller "
-                    "learning rate: --set learning_rate=…"
+                    f"the loss is {loss} at step {step + 1} (table rows {rows}, …); {self.left}. Try a "
+                    "smaller learning rate: --set learning_rate=…"
                 )
             self.sums += losses
             self.count += 1

@@ -322,6 +322,9 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     def of_own_fold(rows: NDArray[np.intp], every: Logits) -> Logits:
         return out_of_fold(every, prepared.fold_of(rows), prepared.config.folds, members)
 
+    def chances(rows: NDArray[np.intp], x: X) -> Logits:
+        return from_logits(targets, of_own_fold(rows, logits(x)))
+
     raw = of_own_fold(held, training.answered or logits(prepared.x[held]))
     y, part = prepared.labels(held), np.isin(held, calibrating)
     fitting = {name: values[part] for name, values in y.items()}
@@ -343,7 +346,7 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
         scores,
         unreadable={},
         baselines={t: {**each, **training.baselines.get(t, {})} for t, each in constants(targets, y).items()},
-        importance=_importance(prepared, targets, lambda rows, x: from_logits(targets, of_own_fold(rows, logits(x)))),
+        importance=_importance(prepared, targets, chances),
         taught=_taught(prepared),
     )
     if "forest" in prepared.config.candidates and prepared.inputs.columns:

@@ -70,7 +70,7 @@ found = {
     "table": apart(table, ["k"], members="network", dropout=0.0),
     "several, folded": apart(table, ["y", "k", "t"], members="network", dropout=0.0, folds=2, epochs=2),
     "photo": apart(pictures, ["label"], augment="photo", mixup=0.5, random_erasing=0.5, mirror="no", **cnn),
-    "moved": apart(pictures, ["label"], augment="move", mirror="yes", **cnn),
+    "moved": apart(pictures, ["label"], augment="move", mirror="yes", label_smoothing=0.1, **cnn),
 }
 in_steps = [
     (what, places) for what, places in card.waits

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -363,3 +364,30 @@ def test_parts_of_several_tables_are_refused(tmp_path, other, said):
     folder = parts(tmp_path / "p", pa.table({"a": [1], "b": ["x"]}), pa.table(other))
     with pytest.raises(UserError, match=said):
         manyhot.read(folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
+def test_rows_that_are_prepared_leave_no_page_of_the_table_behind(tmp_path, monkeypatch):
+    count = 200_000
+    for module, name in ((arrays, "BLOCK"), (disk, "ROWS"), (arrow, "ROWS")):
+        monkeypatch.setattr(module, name, 1 << 15)
+    table = pa.table({"a": np.arange(count, dtype=float), "y": ["a", "b"] * (count // 2)})
+    pa.parquet.write_table(table, tmp_path / "t.parquet")
+    mapped = manyhot.read(tmp_path / "t.parquet", memory=LITTLE)
+    inputs = table_inputs(infer(mapped, "y"), mapped, np.arange(count))
+    assert pages_of(".arrow") > 1 << 20
+    x, _ = inputs.transform(mapped)
+    assert pages_of(".arrow") < 1 << 20
+    assert len(np.unique(x)) == count
+
+
+def pages_of(ending):
+    """Bytes of memory that pages of mapped files with this ending take."""
+    found, counts = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if "-" in words[0]:
+            counts = words[-1].endswith(ending) and len(words) > 5
+        elif words[0] == "Rss:" and counts:
+            found += 1024 * int(words[1])
+    return found

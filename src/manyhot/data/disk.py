@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import math
+import mmap
 import os
 import shutil
 import time
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +44,7 @@ Columns = dict[str, pa.ChunkedArray]
 Step = Callable[[str, int, int], None]  # what is done, how far it is, and how far it will be
 log = logging.getLogger("manyhot")
 _left: list[Path] = []  # files that other processes of this run are still to map
+_maps: WeakSet[mmap.mmap] = WeakSet()  # of this process
 
 
 class Room(NamedTuple):
@@ -159,8 +162,16 @@ def array(
     return x
 
 
+def let_go() -> None:
+    """Let the system have back the pages of mapped files; it reads them again when they are asked for."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for each in [*_maps]:
+            each.madvise(mmap.MADV_DONTNEED)
+
+
 def release() -> None:
     """Remove the files of arrays that by now all processes of a run have mapped."""
+    let_go()
     while _left:
         _remove(_left.pop())
 
@@ -253,13 +264,15 @@ def _is_whole(place: Path) -> bool:
     """Tell whether columns are kept there; of a file that was cut short, which others may do, none are."""
     try:
         return place.exists() and bool(_mapped(place).num_rows)
-    except pa.ArrowException:
+    except (pa.ArrowException, ValueError):  # nothing at all is not mapped
         return False
 
 
 def _mapped(place: Path) -> pa.Table:
-    with pa.memory_map(os.fsencode(place)) as file:  # which stays mapped while cells of it are there
-        return pa.ipc.open_file(file).read_all()
+    with place.open("rb") as file:
+        cells = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # which stay while any of them is there
+    _maps.add(cells)
+    return pa.ipc.open_file(pa.py_buffer(cells)).read_all()
 
 
 def _fill(temporary: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.float32]], None]) -> None:
@@ -270,7 +283,9 @@ def _fill(temporary: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.fl
             os.posix_fallocate(file.fileno(), 0, size)  # mapped files that find no room end the process
         else:
             file.truncate(size)
-    fill(np.memmap(temporary, np.float32, "r+", shape=shape))
+        numbers = mmap.mmap(file.fileno(), size)
+    _maps.add(numbers)
+    fill(np.frombuffer(numbers, np.float32).reshape(shape))
 
 
 def _reason(place: Path, error: OSError) -> str:

@@ -186,6 +186,7 @@ class Table:
         positions = np.flatnonzero(index) if index.dtype == bool else index
         if self.on_disk:
             columns = disk.taken(dict(self.columns), positions)
+            disk.let_go()
         else:
             columns = {name: arrays.take(c, positions) for name, c in self.columns.items()}
         return replace(

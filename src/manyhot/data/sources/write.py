@@ -79,7 +79,7 @@ def write_to(pieces: Iterable[Table], file: IO[bytes], ending: str = ".csv") -> 
 
 
 def _in_blocks(pieces: Iterable[Table]) -> Iterator[Table]:
-    """Give the rows of tables some at a time, since a text of them takes more memory; none of an empty one."""
+    """Give the rows of tables some at a time, since texts of them take more memory; an empty one as it is."""
     return (table.slice(rows) for table in pieces for rows in blocks(max(len(table), 1)))
 
 

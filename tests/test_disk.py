@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import json
 import threading
 import time
 from dataclasses import replace
@@ -23,7 +24,7 @@ from manyhot.data import arrays, disk
 from manyhot.data.inputs import features as prepared
 from manyhot.data.inputs.features import table_inputs
 from manyhot.data.rows.infer import infer
-from manyhot.data.sources import arrow, text
+from manyhot.data.sources import arrow, jsonl, text, values
 from manyhot.data.table import NoRowsError, from_python
 from manyhot.errors import UserError
 
@@ -39,6 +40,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(disk, "LEAST", 1)
     for module in (disk, arrow):
         monkeypatch.setattr(module, "ROWS", 11)
+    monkeypatch.setattr(values, "BATCH", 7)
 
 
 def plain():
@@ -75,6 +77,12 @@ def stream(data, path):
         writer.write_table(data, max_chunksize=9)
 
 
+def objects(data):
+    return [
+        json.dumps({n: v for n, v in row.items() if n != "nested"}, default=str) for row in data.to_pylist()
+    ]
+
+
 WRITERS = {
     "t.ipc": stream,
     "t.parquet": lambda data, path: pa.parquet.write_table(data, path, row_group_size=9),
@@ -82,6 +90,8 @@ WRITERS = {
     "t.arrow": lambda data, path: pa.feather.write_feather(
         data, path, compression="uncompressed", chunksize=9
     ),
+    "t.jsonl": lambda data, path: path.write_text("\n".join(objects(data))),
+    "t.json": lambda data, path: path.write_text(f"[{','.join(objects(data))}]"),
     "t.csv": pa.csv.write_csv,
     "t.tsv": lambda data, path: pa.csv.write_csv(data, path, pa.csv.WriteOptions(delimiter="\t")),
 }
@@ -137,6 +147,73 @@ def test_a_mapped_text_is_the_text(tmp_path, monkeypatch, kind):
     same(mapped, whole)
 
 
+LINES = {
+    "a late key": [{"a": 1}] * 30 + [{"b": [0.5, None], "a": None}],
+    "a key that ends": [{"a": True, "b": "x"}] * 9 + [{"b": "y"}] * 30,
+    "a late fraction": [{"a": 7}] * 30 + [{"a": 0.25}],
+    "a late whole number that is no float": [{"a": 0.25}] * 30 + [{"a": 2**53 + 1}],
+    "whole numbers that are no float": [{"a": 2**53 + 1}, {"a": None}, {"a": 1}] * 10,
+    "whole numbers beyond 64 bits": [{"a": 1}] * 30 + [{"a": 2**70}],
+    "a late text": [{"a": 1.0}, {"a": 1e300}, {"a": None}] * 10 + [{"a": "é\n"}],
+    "a late list": [{"a": "x"}, {"a": None}] * 15 + [{"a": ["x", 1]}],
+    "lists": [{"a": []}, {"a": ["x;y", 2, None, True]}, {}] * 15,
+    "flags among numbers": [{"a": 1}] * 10 + [{"a": False}] * 10,
+    "nothing but nulls": [{"a": None, "b": 1}] * 20,
+    "rows without a cell": [{}] * 10 + [{"a": 1}] + [{}] * 10,
+    "an empty key": [{"": 1}] * 10 + [{}] * 10 + [{"a": 1, "": 2}] * 10,
+    "numbers that are none": [{"a": float("nan")}, {"a": float("-inf")}] * 10,
+    "names with blanks": [{" a": 1}] * 20,
+    "names that are one without blanks": [{" a": 1}] * 20 + [{"a": 1}],
+    "a nested value": [{"a": 1}] * 20 + [{"a": {"b": 1}}],
+    "a list of lists": [{"a": [1]}] * 20 + [{"a": [[1]]}],
+    "half a character": [{"a": "x"}] * 20 + [{"a": "\ud800"}],
+    "a line that is no object": [{"a": 1}] * 20 + [[1]],
+}
+BROKEN = {
+    "a broken line": '{"a": 1}\n' * 20 + '{"a": 1\n' + '{"a": 1}\n',
+    "the same key twice": '{"a": 1}\n' * 20 + '{"a": 1, "a": 2}',
+    "nothing": "",
+    "blank lines": "\n \n" * 20,
+    "Windows' lines": '\ufeff{"a": "é"}\r\n\r\n' + '{"a": "b"}\r\n' * 20,
+}
+ALL_LINES = BROKEN | {name: "\n".join(map(json.dumps, rows)) for name, rows in LINES.items()}
+
+
+def read_or_told(path, memory):
+    try:
+        return manyhot.read(path, memory=memory)
+    except UserError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+@pytest.mark.parametrize("kind", ALL_LINES)
+def test_mapped_lines_of_json_are_the_lines(tmp_path, kind, ending):
+    path = tmp_path / f"t.{ending}"
+    path.write_bytes(ALL_LINES[kind].encode())
+    whole, mapped, again = (read_or_told(path, memory) for memory in (1, LITTLE, LITTLE))
+    if isinstance(whole, str):
+        assert whole == mapped == again
+        assert not [*(tmp_path / "cache").rglob("*.part")]
+    else:
+        assert (mapped.on_disk, whole.on_disk) == (True, False)
+        same(mapped, whole)
+        same(again, whole)
+
+
+def test_a_broken_line_of_json_is_told_by_its_number(tmp_path):
+    (tmp_path / "t.jsonl").write_text(BROKEN["a broken line"])
+    with pytest.raises(UserError, match=r"t\.jsonl line 21, character 8: is not valid JSON"):
+        manyhot.read(tmp_path / "t.jsonl", memory=LITTLE)
+
+
+def test_lines_of_json_are_held_where_no_room_is_on_the_disk(tmp_path, monkeypatch, caplog):
+    WRITERS["t.jsonl"](plain(), tmp_path / "t.jsonl")
+    monkeypatch.setattr(jsonl.Spooled, "append", refuse)
+    assert not manyhot.read(tmp_path / "t.jsonl", memory=LITTLE).on_disk
+    assert "is held in memory: " in caplog.text
+
+
 @pytest.mark.parametrize("write", [stream, pa.feather.write_feather])
 def test_a_file_of_arrow_without_rows_is_told(tmp_path, write):
     write(plain().slice(0, 0), tmp_path / "t.arrow")
@@ -154,7 +231,7 @@ def test_what_was_cut_short_is_converted_anew(tmp_path, cut):
     same(manyhot.read(tmp_path / "t.parquet", memory=LITTLE), whole)
 
 
-@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.feather"])
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.feather", "t.json"])
 def test_what_was_converted_is_taken_again_and_follows_the_file(tmp_path, name):
     WRITERS[name](plain(), tmp_path / name)
     manyhot.read(tmp_path / name, memory=LITTLE)
@@ -248,7 +325,7 @@ def test_without_room_on_the_disk_memory_is_used(tmp_path, monkeypatch, caplog):
     assert not [*(tmp_path / "cache").rglob("*.part")]
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.jsonl"])
 def test_what_is_packed_is_mapped_and_not_kept(tmp_path, name):
     WRITERS[name](plain(), tmp_path / name)
     (tmp_path / f"{name}.gz").write_bytes(gzip.compress((tmp_path / name).read_bytes()))

@@ -18,10 +18,10 @@ import mmap
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
 import numpy as np
@@ -40,6 +40,7 @@ COLUMNS, ARRAY = ".arrow", ".array"  # endings
 WAITED = ".lock"  # the ending of the folder that is held while such a file is made
 RULE = 2  # how columns are converted
 
+Batch = TypeVar("Batch", bound=Sized)
 Columns = dict[str, pa.ChunkedArray]
 Step = Callable[[str, int, int], None]  # what is done, how far it is, and how far it will be
 log = logging.getLogger("manyhot")
@@ -61,7 +62,7 @@ class Room(NamedTuple):
         """Tell whether so many bytes are held in memory."""
         return size <= SHARE * (self.memory or half_of_memory()) * 1e9
 
-    def told(self, what: str, batches: Iterator[pa.RecordBatch], rows: int = 0) -> Iterator[pa.RecordBatch]:
+    def told(self, what: str, batches: Iterator[Batch], rows: int = 0) -> Iterator[Batch]:
         """Give batches, and tell how many of `rows` have been given, as far as these are known."""
         done = 0
         for batch in batches:

@@ -130,6 +130,7 @@ TEXTS = {
     "no header": b"".join(b"p%d.png,%d.5,v%d\n" % (i, i, i % 2) for i in range(30)),
     "formulas": b"'=a,y\n" + b"b,p\n" * 30 + b"'=1+1,q\n''=2,q\n",
     "a late word": b"a,y\n" + b"1,p\n007,q\n" * 30 + b"NA,p\nword,q\n",
+    "lines in cells": b"a,y\r\n" + b"".join(b'"%s\r\n\r\n",p\r\n' % (b"x" * (i % 9)) for i in range(90)),
     "Windows": b"\xef\xbb\xbfa;y\r\n" + b'"1,5";p\r\n' * 30 + b";q\r\n",
     "Windows-1252": b"a,y\n" + b"1,p\n" * 30 + b"\xe9,q\n",
     "UTF-16": ("a\ty\n" + "é\tp\n" * 30).encode("utf-16"),

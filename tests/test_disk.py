@@ -3,6 +3,7 @@
 import errno
 import gzip
 import json
+import os
 import threading
 import time
 from dataclasses import replace
@@ -242,6 +243,19 @@ def test_what_was_converted_is_taken_again_and_follows_the_file(tmp_path, name):
     assert kept.stat().st_ino == made
     WRITERS[name](plain().slice(0, 30), tmp_path / name)
     assert len(manyhot.read(tmp_path / name, memory=LITTLE)) == 30
+
+
+def test_a_file_that_is_changed_in_its_middle_is_converted_anew(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,y\n" + "1,p\n2,q\n" * 30)
+    manyhot.read(path, memory=LITTLE)
+    before = path.stat()
+    with path.open("rb+") as file:
+        file.seek(4 + 4 * 30)
+        file.write(b"7")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert "7" in manyhot.read(path, memory=LITTLE).column("a").to_pylist()
 
 
 def test_an_open_file_of_arrow_is_mapped_as_it_is(tmp_path):

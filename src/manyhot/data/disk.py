@@ -38,7 +38,7 @@ ROWS = 1 << 17  # of a block
 STALE = 86_400  # seconds after which no process is still about to map what it was left
 COLUMNS, ARRAY = ".arrow", ".array"  # endings
 WAITED = ".lock"  # the ending of the folder that is held while such a file is made
-RULE = 2  # how columns are converted
+RULE = 3  # how columns are converted
 
 Batch = TypeVar("Batch", bound=Sized)
 Columns = dict[str, pa.ChunkedArray]
@@ -80,7 +80,7 @@ def columns(
     They are converted where no run has done so: the first one does, and others that want them wait for it.
 
     Args:
-        told: what they depend on beside the file's path, size and time, as JSON.
+        told: what they depend on beside the file's path, size and times, as JSON.
         size: bytes that they are expected to take.
         convert: gives them, some rows at a time.
         keeps: for later runs; else they go with the process.
@@ -88,7 +88,9 @@ def columns(
     folder, status = _folder(), path.stat()
     if folder is None:
         return None
-    key = [RULE, pa.__version__, str(path.absolute()), status.st_size, status.st_mtime_ns, told]
+    # The last of these is set whenever a file is written, also by who gives it its old time back.
+    stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    key = [RULE, pa.__version__, str(path.absolute()), *stamp, told]
     place = folder / (hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24] + COLUMNS)
     try:
         with _held(place):

@@ -217,7 +217,7 @@ def _taking_part(
     part = np.zeros(len(table), dtype=np.int8)  # without a column that says so, none is a test row
     across: list[str] = []
     if given is not None:
-        across = [*twins.told(table, schema, options.get("group", ""))]
+        across = twins.told(table, schema, options.get("group", ""))
         part = np.array([split.PARTS.index(name) for name in given], dtype=np.int8)
         table, part = table.take(part != split.TEST), part[part != split.TEST]
         if not len(table):

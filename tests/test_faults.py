@@ -343,10 +343,6 @@ FAULTS = {
         ["evaluate", "{pmodel}", "{zoo}/nophotos.csv", "--split", "all"],
         "nophotos.csv: not one of its 40 pictures is there: 'gone/0.png', 'gone/1.png', 'gone/2.png'",
     ),
-    "no picture is there to explain": (
-        ["explain", "{pmodel}", "{zoo}/nophotos.csv", "--out", "{out}.html"],
-        "nophotos.csv: not one of its 40 pictures is there: 'gone/0.png', 'gone/1.png', 'gone/2.png'",
-    ),
     "no labels to evaluate": (["evaluate", "{model}", "{zoo}/bare.csv"], "the labels of target"),
     "no such split": (["evaluate", "{model}", "{zoo}/good.csv", "--split", "tset"], "split 'tset'"),
     "no labels to report": (

@@ -102,9 +102,8 @@ def readable(table: Table, schema: Schema, bad: Unreadable) -> tuple[NDArray[np.
     Raises:
         UserError: these are more than 5 %.
     """
-    column = picture_column(table, schema.inputs[0].name)
-    refuse_none_there(table, column, bad)
-    names = named(table, column, bad)
+    refuse_none_there(table, schema.inputs[0].name, bad)
+    names = named(table, picture_column(table, schema.inputs[0].name), bad)
     if len(bad) > MAX_UNREADABLE * len(table):
         first = "; ".join(f"{name}: {reason}" for name, reason in list(names.items())[:3])
         raise UserError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from manyhot.data.inputs.features import TableInputs, table_inputs
 from manyhot.data.inputs.images.images import ImageInputs, image_inputs
-from manyhot.data.inputs.images.paths import Progress, Unreadable, picture_column, refuse_none_there
+from manyhot.data.inputs.images.paths import Progress, Unreadable
 from manyhot.data.inputs.images.stream import Pictures, X
 from manyhot.data.inputs.noticed import Noticed
 from manyhot.data.table import Table
@@ -94,12 +94,11 @@ def read_new(
         out: uint8 (N, H, W, C) for pictures, or what stands for it; float32 (N, D) for features.
 
     Raises:
-        UserError: the table has none of the columns or none of its pictures, or a path leaves its folder.
+        UserError: the table has none of the columns, or a path leaves its folder.
     """
     if isinstance(inputs, TableInputs):
         return inputs.read(table)
     x, unreadable = inputs.transform(table, progress, hashes)
-    refuse_none_there(table, picture_column(table, inputs.column), unreadable)
     return x, Noticed(len(table), 1, unreadable)
 
 

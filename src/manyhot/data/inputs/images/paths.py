@@ -196,7 +196,7 @@ def read_file(picture: Picture) -> bytes:
         raise UserError(f"cannot be read ({error.strerror})") from None
 
 
-def refuse_none_there(table: Table, column: str, unreadable: Unreadable) -> None:
+def refuse_none_there(table: Table, name: str, unreadable: Unreadable) -> None:
     """Refuse a table of which all pictures are gone, as when they lie elsewhere; of some, the rows are told.
 
     Raises:
@@ -204,7 +204,8 @@ def refuse_none_there(table: Table, column: str, unreadable: Unreadable) -> None
     """
     if len(unreadable) < len(table) or not {NO_FILE} <= {*unreadable.values()} <= {NO_FILE, NO_PATH}:
         return
-    names = [str(name) for name in table.column(column).to_pylist() if name is not None]
+    paths = table.column(picture_column(table, name)).to_pylist()
+    names = [str(path) for path in paths if path is not None]
     raise UserError(
         f"{table.source}: not one of its {len(table):,} pictures is there: {listed(names, 3)}, looked for in "
         f"{(table.root or Path()).absolute()}. Say with --root FOLDER what its paths are relative to."

@@ -25,7 +25,7 @@ from manyhot.data import arrays, disk
 from manyhot.data.inputs import features as prepared
 from manyhot.data.inputs.features import table_inputs
 from manyhot.data.rows.infer import infer
-from manyhot.data.sources import arrow, jsonl, text, values
+from manyhot.data.sources import arrow, jsonl, pieces, text, values
 from manyhot.data.table import NoRowsError, from_python
 from manyhot.errors import UserError
 
@@ -483,3 +483,22 @@ def pages_of(ending):
         elif words[0] == "Rss:" and counts:
             found += 1024 * int(words[1])
     return found
+
+
+@pytest.mark.parametrize("split", ["all", "folds"])
+def test_a_mapped_table_is_judged_a_piece_at_a_time(tmp_path, monkeypatch, split):
+    pa.parquet.write_table(plain(), tmp_path / "t.parquet")
+    model = manyhot.fit(tmp_path / "t.parquet", "ripe", folds=3, verbose=False, **QUICK)
+    data = plain().drop_columns(["width"]).append_column("width", pa.array(["much"] + ["1.5"] * (ROWS - 1)))
+    pa.parquet.write_table(plain() if split == "folds" else data, tmp_path / "new.parquet")
+    mapped, whole = (manyhot.read(tmp_path / "new.parquet", memory=m) for m in (LITTLE, 1))
+    held = model.judge(whole, split)
+    rows, read = [], prepared.TableInputs.read
+    monkeypatch.setattr(prepared.TableInputs, "read", lambda i, t: rows.append(len(t)) or read(i, t))
+    monkeypatch.setattr(pieces, "ROWS", 16)
+    told = []
+    found = model.judge(mapped, split, progress=lambda *far: told.append(far))
+    assert found.details() == held.details()
+    assert found.noticed.lines({}) == held.noticed.lines({})
+    assert rows == [16, 16, 8]
+    assert told == [(16, 40), (32, 40), (40, 40)]

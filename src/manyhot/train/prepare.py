@@ -162,11 +162,11 @@ def prepare(
     rows = Rows(table, opened.x, y, opened.hashes, part).take(opened.kept)
     copied = parting.copies_in(rows, schema)
     if start is not None:
-        rows = parting.as_before(rows, schema, config, given is None, copied, start)
+        rows = parting.as_before(rows, schema, config, given is None, copied, start, progress)
     else:
         if (rows.part == split.VAL).any():
             config = replace(config, folds=1)
-        rows = parting.parted(rows, schema, config, given is None, copied)
+        rows = parting.parted(rows, schema, config, given is None, copied, progress)
     rows, chosen = parting.chosen_train(rows, schema)
     _check_parts(rows, schema.targets)
     train = rows.part == split.TRAIN

@@ -30,6 +30,7 @@ ORDER = (
         "baselines",
         "config",
         "machine",
+        "device",
         "resolve",
         "space",
         "progress",
@@ -486,6 +487,23 @@ def test_sets_of_targets_are_told_from_settings():
     }
     for text, lines in files.values():
         assert [*asks_for_sets(ast.parse(text))] == lines
+
+
+def forgets_what_computes(files):
+    """Say where settings are resolved without a description of what computes."""
+    calls = ((name, node) for name, tree in files for node in ast.walk(tree) if isinstance(node, ast.Call))
+    found = ((name, call) for name, call in calls if getattr(call.func, "id", "") == "resolve")
+    return [
+        f"{name}:{call.lineno}"
+        for name, call in found
+        if len(call.args) < 5 and "device" not in {keyword.arg for keyword in call.keywords}
+    ]
+
+
+def test_all_settings_follow_from_what_computes():
+    assert forgets_what_computes(trees()) == []
+    files = made_up({"a.py": "resolve(o, s, 3, find)\nresolve(o, s, 3, find, d)\nresolve(o, s, 3, device=d)"})
+    assert forgets_what_computes(files) == ["a.py:1"]
 
 
 def asks_for_none(files):

@@ -207,8 +207,8 @@ def refuse_none_there(table: Table, name: str, unreadable: Unreadable) -> None:
     paths = table.column(picture_column(table, name)).to_pylist()
     names = [str(path) for path in paths if path is not None]
     raise UserError(
-        f"{table.source}: not one of its {len(table):,} pictures is there: {listed(names, 3)}, looked for in "
-        f"{(table.root or Path()).absolute()}. Say with --root FOLDER what its paths are relative to."
+        f"{table.source}: not one of its {len(table):,} pictures is there: {listed(names, 3)}; they are "
+        f"looked for in {(table.root or Path()).absolute()}. Pass --root FOLDER."
     )
 
 

@@ -650,6 +650,21 @@ def test_inspect_loads_nothing_slow(tmp_path, options):
     assert modules_after(code) & (SLOW | {"sklearn", "jinja2"}) == set()
 
 
+AROUND = """import numpy as np
+from manyhot.choose import SeenRows
+parts, fold = np.full(20_000, "train", object), np.full(20_000, -1, np.int8)
+assert len(SeenRows(np.zeros(20_000, np.uint64), parts, np.arange(20_000), fold).as_table()) == 20_000
+from manyhot.cli import main
+assert main(["inspect", {table!r}, "--target", "fruit", "--json"]) == 0"""
+
+
+def test_a_fit_imports_what_it_needs_alone(fitted_tables):
+    """Beside torch these are what takes longest; trees, which pictures have none of, need some of them."""
+    unwanted = {"scipy.stats", "pandas", "sklearn", "jinja2", "huggingface_hub", "timm", "torchvision"}
+    assert modules_after("import manyhot.fitting") & unwanted == set()
+    assert modules_after(AROUND.format(table=str(fitted_tables / "table.csv"))) & unwanted == set()
+
+
 TRAINING = SLOW | {"sklearn", "safetensors"}
 FOR_MANY = TRAINING | {"pandas", "pyarrow.compute", "pyarrow.parquet", "rich", "jinja2"}
 FEW = """import manyhot.predict

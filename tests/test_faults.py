@@ -331,6 +331,18 @@ FAULTS = {
     "pictures for a table model": (["predict", "{model}", "{zoo}/pictures/000.png"], "INPUT must be a table"),
     "a table for a picture model": (["predict", "{pmodel}", "{zoo}/good.csv"], "no column 'image'"),
     "no such picture": (["predict", "{pmodel}", "{zoo}/pictures/00.png"], "no such file"),
+    "no picture is there to predict": (
+        ["predict", "{pmodel}", "{zoo}/nophotos.csv", "--out", "{out}.csv"],
+        "nophotos.csv: not one of its 40 pictures is there: 'gone/0.png', 'gone/1.png', 'gone/2.png'",
+    ),
+    "no picture is there below a root": (
+        ["predict", "{pmodel}", "{zoo}/nophotos.csv", "--root", "{zoo}/pictures"],
+        "nophotos.csv: not one of its 40 pictures is there: 'gone/0.png', 'gone/1.png', 'gone/2.png'",
+    ),
+    "no picture is there to evaluate": (
+        ["evaluate", "{pmodel}", "{zoo}/nophotos.csv", "--split", "all"],
+        "nophotos.csv: not one of its 40 pictures is there: 'gone/0.png', 'gone/1.png', 'gone/2.png'",
+    ),
     "no labels to evaluate": (["evaluate", "{model}", "{zoo}/bare.csv"], "the labels of target"),
     "no such split": (["evaluate", "{model}", "{zoo}/good.csv", "--split", "tset"], "split 'tset'"),
     "no labels to report": (
@@ -499,7 +511,7 @@ def zoo(tmp_path_factory, fitted_tables):
     write_pictures(folder, ROWS)
     names = [f"pictures/{i:03d}.png" for i in range(ROWS)]
     table("photos.csv", image=names, fruit=fruit)
-    table("nophotos.csv", image=[f"gone/{i}.png" for i in range(ROWS)], fruit=fruit)
+    table("nophotos.csv", image=[f"gone/{i}.png" for i in range(ROWS)], **labels)
     table("fewphotos.csv", image=[*names[:-3], "a.png", "b.png", "c.png"], fruit=fruit)
     table("leaving.csv", image=[*names[:-1], "../p.png"], fruit=fruit)
     table("system.csv", image=[*names[:-1], "/etc/passwd.png"], fruit=fruit)

@@ -26,7 +26,7 @@ from manyhot.data.inputs.noticed import Noticed
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, shortened
 from manyhot.importance import Importance, importance
-from manyhot.predict import Answering, beside, predict
+from manyhot.predict import Answering, beside, predict, predict_pieces
 from manyhot.schema import Schema, Target
 from manyhot.targets import (
     UNKNOWN,
@@ -212,7 +212,11 @@ def judge_rows(
     schema, y = _labels(model.schema, table, unknown_class)
     if chosen.weights is not None:
         y[WEIGHT] = chosen.weights
-    predicted = predict(model, table, progress, chosen.hashes, chosen.fold if chosen.split == FOLDS else None)
+    fold = chosen.fold if chosen.split == FOLDS else None
+    if table.on_disk and model.inputs.columns:
+        predicted = predict_pieces(model, table, progress, fold)
+    else:
+        predicted = predict(model, table, progress, chosen.hashes, fold)
     unreadable = predicted.noticed.unreadable
     keep = np.setdiff1d(np.arange(len(table)), list(unreadable))
     if len(keep) == 0:
@@ -226,7 +230,7 @@ def judge_rows(
     others = constants(schema.targets, y)
     return Judged(
         chosen.split,
-        table.take(keep),
+        table.take(keep) if bad else table,
         schema,
         y,
         probabilities,

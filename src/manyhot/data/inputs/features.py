@@ -120,6 +120,7 @@ class TableInputs:
                 x[rows], noticed = self.read(table.slice(rows))
                 for odd in noticed.odd:
                     self._refuse_odd(table, odd)
+                disk.let_go()
                 if progress is not None and len(table) > arrays.BLOCK:
                     progress(rows.stop, len(table))
 

@@ -22,7 +22,7 @@ from manyhot import files, notebook, predict
 from manyhot.bundle import Bundle
 from manyhot.choose import SeenRows
 from manyhot.data.arrays import blocks, from_hex
-from manyhot.data.inputs.images.paths import Progress
+from manyhot.data.inputs.images.paths import Progress, none_there
 from manyhot.data.inputs.noticed import Noticed, together
 from manyhot.data.rows import split
 from manyhot.data.sources import pieces
@@ -119,6 +119,8 @@ class Classifier:
             left = "is left empty" if bad == 1 else "are left empty"
             how = (f"{bad:,}", f"{len(table):,}", left, found.names[-1])
             log.warning("%s of %s rows cannot be read and %s; see column '%s'", *how)
+            if gone := none_there(table, self.schema.inputs[0].name, predicted.noticed.unreadable):
+                log.warning("%s", gone)
         elif reasons:
             log.info("column '%s' says which rows, and why", found.names[-1])
         return found

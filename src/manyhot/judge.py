@@ -20,7 +20,7 @@ from manyhot import files, metrics
 from manyhot.baselines import Scores, constant
 from manyhot.choose import FOLDS, Chosen, SeenRows, choose, weighed_by
 from manyhot.data.inputs.fitted import read_new
-from manyhot.data.inputs.images.paths import Progress
+from manyhot.data.inputs.images.paths import Progress, none_there
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.inputs.noticed import Noticed
 from manyhot.data.table import Table
@@ -220,7 +220,8 @@ def judge_rows(
     unreadable = predicted.noticed.unreadable
     keep = np.setdiff1d(np.arange(len(table)), list(unreadable))
     if len(keep) == 0:
-        raise UserError(f"{table.source}: not one of {len(table)} pictures can be read.")
+        gone = none_there(table, schema.inputs[0].name, unreadable)
+        raise UserError(gone or f"{table.source}: not one of {len(table)} pictures can be read.")
     bad = {f"row {table.rows[i]}": reason for i, reason in unreadable.items()}
     if bad:
         log.warning("%d pictures cannot be read and are left out: %s", len(bad), listed(bad, 5))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from manyhot.data import arrays
 from manyhot.data.inputs.fitted import Inputs, read_new
-from manyhot.data.inputs.images.paths import Progress, Unreadable, refuse_none_there
+from manyhot.data.inputs.images.paths import Progress, Unreadable
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.inputs.noticed import Noticed, Rises, together
 from manyhot.data.table import Table
@@ -71,11 +71,10 @@ def predict(
     With `fold` (N,) each row is answered by the members that did not learn from it.
 
     Raises:
-        UserError: the table has no column that the model reads, or none of its pictures is there.
+        UserError: the table has no column that the model reads.
     """
     x, noticed = read_new(model.inputs, table, progress, hashes)
     unreadable = noticed.unreadable
-    refuse_none_there(table, model.schema.inputs[0].name, unreadable)
     fold = None if fold is None else np.delete(fold, list(unreadable))
     there = readable(x, unreadable)
     found = model.probabilities(there, fold) if len(there) else nothing(model.schema)

@@ -22,7 +22,7 @@ from manyhot.data.columns import row_weights
 from manyhot.data.inputs import fitted
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.images import ImageInputs
-from manyhot.data.inputs.images.paths import Progress, Unreadable, named, picture_column, refuse_none_there
+from manyhot.data.inputs.images.paths import Progress, Unreadable, named, none_there, picture_column
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.rows import conflicts, infer, split, twins
 from manyhot.data.table import Table
@@ -102,7 +102,8 @@ def readable(table: Table, schema: Schema, bad: Unreadable) -> tuple[NDArray[np.
     Raises:
         UserError: these are more than 5 %.
     """
-    refuse_none_there(table, schema.inputs[0].name, bad)
+    if gone := none_there(table, schema.inputs[0].name, bad):
+        raise UserError(gone)
     names = named(table, picture_column(table, schema.inputs[0].name), bad)
     if len(bad) > MAX_UNREADABLE * len(table):
         first = "; ".join(f"{name}: {reason}" for name, reason in list(names.items())[:3])

@@ -196,17 +196,13 @@ def read_file(picture: Picture) -> bytes:
         raise UserError(f"cannot be read ({error.strerror})") from None
 
 
-def refuse_none_there(table: Table, name: str, unreadable: Unreadable) -> None:
-    """Refuse a table of which all pictures are gone, as when they lie elsewhere; of some, the rows are told.
-
-    Raises:
-        UserError: they are; the message says where they were looked for.
-    """
+def none_there(table: Table, name: str, unreadable: Unreadable) -> str:
+    """Say where the pictures of a table were looked for where all are gone, as when they lie elsewhere."""
     if len(unreadable) < len(table) or not {NO_FILE} <= {*unreadable.values()} <= {NO_FILE, NO_PATH}:
-        return
+        return ""
     paths = table.column(picture_column(table, name)).to_pylist()
     names = [str(path) for path in paths if path is not None]
-    raise UserError(
+    return (
         f"{table.source}: not one of its {len(table):,} pictures is there: {listed(names, 3)}; they are "
         f"looked for in {(table.root or Path()).absolute()}. Pass --root FOLDER."
     )

@@ -65,6 +65,7 @@ DATA_ORDER = (
     "plain",
     "table",
     "dates",
+    "vocabulary",
     "columns",
     "sources",
     "inputs",

@@ -41,8 +41,8 @@ MAX_CATEGORIES = 255  # the most frequent ones; the rest share the unknown bucke
 class Feature:
     """One number with its centre and scale, or one category with its known classes.
 
-    Of a date, `part` says which of its parts the number is, see `dates.part`. Of a text it says "length", or of
-    which word it is how much is there: "word free", or "piece ^fr" of a part of words. These count by `scale`.
+    Of a date, `part` says which of its parts the number is, see `dates.part`. Of a text it says "length", or
+    of which word it is how much is there: "word free", or "piece ^fr", a part of one. These count by `scale`.
 
     A number is `long_tailed` where some values are so far out that only their logarithms tell them apart.
 

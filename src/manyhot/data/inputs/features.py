@@ -123,7 +123,7 @@ class TableInputs:
         table = self._as_texts(table)
 
         def fill(x: NDArray[np.float32]) -> None:
-            for rows in arrays.blocks(len(table)):
+            for rows in arrays.blocks(len(table), len(self.features)):
                 x[rows], noticed = self.read(table.slice(rows))
                 for odd in noticed.odd:
                     self._refuse_odd(table, odd)

@@ -125,7 +125,7 @@ def numbers(column: Any) -> NDArray[Any]:
 
 
 def blocks(rows: int, width: int = 1) -> Iterator[slice]:
-    """Give slices of so many rows, BLOCK of them at a time, or fewer where each has more than WIDE numbers."""
+    """Give slices of so many rows, BLOCK of them at a time, or fewer of more than WIDE numbers each."""
     size = max(1, BLOCK * WIDE // max(width, WIDE))
     return (slice(first, min(first + size, rows)) for first in range(0, rows, size))
 

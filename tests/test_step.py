@@ -333,6 +333,7 @@ def test_a_loss_found_late_is_named_with_its_own_step_and_rows():
         losses.look()
 
 
+@pytest.mark.usefixtures("checkpoint_each_epoch")
 def test_weights_spoilt_before_a_loss_is_looked_at_are_not_kept(tmp_path, monkeypatch):
     class Late(loop.Losses):
         def __init__(self, *given):

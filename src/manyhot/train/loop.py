@@ -66,7 +66,7 @@ def train(
     what they could be; then the run ends. Those of the last epoch, at which the rate has come down, are kept
     where an earlier one was better by no more than chance.
 
-    Each epoch is saved to `checkpoints`; `state` is one of them, to go on from.
+    Epochs are saved to `checkpoints`; `state` is one of them, to go on from.
 
     Returns:
         Where the loop stands at its end, with the history: a dict per logged step and per epoch.
@@ -108,7 +108,8 @@ def train(
         progress.seconds += time.perf_counter() - started
         _log_epoch(progress, on_event, running, rate, scores)
         if checkpoints is not None and world.leads:
-            checkpoints.keep(network.state_dict(), optimizer.state_dict(), best, vars(progress))
+            stands = network.state_dict(), optimizer.state_dict(), best, vars(progress)
+            checkpoints.keep(*stands, final=progress.epoch == _last(progress, config))
     network.load_state_dict(best)
     return progress
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from manyhot.data.columns import several
 from manyhot.data.inputs.images import opening
+from manyhot.data.rows.describe import look
 from manyhot.data.rows.infer import describe, infer, problems, split_column, split_of
 from manyhot.data.sources.read import read
 from manyhot.data.table import Table, from_python
@@ -743,3 +744,14 @@ def test_padded_classes_lose_their_blanks_where_these_tell_nothing_apart():
     schema = infer(data, ["y"])
     assert schema.targets[0].classes == ("ja", "ja ", "nein ")
     assert not any("removed" in line for line in problems(data, schema))
+
+
+def test_without_a_target_columns_of_words_are_shown_as_fit_would_read_them():
+    words = [
+        f"{colour} {kind} number {n}" for n in range(40) for colour, kind in (("red", "car"), ("blue", "van"))
+    ]
+    codes = [f"{n * 7919 % 10_007:x}-{n}" for n in range(80)]
+    t = table(said=words, code=codes, kind=["car", "van"] * 40)
+    shown = {column["name"]: column["kind"] for column in look(t)["inputs"]}
+    assert shown == {"said": "text", "code": "category", "kind": "category"}
+    assert {each.name: each.kind for each in infer(t, ["kind"]).inputs} == {"said": "text"}

@@ -102,7 +102,7 @@ def look(table: Table) -> dict[str, Any]:
 
             columns.append(image_input(table, name))
         elif name != split_column(table):
-            columns.append(as_input(table, name))
+            columns.append(feature(table, name)[0] or as_input(table, name))
     plain = Schema((), ())
     hint = "no target is named yet; say what to predict with --target NAME or --tags NAME"
     return describe(table, plain) | {

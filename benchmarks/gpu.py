@@ -114,7 +114,7 @@ def step() -> None:
     from manyhot.config import FitConfig
     from manyhot.data.batches.loader import Loader
     from manyhot.data.inputs.images.images import ImageInputs
-    from manyhot.model.device import autocast, describe, pick
+    from manyhot.device import autocast, describe, pick
     from manyhot.model.network import build
     from manyhot.model.optim import AdamW
     from manyhot.resolve import precision

@@ -30,6 +30,7 @@ ORDER = (
         "baselines",
         "config",
         "machine",
+        "device",
         "resolve",
         "space",
         "progress",

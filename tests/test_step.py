@@ -354,7 +354,7 @@ def test_rows_that_do_not_fit_on_a_card_are_read_ahead(monkeypatch, side):
     y, changes = {"m": np.arange(50) % 3}, Augmentation("photo", mixup=0.5) if side else Augmentation()
     rows = np.arange(10, 50)
     held = Loader(x, {"m": y["m"][rows]}, 8, 0, changes, rows=rows)
-    monkeypatch.setattr(loaders, "fits", lambda size, device: False)
+    monkeypatch.setattr(loaders, "has_room", lambda device, size: False)
     ahead = Loader(x, {"m": y["m"][rows]}, 8, 0, changes, rows=rows)
     assert isinstance(ahead.x, loaders.Ahead)
     for step in range(12):

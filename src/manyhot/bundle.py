@@ -234,8 +234,8 @@ def load(folder: Path) -> Bundle:
         ensemble = Ensemble.from_json(read_json(folder / "predictor.json"))
 
     def build() -> Predictor:
+        from manyhot.device import pick
         from manyhot.model import predictor
-        from manyhot.model.device import pick
 
         with _fitting(str(folder)):
             return predictor.build(ensemble, inputs, schema.targets, config, state()).to(pick("auto"))

@@ -22,8 +22,8 @@ from manyhot.data.rows import split
 from manyhot.data.rows.infer import OPTIONS as READING
 from manyhot.data.rows.infer import infer
 from manyhot.data.table import Table
+from manyhot.device import describe, kept_promise, left_as_found, pick, use, warm_up
 from manyhot.errors import RunError, UserError, WriteError
-from manyhot.model.device import describe, kept_promise, left_as_found, pick, use, warm_up
 from manyhot.model.network import build
 from manyhot.progress import Lines
 from manyhot.resolve import estimate

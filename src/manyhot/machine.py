@@ -12,7 +12,7 @@ CGROUP = Path("/sys/fs/cgroup")  # the limits of a container (cgroup v2)
 
 
 class Device(NamedTuple):
-    """What computes, as far as settings follow from it; `model.device.describe` describes a card.
+    """What computes, as far as settings follow from it; `device.describe` describes a card.
 
     kind    "cpu", "cuda" or "mps"
     name    what its maker calls it

@@ -20,7 +20,7 @@ from manyhot.clustering.centroids import Embedding, batches
 from manyhot.clustering.embed import Viewed
 from manyhot.clustering.group import Groups
 from manyhot.clustering.names import target_of
-from manyhot.model.device import pick
+from manyhot.device import pick
 from manyhot.model.network import Network, build_heads
 from manyhot.model.predictor import of_network
 

@@ -36,9 +36,9 @@ from manyhot.data.rows import infer
 from manyhot.data.sources.read import read
 from manyhot.data.sources.write import write
 from manyhot.data.table import Table
+from manyhot.device import left_as_found, pick
 from manyhot.errors import UserError, listed
 from manyhot.model import inference
-from manyhot.model.device import left_as_found, pick
 from manyhot.progress import Lines
 from manyhot.targets import UNKNOWN, IntArray, text_of
 

@@ -27,10 +27,10 @@ from manyhot.data.inputs.images.paths import Progress, Unreadable
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.sources.read import near
 from manyhot.data.table import Table
+from manyhot.device import pick, use_threads
 from manyhot.ensemble import NETWORK
 from manyhot.errors import UserError
 from manyhot.model import backbones
-from manyhot.model.device import pick, use_threads
 from manyhot.model.network import Network, build, build_heads
 from manyhot.predict import tell
 from manyhot.resolve import FROM_NOTHING, SMALL_IMAGE, resolve

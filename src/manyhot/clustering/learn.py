@@ -25,9 +25,9 @@ from manyhot.clustering.names import target_of
 from manyhot.config import FitConfig
 from manyhot.data.batches.augment import Augmentation, augment
 from manyhot.data.batches.loader import Loader
+from manyhot.device import autocast
 from manyhot.errors import RunError
 from manyhot.model import optim
-from manyhot.model.device import autocast
 from manyhot.model.inference import device_of, features, logits
 from manyhot.model.network import Heads, Network, build
 from manyhot.model.predictor import of_network

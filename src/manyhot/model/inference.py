@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from manyhot.data import disk
-from manyhot.data.batches.loader import on_device
 from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.inputs.images.stream import X
+from manyhot.device import free_unused, to_device
 from manyhot.errors import RunError
 from manyhot.model.backbones.fusion import fused
 from manyhot.model.network import Network
@@ -86,7 +86,7 @@ def _batched(
     coming: deque[dict[str, Tensor]] = deque()
     first, found = 0, {} if found is None else found
     with torch.inference_mode():
-        for outputs, done in in_memory(lambda some: forward(ready, on_device(x[some], device)), len(x), rows):
+        for outputs, done in in_memory(lambda some: forward(ready, to_device(x[some], device)), len(x), rows):
             coming.append(outputs)
             while len(coming) > (behind_of(device) if done < len(x) else 0):
                 for name, value in coming[0].items():
@@ -127,5 +127,5 @@ def in_memory(act: Callable[[slice], R], count: int, rows: int) -> Iterator[tupl
             raise RunError("the card has no memory for the model and one row. Choose --device cpu.")
         else:  # out here, where no traceback holds what filled the memory
             rows = -(-rows // 2)
-            torch.cuda.empty_cache()
+            free_unused()
             log.info("the card has no memory for more than %d rows at a time", rows)

@@ -19,12 +19,12 @@ from torch.nn import functional as F
 
 from manyhot.config import FitConfig
 from manyhot.data.inputs.fitted import Inputs
+from manyhot.device import left_as_found
 from manyhot.ensemble import COLUMNS, FAR, NETWORK, Ensemble, Member, equally
 from manyhot.errors import listed
 from manyhot.model import forest
 from manyhot.model.backbones import build_backbone
 from manyhot.model.backbones.base import Backbone
-from manyhot.model.device import left_as_found
 from manyhot.model.far import Far
 from manyhot.model.forest import Forest
 from manyhot.model.neighbours import FoldedNeighbours, Neighbours

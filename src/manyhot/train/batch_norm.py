@@ -10,8 +10,8 @@ from torch import nn
 
 from manyhot.config import FitConfig
 from manyhot.data.batches.loader import Loader
+from manyhot.device import autocast
 from manyhot.model.backbones.fusion import fused
-from manyhot.model.device import autocast
 from manyhot.model.network import Network, snapshot
 from manyhot.schema import Target
 from manyhot.train.distributed import World

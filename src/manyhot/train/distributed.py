@@ -23,10 +23,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from manyhot.device import CPU, is_card
 from manyhot.errors import RunError
 from manyhot.machine import given_cores
 
-CPU = torch.device("cpu")
 TIMEOUT_SECONDS = 120  # how long a step waits for a process that does not answer
 BEAT_SECONDS = 2.0  # between two signs that a process is alive, however long it is at work on its own
 DEAD_SECONDS = 60.0  # without one, after which it is taken for dead
@@ -117,13 +117,14 @@ def _backend(device: torch.device, size: int) -> str:
     """
     here, rank = (int(os.environ.get(f"LOCAL_{what}", n)) for what, n in (("WORLD_SIZE", size), ("RANK", 0)))
     there, what = given_cores(), "core"
-    if device.type == "cuda":
-        there, what = torch.cuda.device_count(), "card"
-        torch.cuda.set_device(rank % there)
+    if is_card(device):
+        cards = torch.get_device_module(device)
+        there, what = cards.device_count(), "card"
+        cards.set_device(rank % there)
     if here > there and rank == 0:
         plain = "%d processes share %d %s and wait for each other; %d of them take less time"
         log.warning(plain, here, there, what + "s" * (there > 1), there)
-    return "cpu:gloo,cuda:nccl" if device.type == "cuda" and here <= there else "gloo"
+    return "cpu:gloo,cuda:nccl" if is_card(device) and here <= there else "gloo"
 
 
 def finish() -> None:

@@ -26,9 +26,9 @@ from manyhot.data.inputs.images.paths import Progress, Unreadable, named, pictur
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.rows import conflicts, infer, split, twins
 from manyhot.data.table import Table
+from manyhot.device import describe, pick
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model import backbones
-from manyhot.model.device import describe, pick
 from manyhot.predict import answer_columns, refuse_clashes
 from manyhot.resolve import resolve
 from manyhot.schema import Schema, Target

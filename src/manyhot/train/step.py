@@ -21,9 +21,9 @@ from torch import Tensor
 
 from manyhot.config import FitConfig
 from manyhot.data.batches.loader import Batch
+from manyhot.device import autocast, free_unused, is_card, seed
 from manyhot.errors import RunError
 from manyhot.model import losses, optim
-from manyhot.model.device import autocast
 from manyhot.model.network import Network
 from manyhot.schema import Target
 from manyhot.train.distributed import World
@@ -45,7 +45,8 @@ class TakeStep(Protocol):
 
 def launched(step: Step) -> TakeStep:
     """Return how the steps of a run are launched: captured on a card that this process has for itself."""
-    return Captured(step, CudaGraphs()) if step.optimizer.steps.is_cuda and step.world.size == 1 else step
+    alone = is_card(step.device) and step.world.size == 1
+    return Captured(step, CudaGraphs()) if alone else step
 
 
 class Step:
@@ -67,6 +68,7 @@ class Step:
         self.network, self.optimizer, self.world = network, optimizer, world
         self.targets, self.config, self.weights = targets, config, weights
         self.parts = 1
+        self.device = optimizer.steps.device
 
     def __call__(self, batch: Batch, number: int, rate: float, smoothing: float) -> Tensor:
         """As `TakeStep`.
@@ -84,18 +86,8 @@ class Step:
         return self.world.sum(found)
 
     def seed(self, number: int) -> None:
-        """Seed what dropout draws from, the same after a resume.
-
-        Not by `torch.manual_seed`, which takes 4 ms on a processor.
-        """
-        value = self.config.seed * 1_000_003 + number
-        match self.optimizer.steps.device.type:
-            case "cpu":
-                torch.default_generator.manual_seed(value)
-            case "cuda":
-                torch.cuda.manual_seed(value)
-            case _:
-                torch.manual_seed(value)
+        """Seed what dropout draws from, the same after a resume."""
+        seed(self.device, self.config.seed * 1_000_003 + number)
 
     def gradients(self, batch: Batch, smoothing: float) -> Tensor:
         """Leave the gradients of a batch with the weights; return its losses, or this process's share."""
@@ -154,8 +146,7 @@ class Step:
             )
         self.optimizer.zero_grad()
         self.parts *= 2
-        if batch.x.is_cuda:
-            torch.cuda.empty_cache()
+        free_unused()
         log.warning(
             "the card has no memory for %d rows at a time: batches of %d go through it in %d parts from here "
             "on, and teach the same.",

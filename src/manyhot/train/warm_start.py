@@ -21,11 +21,11 @@ from manyhot.bundle import Bundle
 from manyhot.choose import SeenRows
 from manyhot.config import FitConfig, parse_options
 from manyhot.data.rows import split
+from manyhot.device import describe, pick
 from manyhot.ensemble import NETWORK, PRETRAINED
 from manyhot.errors import UserError
 from manyhot.machine import half_of_memory, num_cores, tenth_of_disk
 from manyhot.model import inference
-from manyhot.model.device import describe, pick
 from manyhot.model.network import Network, PowersetHead, build, carry_over
 from manyhot.priors import log_odds
 from manyhot.resolve import of_heads, precision

@@ -19,12 +19,11 @@ from torch import Tensor
 
 from manyhot.data.batches.augment import EVERY, Augmentation, augment, mirror, mixup, random_erasing
 from manyhot.data.inputs.images.stream import Ahead, Pictures, X
+from manyhot.device import has_room, pinned, sent, to_device
 from manyhot.targets import UNKNOWN, WEIGHT
 
 AS_IT_IS = Augmentation()
 MIRRORING = ("crop", "photo")  # changes that mirror by themselves
-RESIDENT = 0.5  # of a card's free memory, which rows may fill for good
-PINNED = 64 << 20  # bytes up to which what is sent to a card is pinned first, memory that all else lacks
 
 
 class Batch(NamedTuple):
@@ -77,12 +76,15 @@ class Loader:
         self.at = np.arange(len(x)) if rows is None else rows
         self.count = len(self.at)
         self.numbers = numbers
-        if not isinstance(x, Pictures) and not fits(x.nbytes, device):
+        if not isinstance(x, Pictures) and not has_room(device, x.nbytes):
             x = Pictures(x.__getitem__, np.arange(len(x)), x.shape[1:])
-        pinned = functools.partial(_pinned, device=device)
-        self.x = Ahead(x[self.at], self._fetched, pinned) if isinstance(x, Pictures) else on_device(x, device)
-        self.y = {name: on_device(values, device) for name, values in y.items()}
-        self.members, self.fold = members, None if fold is None else on_device(fold, device)
+        self.x = (
+            Ahead(x[self.at], self._fetched, functools.partial(pinned, device=device))
+            if isinstance(x, Pictures)
+            else to_device(x, device)
+        )
+        self.y = {name: to_device(values, device) for name, values in y.items()}
+        self.members, self.fold = members, None if fold is None else to_device(fold, device)
         self.batch_size = min(batch_size, self.count)
         self.seed, self.changes, self.device, self.epochs = seed, changes, device, epochs
         self._orders: dict[int, NDArray[np.int64]] = {}
@@ -98,10 +100,10 @@ class Loader:
         """Return this process's share of the batch of a step, counted from 0, augmented or as it is."""
         rows = self._fetched(step)
         if isinstance(self.x, Ahead):
-            x = _sent(self.x.step(step), self.device)
+            x = sent(self.x.step(step), self.device)
         else:
-            x = self.x.index_select(0, on_device(self.at[rows], self.device))
-        index = on_device(rows, self.device)
+            x = self.x.index_select(0, to_device(self.at[rows], self.device))
+        index = to_device(rows, self.device)
         y = self.labels(index)
         if as_it_is and self.fetched != self.mine:
             return Batch(x[self.mine], {name: v[self.mine] for name, v in y.items()}, rows[self.mine])
@@ -159,24 +161,3 @@ class Loader:
             self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
             self._orders[epoch] = np.random.default_rng((self.seed, int(epoch))).permutation(len(self))
         return self._orders[epoch]
-
-
-def fits(size: int, device: torch.device | str) -> bool:
-    """Tell whether so many bytes may stay on a device for good, beside what training needs there."""
-    return torch.device(device).type != "cuda" or size <= RESIDENT * torch.cuda.mem_get_info(device)[0]
-
-
-def on_device(x: X, device: torch.device | str) -> Tensor:
-    """Return rows as a tensor on a device, which takes them without being waited for."""
-    return _sent(_pinned(x, device), device)
-
-
-def _sent(x: Tensor, device: torch.device | str) -> Tensor:
-    return x.to(device, non_blocking=torch.device(device).type == "cuda")
-
-
-def _pinned(x: X, device: torch.device | str) -> Tensor:
-    """Return a tensor on the processor; for a card it is pinned, so that nobody waits while it is sent."""
-    # torch warns of arrays that cannot be written to
-    tensor = torch.from_numpy(np.require(x, requirements=["C", "W"]))
-    return tensor.pin_memory() if torch.device(device).type == "cuda" and tensor.nbytes <= PINNED else tensor

@@ -1,6 +1,7 @@
-"""Where to compute: the processor, or a CUDA or Apple device where there is one; and how.
+"""Where to compute, and how: the processor, a card with memory of its own, or an Apple device.
 
-`classifier` asks once per fit and per load.
+`fitting` asks once per fit and `bundle` per load. A card works on while the processor goes on, so what is
+sent to it is not waited for. What is peculiar to one kind of device stands here; graphs in `train.step`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from manyhot.config import FitConfig
 from manyhot.errors import RunError, UserError
 from manyhot.machine import Device, processor
 
 CPU = torch.device("cpu")
+CARD = "cuda"  # the kind of device that is a card
+RESIDENT = 0.5  # of a card's free memory, which rows may fill for good
+PINNED = 64 << 20  # bytes up to which what is sent to a card is pinned first, memory that all else lacks
 
 
 def pick(name: str) -> torch.device:
@@ -28,7 +34,7 @@ def pick(name: str) -> torch.device:
     Raises:
         UserError: this machine, or this build of torch, has no such device.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = {CARD: torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, found in there.items() if found))
     if not there.get(name):
@@ -39,16 +45,59 @@ def pick(name: str) -> torch.device:
     return torch.device(name)
 
 
+def is_card(device: torch.device | str) -> bool:
+    """Tell whether a device is a card."""
+    return torch.device(device).type == CARD
+
+
 def describe(device: torch.device) -> Device:
     """Return what settings follow from."""
     if device.type == "cpu":
         return processor()
-    if device.type != "cuda":
+    if not is_card(device):
         return Device(device.type)
     found = torch.cuda.get_device_properties(device)
     # Ampere brought bfloat16 and tf32, Volta products of float16.
     halves = ("bfloat16", "float16") if found.major >= 8 else ("float16",) if found.major == 7 else ()
-    return Device("cuda", found.name, round(found.total_memory / 1e9, 1), halves, found.major >= 8)
+    return Device(CARD, found.name, round(found.total_memory / 1e9, 1), halves, found.major >= 8)
+
+
+def has_room(device: torch.device | str, size: int) -> bool:
+    """Tell whether so many bytes may stay on a device for good, beside what training needs there."""
+    return not is_card(device) or size <= RESIDENT * torch.get_device_module(device).mem_get_info(device)[0]
+
+
+def free_unused() -> None:
+    """Let go of the memory of a card that nothing is in, which torch keeps for what comes next."""
+    torch.get_device_module(CARD).empty_cache()
+
+
+def to_device(x: ArrayLike, device: torch.device | str) -> Tensor:
+    """Return an array as a tensor on a device, which takes it without being waited for."""
+    return sent(pinned(x, device), device)
+
+
+def pinned(x: ArrayLike, device: torch.device | str) -> Tensor:
+    """Return a tensor on the processor; for a card it is pinned, so that nobody waits while it is sent."""
+    # torch warns of arrays that cannot be written to
+    tensor = torch.from_numpy(np.require(x, requirements=["C", "W"]))
+    return tensor.pin_memory() if is_card(device) and tensor.nbytes <= PINNED else tensor
+
+
+def sent(x: Tensor, device: torch.device | str) -> Tensor:
+    """Return a tensor on a device, which takes it without being waited for where it is pinned."""
+    return x.to(device, non_blocking=is_card(device))
+
+
+def seed(device: torch.device, value: int) -> None:
+    """Seed what is drawn on a device without a generator.
+
+    Not by `torch.manual_seed`, which takes 4 ms on a processor.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(value)
+    else:
+        torch.get_device_module(device).manual_seed(value)
 
 
 @contextmanager
@@ -68,7 +117,7 @@ def left_as_found(device: torch.device = CPU) -> Iterator[None]:
     they are imported. Whoever draws within seeds first, so that nothing follows from how the numbers were
     found.
     """
-    lenders = [torch, getattr(torch, device.type)] if _draws(device) else [torch]
+    lenders = [torch, torch.get_device_module(device)] if _draws(device) else [torch]
     states, threads = [lender.get_rng_state() for lender in lenders], torch.get_num_threads()
     products, exact = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
     numpy, python = np.random.get_state(), random.getstate()
@@ -78,26 +127,27 @@ def left_as_found(device: torch.device = CPU) -> Iterator[None]:
     finally:
         for lender, state in zip(lenders, states, strict=True):
             lender.set_rng_state(state)
-        if device.type == "cuda" and len(lenders) == 1:  # it had drawn nothing yet, and begins at this seed
-            torch.cuda.manual_seed_all(torch.initial_seed())
+        if is_card(device) and len(lenders) == 1:  # it had drawn nothing yet, and begins at this seed
+            seed(device, torch.initial_seed())
         np.random.set_state(numpy)
         random.setstate(python)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
-        if device.type == "cuda":
+        if is_card(device):
             torch.set_float32_matmul_precision(products)
             torch.use_deterministic_algorithms(exact)
 
 
 def _draws(device: torch.device) -> bool:
     """Tell whether a card has numbers of its own to be kept: before it begins, to ask takes a second."""
-    begun: bool = device.type != "cuda" or torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return begun and device.type != "cpu"
+    if is_card(device):
+        return bool(torch.get_device_module(device).is_initialized())
+    return device.type != "cpu"
 
 
 def warm_up(device: torch.device, deterministic: bool = False) -> None:
     """Let a card and its libraries begin, which takes seconds, while rows are read."""
-    if device.type != "cuda":
+    if not is_card(device):
         return
     if deterministic:  # which cuBLAS reads as it begins
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -113,7 +163,7 @@ def warm_up(device: torch.device, deterministic: bool = False) -> None:
 def use(config: FitConfig, device: torch.device) -> None:
     """Compute as the settings of a run say, until `left_as_found` ends."""
     use_threads(config.threads)
-    if device.type == "cuda":
+    if is_card(device):
         torch.set_float32_matmul_precision("high" if config.precision == "tf32" else "highest")
         torch.use_deterministic_algorithms(config.deterministic)
 

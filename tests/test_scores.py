@@ -58,7 +58,7 @@ def test_many_classes_show_the_hardest_or_all():
         f"the {HARDEST} of {CLASSES + 1} classes with the lowest F1; text(every_class=True) shows every one:"
         in str(many)
     )
-    lines = str(many).split("\n")
+    lines = [line.rstrip() for line in str(many).split("\n")]
     assert sum(line.startswith("class ") for line in lines) == HARDEST
     assert lines[lines.index("m        precision  recall      f1  support") + 1].startswith("class 1 ")
     assert many.text(every_class=True).count("class ") == CLASSES + 4

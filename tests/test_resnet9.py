@@ -1,5 +1,7 @@
 """The small residual network: what colour pictures up to 64 pixels are learned by, of any size."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,15 @@ def test_a_network_takes_smaller_pictures_while_they_grow():
 def test_it_is_not_for_tables():
     with pytest.raises(UserError, match="'resnet9' takes pictures"):
         manyhot.fit({"a": [1, 2, 3] * 20, "y": ["u", "v", "w"] * 20}, "y", backbone="resnet9")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "grows"), [("resnet9", True), ("cnn", False), ("vit_tiny_patch16_224", False)]
+)
+def test_pictures_grow_only_where_a_backbone_takes_several_sizes(backbone, grows):
+    config = FitConfig(backbone=backbone, first_size=16, size=32, weights="none")
+    with nullcontext() if grows else pytest.raises(UserError, match=r"first_size=16: .* one size"):
+        build_backbone((3, 32, 32), config)
 
 
 def test_colour_is_learned_by_it_and_grey_as_before():

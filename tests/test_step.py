@@ -34,6 +34,7 @@ INPUTS = TableInputs(
     (*(Feature(f"x{i}", "number") for i in range(3)), Feature("c", "category", classes=("k", "l")))
 )
 CONFIG = FitConfig(backbone="mlp", epochs=2, batch_size=12, learning_rate=3e-3, dropout=0.3)
+SMOOTHED = replace(CONFIG, label_smoothing=0.1)
 
 
 def a_loader(config=CONFIG, **options):
@@ -109,9 +110,18 @@ def test_what_is_captured_lies_still():
     assert len(places) == 1
 
 
-def test_what_stands_in_a_graph_is_captured_anew():
-    graphs, smoothing = Pretended(), lambda step: 0.1 if step < 10 else 0.05
-    same(run(Captured(a_step(), graphs), 20, smoothing), run(a_step(), 20, smoothing))
+def test_labels_are_smoothed_less_in_the_same_graph():
+    graphs, smoothing, config = Pretended(), lambda step: 0.1 / (step + 1), SMOOTHED
+    same(run(Captured(a_step(config), graphs), 20, smoothing), run(a_step(config), 20, smoothing))
+    assert (graphs.warmed, graphs.captured) == (WARM_UP, 1)
+
+
+def test_other_shapes_are_captured_anew():
+    graphs = Pretended()
+    one, other = Captured(a_step(), graphs), a_step()
+    for size in (12, 8):
+        loader = a_loader(replace(CONFIG, batch_size=size))
+        same(run(one, 8, loader=loader), run(other, 8, loader=loader))
     assert (graphs.warmed, graphs.captured) == (2 * WARM_UP, 2)
 
 
@@ -130,7 +140,7 @@ def test_mixed_pictures_are_captured_too():
     mixed = [
         Batch(b.x, b.y, b.rows, {n: v.roll(1, 0) for n, v in b.y.items()}, torch.rand(12)) for b in plain
     ]
-    one, other = a_step(), Captured(a_step(), Pretended())
+    one, other = a_step(SMOOTHED), Captured(a_step(SMOOTHED), Pretended())
     for step, batch in enumerate(mixed):
         same([one(batch, step, 1e-3, 0.1)], [other(batch, step, 1e-3, 0.1)])
 

@@ -25,12 +25,13 @@ TINY = 1e-12  # keeps a loss of nothing known from being 0/0
 
 
 def loss(
-    target: Target, logits: Tensor, y: Tensor, smoothing: float = 0.0, weight: Tensor | None = None
+    target: Target, logits: Tensor, y: Tensor, smoothing: float | Tensor = 0.0, weight: Tensor | None = None
 ) -> Tensor:
     """Return the mean loss over the known entries of y; 0, with gradient 0, when there is none.
 
     Args:
-        smoothing: share of the answer given to all classes alike, in [0, 1).
+        smoothing: share of the answer given to all classes alike, in [0, 1); a tensor where it changes while
+            the step is captured.
         weight: for multiclass (C,), the weight of each class; otherwise (2, W), the weights of
             no and of yes. The mean is then a weighted one, of logits to which the logarithms of the weights
             are added: so they stay those of how often classes are met, and their probabilities true.
@@ -54,7 +55,7 @@ def _summed(
     target: Target,
     logits: Tensor,
     y: Tensor,
-    smoothing: float,
+    smoothing: float | Tensor,
     weight: Tensor | None,
     counts: Tensor | None = None,
     tag_loss: str = "cross_entropy",
@@ -74,7 +75,7 @@ def _summed(
 
 
 def _each(
-    target: Target, logits: Tensor, y: Tensor, smoothing: float, weight: Tensor | None, tag_loss: str
+    target: Target, logits: Tensor, y: Tensor, smoothing: float | Tensor, weight: Tensor | None, tag_loss: str
 ) -> tuple[Tensor, Tensor]:
     """Return the loss of each entry of y and how much it counts, both (N,) or (N, W)."""
     match target.structure:
@@ -84,7 +85,7 @@ def _each(
             logits = logits if weight is None else logits + weight.log()
             logits, there = _where_known(logits, y)
             safe = y.clamp(min=0)
-            every = F.cross_entropy(logits, safe, reduction="none", label_smoothing=smoothing)
+            every = _cross_entropy(logits, safe, smoothing)
             return every, there.float() if weight is None else there * weight[safe]
         case "binary" | "multilabel":
             logits = logits if weight is None else logits + (weight[1] / weight[0]).log()
@@ -98,6 +99,14 @@ def _each(
             return every, there * torch.where(y == 1, weight[1], weight[0])
         case _:
             assert_never(target.structure)
+
+
+def _cross_entropy(logits: Tensor, y: Tensor, smoothing: float | Tensor) -> Tensor:
+    """Return torch's cross-entropy of each row, which takes no smoothing that lies on a device."""
+    if isinstance(smoothing, float):
+        return F.cross_entropy(logits, y, reduction="none", label_smoothing=smoothing)
+    logs = F.log_softmax(logits, dim=1)
+    return F.nll_loss(logs, y, reduction="none") * (1 - smoothing) - logs.mean(dim=1) * smoothing
 
 
 def _where_known(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,7 +133,7 @@ def _focal_weight(logits: Tensor, y: Tensor, tag_loss: str) -> Tensor:
     return torch.where(y == 1, 1.0, (wrong - 0.05).clamp(min=0) ** 4)
 
 
-def _of_sets(target: Target, logits: Tensor, y: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+def _of_sets(target: Target, logits: Tensor, y: Tensor, smoothing: float | Tensor) -> tuple[Tensor, Tensor]:
     """Return as `_each`: the log loss of a row's set, or of all sets that agree with its known tags.
 
     A row of which nothing is known, or with which no set agrees, counts as unknown.
@@ -151,7 +160,7 @@ def total(
     targets: Sequence[Target],
     logits: Mapping[str, Tensor],
     y: Mapping[str, Tensor],
-    smoothing: float = 0.0,
+    smoothing: float | Tensor = 0.0,
     weights: Mapping[str, Tensor] | None = None,
     target_weights: Mapping[str, float] | None = None,
     add_up: Callable[[Tensor], Tensor] = lambda amounts: amounts,

@@ -345,7 +345,8 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
         judged = replace(judged, growth=growth(prepared, inference.run(stem, prepared.x), judged))
     far = fit_far(prepared, predictor)
     if far is not None:
-        predictor.far, limits = far
+        by, limits = far
+        predictor.far = by.to(inference.device_of(predictor))
         predictor.ensemble = replace(predictor.ensemble, far=True)
         schema = replace(schema, far=limits)
     counts = {name: len(prepared.of_part(number)) for number, name in enumerate(split.PARTS)}

@@ -89,7 +89,7 @@ class Step:
         """Seed what dropout draws from, the same after a resume."""
         seed(self.device, self.config.seed * 1_000_003 + number)
 
-    def gradients(self, batch: Batch, smoothing: float) -> Tensor:
+    def gradients(self, batch: Batch, smoothing: float | Tensor) -> Tensor:
         """Leave the gradients of a batch with the weights; return its losses, or this process's share."""
         self.optimizer.zero_grad()
         found: list[Tensor] = []
@@ -110,7 +110,7 @@ class Step:
         self,
         batch: Batch,
         outputs: Mapping[str, Tensor],
-        smoothing: float,
+        smoothing: float | Tensor,
         add_up: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         mixed = None if batch.y2 is None or batch.lam is None else (batch.y2, batch.lam)
@@ -206,8 +206,8 @@ class CudaGraphs:
 class Captured:
     """A step that is launched as a whole, once some of its shape were made one kernel after the other.
 
-    What changes from step to step lies where the graph reads it: the batch and the rate. Where pictures
-    grow, or labels are smoothed less, another graph is captured in place of the last.
+    What changes from step to step lies where the graph reads it: the batch, the rate, and by how much labels
+    are smoothed. Where pictures grow another graph is captured in place of the last.
     """
 
     def __init__(self, step: Step, graphs: Graphs) -> None:
@@ -217,34 +217,37 @@ class Captured:
         self.replay: Callable[[], None] | None = None
         self.possible = True
         self.rate = torch.zeros_like(step.optimizer.steps)
+        self.smoothing = torch.zeros_like(self.rate) if step.config.label_smoothing else 0.0
 
     def __call__(self, batch: Batch, number: int, rate: float, smoothing: float) -> Tensor:
         """As `TakeStep`."""
         if not self.possible:
             return self.step(batch, number, rate, smoothing)
-        key = ([(t.shape, t.dtype) for t in _tensors(batch)], smoothing, self.step.parts)
+        key = ([(t.shape, t.dtype) for t in _tensors(batch)], self.step.parts)
         if key != self.key:
             self.key, self.made, self.replay = key, 0, None
         self.made += 1
         if self.made <= WARM_UP:
             with self.graphs.aside():
                 return self.step(batch, number, rate, smoothing)
-        if self.replay is None and not self._capture(batch, smoothing):
+        if self.replay is None and not self._capture(batch):
             return self.step(batch, number, rate, smoothing)
         assert self.replay is not None
         for held, tensor in zip(_tensors(self.held), _tensors(batch), strict=True):
             held.copy_(tensor)
         self.rate.fill_(rate)
+        if isinstance(self.smoothing, Tensor):
+            self.smoothing.fill_(smoothing)
         self.step.seed(number)
         self.replay()
         return self.losses
 
-    def _capture(self, batch: Batch, smoothing: float) -> bool:
+    def _capture(self, batch: Batch) -> bool:
         """Capture a step on batches like this one; return whether that can be."""
         self.held = _with_tensors(batch, torch.clone, batch.rows)
 
         def act() -> Tensor:
-            found = self.step.gradients(self.held, smoothing)
+            found = self.step.gradients(self.held, self.smoothing)
             self.step.optimizer.step(self.rate)
             return found
 

@@ -8,14 +8,17 @@ Shapes: N rows · F features · C H W channels, height and width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+import torch
 
 from manyhot.config import FitConfig
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model.backbones import cnn, mlp, resnet9, tabm, timm, weights
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.members import SideBySide
-from manyhot.resolve import FOR_TABLES, Pretrained
+from manyhot.resolve import CONVOLUTIONAL, FOR_TABLES, Pretrained
 
 Shape = tuple[int, ...]  # (D,) for features, (C, H, W) for pictures
 
@@ -64,7 +67,10 @@ def build_backbone(shape: Shape, config: FitConfig) -> Backbone:
         UserError: the name is unknown, or the backbone cannot take such x.
     """
     if config.folds == 1 or config.backbone in MEMBERED:
-        return _one(shape, config)
+        network = _one(shape, config)
+        if 0 < config.first_size < shape[-1] and not config.backbone.startswith(CONVOLUTIONAL):
+            _check_growing(network, shape, config)
+        return network
     if config.freeze:  # what never learns is shared; the heads are each member's own
         shared = _one(shape, config)
         shared.members = config.folds
@@ -72,6 +78,21 @@ def build_backbone(shape: Shape, config: FitConfig) -> Backbone:
     networks = [_one(shape, config) for _ in range(config.folds)]
     members = config.folds * networks[0].members
     return Backbone(SideBySide(networks), networks[0].num_features, members)
+
+
+@torch.no_grad()
+def _check_growing(network: Backbone, shape: Shape, config: FitConfig) -> None:
+    """Refuse pictures that grow where a backbone takes those of one size only."""
+    features = 0
+    with suppress(RuntimeError, AssertionError):  # timm asserts
+        small = torch.zeros(1, shape[0], config.first_size, config.first_size)
+        features = network.eval()(small).shape[-1]
+    network.train()
+    if features != network.num_features:
+        raise UserError(
+            f"first_size={config.first_size}: backbone '{config.backbone}' takes pictures of one size, here "
+            f"{shape[-1]} pixels. Leave it out."
+        )
 
 
 def _one(shape: Shape, config: FitConfig) -> Backbone:

@@ -109,7 +109,7 @@ def readable(table: Table, schema: Schema, bad: Unreadable) -> tuple[NDArray[np.
             f"{table.source}: {len(bad)} of {len(table)} pictures cannot be read, more than "
             f"{MAX_UNREADABLE:.0%} ({first}). Mend the paths (--root FOLDER) or remove the rows."
         )
-    return np.setdiff1d(np.arange(len(table)), list(bad)), names
+    return np.delete(np.arange(len(table)), list(bad)), names
 
 
 def fit_inputs(

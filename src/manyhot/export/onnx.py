@@ -105,7 +105,7 @@ def graph_of(predictor: Predictor, targets: Sequence[Target], inputs: Inputs) ->
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=[f"answer{number}" for number in range(len(names))],
-            dynamic_shapes={"x": {0: torch.export.Dim("rows", min=1, max=2**31 - 1)}},
+            dynamic_shapes={"x": {0: torch.export.Dim("rows", min=1)}},
             custom_translation_table={torch.ops.manyhot.trees.default: translated},
             external_data=False,
             verbose=False,

@@ -121,7 +121,7 @@ def _fitting(path: Path) -> str:
     shapes = _shapes(_read(path))
     for name in (*named, *USUAL):
         # Shapes alone, in no memory; a network that cannot be built so is passed over.
-        with suppress(NotImplementedError), torch.device("meta"):
+        with suppress(RuntimeError), torch.device("meta"):
             if _shapes(timm.create_model(name).state_dict()) == shapes:
                 return str(name)
     return ""

@@ -1,6 +1,7 @@
 """Fixtures that many tests share."""
 
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -44,6 +45,12 @@ def on_card():
     if run("import torch; print(torch.cuda.is_available())").strip() != "True":
         pytest.skip("no card here")
     return run
+
+
+@pytest.fixture
+def checkpoint_each_epoch(monkeypatch):
+    """Write checkpoints after epochs that are over sooner than it takes to write them, too."""
+    monkeypatch.setattr("manyhot.train.checkpoint.SHARE", math.inf)
 
 
 @pytest.fixture

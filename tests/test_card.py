@@ -1,18 +1,21 @@
 """A card: settings that follow from a pretended one, and what runs on a real one, where there is one."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import manyhot
 from manyhot import machine
+from manyhot.clustering import embed
 from manyhot.config import CHOICES, FitConfig
 from manyhot.errors import UserError
 from manyhot.machine import Device
 from manyhot.model.backbones import build_backbone
 from manyhot.resolve import estimate, resolve
 from manyhot.schema import Input, Schema, Target
+from manyhot.train import warm_start
 
 TARGET = Target("y", "multiclass", ("a", "b", "c"), ("y",))
 TABLE = Schema((Input("a", "number"),), (TARGET,))
@@ -72,6 +75,34 @@ def test_a_card_learns_at_least_as_long_and_from_as_large_pictures(name, rows, e
 def test_few_rows_of_a_table_are_learned_as_on_a_processor():
     alone, card = (resolved(TABLE, 3_000, device) for device in (CPU, H200))
     assert replace(card, precision=alone.precision, device="cpu") == alone
+
+
+@pytest.mark.parametrize(
+    ("before", "card", "after"),
+    [
+        (("cuda", "bfloat16"), H200, "bfloat16"),
+        (("cuda", "bfloat16"), T4, "float16"),
+        (("cuda", "float32"), H200, "float32"),
+        (("cuda", "tf32"), OLD, "float32"),
+        (("cpu", "float32"), H200, "bfloat16"),
+        (("cuda", "bfloat16"), CPU, "float32"),
+        (("cpu", "bfloat16"), CPU, "bfloat16"),
+    ],
+    ids=["same", "older", "asked for", "oldest", "to a card", "from a card", "processor"],
+)
+def test_who_goes_on_elsewhere_learns_in_numbers_that_are_there(monkeypatch, before, card, after):
+    monkeypatch.setattr(warm_start, "described", lambda asked: card)
+    config = FitConfig(backbone="cnn", device=before[0], precision=before[1])
+    start = warm_start.Start(SimpleNamespace(config=config, schema=GREY), None, "m")
+    assert start.settings({"device": card.kind}, GREY, 100).precision == after
+
+
+def test_groups_are_found_with_the_settings_of_a_card(monkeypatch):
+    monkeypatch.setattr(embed, "described", lambda asked: H200)
+    found = {
+        name: embed._configured({}, replace(EVERY[name], targets=()), 5_000) for name in ("table", "grey")
+    }
+    assert {name: config.precision for name, config in found.items()} == {"table": "tf32", "grey": "bfloat16"}
 
 
 def test_photos_fill_no_small_memory():

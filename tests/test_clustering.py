@@ -19,7 +19,7 @@ from manyhot.clustering import centroids, group, layout, learn, names, space
 from manyhot.clustering.answer import head, temperature
 from manyhot.clustering.scores import agreement
 from manyhot.clustering.spread import spread
-from manyhot.errors import UserError
+from manyhot.errors import RunError, UserError
 
 QUICK = {"epochs": 2, "threads": 1, "batch_size": 32}
 
@@ -313,6 +313,26 @@ def test_the_loss_of_copies_is_as_it_is_written():
         partner = unit[i] @ unit[(i + 3) % 6] / 0.5
         losses.append(torch.logsumexp(likes, 0) - partner)
     assert learn.contrast(z).item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("late", "steps"), [(False, 3), (True, 5)], ids=["at once", "looked at later"])
+def test_a_loss_that_is_not_finite_is_named_with_its_rows(monkeypatch, late, steps):
+    class Watched(learn.Losses):
+        def __init__(self, *given):
+            super().__init__(*given)
+            self.defers = late  # as on a card
+
+    taken, contrast = [], learn.contrast
+
+    def spoilt(projected):
+        taken.append(projected)
+        return contrast(projected) * (float("nan") if len(taken) == 3 else 1.0)
+
+    monkeypatch.setattr(learn, "contrast", spoilt)
+    monkeypatch.setattr(learn, "Losses", Watched)
+    with pytest.raises(RunError, match=r"the loss is nan at step 3 \(table rows \d+, .*nothing is written"):
+        manyhot.cluster(pixels(80), clusters=3, **QUICK)
+    assert len(taken) == steps
 
 
 def test_digits_fall_into_groups():

@@ -489,6 +489,23 @@ def test_sets_of_targets_are_told_from_settings():
         assert [*asks_for_sets(ast.parse(text))] == lines
 
 
+def forgets_what_computes(files):
+    """Say where settings are resolved without a description of what computes."""
+    calls = ((name, node) for name, tree in files for node in ast.walk(tree) if isinstance(node, ast.Call))
+    found = ((name, call) for name, call in calls if getattr(call.func, "id", "") == "resolve")
+    return [
+        f"{name}:{call.lineno}"
+        for name, call in found
+        if len(call.args) < 5 and "device" not in {keyword.arg for keyword in call.keywords}
+    ]
+
+
+def test_all_settings_follow_from_what_computes():
+    assert forgets_what_computes(trees()) == []
+    files = made_up({"a.py": "resolve(o, s, 3, find)\nresolve(o, s, 3, find, d)\nresolve(o, s, 3, device=d)"})
+    assert forgets_what_computes(files) == ["a.py:1"]
+
+
 def asks_for_none(files):
     """Say where the way from x to logits asks whether something is None: what answers is declared."""
     wrong = []
@@ -631,6 +648,21 @@ def test_inspect_loads_nothing_slow(tmp_path, options):
     words = ["inspect", path, *(word.format(out=tmp_path / "schema.json") for word in options)]
     code = f"from manyhot.cli import main\nassert main({words!r}) == 0"
     assert modules_after(code) & (SLOW | {"sklearn", "jinja2"}) == set()
+
+
+AROUND = """import numpy as np
+from manyhot.choose import SeenRows
+parts, fold = np.full(20_000, "train", object), np.full(20_000, -1, np.int8)
+assert len(SeenRows(np.zeros(20_000, np.uint64), parts, np.arange(20_000), fold).as_table()) == 20_000
+from manyhot.cli import main
+assert main(["inspect", {table!r}, "--target", "fruit", "--json"]) == 0"""
+
+
+def test_a_fit_imports_what_it_needs_alone(fitted_tables):
+    """Beside torch these are what takes longest; trees, which pictures have none of, need some of them."""
+    unwanted = {"scipy.stats", "pandas", "sklearn", "jinja2", "huggingface_hub", "timm", "torchvision"}
+    assert modules_after("import manyhot.fitting") & unwanted == set()
+    assert modules_after(AROUND.format(table=str(fitted_tables / "table.csv"))) & unwanted == set()
 
 
 TRAINING = SLOW | {"sklearn", "safetensors"}

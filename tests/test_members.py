@@ -12,11 +12,11 @@ from manyhot.config import FitConfig
 from manyhot.data.batches.loader import Loader
 from manyhot.data.inputs.features import Feature, TableInputs
 from manyhot.errors import UserError
-from manyhot.model import losses
+from manyhot.model import inference, losses
 from manyhot.model.dropout import Dropout
 from manyhot.model.members import MemberLinear, linear
 from manyhot.model.network import Network, build
-from manyhot.model.predictor import views
+from manyhot.model.predictor import Predictor, views
 from manyhot.predict import out_of_fold
 from manyhot.schema import Target
 from manyhot.targets import UNKNOWN
@@ -157,6 +157,25 @@ def test_pictures_are_judged_in_views_and_trained_in_one():
     assert torch.allclose(pooled, several.mean(1), atol=1e-5)
     network = Network(predictor.stem, predictor.encoders["network"], predictor.members[0])
     assert torch.allclose(network(torch.from_numpy(x))["label"], several[:, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("seen", [1, 5])
+def test_held_out_pictures_are_answered_once_and_as_new_ones_are(seen, monkeypatch):
+    asked, logits = [], inference.logits
+
+    def counted(model, x, progress=None):
+        asked.append(len(x) if isinstance(model, Predictor) else 0)
+        return logits(model, x, progress)
+
+    monkeypatch.setattr(inference, "logits", counted)
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 255, (60, 8, 8, 1), dtype=np.uint8)
+    x[::2, :4] = 0
+    model = manyhot.fit((x, np.where(np.arange(60) % 2, "a", "b")), epochs=1, views=seen, validation=0.4)
+    judged = model.run.judged
+    assert [each for each in asked if each] == [len(judged.table)]
+    again = model.predict_proba(judged.table)["label"]
+    assert np.allclose(judged.probabilities["label"], again, atol=1e-6)
 
 
 def test_a_view_is_the_picture_moved_by_a_pixel():

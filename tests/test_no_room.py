@@ -100,6 +100,7 @@ def test_training_goes_on_without_its_history(table, tmp_path, monkeypatch, log_
     assert (tmp_path / "model" / "history.jsonl").stat().st_size  # with the model
 
 
+@pytest.mark.usefixtures("checkpoint_each_epoch")
 def test_the_checkpoint_before_makes_room(table, tmp_path, monkeypatch, log_lines):
     written, out = [], tmp_path / "model"
 
@@ -113,6 +114,22 @@ def test_the_checkpoint_before_makes_room(table, tmp_path, monkeypatch, log_line
     manyhot.fit(table, ["y"], out=out, **QUICK)
     assert len(written) == 3
     assert not log_lines
+
+
+def test_checkpoints_take_a_tenth_of_the_time(tmp_path, monkeypatch):
+    now, epochs = [0.0], []
+    kept = checkpoint.Checkpoints(tmp_path, "a run")
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+
+    def save(network, optimizer, best, progress):
+        now[0] += 2  # seconds that writing takes
+        epochs.append(progress["epoch"])
+
+    monkeypatch.setattr(kept, "save", save)
+    for epoch in range(1, 31):
+        now[0] += 3
+        kept.keep({}, {}, {}, {"epoch": epoch}, final=epoch == 30)
+    assert epochs == [1, 8, 15, 22, 29, 30]
 
 
 def test_a_model_without_room_names_its_checkpoint_and_leaves_the_old_one(table, tmp_path, monkeypatch):

@@ -312,7 +312,7 @@ def test_a_run_in_float16_learns_and_goes_on(tmp_path):
 
 
 def test_losses_that_wait_are_looked_at_when_a_line_is_due():
-    losses = loop._Losses(TARGETS, a_loader())
+    losses = loop.Losses(TARGETS, a_loader())
     losses.defers = True
     for step in range(7):
         losses.add(step, torch.full((5,), float(step)))
@@ -324,7 +324,7 @@ def test_losses_that_wait_are_looked_at_when_a_line_is_due():
 
 def test_a_loss_found_late_is_named_with_its_own_step_and_rows():
     loader = a_loader(numbers=np.arange(100, 150))
-    losses = loop._Losses(TARGETS, loader)
+    losses = loop.Losses(TARGETS, loader)
     losses.defers = True
     for step in range(7):
         losses.add(step, torch.full((5,), float("nan") if step > 3 else 1.0))
@@ -333,8 +333,9 @@ def test_a_loss_found_late_is_named_with_its_own_step_and_rows():
         losses.look()
 
 
+@pytest.mark.usefixtures("checkpoint_each_epoch")
 def test_weights_spoilt_before_a_loss_is_looked_at_are_not_kept(tmp_path, monkeypatch):
-    class Late(loop._Losses):
+    class Late(loop.Losses):
         def __init__(self, *given):
             super().__init__(*given)
             self.defers = True
@@ -344,7 +345,7 @@ def test_weights_spoilt_before_a_loss_is_looked_at_are_not_kept(tmp_path, monkey
     def spoilt(self, batch, number, rate, smoothing):
         return step(self, batch, number, float("nan") if number == 9 else rate, smoothing)
 
-    monkeypatch.setattr(loop, "_Losses", Late)
+    monkeypatch.setattr(loop, "Losses", Late)
     monkeypatch.setattr(Step, "__call__", spoilt)
     data = {"x": np.arange(80.0), "y": ["a", "b"] * 40}
     options = {"epochs": 4, "batch_size": 16, "validation": 0.2, "folds": 1, "verbose": False}

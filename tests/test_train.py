@@ -288,6 +288,7 @@ def stopped(folder, epoch=3):
     return sorted((folder / "checkpoints").glob("*.*"))
 
 
+@pytest.mark.usefixtures("checkpoint_each_epoch")
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, log_lines, suffix, damage):
@@ -309,6 +310,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, log_
     assert len(said) == (0 if (damage, suffix) == ("gone", ".json") else 1)
 
 
+@pytest.mark.usefixtures("checkpoint_each_epoch")
 def test_all_checkpoints_damaged_starts_afresh(tmp_path, log_lines):
     whole = fit()
     for path in stopped(tmp_path / "m"):

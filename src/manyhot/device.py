@@ -20,7 +20,7 @@ from torch import Tensor
 
 from manyhot.config import FitConfig
 from manyhot.errors import RunError, UserError
-from manyhot.machine import Device, processor
+from manyhot.machine import Device, automatic, graphics_card, processor
 
 CPU = torch.device("cpu")
 CARD = "cuda"  # the kind of device that is a card
@@ -39,8 +39,9 @@ def pick(name: str) -> torch.device:
         return torch.device(next(kind for kind, found in there.items() if found))
     if not there.get(name):
         found = ", ".join(kind for kind, yes in there.items() if yes)
+        unused = f" {automatic().unused}." if name == CARD and automatic().unused else ""
         raise UserError(
-            f"--device {name}: torch {torch.__version__} finds no such device here, only {found}."
+            f"--device {name}: torch {torch.__version__} finds no such device here, only {found}.{unused}"
         )
     return torch.device(name)
 
@@ -51,15 +52,23 @@ def is_card(device: torch.device | str) -> bool:
 
 
 def describe(device: torch.device) -> Device:
-    """Return what settings follow from."""
+    """Describe a device."""
     if device.type == "cpu":
         return processor()
     if not is_card(device):
         return Device(device.type)
     found = torch.cuda.get_device_properties(device)
-    # Ampere brought bfloat16 and tf32, Volta products of float16.
-    halves = ("bfloat16", "float16") if found.major >= 8 else ("float16",) if found.major == 7 else ()
-    return Device(CARD, found.name, round(found.total_memory / 1e9, 1), halves, found.major >= 8)
+    return graphics_card(found.name, found.total_memory, found.major)
+
+
+def described(asked: str = "auto") -> Device:
+    """Describe what computes where so much is asked for: what settings follow from.
+
+    Raises:
+        UserError: as `pick`.
+    """
+    device = describe(pick(asked))
+    return device._replace(unused=automatic().unused) if (asked, device.kind) == ("auto", "cpu") else device
 
 
 def has_room(device: torch.device | str, size: int) -> bool:

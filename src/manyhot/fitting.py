@@ -22,7 +22,7 @@ from manyhot.data.rows import split
 from manyhot.data.rows.infer import OPTIONS as READING
 from manyhot.data.rows.infer import infer
 from manyhot.data.table import Table
-from manyhot.device import describe, kept_promise, left_as_found, pick, use, warm_up
+from manyhot.device import described, kept_promise, left_as_found, pick, use, warm_up
 from manyhot.errors import RunError, UserError, WriteError
 from manyhot.model.network import build
 from manyhot.progress import Lines
@@ -99,7 +99,8 @@ def fit(
         files.check_ours(folder, bundles.MARKS)
     told = Lines(verbose and begin is None and on_event is None and progress is None)
     begin, on_event = begin or told.begin, on_event or told.on_event
-    device = pick(options.get("device", "auto"))
+    wanted = options.get("device", "auto")
+    device = pick(wanted)
     world = distributed.start(device)
     if folder is not None and world.leads and (folder / CHECKPOINTS).is_dir():
         with files.held(folder / CHECKPOINTS, folder):
@@ -115,7 +116,7 @@ def fit(
         if world.leads:
             values = int(np.prod(prepared.x.shape[1:]))
             count = len(prepared.of_part(split.TRAIN))
-            begin(prepared.config, estimate(prepared.config, count, values, describe(device)))
+            begin(prepared.config, estimate(prepared.config, count, values, described(wanted)))
         if model is None:
             network = build(prepared.inputs, prepared.schema.targets, prepared.config)
         else:

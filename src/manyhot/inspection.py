@@ -14,6 +14,7 @@ from typing import Any
 from manyhot.cli import show
 from manyhot.data.rows.describe import describe, look, open_pictures
 from manyhot.data.rows.infer import OPTIONS, infer
+from manyhot.data.rows.plan import plan
 from manyhot.data.sources.read import read
 from manyhot.data.table import Table
 from manyhot.errors import UserError, suggest
@@ -73,6 +74,8 @@ def inspect(
     <BLANKLINE>
     target  kind    known  unknown  classes
     ripe    binary  3      0        no 2, yes 1
+    <BLANKLINE>
+    fit would train with effort balanced: backbone mlp, at most 60 epochs of batches of 16, rate 0.002, ...
     note: target 'ripe': 1 class with one row: 'yes'
     """
     strange = next((name for name in options if name not in OPTIONS), None)
@@ -86,4 +89,6 @@ def inspect(
     found = describe(table, schema, apart | {*options.get("ignore", ())}) if schema else look(table)
     with Lines(verbose) as told:
         open_pictures(table, found, told.reading)
+    if schema:
+        found["fit"] = plan(table, schema)
     return Inspection(found | {"problems": [*map(in_python, found["problems"])]}, schema)

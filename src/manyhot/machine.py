@@ -1,24 +1,46 @@
-"""What this machine has: cores, memory, disk, and what its processor can do; and how a card is described."""
+"""What this machine has: cores, memory, disk, what its processor can do, and which card; without torch."""
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import os
 import platform
+import re
 import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 CGROUP = Path("/sys/fs/cgroup")  # the limits of a container (cgroup v2)
+DRIVER = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
+DRIVER_SECONDS = 10  # in which it answers; the first time after a start it sets the card up
+# Asks the driver for its version, and for the first card that a process may use: bytes, capability, name.
+# 75 is CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR.
+ASK = """import ctypes, sys
+driver, name = ctypes.CDLL(sys.argv[1]), ctypes.create_string_buffer(256)
+version, card, major, memory = ctypes.c_int(), ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+failed = driver.cuInit(0) or driver.cuDriverGetVersion(ctypes.byref(version))
+failed = failed or driver.cuDeviceGet(ctypes.byref(card), 0)
+failed = failed or driver.cuDeviceTotalMem_v2(ctypes.byref(memory), card)
+failed = failed or driver.cuDeviceGetAttribute(ctypes.byref(major), 75, card)
+failed = failed or driver.cuDeviceGetName(name, len(name), card)
+print(version.value // 1000, memory.value, major.value, name.value.decode("ascii", "ignore"))
+sys.exit(failed)"""
 
 
 class Device(NamedTuple):
-    """What computes, as far as settings follow from it; `device.describe` describes a card.
+    """What computes, as far as settings follow from it; `device.describe` has it from torch.
 
     kind    "cpu", "cuda" or "mps"
     name    what its maker calls it
     memory  GB of its own, 0 where that is not known
     halves  the numbers of 16 bits that it multiplies faster than float32, the best first
     tf32    whether it multiplies float32 faster with shorter fractions
+    unused  which card is here besides, and why torch cannot take it
     """
 
     kind: str
@@ -26,11 +48,69 @@ class Device(NamedTuple):
     memory: float = 0.0
     halves: tuple[str, ...] = ()
     tf32: bool = False
+    unused: str = ""
+
+    def computes(self, precision: str) -> bool:
+        """Tell whether it has numbers of such a precision, and gains by them where they are not float32."""
+        return precision in ("float32", *self.halves) or (precision == "tf32" and self.tf32)
 
 
 def processor() -> Device:
     """Describe the processor."""
     return Device("cpu", halves=("bfloat16",) if cpu_flags() & {"amx_bf16", "avx512_bf16"} else ())
+
+
+def graphics_card(name: str, memory: int, capability: int) -> Device:
+    """Describe a card of NVIDIA's by its bytes and the first number of its compute capability."""
+    # Ampere brought bfloat16 and tf32, Volta products of float16.
+    halves = ("bfloat16", "float16") if capability >= 8 else ("float16",) if capability == 7 else ()
+    return Device("cuda", name, round(memory / 1e9, 1), halves, capability >= 8)
+
+
+def automatic() -> Device:
+    """Describe what torch takes here where it is not told.
+
+    It says the same as `device.described` without loading torch, which takes seconds: by the driver of a
+    card, and by what the torch that is installed says of its build.
+    """
+    version, cuda = _torch()
+    card, newest = _card() or (None, 0)
+    if card is not None and cuda and int(cuda) <= newest:
+        return card
+    if card is not None and version:
+        why = f"is made for CUDA {cuda}, its driver for {newest} at most" if cuda else "has no CUDA in it"
+        unused = f"{card.name} is not used: torch {version} {why} (pytorch.org/get-started has other builds)"
+        return processor()._replace(unused=unused)
+    return Device("mps") if (platform.system(), platform.machine()) == ("Darwin", "arm64") else processor()
+
+
+def _torch() -> tuple[str, str]:
+    """Return the version of the torch that is installed, and the CUDA that it is made for; "" for none."""
+    found = importlib.util.find_spec("torch")
+    path = Path(found.origin).with_name("version.py") if found and found.origin else None
+    if path is None or not path.exists():
+        return "", ""
+    said = dict(re.findall(r"^(__version__|cuda)\b.*= '(\d+[^']*)'", path.read_text(), re.MULTILINE))
+    return said.get("__version__", ""), said.get("cuda", "").split(".")[0]
+
+
+@cache
+def _card() -> tuple[Device, int] | None:
+    """Describe the card that a process gets which may choose, and return the newest CUDA of its driver.
+
+    CUDA_VISIBLE_DEVICES, and the part of a card that is shared out (MIG), are obeyed as torch does, since it
+    is the same driver that answers. It is asked by a process of its own: a driver that hangs hangs alone, and
+    who has asked may fork.
+    """
+    if not sys.executable or getattr(sys, "frozen", False):
+        return None  # no Python that could be started, but the program of somebody
+    with suppress(OSError, subprocess.SubprocessError, ValueError):
+        ctypes.CDLL(DRIVER)  # nothing is started where there is none
+        words = [sys.executable, "-I", "-S", "-c", ASK, DRIVER]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=DRIVER_SECONDS, check=True)
+        version, memory, capability, name = done.stdout.split(maxsplit=3)
+        return graphics_card(name.strip(), int(memory), int(capability)), int(version)
+    return None
 
 
 def num_cores() -> int:

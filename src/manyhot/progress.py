@@ -59,16 +59,7 @@ class Words:
     def begin(self, config: FitConfig, estimate: str) -> None:
         """Tell what is about to be trained."""
         self.epochs = config.epochs
-        why = f" ({PHOTO_BACKBONES[config.backbone]})" if config.backbone in PHOTO_BACKBONES else ""
-        size = f", {config.size} pixels" if config.size else ""
-        folds = f" of {config.folds} members, a fold for each" if config.folds > 1 else ""
-        weights = "" if config.weights == "auto" else f", weights {config.weights}"
-        text = (
-            f"effort {config.effort}: backbone {config.backbone}{why}{size}{weights}{folds}, at most "
-            f"{config.epochs} epochs of batches of {config.batch_size}, rate {config.learning_rate:g}, "
-            f"{config.precision}, {config.threads} threads, seed {config.seed}; {estimate}"
-        )
-        self.tell(text, 0, config.epochs, lasting=True)
+        self.tell(planned(config, estimate), 0, config.epochs, lasting=True)
 
     def on_event(self, line: Mapping[str, Any]) -> None:
         """Tell of a line of the history, of a stage, or of rows that a network has seen without learning."""
@@ -108,6 +99,22 @@ class Words:
     def on_step(self, what: str, done: int, total: int) -> None:
         """Tell how far a step of a long piece of work is."""
         self.tell(f"{what}: {done:,}" + (f" of {total:,}" if total else ""), done, total)
+
+
+def planned(config: FitConfig, estimate: str) -> str:
+    """Say what is about to be trained, or would be; weights that nobody has looked for are "auto"."""
+    why = f" ({PHOTO_BACKBONES[config.backbone]})" if config.backbone in PHOTO_BACKBONES else ""
+    size = f", {config.size} pixels" if config.size else ""
+    folds = f" of {config.folds} members, a fold for each" if config.folds > 1 else ""
+    weights = "" if config.weights == "auto" else f", weights {config.weights}"
+    if config.weights == "auto" and config.linear_probe:
+        weights = ", pretrained weights if there are any to be had"
+    return (
+        f"effort {config.effort}: backbone {config.backbone}{why}{size}{weights}{folds}, at most "
+        f"{config.epochs} epochs of batches of {config.batch_size}, rate {config.learning_rate:g}, "
+        f"{config.precision}, {config.threads} thread{'s' * (config.threads > 1)}, seed {config.seed}; "
+        f"{estimate}"
+    )
 
 
 def _trial(line: Mapping[str, Any]) -> str:

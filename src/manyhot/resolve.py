@@ -230,7 +230,8 @@ def estimate(config: FitConfig, rows: int, values: int, device: Device | None = 
     if config.mirror == "auto":
         seconds += TRIAL_STEPS * (per_step + min(TRIAL_BATCH, rows) * per_row["cnn"])
     unit = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-    return f"about {unit} on 2 cores if all epochs are run"
+    unused = f"; {device.unused}" if device is not None and device.unused else ""
+    return f"about {unit} on 2 cores if all epochs are run{unused}"
 
 
 def _for_small_images(base: FitConfig, rows: int) -> FitConfig:

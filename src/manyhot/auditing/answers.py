@@ -24,13 +24,12 @@ from manyhot.data.rows.split import PARTS, TEST, TRAIN, split
 from manyhot.data.table import Table
 from manyhot.errors import UserError
 from manyhot.fitting import fit
-from manyhot.model import backbones
 from manyhot.predict import predict
 from manyhot.progress import Lines
-from manyhot.resolve import FROM_NOTHING, resolve
+from manyhot.resolve import FROM_NOTHING
 from manyhot.schema import Schema
 from manyhot.targets import FloatArray, marginals
-from manyhot.train.prepare import labels
+from manyhot.train.prepare import labels, settings
 
 FOLDS = 5
 FEWEST = 20  # rows below which nothing is learned that could judge a label
@@ -96,10 +95,10 @@ def by_folds(
     """
     if len(table) < FEWEST:
         raise UserError(f"{len(table)} rows are too few to judge labels by; {FEWEST} at least.")
-    config = resolve(options, schema, len(table), backbones.find_weights)
+    config = settings(table, schema, options)
     if schema.is_image and config.backbone not in FROM_NOTHING and config.weights != "none":
         options = {"freeze": True, **options}
-        config = resolve(options, schema, len(table), backbones.find_weights)
+        config = settings(table, schema, options)
     if config.freeze or config.backbone in ("mlp", "linear"):
         return _in_one(table, schema, options, told)
     y = labels(table, schema, "missing")

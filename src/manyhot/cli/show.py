@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from manyhot.config import FitConfig
 from manyhot.notebook import UNSEEN, visible
 from manyhot.notebook import number as number
+from manyhot.progress import planned
 from manyhot.report.text import escape as escape  # which commands take from here
 from manyhot.report.text import grid, put
 
@@ -169,6 +171,9 @@ def description(found: Mapping[str, Any], stderr: bool = False, into: TextIO | N
             out.print(escape(line))
         if unused:
             out.print(f"\nnot used: {escape(', '.join(unused[:20]))}")
+        if found.get("fit"):
+            config = FitConfig.from_json(found["fit"]["settings"])
+            out.print(f"\nfit would train with {escape(planned(config, found['fit']['estimate']))}")
         for problem in found["problems"]:
             out.print(f"[yellow]note:[/] {escape(_placed(problem))}")
 

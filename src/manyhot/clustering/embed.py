@@ -27,7 +27,7 @@ from manyhot.data.inputs.images.paths import Progress, Unreadable
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.sources.read import near
 from manyhot.data.table import Table
-from manyhot.device import pick, use_threads
+from manyhot.device import described, pick, use
 from manyhot.ensemble import NETWORK
 from manyhot.errors import UserError
 from manyhot.model import backbones
@@ -91,8 +91,9 @@ def look(
     left = table if whole else table.take(opened.kept)
     pictures = opened.x if whole or opened.x is None else opened.x[opened.kept]
     inputs, x = fit_inputs(left, schema, config, np.arange(len(left)), pictures)
-    use_threads(config.threads)
-    network = build(inputs, (), config).to(pick(config.device))
+    device = pick(config.device)
+    use(config, device)
+    network = build(inputs, (), config).to(device)
     fresh = config.backbone in LEARN_HERE
     return Viewed(schema, config, inputs, network, x, opened.kept, opened.unreadable, fresh)
 
@@ -116,6 +117,7 @@ def _through(bundle: Bundle, table: Table, options: Mapping[str, Any], progress:
 
 def _configured(options: Mapping[str, Any], schema: Schema, rows: int) -> FitConfig:
     """Resolve the options for rows without labels."""
+    device = described(options.get("device", "auto"))
     alone = {"folds": 1, "views": 1, "validation": 0.0, "label_sets": 0}
     asked = options.get("backbone", "linear")
     if asked in FROM_NOTHING and asked != "linear" and not (schema.is_image and asked in LEARN_HERE):
@@ -124,14 +126,14 @@ def _configured(options: Mapping[str, Any], schema: Schema, rows: int) -> FitCon
             "--features MODEL with a model that `fit` trained."
         )
     if not schema.is_image:
-        return resolve({"backbone": "linear", **options, **alone}, schema, rows)
+        return resolve({"backbone": "linear", **options, **alone}, schema, rows, device=device)
     find = cache(backbones.find_weights)
-    config = resolve({**options, **alone}, schema, rows, find)
+    config = resolve({**options, **alone}, schema, rows, find, device)
     if config.backbone in FROM_NOTHING:
         changes = {"backbone": "cnn", **_alone(config.effort, rows)}
-        return resolve({**changes, **options, **alone}, schema, rows)
+        return resolve({**changes, **options, **alone}, schema, rows, device=device)
     if config.weights != "none":  # seen once, so as large as the weights were made for
-        return resolve({**options, **alone, "freeze": True}, schema, rows, find)
+        return resolve({**options, **alone, "freeze": True}, schema, rows, find, device)
     if "backbone" in options:
         raise UserError(
             f"backbone '{config.backbone}' without weights tells nothing apart; pass --features with a "
@@ -143,7 +145,7 @@ def _configured(options: Mapping[str, Any], schema: Schema, rows: int) -> FitCon
     )
     changes = {"backbone": "cnn", "augment": "crop", **_alone(config.effort, rows)}
     fixed = {"weights": "none", "size": SMALL_IMAGE, **alone}
-    return resolve({**changes, **options, **fixed}, schema, rows)
+    return resolve({**changes, **options, **fixed}, schema, rows, device=device)
 
 
 def _alone(effort: str, rows: int) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from manyhot.config import FitConfig
 from manyhot.data.batches.augment import Augmentation, augment
 from manyhot.data.batches.loader import Loader
 from manyhot.device import autocast
-from manyhot.errors import RunError
 from manyhot.model import optim
 from manyhot.model.inference import device_of, features, logits
 from manyhot.model.network import Heads, Network, build
@@ -34,7 +33,7 @@ from manyhot.model.predictor import of_network
 from manyhot.predict import from_logits
 from manyhot.targets import IntArray
 from manyhot.train.batch_norm import recalibrate
-from manyhot.train.loop import ALONE, train
+from manyhot.train.loop import ALONE, STEPS_PER_LINE, Losses, train
 from manyhot.train.validation import Validation
 
 OnStep = Callable[[str, int, int], None]  # what is being done, how much of it is done, of how much
@@ -64,10 +63,10 @@ def tell_apart(seen: Viewed, on_step: OnStep) -> Embedding:
     stem, backbone, device = seen.network.stem, seen.network.backbone, device_of(seen.network)
     projection = Heads(["projection"], [_projection(backbone.num_features)])
     network = Network(stem, backbone, projection).to(device)
-    loader = Loader(seen.x, {}, config.batch_size, config.seed, device=device)
+    loader = Loader(seen.x, {}, config.batch_size, config.seed, device=device, numbers=seen.rows + 1)
     optimizer = optim.AdamW(network, config)
     steps = loader.step_after(config.epochs)
-    generator = torch.Generator(device)
+    generator, losses = torch.Generator(device), Losses((), loader, "nothing is written")
     for step in range(steps):
         x = loader.batch(step, as_it_is=True).x
         generator.manual_seed(config.seed * 1_000_003 + step)
@@ -76,12 +75,14 @@ def tell_apart(seen: Viewed, on_step: OnStep) -> Embedding:
         with autocast(config.precision, x.device):
             projected = network(pair)["projection"]
         loss = contrast(projected.float())
-        if not torch.isfinite(loss):
-            raise RunError(f"the loss is {loss.item()} at step {step + 1}. Try --set learning_rate=…")
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step(optim.rate(step, steps, config))
+        losses.add(step, loss.detach()[None])
+        if (step + 1) % STEPS_PER_LINE == 0:
+            losses.look()
         on_step("learning to tell pictures apart", step + 1, steps)
+    losses.look()
     found = logits(network, seen.x)["projection"]
     return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
 

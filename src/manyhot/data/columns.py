@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from manyhot.data import dates, numbers
-from manyhot.data.arrays import pc
+from manyhot.data.arrays import is_one_of, pc
 from manyhot.data.numbers import SAMPLE, is_number
 from manyhot.data.plain import is_list
 from manyhot.data.table import Table
@@ -421,7 +421,7 @@ def _filled(table: Table, name: str, missing: Sequence[str]) -> pa.ChunkedArray:
     column = table.column(name).drop_null()
     if is_text(column.type):
         trimmed = pc.utf8_trim_whitespace(column)
-        column = column.filter(pc.invert(pc.is_in(trimmed, value_set=pa.array(["", *missing], column.type))))
+        column = column.filter(pc.invert(is_one_of(trimmed, ["", *missing])))
     elif pa.types.is_floating(column.type):
         column = column.filter(pc.invert(pc.is_nan(column)))
     return column
@@ -452,7 +452,7 @@ def almost_numbers(table: Table, name: str, missing: Sequence[str] = ()) -> str:
         if len(numbers.notations(texts)) > 1:
             return f"'{words[0]}' may be of thousands or have a decimal comma, see --decimal"
         words = [text for text in words if not any(map(str.isdigit, text))]
-        rest = texts.filter(pc.invert(pc.is_in(texts, value_set=pa.array(words, texts.type))))
+        rest = texts.filter(pc.invert(is_one_of(texts, words)))
         if not (_few(words, len(texts)) and numbers.notations(rest)):
             return ""
     return f"all but {listed(words)} are numbers, see --missing" if words else ""

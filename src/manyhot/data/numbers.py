@@ -13,7 +13,8 @@ from functools import lru_cache
 
 import pyarrow as pa
 
-from manyhot.data.arrays import contains, pc
+from manyhot.data import arrays
+from manyhot.data.arrays import contains, is_one_of, pc
 from manyhot.schema import Notation
 
 SAMPLE = 200  # cells looked at before all of them are
@@ -66,7 +67,7 @@ def code_in(texts: pa.ChunkedArray) -> str:
     >>> code_in(pa.chunked_array([["10001", "00501"]])), code_in(pa.chunked_array([["0.5", "0", "10"]]))
     ('00501', '')
     """
-    padded = texts.filter(pc.less(texts, "1"))  # which blanks and 0 stand before
+    padded = texts.filter(pc.less(texts, arrays.texts(["1"])[0]))  # which blanks and 0 stand before
     padded = pc.utf8_trim_whitespace(padded)
     padded = padded.filter(pc.match_substring_regex(padded, PADDED))
     if not len(padded):
@@ -103,7 +104,7 @@ def alike(missing: Sequence[str]) -> tuple[str, ...]:
 def without_empty_words(texts: pa.ChunkedArray) -> tuple[pa.ChunkedArray, tuple[str, ...]]:
     """Return the texts without the words that mean an empty cell, and these as they are written."""
     trimmed = pc.utf8_trim_whitespace(texts)
-    empty = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(EMPTY, texts.type))
+    empty = is_one_of(pc.utf8_lower(trimmed), EMPTY)
     return texts.filter(pc.invert(empty)), tuple(sorted(pc.unique(trimmed.filter(empty)).to_pylist()))
 
 

@@ -165,11 +165,12 @@ def of_state(targets: Sequence[Target], state: Mapping[str, Tensor]) -> Forest:
 
 def _depths(branches: Tensor, roots: Tensor) -> Tensor:
     """Return how many steps it takes from each root to the last of its leaves; int64 (M · T)."""
-    node = roots.reshape(-1)
+    node = roots.reshape(-1).int()
     tree, depths = torch.arange(len(node)), torch.zeros(len(node), dtype=torch.int64)
     while len(node):
-        below = branches[:, node].long()  # (2, nodes)
-        inner = below != node  # leaves lead to themselves
-        node, tree = below[inner], tree.expand_as(below)[inner]
+        above = branches[0].index_select(0, node)
+        inner = above != node  # leaves lead to themselves, on both sides
+        node = torch.cat([above[inner], branches[1].index_select(0, node[inner])])
+        tree = tree[inner].repeat(2)
         depths[tree] += 1
     return depths

@@ -1,6 +1,6 @@
 """Where a run stands, on disk: written whole, checked by checksum, the newest whole one read back.
 
-`run` loads at the start and `loop` saves after each epoch. Tensors are kept as
+`run` loads at the start and `loop` saves after epochs, as often as it is worth its time. Tensors are kept as
 safetensors and numbers as JSON; nothing is pickled.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from manyhot.files import checksum, read_json, write_json, write_tensors
 
 log = logging.getLogger("manyhot")
 KINDS = ("network", "optimizer", "best", "pretrained")  # the tensors of a state
+SHARE = (
+    0.1  # of the time, which writing may take: an epoch on a card is over sooner than its weights are written
+)
 KEEP = 2  # checkpoints; the one before is there in case the newest is damaged
 
 
@@ -49,6 +53,7 @@ class Checkpoints:
         self.run = run
         self.pretrained: Mapping[str, Tensor] = {}
         self.told = False  # that there is no room for them
+        self.due = 0.0  # when the next is worth its time
 
     def newest(self) -> Path | None:
         """Return the newest checkpoint, None where there is none."""
@@ -60,11 +65,16 @@ class Checkpoints:
         optimizer: Mapping[str, Tensor],
         best: Mapping[str, Tensor],
         progress: dict[str, Any],
+        final: bool = False,
     ) -> None:
-        """Write a checkpoint; where that cannot be, training goes on, and it is told once.
+        """Write a checkpoint, unless the one before it is too recent and it is not the final one.
 
-        Where the disk is full, the checkpoint before the last makes room.
+        Where that cannot be, training goes on, and it is told once. Where the disk is full, the checkpoint
+        before the last makes room.
         """
+        began = time.monotonic()
+        if began < self.due and not final:
+            return
         state = (network, optimizer, best, progress)
         try:
             try:
@@ -78,6 +88,8 @@ class Checkpoints:
                 stands = f"the last one is {last.stem}" if last else "there is none"
                 log.warning("%s Training goes on without new checkpoints; %s.", error.typed, stands)
             self.told = True
+        ended = time.monotonic()
+        self.due = ended + (ended - began) / SHARE
 
     def save(
         self,

@@ -66,7 +66,7 @@ def train(
     what they could be; then the run ends. Those of the last epoch, at which the rate has come down, are kept
     where an earlier one was better by no more than chance.
 
-    Each epoch is saved to `checkpoints`; `state` is one of them, to go on from.
+    Epochs are saved to `checkpoints`; `state` is one of them, to go on from.
 
     Returns:
         Where the loop stands at its end, with the history: a dict per logged step and per epoch.
@@ -85,7 +85,7 @@ def train(
     while progress.epoch < (last := _last(progress, config)):
         world.wait()  # for the one that prepares longer, or writes a checkpoint
         started = time.perf_counter()
-        running = _Losses(targets, loader)
+        running = Losses(targets, loader)
         # What is nearly always right has learned labels that are no matter of doubt.
         smoothing = min(config.label_smoothing, progress.wrong)
         learner.train()
@@ -108,7 +108,8 @@ def train(
         progress.seconds += time.perf_counter() - started
         _log_epoch(progress, on_event, running, rate, scores)
         if checkpoints is not None and world.leads:
-            checkpoints.keep(network.state_dict(), optimizer.state_dict(), best, vars(progress))
+            stands = network.state_dict(), optimizer.state_dict(), best, vars(progress)
+            checkpoints.keep(*stands, final=progress.epoch == _last(progress, config))
     network.load_state_dict(best)
     return progress
 
@@ -158,14 +159,17 @@ def _rate(step: int, steps: int, loader: Loader, progress: LoopState, config: Fi
     return optim.cooldown(step, first, last, steps, config)
 
 
-class _Losses:
+class Losses:
     """The losses of the steps of an epoch, and their mean, kept on the device until somebody looks.
 
-    To look is to wait for a card, and so is done where a line is due; a processor has nothing to wait for.
+    To look is to wait for a card, and so is done every STEPS_PER_LINE and at the end; a processor has nothing
+    to wait for. `left` is what is left where one is not finite.
     """
 
-    def __init__(self, targets: tuple[Target, ...], loader: Loader) -> None:
-        self.names = [target.name for target in targets]
+    def __init__(
+        self, targets: tuple[Target, ...], loader: Loader, left: str = "the best weights so far are kept"
+    ) -> None:
+        self.names, self.left = [target.name for target in targets], left
         self.loader, self.defers = loader, torch.device(loader.device).type != "cpu"
         self.waiting: list[tuple[int, Tensor]] = []  # steps, and the losses (1 + T,) of each
         self.count = 0
@@ -185,8 +189,8 @@ class _Losses:
                 at = self.loader.rows(step)[self.loader.mine][:8]
                 rows = ", ".join(map(str, self.loader.names(at)))
                 raise RunError(
-                    f"the loss is {loss} at step {step + 1} (table rows {rows}, …); the best weights so far "
-                    "are kept. Try a smaller learning rate: --set learning_rate=…"
+                    f"the loss is {loss} at step {step + 1} (table rows {rows}, …); {self.left}. Try a "
+                    "smaller learning rate: --set learning_rate=…"
                 )
             self.sums += losses
             self.count += 1
@@ -200,7 +204,7 @@ class _Losses:
 
 
 def _log_step(
-    progress: LoopState, on_event: OnEvent, step: int, running: _Losses, rate: float, started: float
+    progress: LoopState, on_event: OnEvent, step: int, running: Losses, rate: float, started: float
 ) -> None:
     seconds = progress.seconds + time.perf_counter() - started
     place = {"kind": "step", "epoch": progress.epoch + 1, "step": step}
@@ -210,7 +214,7 @@ def _log_step(
 
 
 def _log_epoch(
-    progress: LoopState, on_event: OnEvent, running: _Losses, rate: float, scores: Mapping[str, Any]
+    progress: LoopState, on_event: OnEvent, running: Losses, rate: float, scores: Mapping[str, Any]
 ) -> None:
     place = {"kind": "epoch", "epoch": progress.epoch, "step": progress.step}
     line = {

@@ -26,7 +26,7 @@ from manyhot.data.inputs.images.paths import Progress, Unreadable, named, pictur
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.rows import conflicts, infer, split, twins
 from manyhot.data.table import Table
-from manyhot.device import describe, pick
+from manyhot.device import described
 from manyhot.errors import UserError, listed, suggest
 from manyhot.model import backbones
 from manyhot.predict import answer_columns, refuse_clashes
@@ -202,7 +202,7 @@ def _settings(
     if start is not None:
         config = start.settings(options, schema, len(table))
     else:
-        device = describe(pick(options.get("device", "auto")))
+        device = described(options.get("device", "auto"))
         config = resolve(options, schema, len(table), backbones.find_weights, device)
     _check_monitor(schema, config)
     return config

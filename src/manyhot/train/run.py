@@ -61,6 +61,7 @@ PASSES = 1 / 10
 FEW = 3  # tags that miss their aim, said one by one
 log = logging.getLogger("manyhot")
 Stage = Callable[["Training"], None]
+Logits = Mapping[str, NDArray[np.float32]]  # by target
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Training:
     state       where a stopped run stood, None at a beginning
     features    the features (N, F) that an encoder gives all rows, where they are at hand
     pretrained  the network before it was tuned, with heads that learned on it
+    answered    its logits for all held-out rows, where choosing it has left them
     baselines   target → a plain member of its ensemble → the scores of that member alone
     learned_by  the batches and the held-out rows by which the network was fine-tuned
     """
@@ -106,6 +108,7 @@ class Training:
     pretrained: Network | None = None
     learned_by: tuple[Loader, Validation] | None = None
     predictor: Predictor | None = None
+    answered: Logits = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, Scores]] = field(default_factory=dict)
     preview: BatchPreview | None = None
 
@@ -247,6 +250,7 @@ def select_ensemble(training: Training) -> None:
     rows = (training.prepared, networks, training.world, training.passed)
     selection = Selection(*rows, training.features)
     training.predictor = selection.best()
+    training.answered = selection.answered
     training.baselines = selection.baselines()
 
 
@@ -312,11 +316,16 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
     held, (_, calibrating) = prepared.held_out(), prepared.choosing_and_calibrating()
     members = training.network.backbone.members
 
-    def logits(rows: NDArray[np.intp], x: X) -> Mapping[str, NDArray[np.float32]]:
-        every = inference.logits(predictor, x, training.passed)
+    def logits(x: X) -> dict[str, NDArray[np.float32]]:
+        return inference.logits(predictor, x, training.passed)
+
+    def of_own_fold(rows: NDArray[np.intp], every: Logits) -> Logits:
         return out_of_fold(every, prepared.fold_of(rows), prepared.config.folds, members)
 
-    raw = logits(held, prepared.x[held])
+    def chances(rows: NDArray[np.intp], x: X) -> Logits:
+        return from_logits(targets, of_own_fold(rows, logits(x)))
+
+    raw = of_own_fold(held, training.answered or logits(prepared.x[held]))
     y, part = prepared.labels(held), np.isin(held, calibrating)
     fitting = {name: values[part] for name, values in y.items()}
     asked = (fitting.get(WEIGHT), prepared.config.confidence, prepared.config.coverage)
@@ -337,7 +346,7 @@ def _calibrated(training: Training, source: str) -> tuple[Bundle, Run]:
         scores,
         unreadable={},
         baselines={t: {**each, **training.baselines.get(t, {})} for t, each in constants(targets, y).items()},
-        importance=_importance(prepared, targets, lambda rows, x: from_logits(targets, logits(rows, x))),
+        importance=_importance(prepared, targets, chances),
         taught=_taught(prepared),
     )
     if "forest" in prepared.config.candidates and prepared.inputs.columns:

@@ -63,6 +63,7 @@ class Selection:
     features  the features (N, F) that an encoder gives all rows, where they are at hand
     progress  is told how many rows have passed through a network
     alone     of a table, the members that are baselines → their logits for the rows that choose
+    answered  the logits of the best predictor for all held-out rows, where they are at hand
     """
 
     prepared: Prepared
@@ -71,6 +72,7 @@ class Selection:
     progress: Progress
     features: dict[str, Features] = field(default_factory=dict)
     alone: dict[str, Mapping[str, NDArray[np.float32]]] = field(default_factory=dict)
+    answered: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.choosing, _ = self.prepared.choosing_and_calibrating()
@@ -106,15 +108,19 @@ class Selection:
         if whole.views == 1:
             return predictor
         predictor.ensemble = replace(whole, pooled="probabilities")  # which leaves them beside each other
-        every = inference.logits(predictor, self.prepared.x[self.choosing], self.progress)
+        held = self.prepared.held_out()  # of which some choose, and calibration wants all
+        every = inference.logits(predictor, self.prepared.x[held], self.progress)
         count = len(views(torch.zeros(1, 1, 3, 3), whole.views, whole.mirrored))
         each = {n: y.reshape(len(y), count, -1, y.shape[-1]) for n, y in every.items()}
         pooled = {
             whole.views: {n: y.mean(1) for n, y in each.items()},
             1: {n: y[:, 0] for n, y in each.items()},
         }
-        losses = {number: self.world.agree(self._loss(logits)) for number, logits in pooled.items()}
-        predictor.ensemble = replace(whole, views=min(losses, key=lambda number: losses[number]))
+        chooses, losses = np.isin(held, self.choosing), dict[int, float]()
+        for number, logits in pooled.items():
+            losses[number] = self.world.agree(self._loss({n: y[chooses] for n, y in logits.items()}))
+        best = min(losses, key=lambda number: losses[number])
+        predictor.ensemble, self.answered = replace(whole, views=best), pooled[best]
         return predictor
 
     def _loss(self, every: Mapping[str, NDArray[np.float32]]) -> float:

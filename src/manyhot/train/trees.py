@@ -138,9 +138,10 @@ def _tree(tree: Any, x: Values, shares: Values, weight: Weight) -> Tree:
     """Return one of scikit-learn's trees; a leaf says what the rows (x, shares) are that end there."""
     own, leaf = np.arange(tree.node_count), tree.children_left < 0
     left, right = (np.where(leaf, own, side) for side in (tree.children_left, tree.children_right))
-    ends, of_row = np.unique(tree.apply(x), return_inverse=True)
-    amounts = np.bincount(of_row, weight)
-    says = np.zeros((len(ends), shares.shape[1]), np.float32)
+    of_row = tree.apply(x)
+    amounts = np.bincount(of_row, weight, tree.node_count)
+    ends = np.flatnonzero(amounts)
+    says = np.zeros((tree.node_count, shares.shape[1]), np.float32)
     np.add.at(says, of_row, weighed(shares, weight))
     feature = np.where(leaf, 0, tree.feature).astype(np.int32)
     branches = np.stack([right, left]).astype(np.int32)
@@ -149,7 +150,7 @@ def _tree(tree: Any, x: Values, shares: Values, weight: Weight) -> Tree:
         tree.threshold.astype(np.float32),
         branches,
         ends,
-        (says / amounts[:, None]).astype(np.float32),
+        (says[ends] / amounts[ends, None]).astype(np.float32),
     )
 
 
@@ -168,7 +169,8 @@ def _joined(trees: Sequence[Tree], folds: int) -> dict[str, torch.Tensor]:
     leaf, seen = np.zeros(first[-1], np.int32), dict[bytes, int]()
     for start, tree in zip(first, trees, strict=False):
         says = np.ascontiguousarray(tree.says, np.float32)
-        leaf[start + tree.ends] = [seen.setdefault(each.tobytes(), len(seen)) for each in says]
+        each = says.view(f"V{says[:1].nbytes}")[:, 0].tolist()  # the bytes of a row
+        leaf[start + tree.ends] = [seen.setdefault(key, len(seen)) for key in each]
     arrays = {
         "feature": np.concatenate([tree.feature for tree in trees]).astype(np.int32),
         "threshold": np.concatenate([tree.threshold for tree in trees]).astype(np.float32),

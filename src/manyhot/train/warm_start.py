@@ -21,7 +21,7 @@ from manyhot.bundle import Bundle
 from manyhot.choose import SeenRows
 from manyhot.config import FitConfig, parse_options
 from manyhot.data.rows import split
-from manyhot.device import describe, pick
+from manyhot.device import described
 from manyhot.ensemble import NETWORK, PRETRAINED
 from manyhot.errors import UserError
 from manyhot.machine import half_of_memory, num_cores, tenth_of_disk
@@ -70,9 +70,9 @@ class Start:
         base = replace(old, start=self.name, share=1.0, threads=num_cores(), memory=half_of_memory())
         base = replace(base, cache=tenth_of_disk(), epochs=round(old.epochs / old.share))
         base = replace(base, patience=round(old.patience / old.share))
-        kind = chosen.get("device", old.device)
-        if kind != old.device:  # it multiplies other numbers fast
-            device = describe(pick(kind))
+        device = described(chosen.get("device", old.device))
+        other = device.kind != "cpu" and not device.computes(old.precision)
+        if device.kind != old.device or other:  # it multiplies other numbers fast
             base = replace(base, precision=precision(old.backbone, device))
         if old.share < 1:  # it went on from another itself
             base = replace(base, learning_rate=old.learning_rate / _rate(old.share))

@@ -1,4 +1,4 @@
-"""Show how a table is read: inputs, targets, examples, problems."""
+"""Show how a table is read: inputs, targets, examples, problems; and how `fit` would learn from it here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from manyhot import files
 from manyhot.cli import options, show
+from manyhot.config import APART
 from manyhot.errors import UserError
 from manyhot.progress import Lines
 
@@ -27,6 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from manyhot.data.rows.describe import compare_rows, describe, look, open_pictures
+    from manyhot.data.rows.plan import plan
 
     table = options.read_table(args, args.data)
     schema = None
@@ -41,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
         open_pictures(table, found, told.reading)
     if schema:
         compare_rows(table, schema, found)
+        found["fit"] = plan(table, schema, {name: getattr(args, name) or "" for name in APART})
     if schema and args.write_schema:
         files.write_json(Path(args.write_schema), schema.to_json())
     if schema and args.sheet:

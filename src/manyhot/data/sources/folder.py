@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from manyhot.data import arrays
 from manyhot.data.columns import IMAGE_ENDINGS, is_image_name
 from manyhot.data.table import Table
 from manyhot.errors import UserError
@@ -82,7 +83,7 @@ def read_folder(folder: Path) -> Table:
     if has_splits:
         columns["split"] = [SPLITS[part[0].lower()] for part in parts]
     return Table(
-        {name: pa.chunked_array([pa.array(column, pa.string())]) for name, column in columns.items()},
+        {name: pa.chunked_array([arrays.texts(column)]) for name, column in columns.items()},
         source=folder.resolve().name or str(folder),
         root=folder,
         targets=("label",) if "label" in columns else (),

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from manyhot.data import arrays
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 
@@ -68,10 +69,10 @@ def read_idx(folder: Path) -> Table:
         raise UserError(f"{folder}: the IDX files hold no picture.")
     columns: dict[str, pa.ChunkedArray] = {}
     if (joined >= 0).any():
-        names = pa.array([str(number) for number in range(256)])
-        columns["label"] = pa.chunked_array([names.take(pa.array(joined, mask=joined < 0))])
+        names = arrays.texts([str(number) for number in range(256)])
+        columns["label"] = pa.chunked_array([names.take(arrays.codes(joined))])
     if len(parts) > 1:
-        columns["split"] = pa.chunked_array([pa.array(splits)])
+        columns["split"] = pa.chunked_array([arrays.texts(splits)])
     array = np.concatenate(pixels)[..., None] if len(pixels) > 1 else pixels[0][..., None]
     return Table(
         columns, folder.resolve().name, folder, array, targets=("label",) if "label" in columns else ()

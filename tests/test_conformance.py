@@ -31,7 +31,7 @@ from manyhot.targets import decide, decode
 from manyhot.train.select import Selection
 
 ROWS = 60
-INPUTS = ("table", "image", "pixels")
+INPUTS = ("table", "text", "image", "pixels")
 STRUCTURES = ("binary", "multiclass", "multilabel", "mixed", "unknown", "unseen", "no targets")
 FILES = (
     *("manyhot.json", "schema.json", "config.json", "inputs.json", "predictor.json", "weights.safetensors"),
@@ -76,6 +76,10 @@ def make(folder, structure, kind_of_input):
     kind = structure if structure in KINDS else "mixed"
     empty = 0.4 if structure == "unknown" else 0.0
     extra = {}
+    if kind_of_input == "text":
+        extra["said"] = [
+            f"{['sweet', 'sour', 'ripe'][i % 3]} and {'ab'[i % 2] * (i // 2 + 1)}" for i in range(ROWS)
+        ]
     if structure == "unseen":
         labels = label_columns(kind, ROWS)
         split = parts(ROWS)
@@ -83,7 +87,7 @@ def make(folder, structure, kind_of_input):
         tags = [
             "spiky;red" if part == "test" and i % 2 else labels["tags"][i] for i, part in enumerate(split)
         ]
-        extra = {"split": split, "fruit": fruit, "tags": tags}
+        extra |= {"split": split, "fruit": fruit, "tags": tags}
     if kind_of_input == "pixels":
         return from_python((pixels(ROWS), {**label_columns(kind, ROWS, empty=empty), **extra})), kind
     return manyhot.read(
@@ -143,7 +147,8 @@ def go_through(tmp_path, structure, kind_of_input, settings):
     table, kind = make(tmp_path, structure, kind_of_input)
     schema = manyhot.infer(table, **infer_options(kind))
     check({t.name: t.kind for t in schema.targets} == KINDS[kind], "the kinds of the targets")
-    check(schema.is_image == (kind_of_input != "table"), "what the rows are")
+    check(schema.is_image == (kind_of_input in ("image", "pixels")), "what the rows are")
+    check(("text" in [column.kind for column in schema.inputs]) == (kind_of_input == "text"), "texts")
     if "weight" in settings:
         table = table.with_columns({"w": [1 + i % 3 for i in range(len(table))]})
 

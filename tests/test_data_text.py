@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from manyhot.data.disk import Room
 from manyhot.data.sources import jsonl as jsonl_module
 from manyhot.data.sources import text
 from manyhot.data.sources.arff import read_arff
@@ -408,3 +409,15 @@ def test_messages_stay_short_whatever_they_quote(tmp_path):
     assert len(refused(read_text, path)) - len(str(path)) < 300
     path = write(tmp_path, "[" + '{"' + "k" * 900 + '": {}}]', "t.json")
     assert len(refused(read_json, path)) - len(str(path)) < 300
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+@pytest.mark.parametrize("memory", [1, 1e-9])
+def test_lines_in_cells_stay_where_a_block_ends_in_them(tmp_path, monkeypatch, encoding, memory):
+    monkeypatch.setenv("MANYHOT_CACHE", str(tmp_path / "cache"))
+    cells = ["é" * (i % 7) + "\r\n" * (i % 3) + "\r\n\n\r" + "x" * (i % 5) for i in range(300)]
+    rows = "".join(f'"{cell}",{"ab"[i % 2]}\r\n' for i, cell in enumerate(cells))
+    (tmp_path / "t.csv").write_bytes(f"a,y\r\n{rows}".encode(encoding))
+    for block in (64, 67, 71, 100):
+        monkeypatch.setattr(text, "BLOCKS", (block, block, 1 << 30))
+        assert read_text(tmp_path / "t.csv", room=Room(memory)).column("a").to_pylist() == cells

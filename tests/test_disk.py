@@ -2,10 +2,13 @@
 
 import errno
 import gzip
+import json
+import os
 import threading
 import time
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +25,7 @@ from manyhot.data import arrays, disk
 from manyhot.data.inputs import features as prepared
 from manyhot.data.inputs.features import table_inputs
 from manyhot.data.rows.infer import infer
-from manyhot.data.sources import arrow, text
+from manyhot.data.sources import arrow, jsonl, pieces, text, values
 from manyhot.data.table import NoRowsError, from_python
 from manyhot.errors import UserError
 
@@ -38,6 +41,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(disk, "LEAST", 1)
     for module in (disk, arrow):
         monkeypatch.setattr(module, "ROWS", 11)
+    monkeypatch.setattr(values, "BATCH", 7)
 
 
 def plain():
@@ -74,6 +78,12 @@ def stream(data, path):
         writer.write_table(data, max_chunksize=9)
 
 
+def objects(data):
+    return [
+        json.dumps({n: v for n, v in row.items() if n != "nested"}, default=str) for row in data.to_pylist()
+    ]
+
+
 WRITERS = {
     "t.ipc": stream,
     "t.parquet": lambda data, path: pa.parquet.write_table(data, path, row_group_size=9),
@@ -81,6 +91,8 @@ WRITERS = {
     "t.arrow": lambda data, path: pa.feather.write_feather(
         data, path, compression="uncompressed", chunksize=9
     ),
+    "t.jsonl": lambda data, path: path.write_text("\n".join(objects(data))),
+    "t.json": lambda data, path: path.write_text(f"[{','.join(objects(data))}]"),
     "t.csv": pa.csv.write_csv,
     "t.tsv": lambda data, path: pa.csv.write_csv(data, path, pa.csv.WriteOptions(delimiter="\t")),
 }
@@ -119,6 +131,7 @@ TEXTS = {
     "no header": b"".join(b"p%d.png,%d.5,v%d\n" % (i, i, i % 2) for i in range(30)),
     "formulas": b"'=a,y\n" + b"b,p\n" * 30 + b"'=1+1,q\n''=2,q\n",
     "a late word": b"a,y\n" + b"1,p\n007,q\n" * 30 + b"NA,p\nword,q\n",
+    "lines in cells": b"a,y\r\n" + b"".join(b'"%s\r\n\r\n",p\r\n' % (b"x" * (i % 9)) for i in range(90)),
     "Windows": b"\xef\xbb\xbfa;y\r\n" + b'"1,5";p\r\n' * 30 + b";q\r\n",
     "Windows-1252": b"a,y\n" + b"1,p\n" * 30 + b"\xe9,q\n",
     "UTF-16": ("a\ty\n" + "é\tp\n" * 30).encode("utf-16"),
@@ -134,6 +147,73 @@ def test_a_mapped_text_is_the_text(tmp_path, monkeypatch, kind):
     mapped = manyhot.read(tmp_path / "t.csv", memory=LITTLE)
     assert mapped.on_disk
     same(mapped, whole)
+
+
+LINES = {
+    "a late key": [{"a": 1}] * 30 + [{"b": [0.5, None], "a": None}],
+    "a key that ends": [{"a": True, "b": "x"}] * 9 + [{"b": "y"}] * 30,
+    "a late fraction": [{"a": 7}] * 30 + [{"a": 0.25}],
+    "a late whole number that is no float": [{"a": 0.25}] * 30 + [{"a": 2**53 + 1}],
+    "whole numbers that are no float": [{"a": 2**53 + 1}, {"a": None}, {"a": 1}] * 10,
+    "whole numbers beyond 64 bits": [{"a": 1}] * 30 + [{"a": 2**70}],
+    "a late text": [{"a": 1.0}, {"a": 1e300}, {"a": None}] * 10 + [{"a": "é\n"}],
+    "a late list": [{"a": "x"}, {"a": None}] * 15 + [{"a": ["x", 1]}],
+    "lists": [{"a": []}, {"a": ["x;y", 2, None, True]}, {}] * 15,
+    "flags among numbers": [{"a": 1}] * 10 + [{"a": False}] * 10,
+    "nothing but nulls": [{"a": None, "b": 1}] * 20,
+    "rows without a cell": [{}] * 10 + [{"a": 1}] + [{}] * 10,
+    "an empty key": [{"": 1}] * 10 + [{}] * 10 + [{"a": 1, "": 2}] * 10,
+    "numbers that are none": [{"a": float("nan")}, {"a": float("-inf")}] * 10,
+    "names with blanks": [{" a": 1}] * 20,
+    "names that are one without blanks": [{" a": 1}] * 20 + [{"a": 1}],
+    "a nested value": [{"a": 1}] * 20 + [{"a": {"b": 1}}],
+    "a list of lists": [{"a": [1]}] * 20 + [{"a": [[1]]}],
+    "half a character": [{"a": "x"}] * 20 + [{"a": "\ud800"}],
+    "a line that is no object": [{"a": 1}] * 20 + [[1]],
+}
+BROKEN = {
+    "a broken line": '{"a": 1}\n' * 20 + '{"a": 1\n' + '{"a": 1}\n',
+    "the same key twice": '{"a": 1}\n' * 20 + '{"a": 1, "a": 2}',
+    "nothing": "",
+    "blank lines": "\n \n" * 20,
+    "Windows' lines": '\ufeff{"a": "é"}\r\n\r\n' + '{"a": "b"}\r\n' * 20,
+}
+ALL_LINES = BROKEN | {name: "\n".join(map(json.dumps, rows)) for name, rows in LINES.items()}
+
+
+def read_or_told(path, memory):
+    try:
+        return manyhot.read(path, memory=memory)
+    except UserError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+@pytest.mark.parametrize("kind", ALL_LINES)
+def test_mapped_lines_of_json_are_the_lines(tmp_path, kind, ending):
+    path = tmp_path / f"t.{ending}"
+    path.write_bytes(ALL_LINES[kind].encode())
+    whole, mapped, again = (read_or_told(path, memory) for memory in (1, LITTLE, LITTLE))
+    if isinstance(whole, str):
+        assert whole == mapped == again
+        assert not [*(tmp_path / "cache").rglob("*.part")]
+    else:
+        assert (mapped.on_disk, whole.on_disk) == (True, False)
+        same(mapped, whole)
+        same(again, whole)
+
+
+def test_a_broken_line_of_json_is_told_by_its_number(tmp_path):
+    (tmp_path / "t.jsonl").write_text(BROKEN["a broken line"])
+    with pytest.raises(UserError, match=r"t\.jsonl line 21, character 8: is not valid JSON"):
+        manyhot.read(tmp_path / "t.jsonl", memory=LITTLE)
+
+
+def test_lines_of_json_are_held_where_no_room_is_on_the_disk(tmp_path, monkeypatch, caplog):
+    WRITERS["t.jsonl"](plain(), tmp_path / "t.jsonl")
+    monkeypatch.setattr(jsonl.Spooled, "append", refuse)
+    assert not manyhot.read(tmp_path / "t.jsonl", memory=LITTLE).on_disk
+    assert "is held in memory: " in caplog.text
 
 
 @pytest.mark.parametrize("write", [stream, pa.feather.write_feather])
@@ -153,7 +233,7 @@ def test_what_was_cut_short_is_converted_anew(tmp_path, cut):
     same(manyhot.read(tmp_path / "t.parquet", memory=LITTLE), whole)
 
 
-@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.feather"])
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.feather", "t.json"])
 def test_what_was_converted_is_taken_again_and_follows_the_file(tmp_path, name):
     WRITERS[name](plain(), tmp_path / name)
     manyhot.read(tmp_path / name, memory=LITTLE)
@@ -163,6 +243,19 @@ def test_what_was_converted_is_taken_again_and_follows_the_file(tmp_path, name):
     assert kept.stat().st_ino == made
     WRITERS[name](plain().slice(0, 30), tmp_path / name)
     assert len(manyhot.read(tmp_path / name, memory=LITTLE)) == 30
+
+
+def test_a_file_that_is_changed_in_its_middle_is_converted_anew(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,y\n" + "1,p\n2,q\n" * 30)
+    manyhot.read(path, memory=LITTLE)
+    before = path.stat()
+    with path.open("rb+") as file:
+        file.seek(4 + 4 * 30)
+        file.write(b"7")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert "7" in manyhot.read(path, memory=LITTLE).column("a").to_pylist()
 
 
 def test_an_open_file_of_arrow_is_mapped_as_it_is(tmp_path):
@@ -247,7 +340,7 @@ def test_without_room_on_the_disk_memory_is_used(tmp_path, monkeypatch, caplog):
     assert not [*(tmp_path / "cache").rglob("*.part")]
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.jsonl"])
 def test_what_is_packed_is_mapped_and_not_kept(tmp_path, name):
     WRITERS[name](plain(), tmp_path / name)
     (tmp_path / f"{name}.gz").write_bytes(gzip.compress((tmp_path / name).read_bytes()))
@@ -363,3 +456,49 @@ def test_parts_of_several_tables_are_refused(tmp_path, other, said):
     folder = parts(tmp_path / "p", pa.table({"a": [1], "b": ["x"]}), pa.table(other))
     with pytest.raises(UserError, match=said):
         manyhot.read(folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
+def test_rows_that_are_prepared_leave_no_page_of_the_table_behind(tmp_path, monkeypatch):
+    count = 200_000
+    for module, name in ((arrays, "BLOCK"), (disk, "ROWS"), (arrow, "ROWS")):
+        monkeypatch.setattr(module, name, 1 << 15)
+    table = pa.table({"a": np.arange(count, dtype=float), "y": ["a", "b"] * (count // 2)})
+    pa.parquet.write_table(table, tmp_path / "t.parquet")
+    mapped = manyhot.read(tmp_path / "t.parquet", memory=LITTLE)
+    inputs = table_inputs(infer(mapped, "y"), mapped, np.arange(count))
+    assert pages_of(".arrow") > 1 << 20
+    x, _ = inputs.transform(mapped)
+    assert pages_of(".arrow") < 1 << 20
+    assert len(np.unique(x)) == count
+
+
+def pages_of(ending):
+    """Bytes of memory that pages of mapped files with this ending take."""
+    found, counts = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if "-" in words[0]:
+            counts = words[-1].endswith(ending) and len(words) > 5
+        elif words[0] == "Rss:" and counts:
+            found += 1024 * int(words[1])
+    return found
+
+
+@pytest.mark.parametrize("split", ["all", "folds"])
+def test_a_mapped_table_is_judged_a_piece_at_a_time(tmp_path, monkeypatch, split):
+    pa.parquet.write_table(plain(), tmp_path / "t.parquet")
+    model = manyhot.fit(tmp_path / "t.parquet", "ripe", folds=3, verbose=False, **QUICK)
+    data = plain().drop_columns(["width"]).append_column("width", pa.array(["much"] + ["1.5"] * (ROWS - 1)))
+    pa.parquet.write_table(plain() if split == "folds" else data, tmp_path / "new.parquet")
+    mapped, whole = (manyhot.read(tmp_path / "new.parquet", memory=m) for m in (LITTLE, 1))
+    held = model.judge(whole, split)
+    rows, read = [], prepared.TableInputs.read
+    monkeypatch.setattr(prepared.TableInputs, "read", lambda i, t: rows.append(len(t)) or read(i, t))
+    monkeypatch.setattr(pieces, "ROWS", 16)
+    told = []
+    found = model.judge(mapped, split, progress=lambda *far: told.append(far))
+    assert found.details() == held.details()
+    assert found.noticed.lines({}) == held.noticed.lines({})
+    assert rows == [16, 16, 8]
+    assert told == [(16, 40), (32, 40), (40, 40)]

@@ -331,6 +331,10 @@ FAULTS = {
     "pictures for a table model": (["predict", "{model}", "{zoo}/pictures/000.png"], "INPUT must be a table"),
     "a table for a picture model": (["predict", "{pmodel}", "{zoo}/good.csv"], "no column 'image'"),
     "no such picture": (["predict", "{pmodel}", "{zoo}/pictures/00.png"], "no such file"),
+    "no picture is there to evaluate": (
+        ["evaluate", "{pmodel}", "{zoo}/nophotos.csv", "--split", "all"],
+        "nophotos.csv: not one of its 40 pictures is there: 'gone/0.png', 'gone/1.png', 'gone/2.png'",
+    ),
     "no labels to evaluate": (["evaluate", "{model}", "{zoo}/bare.csv"], "the labels of target"),
     "no such split": (["evaluate", "{model}", "{zoo}/good.csv", "--split", "tset"], "split 'tset'"),
     "no labels to report": (
@@ -499,7 +503,7 @@ def zoo(tmp_path_factory, fitted_tables):
     write_pictures(folder, ROWS)
     names = [f"pictures/{i:03d}.png" for i in range(ROWS)]
     table("photos.csv", image=names, fruit=fruit)
-    table("nophotos.csv", image=[f"gone/{i}.png" for i in range(ROWS)], fruit=fruit)
+    table("nophotos.csv", image=[f"gone/{i}.png" for i in range(ROWS)], **labels)
     table("fewphotos.csv", image=[*names[:-3], "a.png", "b.png", "c.png"], fruit=fruit)
     table("leaving.csv", image=[*names[:-1], "../p.png"], fruit=fruit)
     table("system.csv", image=[*names[:-1], "/etc/passwd.png"], fruit=fruit)
@@ -594,3 +598,13 @@ def test_a_column_in_the_way_of_answers_is_refused_before_training(name):
     columns = {**features(30), **label_columns("multiclass", 30), name: ["x", "y"] * 15}
     with pytest.raises(UserError, match="is in the way of"):
         manyhot.fit(columns, ["fruit"], **QUICK)
+
+
+def test_rows_stay_where_no_picture_is_there(zoo, tmp_path, capsys, fitted_pictures):
+    out = tmp_path / "answers.csv"
+    words = ["predict", str(fitted_pictures / "model"), str(zoo / "nophotos.csv"), "--out", str(out)]
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert "not one of its 40 pictures is there: 'gone/0.png', 'gone/1.png', 'gone/2.png'" in said
+    assert f"looked for in {zoo}. Pass --root FOLDER." in said
+    assert len(out.read_text().splitlines()) == 41

@@ -235,3 +235,88 @@ def test_pieces_that_an_older_bundle_holds_are_passed_over(tmp_path):
     manifest["checksums"]["weights.safetensors"] = files.checksum(tmp_path / "m" / "weights.safetensors")
     files.write_json(tmp_path / "m" / bundle.MANIFEST, manifest)
     assert manyhot.load(tmp_path / "m").predict(columns) == model.predict(columns)
+
+
+SAID = ["cheap watches, buy now", "meeting moved to noon", "buy cheap tickets", "lunch at noon?"]
+FIRST = ["Ann", "Marie", "Luis", "Otto", "Anna", "Maria", "Louis", "Otis"]
+LAST = ["Berg", "Bergen", "Holm", "Holmes", "Lind", "Linden", "Quist", "Quine"]
+PROSE = [f"{SAID[i % 4]} {'no' * (i % 7)} {LAST[i % 8]}{'a' * (i // 28)}" for i in range(112)]
+NAMES = [f"{a}{b.lower()}{c}" for a in FIRST for b in LAST for c in ("", "o")]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (PROSE, "text"),
+        (NAMES, "text"),
+        ([f"https://{a}.example/{b}".lower() for a in FIRST for b in NAMES[:40]], "text"),
+        ([f"{a}.{b}@mail.example".lower() for a in FIRST for b in NAMES[:40]], "text"),
+        ([f"A/{number * 7919 % 99991}" for number in range(120)], None),
+        ([f"customer-{number:06}" for number in range(0, 36_000, 300)], None),
+        (["".join(row) for row in np.random.default_rng(0).choice([*"QWERTYUIOPASDFGH"], (120, 6))], None),
+        (["rød", "blå"] * 60, "category"),
+    ],
+)
+def test_columns_of_texts_are_told_from_codes_and_categories(cells, kind):
+    labels = ["ab"[number % 2] for number in range(len(cells))]
+    data = from_python({"x": cells, "other": [number / 7 for number in range(len(cells))], "y": labels})
+    found = {column.name: column.kind for column in infer(data, ["y"]).inputs}
+    assert found.get("x") == kind
+
+
+def texts(cells):
+    data = from_python({"x": cells, "y": [*"ab"] * (len(cells) // 2)})
+    return data, table_inputs(infer(data, ["y"], kinds={"x": "text"}), data, np.arange(len(cells)))
+
+
+def test_a_text_is_its_length_and_how_much_of_each_word_is_in_it():
+    data, inputs = texts(PROSE)
+    names = [feature.part for feature in inputs.features]
+    assert names[0] == "length"
+    assert {"word cheap", "word buy", "word noon"} <= {*names}
+    assert inputs.columns == {"x": [*range(len(names))]}
+    x, _ = inputs.transform(data)
+    buy, noon = names.index("word buy"), names.index("word noon")
+    assert (x[0::4, buy] > 0.3).all()
+    assert (x[1::4, buy] == 0).all()
+    assert (x[1::4, noon] > 0.3).all()
+    assert np.linalg.norm(x[:, 1:], axis=1) == pytest.approx(3)
+
+
+def test_rare_words_count_more_and_those_of_fewer_than_three_rows_not_at_all():
+    _, inputs = texts([*PROSE[:-1], "buy xylophone"])
+    scale = {feature.part: feature.scale for feature in inputs.features}
+    assert "word xylophone" not in scale
+    assert scale["word nonononono"] > scale["word cheap"] > 1
+
+
+def test_names_are_read_in_pieces_so_that_new_ones_say_something():
+    _, inputs = texts(NAMES)
+    names = [feature.part for feature in inputs.features]
+    x, noticed = inputs.read(from_python({"x": ["Mariholmo", "Zzz", "", None]}))
+    there = {names[place] for place in np.flatnonzero(x[0, 1:]) + 1}
+    assert {"piece mar", "piece o$"} <= there
+    assert (x[1:, 1:] == 0).all()
+    assert np.isfinite(x[1, 0])
+    assert np.isnan(x[2:, 0]).all()
+    assert not noticed.odd
+
+
+def test_texts_come_back_from_json_and_an_absent_column_is_empty():
+    _, inputs = texts(PROSE)
+    again = from_json(json.loads(json.dumps(inputs.to_json())))
+    assert again == inputs
+    said, renamed = again.read(from_python({"X ": ["buy", ""]}))
+    assert renamed.odd[0].what == "renamed"
+    assert said[0].any()
+    assert np.isnan(said[1, 0])
+    with pytest.raises(UserError, match="lacks 'x'"):
+        again.read(from_python({"z": ["buy"]}))
+
+
+@pytest.mark.parametrize("cells", [["same"] * 40, ["!!", "?"] * 20, ["one", None] * 20])
+def test_texts_that_say_little_are_read_all_the_same(cells):
+    data, inputs = texts(cells)
+    x, _ = inputs.transform(data)
+    assert x.shape == (40, len(inputs.features))
+    assert not np.isinf(x).any()

@@ -66,6 +66,7 @@ DATA_ORDER = (
     "plain",
     "table",
     "dates",
+    "vocabulary",
     "columns",
     "sources",
     "inputs",

@@ -7,10 +7,13 @@ import pytest
 from PIL import Image
 
 import manyhot
+from manyhot.data.inputs import hashing
 from manyhot.data.rows.copies import by_chance, copies
-from manyhot.data.rows.describe import describe, look
+from manyhot.data.rows.describe import compare_rows, describe, look
+from manyhot.data.rows.infer import infer
 from manyhot.data.rows.order import keeps, stretches
 from manyhot.data.rows.split import split
+from manyhot.data.table import from_python
 from manyhot.errors import UserError
 from manyhot.schema import Target
 from manyhot.train.prepare import prepare
@@ -318,3 +321,21 @@ def test_rows_of_another_table_are_not_known_by_few_values_alone(log_lines):
     more = {name: values[:100] for name, values in shuffled.items()}
     assert model.evaluate({"y": labels[:100], **more})["rows"] == 100
     assert not any("seen in training" in line for line in log_lines)
+
+
+def test_rows_of_a_table_are_hashed_once_for_all_who_ask(monkeypatch):
+    asked, hashes = [], hashing.ColumnHashes.__iter__
+    monkeypatch.setattr(hashing.ColumnHashes, "__iter__", lambda self: asked.append(1) or hashes(self))
+    rows = [f"c{row % 7}" for row in range(90)]
+    data = {"a": NUMBERS[:90, 0], "b": rows, "y": ["p", "n"] * 45, "split": ["train", "val", "test"] * 30}
+    table = from_python(data)
+    schema = infer(table, "y")
+    found = describe(table, schema)
+    compare_rows(table, schema, found)
+    before = len(asked)
+    again = describe(table, schema)
+    compare_rows(table, schema, again)
+    assert (again, len(asked)) == (found, before)
+    prepare(table, schema, {"epochs": 1})
+    assert len(asked) == before + 1  # of the rows that are left without those of `test`
+    assert describe(table, infer(table, "y", kinds={"a": "category"})) != found

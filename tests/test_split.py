@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from making import QUICK
 
 import manyhot
+from manyhot.data.inputs.images import paths
 from manyhot.data.rows.split import PARTS, TEST, TRAIN, VAL, split
 from manyhot.schema import Target
 from manyhot.targets import dense
@@ -186,3 +187,13 @@ def test_fractions():
     fitted = manyhot.fit(data(), ["y"], test=0.3, validation=0.2, **QUICK)
     assert fitted.run.counts == {"train": 45, "val": 18, "test": 27, "unreadable": 0}
     assert (TRAIN, VAL, TEST) == (0, 1, 2)
+
+
+def test_how_far_many_rows_are_dealt_is_told(monkeypatch):
+    told, y = [], {"y": np.array([[0], [1], [1]] * 40)}
+    target = Target("y", "binary", ("a", "b"), ("y",))
+    for block, together in ((200, ()), (100, ()), (100, [np.arange(120) // 2])):
+        monkeypatch.setattr(paths, "BLOCK", block)
+        split([target], y, [0.8, 0.2], 0, together, lambda *far: told.append(far))
+        told.append(block)
+    assert told == [200, (60, 120), (120, 120), 100, (40, 120), (80, 120), (120, 120), 100]

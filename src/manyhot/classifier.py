@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,14 +21,14 @@ from manyhot import bundle as bundles
 from manyhot import files, notebook, predict
 from manyhot.bundle import Bundle
 from manyhot.choose import SeenRows
-from manyhot.data.arrays import from_hex
-from manyhot.data.inputs.images.paths import Progress
+from manyhot.data.arrays import blocks, from_hex
+from manyhot.data.inputs.images.paths import Progress, none_there
 from manyhot.data.inputs.noticed import Noticed, together
 from manyhot.data.rows import split
 from manyhot.data.sources import pieces
 from manyhot.data.sources.read import read
 from manyhot.data.sources.remote import as_local, is_remote
-from manyhot.data.sources.write import write
+from manyhot.data.sources.write import write, write_pieces
 from manyhot.data.table import Table, as_pixels
 from manyhot.errors import UserError
 from manyhot.graph import ENDING
@@ -119,6 +119,8 @@ class Classifier:
             left = "is left empty" if bad == 1 else "are left empty"
             how = (f"{bad:,}", f"{len(table):,}", left, found.names[-1])
             log.warning("%s of %s rows cannot be read and %s; see column '%s'", *how)
+            if gone := none_there(table, self.schema.inputs[0].name, predicted.noticed.unreadable):
+                log.warning("%s", gone)
         elif reasons:
             log.info("column '%s' says which rows, and why", found.names[-1])
         return found
@@ -456,7 +458,7 @@ class Classifier:
                 readme = card.model_card(self.bundle, judged, judged.table.source, known.rows)
                 files.write_text(beside / "README.md", readme)
                 files.write_json(beside / "metrics.json", judged.record)
-                write(_answers_of(judged), beside / bundles.VALIDATION)
+                write_pieces(_answers_of(judged), beside / bundles.VALIDATION)
             bundles.replace_schema(self.schema, folder)
 
     def _own_page(self) -> str:
@@ -511,7 +513,7 @@ class Classifier:
             }
         folder.mkdir(parents=True, exist_ok=True)
         if self.run is not None:
-            write(_answers_of(self.run.judged), folder / bundles.VALIDATION)
+            write_pieces(_answers_of(self.run.judged), folder / bundles.VALIDATION)
             clashing, _ = self.run.conflicts
             if clashing:
                 write(conflicts.as_table(clashing), folder / conflicts.FILE)
@@ -558,9 +560,11 @@ def seen_in(rows: Table) -> SeenRows:
     return SeenRows(hashes, parts, numbers["row"].astype(np.int64), numbers["fold"].astype(np.int8))
 
 
-def _answers_of(judged: Judged) -> Table:
-    """Return the judged rows with their answers, as `predict` writes them."""
-    return predict.answers(judged.schema, judged.table, predict.Predicted(judged.probabilities))
+def _answers_of(judged: Judged) -> Iterator[Table]:
+    """Give the judged rows with their answers, as `predict` writes them, some at a time."""
+    for rows in blocks(len(judged.table)):
+        some = predict.Predicted({name: each[rows] for name, each in judged.probabilities.items()})
+        yield predict.answers(judged.schema, judged.table.slice(rows), some)
 
 
 def as_path(given: object) -> Path:

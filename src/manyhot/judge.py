@@ -20,13 +20,13 @@ from manyhot import files, metrics
 from manyhot.baselines import Scores, constant
 from manyhot.choose import FOLDS, Chosen, SeenRows, choose, weighed_by
 from manyhot.data.inputs.fitted import read_new
-from manyhot.data.inputs.images.paths import Progress
+from manyhot.data.inputs.images.paths import Progress, none_there
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.inputs.noticed import Noticed
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, shortened
 from manyhot.importance import Importance, importance
-from manyhot.predict import Answering, beside, predict
+from manyhot.predict import Answering, beside, predict, predict_pieces
 from manyhot.schema import Schema, Target
 from manyhot.targets import (
     UNKNOWN,
@@ -212,11 +212,16 @@ def judge_rows(
     schema, y = _labels(model.schema, table, unknown_class)
     if chosen.weights is not None:
         y[WEIGHT] = chosen.weights
-    predicted = predict(model, table, progress, chosen.hashes, chosen.fold if chosen.split == FOLDS else None)
+    fold = chosen.fold if chosen.split == FOLDS else None
+    if table.on_disk and model.inputs.columns:
+        predicted = predict_pieces(model, table, progress, fold)
+    else:
+        predicted = predict(model, table, progress, chosen.hashes, fold)
     unreadable = predicted.noticed.unreadable
     keep = np.setdiff1d(np.arange(len(table)), list(unreadable))
     if len(keep) == 0:
-        raise UserError(f"{table.source}: not one of {len(table)} pictures can be read.")
+        gone = none_there(table, schema.inputs[0].name, unreadable)
+        raise UserError(gone or f"{table.source}: not one of {len(table)} pictures can be read.")
     bad = {f"row {table.rows[i]}": reason for i, reason in unreadable.items()}
     if bad:
         log.warning("%d pictures cannot be read and are left out: %s", len(bad), listed(bad, 5))
@@ -226,7 +231,7 @@ def judge_rows(
     others = constants(schema.targets, y)
     return Judged(
         chosen.split,
-        table.take(keep),
+        table.take(keep) if bad else table,
         schema,
         y,
         probabilities,

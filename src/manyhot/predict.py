@@ -19,7 +19,7 @@ from manyhot.data import arrays
 from manyhot.data.inputs.fitted import Inputs, read_new
 from manyhot.data.inputs.images.paths import Progress, Unreadable
 from manyhot.data.inputs.images.stream import X
-from manyhot.data.inputs.noticed import Noticed, Rises
+from manyhot.data.inputs.noticed import Noticed, Rises, together
 from manyhot.data.table import Table
 from manyhot.ensemble import FAR
 from manyhot.errors import UserError
@@ -82,6 +82,24 @@ def predict(
     if fold is None and away > max(MANY_FAR * len(there), 2):
         noticed = replace(noticed, far=away)
     return Predicted({name: spread(values, unreadable) for name, values in found.items()}, noticed)
+
+
+def predict_pieces(
+    model: Answering, table: Table, progress: Progress | None = None, fold: NDArray[np.int8] | None = None
+) -> Predicted:
+    """Return what `predict` does of a mapped table of features, whose x is never held whole."""
+    from manyhot.data.sources.pieces import pieces  # only large tables need it
+
+    found: list[Predicted] = []
+    done = 0
+    for piece in pieces(table):
+        first, done = done, done + len(piece)
+        found.append(predict(model, piece, fold=None if fold is None else fold[first:done]))
+        if progress is not None:
+            progress(done, len(table))
+    names = found[0].probabilities
+    whole = {name: np.concatenate([each.probabilities[name] for each in found]) for name in names}
+    return Predicted(whole, together([each.noticed.counted() for each in found]))
 
 
 def nothing(schema: Schema) -> dict[str, NDArray[np.float32]]:

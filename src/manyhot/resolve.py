@@ -109,7 +109,8 @@ def resolve(
         base = replace(base, size=0 if small else base.size)
         chosen["backbone_options"] = {**base.backbone_options, **options_of}
     else:
-        base = _for_tables(base, rows, len(schema.inputs))
+        columns = sum(WIDE if each.kind == "text" else 1 for each in schema.inputs)  # of many words
+        base = _for_tables(base, rows, columns)
         base = _table_on_card(base, rows) if device.memory else base
     few = 10_000 if base.effort == "best" else 20_000  # rows of which a twentieth does not say enough
     share = 0.2 if rows < 2_000 else 0.1 if rows < few else 0.05

@@ -19,7 +19,7 @@ from manyhot.errors import UserError, listed, shortened, suggest
 
 Kind = Literal["binary", "multiclass", "multilabel"]
 Structure = Literal["binary", "multiclass", "multilabel", "powerset"]
-InputKind = Literal["image", "number", "category", "date"]
+InputKind = Literal["image", "number", "category", "date", "text"]
 
 OBJECTIVES = ("hamming", "exact_match", "micro_f1", "macro_f1", "balanced_accuracy")
 PARAMETRIC_OBJECTIVES = ("precision", "recall", "micro_precision")

@@ -93,7 +93,7 @@ def add_labelling(parser: argparse.ArgumentParser) -> None:
     add("--bins", metavar="NAME=N", action="append", default=[], help=help)
     add_positive(add)
     add_long(add)
-    add_columns(add, "binary, multiclass, multilabel, number, category, date, image or ignore")
+    add_columns(add, "binary, multiclass, multilabel, number, category, date, text, image or ignore")
     help = "the decimal mark, where cells such as 1,234 leave it open (default: that of the other columns)"
     add("--decimal", choices=(".", ","), metavar=".|,", help=help)
     add("--schema", metavar="FILE", help="a file that says all of this, as `inspect --write-schema` wrote it")

@@ -21,6 +21,7 @@ except ImportError:
 
 NUMBERS = "iufb"  # kinds of NumPy's numbers and booleans
 DTYPES = {pa.from_numpy_dtype(code): np.dtype(code) for code in np.typecodes["AllInteger"] + "efd"}
+WIDE = 64  # numbers of a row, of more than which blocks have fewer rows
 BLOCK = 1 << 17  # cells at a time, where a whole column would take too much memory
 MANY = 500_000  # cells, beyond which the third of a second that pyarrow's imports take is earned back
 
@@ -126,9 +127,10 @@ def numbers(column: Any) -> NDArray[Any]:
     return np.where(known, values, np.nan)
 
 
-def blocks(rows: int) -> Iterator[slice]:
-    """Give slices of so many rows, BLOCK of them at a time."""
-    return (slice(first, min(first + BLOCK, rows)) for first in range(0, rows, BLOCK))
+def blocks(rows: int, width: int = 1) -> Iterator[slice]:
+    """Give slices of so many rows, BLOCK of them at a time, or fewer of more than WIDE numbers each."""
+    size = max(1, BLOCK * WIDE // max(width, WIDE))
+    return (slice(first, min(first + size, rows)) for first in range(0, rows, size))
 
 
 def placed(chunks: Iterable[pa.Array]) -> Iterator[tuple[slice, pa.Array]]:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from manyhot.data import dates, numbers
+from manyhot.data import dates, numbers, vocabulary
 from manyhot.data.arrays import is_one_of, pc
 from manyhot.data.numbers import SAMPLE, is_number
 from manyhot.data.plain import is_list
@@ -299,6 +299,8 @@ def feature(
     found = as_input(table, name, missing, decimal)
     distinct = pc.count_distinct(filled).as_py() if found.kind == "category" else 0
     if distinct > max(MOSTLY_UNIQUE * len(table), MANY):
+        if vocabulary.told_by(map(str, filled.slice(0, vocabulary.SEEN).to_pylist())):
+            return Input(name, "text"), ""
         almost = codes_or_numbers(table, name, missing) or almost_numbers(table, name, missing)
         hint = f"; {almost}" if almost else ""
         if re.fullmatch(SLASHED, str(first.as_py())):

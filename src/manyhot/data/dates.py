@@ -19,7 +19,8 @@ from manyhot.targets import Cells
 FIRST = ("day", "month")  # of 03/04/2024, which nobody can tell of one such cell, though mostly of a column
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 TIME = r"[0-2]\d:[0-5]\d(:|$)"  # how a time without a date begins
-CLOCK = r"(?:[T,\s]+(?P<h>\d{1,2}):(?P<min>\d\d)(?::(?P<s>\d\d)(?:\.\d+)?)?\s*(?P<half>[ap]\.?m\.?)?)?"
+CLOCK = r"(?:[T,\s]+(?P<h>\d{1,2}):(?P<min>\d\d)(?::(?P<s>\d\d)(?:\.\d+)?)?\s*(?P<half>[ap]\.?m\.?)?"
+CLOCK += r"(?:\s*(?:UTC|GMT|Z|(?P<zone>[-+]\d\d:?\d\d))(?:\s+\([a-z ]+\))?)?)?"  # as in the head of an e-mail
 NAMED = r"(?P<name>" + "|".join(MONTHS) + r")[a-z]*\.?"
 # In the order in which people write them: the year first, a point or named months, and what is open.
 WRITTEN = [
@@ -44,6 +45,8 @@ def day(text: str, first: str = "") -> float | None:
 
     >>> day("1970-01-02T12:00"), day("1.2.1970 6:00"), day("Feb 1, 1970"), day("soon"), day("06:00")
     (1.5, 31.25, 31.0, None, 0.25)
+    >>> day("Thu, 1 Jan 1970 18:00:00 GMT"), day("Fri, 2 Jan 1970 02:00:00 +0200 (EET)")
+    (0.75, 1.0)
     >>> day("01/02/1970"), day("01/02/1970", "day"), day("1/2/70 6:00 pm", "month")
     (None, 31.0, 1.75)
     """
@@ -81,7 +84,8 @@ def _moment(text: str, first: str) -> datetime | None:
         year += 1900 if year >= CENTURY else 2000
     month = MONTHS.index(part["name"].lower()) + 1 if "name" in part else int(part["m"])
     try:
-        return datetime(year, month, int(part["d"]), hour, int(part["min"]), int(part["s"]))
+        zone = datetime.strptime(part.get("zone", "+0000"), "%z").tzinfo
+        return datetime(year, month, int(part["d"]), hour, int(part["min"]), int(part["s"]), tzinfo=zone)
     except ValueError:
         return None
 

@@ -14,13 +14,15 @@ import hashlib
 import json
 import logging
 import math
+import mmap
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 import pyarrow as pa
@@ -36,12 +38,14 @@ ROWS = 1 << 17  # of a block
 STALE = 86_400  # seconds after which no process is still about to map what it was left
 COLUMNS, ARRAY = ".arrow", ".array"  # endings
 WAITED = ".lock"  # the ending of the folder that is held while such a file is made
-RULE = 2  # how columns are converted
+RULE = 3  # how columns are converted
 
+Batch = TypeVar("Batch", bound=Sized)
 Columns = dict[str, pa.ChunkedArray]
 Step = Callable[[str, int, int], None]  # what is done, how far it is, and how far it will be
 log = logging.getLogger("manyhot")
 _left: list[Path] = []  # files that other processes of this run are still to map
+_maps: WeakSet[mmap.mmap] = WeakSet()  # of this process
 
 
 class Room(NamedTuple):
@@ -58,7 +62,7 @@ class Room(NamedTuple):
         """Tell whether so many bytes are held in memory."""
         return size <= SHARE * (self.memory or half_of_memory()) * 1e9
 
-    def told(self, what: str, batches: Iterator[pa.RecordBatch], rows: int = 0) -> Iterator[pa.RecordBatch]:
+    def told(self, what: str, batches: Iterator[Batch], rows: int = 0) -> Iterator[Batch]:
         """Give batches, and tell how many of `rows` have been given, as far as these are known."""
         done = 0
         for batch in batches:
@@ -76,7 +80,7 @@ def columns(
     They are converted where no run has done so: the first one does, and others that want them wait for it.
 
     Args:
-        told: what they depend on beside the file's path, size and time, as JSON.
+        told: what they depend on beside the file's path, size and times, as JSON.
         size: bytes that they are expected to take.
         convert: gives them, some rows at a time.
         keeps: for later runs; else they go with the process.
@@ -84,7 +88,9 @@ def columns(
     folder, status = _folder(), path.stat()
     if folder is None:
         return None
-    key = [RULE, pa.__version__, str(path.absolute()), status.st_size, status.st_mtime_ns, told]
+    # The last of these is set whenever a file is written, also by who gives it its old time back.
+    stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    key = [RULE, pa.__version__, str(path.absolute()), *stamp, told]
     place = folder / (hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24] + COLUMNS)
     try:
         with _held(place):
@@ -159,8 +165,16 @@ def array(
     return x
 
 
+def let_go() -> None:
+    """Let the system have back the pages of mapped files; it reads them again when they are asked for."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for each in [*_maps]:
+            each.madvise(mmap.MADV_DONTNEED)
+
+
 def release() -> None:
     """Remove the files of arrays that by now all processes of a run have mapped."""
+    let_go()
     while _left:
         _remove(_left.pop())
 
@@ -253,13 +267,15 @@ def _is_whole(place: Path) -> bool:
     """Tell whether columns are kept there; of a file that was cut short, which others may do, none are."""
     try:
         return place.exists() and bool(_mapped(place).num_rows)
-    except pa.ArrowException:
+    except (pa.ArrowException, ValueError):  # nothing at all is not mapped
         return False
 
 
 def _mapped(place: Path) -> pa.Table:
-    with pa.memory_map(os.fsencode(place)) as file:  # which stays mapped while cells of it are there
-        return pa.ipc.open_file(file).read_all()
+    with place.open("rb") as file:
+        cells = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # which stay while any of them is there
+    _maps.add(cells)
+    return pa.ipc.open_file(pa.py_buffer(cells)).read_all()
 
 
 def _fill(temporary: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.float32]], None]) -> None:
@@ -270,7 +286,9 @@ def _fill(temporary: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.fl
             os.posix_fallocate(file.fileno(), 0, size)  # mapped files that find no room end the process
         else:
             file.truncate(size)
-    fill(np.memmap(temporary, np.float32, "r+", shape=shape))
+        numbers = mmap.mmap(file.fileno(), size)
+    _maps.add(numbers)
+    fill(np.frombuffer(numbers, np.float32).reshape(shape))
 
 
 def _reason(place: Path, error: OSError) -> str:

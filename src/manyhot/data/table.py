@@ -7,11 +7,11 @@ what they mean is decided later, by the schema.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,8 @@ from manyhot.data.plain import column_of
 from manyhot.errors import UserError, listed, shortened, suggest
 from manyhot.schema import Notation
 from manyhot.targets import Cell, Cells
+
+T = TypeVar("T")
 
 SHOWN = 5  # rows that a notebook shows
 PIXELS = "pixels"  # what the pictures are called when the table holds them itself
@@ -140,6 +142,17 @@ class Table:
         return Cells(values, codes, name, self.source, typed, self.rows)
 
     @cached_property
+    def _found(self) -> dict[Hashable, Any]:
+        return {}
+
+    def once(self, key: Hashable, find: Callable[[], T]) -> T:
+        """Return what `find` finds out of all rows, which takes long where these are many; once for a key."""
+        if key not in self._found:
+            self._found[key] = find()
+        found: T = self._found[key]
+        return found
+
+    @cached_property
     def decimals(self) -> frozenset[str]:
         """The decimal marks that the texts of the columns show, by their first cells."""
         texts = [column for column in self.columns.values() if pa.types.is_string(column.type)]
@@ -186,6 +199,7 @@ class Table:
         positions = np.flatnonzero(index) if index.dtype == bool else index
         if self.on_disk:
             columns = disk.taken(dict(self.columns), positions)
+            disk.let_go()
         else:
             columns = {name: arrays.take(c, positions) for name, c in self.columns.items()}
         return replace(

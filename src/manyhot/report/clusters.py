@@ -210,6 +210,8 @@ def _told_apart(found: Clusters, members: list[NDArray[np.intp]]) -> list[list[d
     """
     told: list[list[dict[str, Any]]] = [[] for _ in members]
     for column in found.schema.inputs:
+        if column.kind == "text":
+            continue  # whose words are too many to be told
         differences = _of_categories if column.kind == "category" else _of_numbers
         for lines, line in zip(told, differences(found, column, members), strict=True):
             if line is not None:

@@ -13,7 +13,8 @@ from manyhot import __version__
 from manyhot.schema import Target
 from manyhot.serve.served import Served
 
-TYPES = {"number": ["number", "null"], "category": ["string", "null"], "date": ["string", "null"]}
+WORDS = ["string", "null"]
+TYPES = {"number": ["number", "null"], "category": WORDS, "date": WORDS, "text": WORDS}
 ERRORS = {
     "400": "The request is wrong; `error` says what to do.",
     "401": "The token is missing or wrong.",

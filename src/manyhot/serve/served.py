@@ -130,6 +130,8 @@ class Served:
                     row[column.name] = None
                 case "date":
                     row[column.name] = "2026-05-01"
+                case "text":
+                    row[column.name] = "a few words"
                 case "number":
                     value = float(f"{feature.center:.4g}") if feature else 1.0
                     row[column.name] = value if column.notation is None else written(column.notation)

@@ -30,7 +30,7 @@ ROWS, JUDGING = 3_000, 2_000
 DIRECTIONS = 64
 FEWEST = 100  # rows by which limits are found
 PARTS = 5
-BLOCK = 1 << 16  # rows looked at at a time
+BLOCK = 1 << 13  # rows looked at at a time, of which several copies are made
 
 
 class Ranges(NamedTuple):

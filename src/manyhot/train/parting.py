@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from manyhot.config import FitConfig
 from manyhot.data.columns import SUGGESTED, chosen_rows
 from manyhot.data.inputs.hashing import ColumnHashes
+from manyhot.data.inputs.images.paths import Progress
 from manyhot.data.rows import copies, order, split
 from manyhot.errors import UserError
 from manyhot.schema import Schema
@@ -25,7 +26,14 @@ from manyhot.train.warm_start import Start
 WORTH_A_NOTE = 0.05  # of the rows, those that are equal by chance
 
 
-def parted(rows: Rows, schema: Schema, config: FitConfig, cut_off: bool, copied: IntArray | None) -> Rows:
+def parted(
+    rows: Rows,
+    schema: Schema,
+    config: FitConfig,
+    cut_off: bool,
+    copied: IntArray | None,
+    progress: Progress | None = None,
+) -> Rows:
     """Part the rows where the table does not: into training, validation and test rows, and into folds."""
     part, fold = rows.part.copy(), None
     time = _time(rows, schema, config) if config.split_by or config.time_series else None
@@ -39,21 +47,27 @@ def parted(rows: Rows, schema: Schema, config: FitConfig, cut_off: bool, copied:
             early = np.flatnonzero(part == split.TRAIN)
             later = held / (1 - test)
             of_early = replace(rows, x=None).take(early)
-            part[early] = _cut(of_early, schema, config, [1 - later, later], _some(copied, early))
+            part[early] = _cut(of_early, schema, config, [1 - later, later], _some(copied, early), progress)
         else:
-            part = _cut(rows, schema, config, [1 - held - test, held, test], copied)
+            part = _cut(rows, schema, config, [1 - held - test, held, test], copied, progress)
     if config.folds > 1:
         equal = [1 / config.folds] * config.folds
         if time is not None and config.time_series:
             fold, train = np.zeros(len(rows), np.int8), part == split.TRAIN
             fold[train] = _in_time(rows, config, time[train], equal)
         else:
-            fold = _cut(rows, schema, config, equal, copied)
+            fold = _cut(rows, schema, config, equal, copied, progress)
     return replace(rows, part=part, fold=fold)
 
 
 def as_before(
-    rows: Rows, schema: Schema, config: FitConfig, cut_off: bool, copied: IntArray | None, start: Start
+    rows: Rows,
+    schema: Schema,
+    config: FitConfig,
+    cut_off: bool,
+    copied: IntArray | None,
+    start: Start,
+    progress: Progress | None = None,
 ) -> Rows:
     """Leave rows that a model has seen in their parts and folds, and part the others as rows of their own."""
     group = rows.table.cells(config.group, schema.missing).codes if config.group else None
@@ -63,7 +77,7 @@ def as_before(
         rest = rows.take(new)
         if config.folds > 1:  # all that are no test rows train, and judge out of fold
             rest = replace(rest, part=np.zeros(len(new), np.int8))
-        rest = parted(rest, schema, config, cut_off, _some(copied, new))
+        rest = parted(rest, schema, config, cut_off, _some(copied, new), progress)
         part[new] = rest.part
         fold[new] = -1 if rest.fold is None else rest.fold
     return replace(rows, part=part, fold=fold if config.folds > 1 else None)
@@ -160,7 +174,12 @@ def _of_time(rows: Rows, schema: Schema, config: FitConfig) -> list[str]:
 
 
 def _cut(
-    rows: Rows, schema: Schema, config: FitConfig, fractions: list[float], copied: IntArray | None
+    rows: Rows,
+    schema: Schema,
+    config: FitConfig,
+    fractions: list[float],
+    copied: IntArray | None,
+    progress: Progress | None,
 ) -> NDArray[np.int8]:
     """Cut the rows into parts of these shares; groups stay whole.
 
@@ -169,11 +188,11 @@ def _cut(
     """
     groups = [_groups(rows, schema, config)] if config.group else []
     if copied is not None:
-        part = split.split(schema.targets, rows.y, fractions, config.seed, [*groups, copied])
+        part = split.split(schema.targets, rows.y, fractions, config.seed, [*groups, copied], progress)
         shares = np.bincount(part, minlength=len(fractions)) / len(part)
         if np.all(np.abs(shares - fractions) <= np.minimum(0.05, np.array(fractions) / 2)):
             return part
-    return split.split(schema.targets, rows.y, fractions, config.seed, groups)
+    return split.split(schema.targets, rows.y, fractions, config.seed, groups, progress)
 
 
 def _groups(rows: Rows, schema: Schema, config: FitConfig) -> IntArray:

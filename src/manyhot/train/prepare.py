@@ -22,7 +22,7 @@ from manyhot.data.columns import row_weights
 from manyhot.data.inputs import fitted
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.data.inputs.images.images import ImageInputs
-from manyhot.data.inputs.images.paths import Progress, Unreadable, named, picture_column
+from manyhot.data.inputs.images.paths import Progress, Unreadable, named, none_there, picture_column
 from manyhot.data.inputs.images.stream import X
 from manyhot.data.rows import conflicts, infer, split, twins
 from manyhot.data.table import Table
@@ -102,6 +102,8 @@ def readable(table: Table, schema: Schema, bad: Unreadable) -> tuple[NDArray[np.
     Raises:
         UserError: these are more than 5 %.
     """
+    if gone := none_there(table, schema.inputs[0].name, bad):
+        raise UserError(gone)
     names = named(table, picture_column(table, schema.inputs[0].name), bad)
     if len(bad) > MAX_UNREADABLE * len(table):
         first = "; ".join(f"{name}: {reason}" for name, reason in list(names.items())[:3])
@@ -161,11 +163,11 @@ def prepare(
     rows = Rows(table, opened.x, y, opened.hashes, part).take(opened.kept)
     copied = parting.copies_in(rows, schema)
     if start is not None:
-        rows = parting.as_before(rows, schema, config, given is None, copied, start)
+        rows = parting.as_before(rows, schema, config, given is None, copied, start, progress)
     else:
         if (rows.part == split.VAL).any():
             config = replace(config, folds=1)
-        rows = parting.parted(rows, schema, config, given is None, copied)
+        rows = parting.parted(rows, schema, config, given is None, copied, progress)
     rows, chosen = parting.chosen_train(rows, schema)
     _check_parts(rows, schema.targets)
     train = rows.part == split.TRAIN
@@ -217,7 +219,7 @@ def _taking_part(
     part = np.zeros(len(table), dtype=np.int8)  # without a column that says so, none is a test row
     across: list[str] = []
     if given is not None:
-        across = [*twins.told(table, schema, options.get("group", ""))]
+        across = twins.told(table, schema, options.get("group", ""))
         part = np.array([split.PARTS.index(name) for name in given], dtype=np.int8)
         table, part = table.take(part != split.TEST), part[part != split.TEST]
         if not len(table):

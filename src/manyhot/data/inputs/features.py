@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from manyhot.data import arrays, dates, disk
+from manyhot.data import arrays, dates, disk, vocabulary
 from manyhot.data.inputs.images.paths import Progress, by_columns
 from manyhot.data.inputs.noticed import Noticed, Odd, What
 from manyhot.data.numbers import alike, notations, written_like
@@ -32,6 +32,7 @@ LARGEST = 1e100  # what is larger counts as so large, since squares of it overfl
 PIECES = 4  # of a number's range
 BOUND = 3  # of scaled numbers, which no bent one reaches
 FAR = 2_000  # scaled numbers beyond which 32 bits no longer tell bent ones apart by some per cent
+TEXTS = 20_000  # training rows whose words are kept
 QUANTILES = 1_000_000  # training rows that tell where numbers lie
 MAX_CATEGORIES = 255  # the most frequent ones; the rest share the unknown bucket
 
@@ -40,7 +41,8 @@ MAX_CATEGORIES = 255  # the most frequent ones; the rest share the unknown bucke
 class Feature:
     """One number with its centre and scale, or one category with its known classes.
 
-    Of a date, `part` says which of its parts the number is; see `dates.part`.
+    Of a date, `part` says which of its parts the number is, see `dates.part`. Of a text it says "length", or
+    of which word it is how much is there: "word free", or "piece ^fr", a part of one. These count by `scale`.
 
     A number is `long_tailed` where some values are so far out that only their logarithms tell them apart.
 
@@ -67,6 +69,11 @@ class Feature:
         with np.errstate(over="ignore"):  # an infinity is clipped as any extreme value is
             z = (values - self.center) / self.scale
         return _squash(np.arcsinh(z) if self.long_tailed else z)
+
+    @property
+    def is_word(self) -> bool:
+        """Whether it is how much of a word is in a text."""
+        return self.part.partition(" ")[0] in vocabulary.HOW
 
     @property
     def is_flag(self) -> bool:
@@ -116,10 +123,11 @@ class TableInputs:
         table = self._as_texts(table)
 
         def fill(x: NDArray[np.float32]) -> None:
-            for rows in arrays.blocks(len(table)):
+            for rows in arrays.blocks(len(table), len(self.features)):
                 x[rows], noticed = self.read(table.slice(rows))
                 for odd in noticed.odd:
                     self._refuse_odd(table, odd)
+                disk.let_go()
                 if progress is not None and len(table) > arrays.BLOCK:
                     progress(rows.stop, len(table))
 
@@ -132,7 +140,11 @@ class TableInputs:
 
     def _as_texts(self, table: Table) -> Table:
         """Return the table with floats that are categories as texts, as they are in all rows together."""
-        names = {feature.name for feature in self.features if feature.kind == "category"}
+        names = {
+            feature.name
+            for feature in self.features
+            if feature.kind == "category" or feature.part == vocabulary.LENGTH
+        }
         found: dict[str, Any] = {}
         for name in names:
             if pa.types.is_floating(table.columns[name].type):  # 1.0 is called so beside 1.5, else 1
@@ -173,9 +185,11 @@ class TableInputs:
             missing, called = (*self.missing, *feature.missing), names.get(name)
             if called is None:
                 odd.append(Odd(name, "absent", len(table)))
-                x[:, places] = 0 if feature.kind == "category" else np.nan
+                x[:, places] = [self._of_none(place) for place in places]
             elif feature.kind == "category":
                 x[:, places[0]] = reading.codes(feature, called, missing)
+            elif feature.part == vocabulary.LENGTH:
+                x[:, places] = reading.words([self.features[place] for place in places], called, missing)
             else:
                 read = reading.days if feature.part else reading.numbers
                 values = read(feature, called, missing)
@@ -183,6 +197,11 @@ class TableInputs:
                     f = self.features[place]
                     x[:, place] = f.scaled(dates.part(values, f.part) if f.part else values)
         return x, Noticed(len(table), len(self.columns), odd=tuple(odd))
+
+    def _of_none(self, place: int) -> float:
+        """Return what stands in x for an empty cell."""
+        feature = self.features[place]
+        return np.nan if feature.kind == "number" and not feature.is_word else 0.0
 
     def _refuse_absent(self, table: Table, there: Collection[str]) -> None:
         absent = [name for name in self.columns if name not in there]
@@ -214,7 +233,8 @@ def _feature(document: object) -> Feature:
         if isinstance(document.get("notation"), dict):
             document["notation"] = Notation(**checked(Notation, document["notation"], "inputs notation"))
     found = Feature(**checked(Feature, document, "inputs features"))
-    if found.kind not in ("number", "category") or found.part not in ("", *dates.PARTS):
+    parts = ("", *dates.PARTS, vocabulary.LENGTH)
+    if found.kind not in ("number", "category") or not (found.part in parts or found.is_word):
         raise UserError(f"inputs: '{found.name}' is of no known kind.")
     return found
 
@@ -238,6 +258,8 @@ def table_inputs(
             case "category":
                 train = alone.take(rows)
                 features.append(replace(_category(train, column.name, missing), missing=column.missing))
+            case "text":
+                features += _text(alone, rows, number, missing, seed)
             case "date":
                 days = dates.days(alone.take(rows).cells(column.name, missing), column.notation)
                 number = replace(number, has_missing=bool(np.isnan(days).any()))
@@ -315,6 +337,19 @@ class Reading:
         self._notice_empty(feature, np.isnan(values), rows)
         return values
 
+    def words(self, features: Sequence[Feature], called: str, missing: Sequence[str]) -> NDArray[np.float32]:
+        """Read texts: the length of each, then how much of each word is in it; float32 (N, W + 1)."""
+        cells = self.table.cells(called, missing)
+        length, *words = features
+        self._notice_empty(length, cells.codes < 0, ())
+        found = length.scaled(vocabulary.lengths(cells))[:, None].astype(np.float32)
+        if not words:
+            return found
+        how, _, _ = words[0].part.partition(" ")
+        names = [word.part.removeprefix(f"{how} ") for word in words]
+        counted = vocabulary.counted(cells, names, [word.scale for word in words], how)
+        return np.concatenate([found, counted], axis=1)
+
     def codes(self, feature: Feature, called: str, missing: Sequence[str]) -> NDArray[np.float32]:
         """Read categories: the number of each one's class, from 1 on, 0 for any other; float32 (N,)."""
         cells = self.table.cells(called, missing)
@@ -391,6 +426,22 @@ def _category(table: Table, name: str, missing: Sequence[str]) -> Feature:
     return Feature(
         name, "category", classes=tuple(classes), novelty=round(float(others / max(counts.sum(), 1)), 4)
     )
+
+
+def _text(
+    table: Table, rows: NDArray[np.intp], number: Feature, missing: Sequence[str], seed: int
+) -> list[Feature]:
+    """Return the length of a text and its words, or pieces of words where no words are met again."""
+    some = rows
+    if len(rows) > TEXTS:
+        some = np.sort(np.random.default_rng(seed).permutation(rows)[:TEXTS])
+    cells = table.take(some).cells(number.name, missing)
+    kept = [text_of(cells.values[code]) for code in cells.codes if code >= 0]
+    how = vocabulary.told_by(kept[: vocabulary.SEEN]) or "piece"
+    length = replace(number, part=vocabulary.LENGTH, has_missing=len(kept) < len(some))
+    words = vocabulary.of(kept, how)
+    found = [replace(number, part=f"{how} {word}", scale=round(counts, 4)) for word, counts in words.items()]
+    return [_number(length, vocabulary.lengths(cells)), *found]
 
 
 def _number(feature: Feature, values: NDArray[np.float64]) -> Feature:

@@ -124,4 +124,5 @@ def row_hashes(schema: Schema, table: Table, progress: Progress | None = None) -
         return hash_pixels(table.pixels)
     if schema.is_image:
         return hash_files(table, schema.inputs[0].name)
-    return hash_cells(table, schema.inputs, schema.missing, progress)
+    how = (schema.inputs, schema.missing)
+    return table.once(("hashes", *how), lambda: hash_cells(table, *how, progress))

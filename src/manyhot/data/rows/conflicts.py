@@ -64,7 +64,7 @@ def without_input(table: Table, schema: Schema) -> NDArray[np.bool_]:
                 empty[:] = False
             case "number":
                 empty &= np.isnan(table.numbers(column.name, missing, column.notation))
-            case "category" | "date":
+            case "category" | "date" | "text":
                 empty &= table.cells(column.name, missing).codes < 0
             case _:
                 assert_never(column.kind)

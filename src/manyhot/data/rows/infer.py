@@ -38,9 +38,14 @@ from manyhot.targets import with_positive
 __all__ = ["contradictions", "describe", "infer", "look", "problems", "split_column", "split_of"]
 
 LIKELY = ("label", "labels", "target", "class", "class_name", "category", "tags", "y", "outcome")
-FEATURES: dict[str, InputKind] = {"number": "number", "category": "category", "date": "date"}
+FEATURES: dict[str, InputKind] = {
+    "number": "number",
+    "category": "category",
+    "date": "date",
+    "text": "text",
+}
 MAX_BINS = 1_000
-OVERRIDES = ("binary", "multiclass", "multilabel", "number", "category", "date", "image", "ignore")
+OVERRIDES = ("binary", "multiclass", "multilabel", *FEATURES, "image", "ignore")
 
 
 def infer(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from manyhot.data.inputs.images.paths import Progress, by_columns
 from manyhot.schema import Target
 from manyhot.targets import IntArray, known
 
@@ -34,12 +35,14 @@ def split(
     fractions: Sequence[float],
     seed: int,
     together: Sequence[IntArray] = (),
+    progress: Progress | None = None,
 ) -> NDArray[np.int8]:
     """Deal rows into parts so that each has its share of every class and tag of every target.
 
     Args:
         fractions: share of the rows for each part, summing to 1.
         together: integer keys (N,); rows with an equal key in any of them stay in one part.
+        progress: is told what share of the rows has been dealt, where these are many.
 
     Shape:
         out: int8 (N,), the number of the part of each row.
@@ -53,10 +56,10 @@ def split(
 
     labels, shares = _label_matrix(targets, y, negative=bool(together)), np.asarray(fractions)
     if not together:  # each row is a unit of its own
-        return _deal(labels, np.ones(labels.shape[0], np.intp), shares, seed)
+        return _deal(labels, np.ones(labels.shape[0], np.intp), shares, seed, progress)
     units = _units(labels.shape[0], together)
     sums = csr_matrix((np.ones(len(units), np.float32), (units, np.arange(len(units))))) @ labels
-    return _deal(sums, np.bincount(units), shares, seed)[units]
+    return _deal(sums, np.bincount(units), shares, seed, progress)[units]
 
 
 def _label_matrix(targets: Sequence[Target], y: Mapping[str, IntArray], negative: bool) -> csr_matrix:
@@ -109,7 +112,13 @@ def _units(rows: int, together: Sequence[IntArray]) -> IntArray:
     return units
 
 
-def _deal(by_row: csr_matrix, sizes: IntArray, fractions: NDArray[np.float64], seed: int) -> NDArray[np.int8]:
+def _deal(
+    by_row: csr_matrix,
+    sizes: IntArray,
+    fractions: NDArray[np.float64],
+    seed: int,
+    progress: Progress | None,
+) -> NDArray[np.int8]:
     """Give each unit a part; its labels are (U, L), sizes (U,) the rows in each unit."""
     labels = by_row.tocsc()
     rng = np.random.default_rng(seed)
@@ -130,6 +139,7 @@ def _deal(by_row: csr_matrix, sizes: IntArray, fractions: NDArray[np.float64], s
                 mine = units[part[units] == number]
                 lacking[number] -= np.asarray(by_row[mine].sum(axis=0)).ravel()
                 room[number] -= sizes[mine].sum()
+        by_columns(progress, len(totals) - len(pending), len(totals), int(sizes.sum()))
     rest = rng.permutation(np.flatnonzero(part < 0))  # units with no label at all, such as empty tag lists
     if len(rest):
         part[rest] = _share(room, room, fractions, sizes[rest])

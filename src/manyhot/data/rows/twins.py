@@ -24,11 +24,15 @@ MOST = 20_000  # rows, drawn at random, that near copies are looked for among
 CELLS = 50  # of a standard deviation: numbers in one cell are equal but for rounding
 
 
-def told(table: Table, schema: Schema, group: str = "") -> Iterator[str]:
+def told(table: Table, schema: Schema, group: str = "") -> list[str]:
     """Say which rows to be judged by are copies of training rows, or of their groups.
 
     Copies of pictures are found where these are read.
     """
+    return table.once(("twins", schema.inputs, schema.missing, group), lambda: [*_told(table, schema, group)])
+
+
+def _told(table: Table, schema: Schema, group: str) -> Iterator[str]:
     given = split_of(table)
     if given is None:
         return
@@ -69,7 +73,7 @@ def _copied(
             f"{_rows(twins.sum())} of {len(here):,} in split '{part}' {_are(twins.sum())} exact twins of "
             f"training rows, such as row {table.rows[place]} of row {first}; {_flatters(part)}"
         )
-    found = _near(table, schema, columns, names, here[~twins], there)
+    found = _near(table, schema, names, here[~twins], there)
     if found is not None:
         number, how = found
         yield (
@@ -81,21 +85,21 @@ def _copied(
 def _near(
     table: Table,
     schema: Schema,
-    columns: Columns,
     names: Sequence[str],
     here: NDArray[np.intp],
     there: NDArray[np.intp],
 ) -> tuple[int, str] | None:
     """Return how many rows are near copies, and what tells them from what they are copied from."""
     rng = np.random.default_rng(0)
-    here, there = (rng.permutation(rows)[:MOST] for rows in (here, there))
-    both = np.concatenate([here, there])
-    some = [column[both] for column in columns]
+    here, there = (np.sort(rng.permutation(rows)[:MOST]) for rows in (here, there))
+    both = np.union1d(here, there)
+    table, is_here = table.take(both), np.isin(both, here)
+    some = [*ColumnHashes(table, schema.inputs, schema.missing)]
     least = max(FEWEST, SHARE * len(here))
 
     def copied(left: Sequence[Hashes]) -> int:
         rows = together(left)
-        number = int(np.isin(rows[: len(here)], rows[len(here) :]).sum())
+        number = int(np.isin(rows[is_here], rows[~is_here]).sum())
         return number if number >= least and not by_chance(left) else 0
 
     numbers = {column.name: column for column in schema.inputs if column.kind == "number"}
@@ -104,7 +108,7 @@ def _near(
         for shift in (0.0, 0.5):  # one of two numbers that are nearly equal may lie beyond the edge of a cell
             rounded = list(some)
             for name, column in numbers.items():
-                values = table.numbers(name, (*schema.missing, *column.missing), column.notation)[both]
+                values = table.numbers(name, (*schema.missing, *column.missing), column.notation)
                 with np.errstate(all="ignore"):
                     cell = np.floor(values / np.nanstd(values[np.isfinite(values)]) * CELLS + shift)
                 if name in names:

@@ -19,7 +19,7 @@ from manyhot.data.sources.dialect import ROWS
 from manyhot.data.sources.headers import DOUBT, SURE, first_row
 from manyhot.data.sources.text import column_names
 from manyhot.data.sources.unnamed import name_columns
-from manyhot.data.sources.values import Gathered
+from manyhot.data.sources.values import Gathered, in_batches
 from manyhot.data.sources.xlsx import look_through, notes_on
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed, shortened, suggest
@@ -167,6 +167,6 @@ def _plain(cell: Any) -> Any:
 def _columns(path: Path, rows: Iterable[Row]) -> list[pa.ChunkedArray]:
     """Make a column of each place of the rows."""
     gathered = Gathered(path)
-    for row in rows:
-        gathered.add({str(place): cell for place, cell in enumerate(row)})
+    for batch in in_batches({str(place): cell for place, cell in enumerate(row)} for row in rows):
+        gathered.add(batch)
     return [*gathered.columns().values()]

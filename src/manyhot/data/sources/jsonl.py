@@ -7,36 +7,43 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
+import pyarrow as pa
+
+from manyhot.data.disk import Room, columns
 from manyhot.data.plain import is_list
 from manyhot.data.sources.dialect import codec_of
 from manyhot.data.sources.text import Encoding, column_names, encoding_of
-from manyhot.data.sources.values import Gathered
+from manyhot.data.sources.values import Gathered, Row, Spooled, in_batches
 from manyhot.data.table import NoRowsError, Table
 from manyhot.errors import UserError, listed, shortened
 
 BLOCK = 1 << 16  # characters of an array read at a time
 LONGEST = 1 << 26  # characters after which an item that cannot be read is no longer taken for one cut short
+ROOM = Room()
 NO_BLANK = re.compile(r"\S|\Z")
 OBJECT = 'must be a JSON object such as {"image": "a.png"}'
+RowsOf = Callable[[IO[str], Path], Iterator[Row]]
 
 
-def read_jsonl(path: Path, root: Path | None = None) -> Table:
+def read_jsonl(path: Path, root: Path | None = None, room: Room = ROOM) -> Table:
     """Read a file of JSON objects, one a line; a key that a line lacks is an empty cell.
+
+    A file that is too large for `room` is converted once, and mapped; see `disk`.
 
     Raises:
         UserError: a line is no JSON object or holds nested objects (the message names the line),
             or the file has no rows.
     """
-    encoding = encoding_of(path)
-    with path.open(encoding=codec_of(encoding.name)) as file:
-        return _table(path, root, encoding, _lines(file, path))
+    return _table(path, root, encoding_of(path), _lines, room)
 
 
-def read_json(path: Path, root: Path | None = None) -> Table:
+def read_json(path: Path, root: Path | None = None, room: Room = ROOM) -> Table:
     """Read an array of JSON objects, or, where the file does not begin as an array, one object a line.
 
     Raises:
@@ -44,11 +51,11 @@ def read_json(path: Path, root: Path | None = None) -> Table:
     """
     encoding = encoding_of(path)
     with path.open(encoding=codec_of(encoding.name)) as file:
-        if file.read(BLOCK).lstrip()[:1] == "[":
-            file.seek(0)
-            return _table(path, root, encoding, _items(file, path))
+        is_array = file.read(BLOCK).lstrip()[:1] == "["
+    if is_array:
+        return _table(path, root, encoding, _items, room)
     try:
-        table = read_jsonl(path, root)
+        table = read_jsonl(path, root, room)
         if len(table) == 1 and all(is_list(column.type) for column in table.columns.values()):
             raise UserError(f"{path}: is one object of lists.")
         return table
@@ -58,20 +65,36 @@ def read_json(path: Path, root: Path | None = None) -> Table:
         ) from None
 
 
-def _table(path: Path, root: Path | None, encoding: Encoding, rows: Iterator[dict[str, Any]]) -> Table:
+def _table(path: Path, root: Path | None, encoding: Encoding, rows_of: RowsOf, room: Room) -> Table:
     """Gather rows into a table."""
-    gathered = Gathered(path)
-    for row in rows:
-        gathered.add(row)
-    columns = gathered.columns()
-    if not gathered.rows:
-        raise NoRowsError(
-            f"{path}: the file has no rows. Write one JSON object a line.", Table({}, path.name)
-        )
-    names, notes = column_names(path, list(columns))
-    named = dict(zip(names, columns.values(), strict=True))
+
+    def gather(kept: list[pa.RecordBatch] | Spooled) -> Iterator[pa.RecordBatch]:
+        gathered = Gathered(path, kept)
+        with path.open(encoding=codec_of(encoding.name)) as file:
+            batches = in_batches(rows_of(file, path))
+            for batch in room.told(f"rows of {path.name} read", batches):
+                gathered.add(batch)
+        yield from gathered.batches()
+        if not gathered.rows:
+            raise NoRowsError(
+                f"{path}: the file has no rows. Write one JSON object a line.", Table({}, path.name)
+            )
+
+    def convert() -> Iterator[pa.RecordBatch]:
+        with TemporaryDirectory(prefix="manyhot-") as folder, closing(Spooled(Path(folder, "rows"))) as kept:
+            yield from gather(kept)
+
+    size, whole = path.stat().st_size, None
+    if not room.fits(size):
+        whole = columns(path, encoding.name, size, convert, room.keeps)
+    on_disk = whole is not None
+    if whole is None:
+        whole = pa.Table.from_batches(gather([]))
+    names, notes = column_names(path, whole.column_names)
+    named = dict(zip(names, whole.columns, strict=True))
     notes = (*notes, encoding.note) if encoding.note else notes
-    return Table(named, path.name, path.parent if root is None else root, notes=notes)
+    folder = path.parent if root is None else root
+    return Table(named, path.name, folder, notes=notes, on_disk=on_disk)
 
 
 def _lines(file: IO[str], path: Path) -> Iterator[dict[str, Any]]:
@@ -144,7 +167,7 @@ def _items(file: IO[str], path: Path) -> Iterator[dict[str, Any]]:
 def _object(line: str, where: str) -> dict[str, Any]:
     """Read one line."""
     try:
-        item = json.loads(line, object_pairs_hook=_pairs)
+        item = json.loads(line.rstrip(), object_pairs_hook=_pairs)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}, character {error.colno}: is not valid JSON ({error.msg}).") from None
     except (ValueError, RecursionError) as error:

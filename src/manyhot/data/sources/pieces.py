@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from manyhot import files
+from manyhot.data.disk import let_go
 from manyhot.data.sources.arrow import from_arrow, open_parquet
 from manyhot.data.sources.write import write, write_pieces
 from manyhot.data.table import Table
@@ -39,6 +40,7 @@ def pieces(source: Path | Table, skip: int = 0) -> Iterator[Table]:
     if isinstance(source, Table):
         for first in range(skip * ROWS, len(source), ROWS):
             yield source.slice(slice(first, first + ROWS))
+            let_go()
         return
     path = source
     with open_parquet(path) as file:

@@ -157,7 +157,7 @@ READERS: dict[str, Callable[..., Table]] = {
     **dict.fromkeys((".xlsx", ".xlsm"), read_excel),  # not .xls, whose reader a damaged one brings down
 }
 TAKEN: dict[Callable[..., Table], tuple[str, ...]] = {read_text: ("header",), read_excel: ("header", "sheet")}
-LARGE = (read_text, READERS[".parquet"], READERS[".arrow"])  # which map what is too large for memory
+LARGE = [READERS[f".{ending}"] for ending in ("csv", "jsonl", "json", "parquet", "arrow")]  # those that map
 ROOM = Room()
 OPTIONS = {"header": "--header (of text and workbooks)", "sheet": "--sheet-name (of workbooks)"}
 

@@ -12,7 +12,7 @@ import csv
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -206,7 +206,7 @@ def _parse(
         try:
             raw: Any = None if room.fits(size) else _kept(path, encoding, dialect, how, room)
             if raw is None:
-                with _as_utf_8(path, encoding.name) as file:
+                with _as_utf_8(path, encoding.name, block) as file:
                     raw = _restored(pacsv.read_csv(file, **how))
             break
         except pa.ArrowInvalid as error:
@@ -224,10 +224,11 @@ def _parse(
 
 def _kept(path: Path, encoding: Encoding, dialect: Dialect, how: dict[str, Any], room: Room) -> Any:
     """Convert all rows some at a time, and map them; None where they cannot be kept."""
-    told = [dialect.delimiter, dialect.skip, encoding.name, how["read_options"].block_size]
+    block = how["read_options"].block_size
+    told = [dialect.delimiter, dialect.skip, encoding.name, block]
 
     def convert() -> Iterator[pa.RecordBatch]:
-        with _as_utf_8(path, encoding.name) as file:
+        with _as_utf_8(path, encoding.name, block) as file:
             batches = room.told(f"rows of {path.name} converted", pacsv.open_csv(file, **how))
             yield from map(_restored, batches)
 
@@ -235,19 +236,45 @@ def _kept(path: Path, encoding: Encoding, dialect: Dialect, how: dict[str, Any],
 
 
 @contextmanager
-def _as_utf_8(path: Path, encoding: str) -> Iterator[pa.NativeFile]:
-    """Open a text for pyarrow such that its threads call no Python: one that still does so at exit aborts."""
-    if encoding == "utf-8":
+def _as_utf_8(path: Path, encoding: str, block: int) -> Iterator[pa.NativeFile]:
+    """Open a text for pyarrow such that its threads call no Python: one that still does so at exit aborts.
+
+    Where a `block` of it ends between \\r and \\n, pyarrow passes over the \\n, which is missed in a cell.
+    """
+    if encoding == "utf-8" and not _parts_a_newline(path, block):
         with pa.OSFile(os.fsencode(path)) as file:
             yield file
         return
     with tempfile.TemporaryDirectory(prefix="manyhot-") as folder:  # which memory need not hold
         inside = Path(folder, "text")
         with path.open(encoding=codec_of(encoding), newline="") as text, inside.open("wb") as out:
-            while block := text.read(CHUNK):
-                out.write(block.encode())
+            pieces = iter(lambda: text.read(CHUNK).encode(), b"")
+            out.writelines(_with_newlines_twice(pieces, block))
         with pa.OSFile(os.fsencode(inside)) as file:
             yield file
+
+
+def _parts_a_newline(path: Path, block: int) -> bool:
+    """Tell whether a block of a file ends between \\r and \\n in quotes."""
+    place, quotes, last = 0, 0, b""
+    with path.open("rb") as file:
+        while piece := file.read(min(block, CHUNK)):
+            if place % block == 0 and quotes % 2 and last + piece[:1] == b"\r\n":
+                return True
+            place, quotes, last = place + len(piece), quotes + piece.count(b'"'), piece[-1:]
+    return False
+
+
+def _with_newlines_twice(pieces: Iterable[bytes], block: int) -> Iterator[bytes]:
+    """Give a text with a second \\n wherever a block would else begin with one that ends \\r\\n."""
+    place, last = 0, b""
+    for piece in pieces:
+        while piece:
+            if place % block == 0 and last + piece[:1] == b"\r\n":
+                piece = b"\n" + piece
+            part, piece = piece[: block - place % block], piece[block - place % block :]
+            place, last = place + len(part), part[-1:]
+            yield part
 
 
 def _explain(path: Path, dialect: Dialect, width: int, named: bool = True) -> None:

@@ -1,58 +1,99 @@
 """Values of Python into columns: rows come in one by one, pyarrow columns of one type each leave.
 
-`jsonl` and `excel` gather with it. Rows wait as objects of Python until there are BATCH of them, so that
-memory is that of the columns. Lists of plain values are tag lists; a column that mixes types becomes text.
+`jsonl` and `excel` gather with it. No more than BATCH rows are there as objects of Python, so that memory
+is that of the columns, or of a batch where these lie in a file. Lists of plain values are tag lists; a column
+that mixes types becomes text.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from manyhot.data.arrays import array, cast, texts
+from manyhot.data.arrays import array, call, cast, texts
 from manyhot.errors import UserError
 
 BATCH = 20_000  # rows held as Python objects before they become arrays
+LARGEST = 1 << 53  # whole number up to which each is a float
+WIDE = pa.uint64()  # stands for whole numbers beyond it, of which no column is
+Row = Mapping[str, Any]
+
+
+def in_batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Give rows BATCH at a time."""
+    return iter(lambda: [*islice(rows, BATCH)], [])
+
+
+class Spooled:
+    """Batches that lie in a file, one behind the other."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.count = path, 0
+        self._file = pa.OSFile(os.fsencode(path), "wb")
+
+    def append(self, batch: pa.RecordBatch, /) -> None:
+        """Keep another batch."""
+        with pa.ipc.new_stream(self._file, batch.schema) as writer:
+            writer.write_batch(batch)
+        self.count += 1
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        self._file.flush()
+        with pa.OSFile(os.fsencode(self.path)) as file:
+            for _ in range(self.count):
+                yield from pa.ipc.open_stream(file)
+
+    def close(self) -> None:
+        """Write no more."""
+        self._file.close()
 
 
 class Gathered:
-    """Columns of the rows that were added; a name that a row lacks is an empty cell."""
+    """Columns of the rows that were added; a name that a row lacks is an empty cell.
 
-    def __init__(self, path: Path) -> None:
+    `kept` is where they are until all are added, since only then the type of each column is known.
+    """
+
+    def __init__(self, path: Path, kept: list[pa.RecordBatch] | Spooled | None = None) -> None:
         self.path = path
         self.rows = 0
-        self._columns: dict[str, list[pa.Array]] = {}
-        self._batch: list[Mapping[str, Any]] = []
+        self._kept = [] if kept is None else kept
+        self._kinds: dict[str, set[pa.DataType]] = {}  # of the batches, in the order in which names came
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Add a row: plain values, or lists of these, by the names of their columns."""
-        self._batch.append(row)
-        if len(self._batch) == BATCH:
-            self._flush()
-
-    def columns(self) -> dict[str, pa.ChunkedArray]:
-        """Return the columns in the order in which their names came."""
-        self._flush()
-        return {name: _joined(chunks) for name, chunks in self._columns.items()}
-
-    def _flush(self) -> None:
-        """Turn the batch into one array a column, and empty it."""
-        for key in dict.fromkeys(key for row in self._batch for key in row):
-            if key not in self._columns:
-                self._columns[key] = [pa.nulls(self.rows)] if self.rows else []
-        for key, chunks in self._columns.items():
+    def add(self, batch: Sequence[Row]) -> None:
+        """Add some rows: plain values, or lists of these, by the names of their columns."""
+        cells: dict[str, pa.Array] = {}
+        for key in dict.fromkeys(key for row in batch for key in row):
             try:
-                chunks.append(_array([row.get(key) for row in self._batch]))
+                cells[key] = _array([row.get(key) for row in batch])
             except UnicodeEncodeError:
                 raise UserError(
                     f"{self.path}: '{key}' holds half a character (a lone surrogate). Correct it."
                 ) from None
-        self.rows += len(self._batch)
-        self._batch.clear()
+            self._kinds.setdefault(key, set()).update(_kinds(cells[key]))
+        kept = cells or {"": pa.nulls(len(batch))}  # of rows without any cell, how many they are
+        self._kept.append(pa.RecordBatch.from_arrays([*kept.values()], [*kept]))
+        self.rows += len(batch)
+
+    def columns(self) -> dict[str, pa.ChunkedArray]:
+        """Return the columns in the order in which their names came."""
+        batches = [*self.batches()]
+        whole = pa.Table.from_batches(batches) if batches else pa.table({})
+        return dict(zip(whole.column_names, whole.columns, strict=True))
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Give all rows, some at a time, each column of one type."""
+        schema = pa.schema([(name, _shared(kinds)) for name, kinds in self._kinds.items()])
+        for batch in self._kept:
+            there = dict(zip(batch.schema.names, batch.columns, strict=True))
+            cells = [_as(there.get(field.name, pa.nulls(len(batch))), field.type) for field in schema]
+            yield pa.RecordBatch.from_arrays(cells, schema=schema)
 
 
 def _array(values: list[Any]) -> pa.Array:
@@ -79,15 +120,25 @@ def _text(value: object) -> str | None:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
 
 
-def _joined(chunks: list[pa.Array]) -> pa.ChunkedArray:
-    """Put the batches of a column together; where their types differ, as numbers or else as text."""
-    kinds = {chunk.type for chunk in chunks if chunk.type != pa.null()}
-    if not kinds:
-        return cast(pa.chunked_array(chunks), pa.string())
-    kind = kinds.pop()
-    if kinds == ({pa.int64(), pa.float64()} - {kind}) and kinds:
-        kind = pa.float64()
-    elif kinds:
-        kind = pa.string()
-        chunks = [texts([_text(value) for value in chunk.to_pylist()]) for chunk in chunks]
-    return pa.chunked_array([cast(chunk, kind) for chunk in chunks], kind)
+def _kinds(cells: pa.Array) -> set[pa.DataType]:
+    """Return which types the cells of a batch ask for; none where all are empty."""
+    if cells.type == pa.int64() and len(cells) > cells.null_count:
+        ends = call("min_max", cells).as_py()
+        return {cells.type, *([WIDE] if max(-ends["min"], ends["max"]) > LARGEST else [])}
+    return {cells.type} - {pa.null()}
+
+
+def _shared(kinds: set[pa.DataType]) -> pa.DataType:
+    """Return the type of a column whose batches ask for these: theirs, or numbers, else text."""
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    if kinds == {pa.int64(), WIDE}:
+        return pa.int64()
+    return pa.float64() if kinds == {pa.int64(), pa.float64()} else pa.string()
+
+
+def _as(cells: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Bring the cells of a batch to the type of their column."""
+    if kind == pa.string() != cells.type:
+        return texts([_text(value) for value in cells.to_pylist()])
+    return cast(cells, kind)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import IO
@@ -15,7 +15,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.csv
 
-from manyhot.data.arrays import call, cast, contains, pc, some, texts
+from manyhot.data.arrays import blocks, call, cast, contains, pc, some, texts
 from manyhot.data.table import Table
 from manyhot.errors import UserError, listed
 from manyhot.files import write_with
@@ -66,16 +66,21 @@ def write_to(pieces: Iterable[Table], file: IO[bytes], ending: str = ".csv") -> 
                 writer.write_table(arrow)
     elif ending == ".jsonl":
         text = io.TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
-        for table in pieces:
+        for table in _in_blocks(pieces):
             for row in pa.table(dict(table.columns)).to_pylist():
                 text.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
         text.detach()
     else:
         delimiter = "\t" if ending == ".tsv" else ","
-        for number, table in enumerate(pieces):
+        for number, table in enumerate(_in_blocks(pieces)):
             flat = pa.table({_escape_text(name): _flat(column) for name, column in table.columns.items()})
             how = {"delimiter": delimiter, "quoting_style": "needed", "include_header": number == 0}
             pa.csv.write_csv(flat, file, pa.csv.WriteOptions(**how))
+
+
+def _in_blocks(pieces: Iterable[Table]) -> Iterator[Table]:
+    """Give the rows of tables some at a time, since texts of them take more memory; an empty one as it is."""
+    return (table.slice(rows) for table in pieces for rows in blocks(max(len(table), 1)))
 
 
 def escape(column: pa.ChunkedArray) -> pa.ChunkedArray:

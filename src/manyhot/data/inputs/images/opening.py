@@ -29,6 +29,7 @@ from manyhot.data.inputs.images.alike import Compared
 from manyhot.data.inputs.images.headers import BEGINNING, JPEG, is_grey, jpeg_frame
 from manyhot.data.inputs.images.levels import USUAL
 from manyhot.data.inputs.images.paths import (
+    NO_FILE,
     Picture,
     Progress,
     Unreadable,
@@ -205,7 +206,7 @@ def _beginning(picture: Picture) -> Iterator[Any]:
         with picture.open("rb") as file:
             yield file
     else:
-        raise UserError("no such file")
+        raise UserError(NO_FILE)
 
 
 def _measured(

@@ -18,12 +18,13 @@ import pyarrow as pa
 from manyhot.data.arrays import BLOCK
 from manyhot.data.columns import is_image_name
 from manyhot.data.table import Table
-from manyhot.errors import UserError, shortened
+from manyhot.errors import UserError, listed, shortened
 from manyhot.files import inside
 
 FOLDER_COLUMN = "image"  # what the paths of a folder of pictures are called
 MAX_BYTES = 1 << 30  # of a file; 100 million pixels of 8 bytes, the most that is decoded, are fewer
 ANY = "/*"  # behind a name without its ending
+NO_FILE, NO_PATH = "no such file", "no path"  # why there is no picture
 SAME_ENDING = {"jpeg": "jpg", "jpe": "jpg", "jfif": "jpg", "tiff": "tif"}
 
 Picture: TypeAlias = Path | pa.Buffer | str  # a file, one that the table holds, or why there is none
@@ -87,7 +88,7 @@ def locate(table: Table, column: str) -> Located:
             out.append(held[index] if len(held[index]) else "empty")
             continue
         if name is None or not str(name).strip() or "\0" in str(name):
-            out.append("no path")
+            out.append(NO_PATH)
             continue
         name = str(name)
         path = Path(base, name)
@@ -190,12 +191,24 @@ def read_file(picture: Picture) -> bytes:
             raise UserError(f"{status.st_size:,} bytes are more than {MAX_BYTES:,}")
         return picture.read_bytes()
     except FileNotFoundError:
-        raise UserError("no such file") from None
+        raise UserError(NO_FILE) from None
     except OSError as error:
         raise UserError(f"cannot be read ({error.strerror})") from None
+
+
+def none_there(table: Table, name: str, unreadable: Unreadable) -> str:
+    """Say where the pictures of a table were looked for where all are gone, as when they lie elsewhere."""
+    if len(unreadable) < len(table) or not {NO_FILE} <= {*unreadable.values()} <= {NO_FILE, NO_PATH}:
+        return ""
+    paths = table.column(picture_column(table, name)).to_pylist()
+    names = [str(path) for path in paths if path is not None]
+    return (
+        f"{table.source}: not one of its {len(table):,} pictures is there: {listed(names, 3)}; they are "
+        f"looked for in {(table.root or Path()).absolute()}. Pass --root FOLDER."
+    )
 
 
 def named(table: Table, column: str, reasons: Mapping[int, str]) -> dict[str, str]:
     """Name pictures by row and path for people: positions enter, names leave, each with its reason."""
     paths = table.column(column) if reasons else []
-    return {f"row {table.rows[i]}, {paths[i].as_py() or 'no path'}": why for i, why in reasons.items()}
+    return {f"row {table.rows[i]}, {paths[i].as_py() or NO_PATH}": why for i, why in reasons.items()}

@@ -322,9 +322,8 @@ def _warn_of_seen(chosen: Chosen) -> None:
     again = 0 if chosen.split == FOLDS else int(np.isin(chosen.parts, ("train", "val")).sum())
     if again:
         log.warning(
-            "%d of these %d rows were seen in training; the scores flatter the model.",
-            again,
-            len(chosen.table),
+            "%d of these %d rows %s seen in training; the scores flatter the model.",
+            *(again, len(chosen.table), "was" if again == 1 else "were"),
         )
 
 

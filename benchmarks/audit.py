@@ -20,6 +20,7 @@ import shutil
 import sys
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from race import data, machine
@@ -110,7 +111,7 @@ def mulan(name: str, side: str):
     return table, manyhot.infer(table, tags={"tags": names}), rows, side, y
 
 
-def by_forest(table, schema, y: np.ndarray, rows: np.ndarray, side: str) -> float:
+def by_forest(table, schema, y: np.ndarray, rows: np.ndarray, side: Any) -> float:
     """Return the share found by the softmin of a forest's out-of-fold answers."""
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import cross_val_predict

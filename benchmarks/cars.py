@@ -32,6 +32,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from race import HERE, data, machine, scratch, timed
@@ -42,7 +43,14 @@ BRANDS = ("Audi", "BMW", "Chevrolet", "Dodge", "Ford")
 BODIES = ("Convertible", "Coupe", "SUV", "Van")
 TARGETS = ["brand", "body", "era"]
 # Ours in a race for the accuracy of three hand-written epochs, chosen on validation rows.
-QUICK = {"effort": "fast", "epochs": 2, "size": 96, "first_size": 96, "warmup": 0.15, "learning_rate": 1.2e-3}
+QUICK: dict[str, Any] = {
+    "effort": "fast",
+    "epochs": 2,
+    "size": 96,
+    "first_size": 96,
+    "warmup": 0.15,
+    "learning_rate": 1.2e-3,
+}
 
 
 def table():
@@ -92,8 +100,8 @@ def ours_epoch(backbone: str) -> float:
         if line["kind"] == "epoch":
             ends.append(line["seconds"])
 
-    options = {"backbone": backbone, "weights": "none", "size": 128, "first_size": 128, "batch_size": 32}
-    options |= {"epochs": 2, "augment": "crop", "mixup": 0.0, "random_erasing": 0.0}
+    options: dict[str, Any] = {"backbone": backbone, "weights": "none", "size": 128, "first_size": 128}
+    options |= {"batch_size": 32, "epochs": 2, "augment": "crop", "mixup": 0.0, "random_erasing": 0.0}
     if "mobilenetv2" in backbone:
         options |= PRETRAINED
     ours(tell, validation=0.02, **options)
@@ -205,13 +213,13 @@ def also(finer: str) -> list[str]:
     return ["class_name"] if finer else []
 
 
-def given(finer: str = "") -> dict[str, object]:
+def given(finer: str = "") -> dict[str, Any]:
     """Return the options of the given weights, and of a finer target whose loss counts half."""
     weights = PRETRAINED | {"weights": str(data("weights") / WEIGHTS)}
     return weights | {"target_weights": dict.fromkeys(also(finer), 0.5)} if finer else weights
 
 
-SIDES = {
+SIDES: dict[str, Any] = {
     "epoch": ours_epoch,
     "reach": lambda seed: ours(**given(), **QUICK, seed=int(seed)),
     "freeze": lambda: ours(**given(), freeze=True, size=128, cache=0),  # the epoch's would be found in it
@@ -223,5 +231,5 @@ if __name__ == "__main__":
         print(json.dumps(SIDES[sys.argv[2]](*sys.argv[3:])))
     else:
         print(machine())
-        modes = {"epoch": epoch, "reach": reach, "best": best, "freeze": freeze, "damaged": damaged}
+        modes: Any = {"epoch": epoch, "reach": reach, "best": best, "freeze": freeze, "damaged": damaged}
         modes[sys.argv[1]](*sys.argv[2:])

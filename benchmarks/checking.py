@@ -47,7 +47,7 @@ def make_table(path: Path) -> None:
     from pyarrow import csv
 
     rng = np.random.default_rng(0)
-    columns = {f"n{i}": rng.normal(size=ROWS).round(4) for i in range(12)}
+    columns: dict[str, np.ndarray] = {f"n{i}": rng.normal(size=ROWS).round(4) for i in range(12)}
     columns |= {f"c{i}": rng.choice([f"word {k}" for k in range(3 + 20 * i)], ROWS) for i in range(5)}
     columns["when"] = np.datetime64("2020-01-01") + rng.integers(0, 2_000, ROWS)
     columns["id"] = rng.permutation(ROWS) + 7

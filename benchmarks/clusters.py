@@ -17,6 +17,7 @@ import argparse
 import resource
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from race import data, machine
@@ -26,7 +27,7 @@ from sklearn.datasets import load_digits
 import manyhot
 from manyhot.clustering.scores import agreement
 
-Options = dict[str, str]
+Options = dict[str, Any]
 Load = Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
@@ -121,7 +122,7 @@ def million(options: Options) -> None:
         z = centres[y] + rng.normal(0, 1, (rows, 64)).astype(np.float32)
         table = manyhot.read({f"c{i:02d}": z[:, i] for i in range(64)})
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        told = []
+        told: list[Any] = []
         start = time.perf_counter()
         found = manyhot.cluster(
             table, clusters=12, on_event=lambda *line, told=told: told.append(line), **options

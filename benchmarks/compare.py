@@ -12,6 +12,7 @@ two points, and the same of four tags.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -46,9 +47,9 @@ def answers(rng: np.random.Generator, tags: bool, worse: float) -> Answers:
     names = tuple("abcd"[:CLASSES])
     losses = np.zeros((ROWS, 2))
     if tags:
-        y = (rng.random((ROWS, CLASSES)) < 0.3).astype(np.int8)
-        a, b = entries(rng, y.shape, worse)
-        return Answers(names, y, np.where(a, y, 1 - y), np.where(b, y, 1 - y), losses)
+        marked = (rng.random((ROWS, CLASSES)) < 0.3).astype(np.int8)
+        a, b = (np.where(right, marked, 1 - marked) for right in entries(rng, marked.shape, worse))
+        return Answers(names, marked, a, b, losses)
     y = rng.integers(0, CLASSES, ROWS)
     off = (y + rng.integers(1, CLASSES, ROWS)) % CLASSES
     a, b = entries(rng, y.shape, worse)
@@ -64,7 +65,8 @@ def one(seed: int, tags: bool, worse: float) -> tuple[bool, bool, bool, bool]:
     change = np.sign(errors[0] - errors[1]).astype(np.int8)
     changed = Changed(change, errors[0] == 0, errors[1] == 0)
     slices, _ = find(table(rng), {"y": found}, changed, ["site"], {"y"}, (), seed)
-    by_class = any(each["p"] <= 0.05 and each["broken"] > each["fixed"] for each in whole.classes)
+    classes: Any = whole.classes
+    by_class = any(each["p"] <= 0.05 and each["broken"] > each["fixed"] for each in classes)
     return whole.surely_worse, any(each.sure and each.worse for each in slices), by_class, whole.within(0.01)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import Any
 
 import numpy as np
 from cars import given
@@ -90,6 +91,7 @@ def main(effort: str = "balanced", seed: str = "0") -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
-        print(json.dumps({"ours": ours, "regression": regression}[sys.argv[2]](*sys.argv[3:])))
+        sides: dict[str, Any] = {"ours": ours, "regression": regression}
+        print(json.dumps(sides[sys.argv[2]](*sys.argv[3:])))
     else:
         main(*sys.argv[1:])

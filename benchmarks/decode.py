@@ -31,7 +31,7 @@ def ours(folder: Path) -> tuple[int, float]:
 
     start = time.perf_counter()
     table = read(folder)
-    found = ImageInputs("image", (SIDE, SIDE), 3).read_files(table, cache=10.0)
+    found = ImageInputs("image", (SIDE, SIDE), 3).read(table, cache=10.0)
     return len(found.x) - len(found.unreadable), time.perf_counter() - start
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -78,8 +77,8 @@ def digits() -> None:
         free = min(told["brightness"], told["distance from the mean"])
         words = ", ".join(f"{name} {value:.2f}" for name, value in told.items())
         print(f"  filled with {filling}, times random: {words}")
-        say("of the best order without a model", told["explain"] / free, 0.5, least=False)
-        say("untrained, times random", told["untrained"], 0.9, least=True)
+        say("of the best order without a model", float(told["explain"] / free), 0.5, least=False)
+        say("untrained, times random", float(told["untrained"]), 0.9, least=True)
 
 
 def columns(name: str) -> None:
@@ -95,8 +94,7 @@ def columns(name: str) -> None:
         model = manyhot.fit(train, schema, out=f"{folder}/model", effort="fast", verbose=False)
     scores, (target,) = Scores(model.bundle), model.schema.targets
     found = manyhot.explain(model, test, background=train)
-    x, _ = model.bundle.inputs.transform(test)
-    others, _ = model.bundle.inputs.transform(train)
+    x, others = (np.asarray(model.bundle.inputs.transform(each)[0]) for each in (test, train))
     places = model.bundle.inputs.columns
     groups = [[p for column in names for p in places[column]] for names in found.columns]
     random = np.random.default_rng(1)
@@ -139,8 +137,10 @@ def say(what: str, value: float, asked: float, least: bool) -> None:
 def main(names: list[str]) -> None:
     print(machine())
     for name in names or ["mnist", "heart", "vehicle"]:
-        run: Callable[[], None] = digits if name == "mnist" else lambda name=name: columns(name)
-        run()
+        if name == "mnist":
+            digits()
+        else:
+            columns(name)
 
 
 if __name__ == "__main__":

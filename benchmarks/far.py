@@ -59,8 +59,8 @@ def strange(name: str, table: manyhot.Table, rng: np.random.Generator) -> dict[s
         beyond[column][row] = high + 10 * (high - low)
     shuffled = {c: v[rng.permutation(len(v))] for c, v in cells.items()}
     exchanged = {**cells, a: cells[b], b: cells[a]}
-    found = {"two exchanged": exchanged, "one beyond": beyond, "shuffled": shuffled}
-    return {what: table.with_columns({c: list(v) for c, v in each.items()}) for what, each in found.items()}
+    changed = {"two exchanged": exchanged, "one beyond": beyond, "shuffled": shuffled}
+    return {what: table.with_columns({c: [*v] for c, v in each.items()}) for what, each in changed.items()}
 
 
 def _are_numbers(cells: np.ndarray) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import cars
 import corel
@@ -25,7 +26,7 @@ from race import machine
 MOST_JUDGED, OFTEN = 1_000, 60
 
 
-def of_cars(rows: int, seed: int, **size: int) -> tuple[float, float]:
+def of_cars(rows: int, seed: int, **size: Any) -> tuple[float, float]:
     """Return the mean accuracy of ours and of the regressions."""
     from sklearn.linear_model import LogisticRegressionCV
 
@@ -42,7 +43,7 @@ def of_cars(rows: int, seed: int, **size: int) -> tuple[float, float]:
     return float(np.mean(right)), float(np.mean(theirs))
 
 
-def of_corel(rows: int, seed: int, **size: int) -> tuple[float, float]:
+def of_corel(rows: int, seed: int, **size: Any) -> tuple[float, float]:
     """Return the mean average precision of ours and of the regressions."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import average_precision_score
@@ -85,7 +86,7 @@ def parted(table, rows: int, seed: int):
     return kept, np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
 
 
-def frozen(table, schema, seed: int, **size: int):
+def frozen(table, schema, seed: int, **size: Any):
     """Return our model, and the standardised features that it reads."""
     from sklearn.preprocessing import StandardScaler
 

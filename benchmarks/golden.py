@@ -12,6 +12,7 @@ import hashlib
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -23,7 +24,7 @@ import manyhot
 
 CLOSE = 1e-6
 GONE = {"counts"}  # naive Bayes of counts is no part of the house any more; its bundles are refused
-COMMON = {"threads": 1, "precision": "float32", "seed": 3}
+COMMON: dict[str, Any] = {"threads": 1, "precision": "float32", "seed": 3}
 
 
 def words(rows, tags):
@@ -143,10 +144,12 @@ def answers(model, table):
 
 def clusters(folder):
     z = small_pictures()[0]
-    for name, data, options in (
-        ("cluster_table", {k: v for k, v in wine().items() if k != "kind"}, {}),
+    columns = {k: v for k, v in wine().items() if k != "kind"}
+    cases: list[tuple[str, Any, dict[str, Any]]] = [
+        ("cluster_table", columns, {}),
         ("cluster_pixels", z, {"epochs": 2}),
-    ):
+    ]
+    for name, data, options in cases:
         found = manyhot.cluster(data, clusters=3, effort="fast", seed=3, threads=1, **options)
         found.save(folder / name, overwrite=True)
         yield name, found.classifier, table_of(data)

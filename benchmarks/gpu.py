@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from race import by_hand, data, machine, scratch, timed
@@ -46,7 +47,7 @@ def card() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 
-def fitted(folder: Path, source: Path, *words: str) -> tuple[list[dict], float, float]:
+def fitted(folder: Path, source: Path, *words: str) -> tuple[list[dict[str, Any]], float, float]:
     """Run `manyhot fit`; return its history, the seconds of the command, and the use of the card (%)."""
     command = [
         sys.executable,
@@ -119,7 +120,7 @@ def step() -> None:
     from manyhot.resolve import precision
     from manyhot.schema import Target
     from manyhot.train.loop import ALONE
-    from manyhot.train.step import steps as making_steps
+    from manyhot.train.step import Step, launched
 
     device = pick("auto")
     on_card = device.type == "cuda"
@@ -187,7 +188,7 @@ def step() -> None:
 
     ours = network()
     loader = Loader(x, {"label": y}, batch, 0, device=device)
-    take = making_steps(ours, AdamW(ours, config), (target,), config, {}, ALONE)
+    take = launched(Step(ours, AdamW(ours, config), (target,), config, {}, ALONE))
     hand = seconds(by_hand_step)
     here = seconds(lambda number: take(loader.batch(number), number, 1e-3, 0.0))
     print(f"a bare loop {hand * 1e3:.2f} ms a step, ours {here * 1e3:.2f} ms ({halves}, batches of {batch})")

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for both sides, as manyhot sets it
 BOUNDARY = "manyhot-benchmark"
@@ -192,7 +192,7 @@ class _Client(asyncio.Protocol):
     def __init__(self, requests: Iterator[bytes], times: list[float], failed: asyncio.Future[None]) -> None:
         self.requests, self.times, self.failed, self.data = requests, times, failed, b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:  # asyncio.Transport
         self.transport = transport
         self.send()
 

@@ -36,7 +36,7 @@ MEASURED = ("read, seconds", "read, GB", "read and infer, seconds", "read and in
 def write(path: Path, rows: int) -> None:
     """Write a table of numbers, texts and categories."""
     rng = np.random.default_rng(0)
-    columns = {f"number {i}": rng.normal(size=rows).round(4) for i in range(4)}
+    columns: dict[str, np.ndarray] = {f"number {i}": rng.normal(size=rows).round(4) for i in range(4)}
     columns |= {f"count {i}": rng.integers(0, 10**6, rows) for i in range(2)}
     texts = np.array([f"a text of some words, the {i}th" for i in range(100_000)])
     columns |= {f"text {i}": texts[rng.integers(0, len(texts), rows)] for i in range(3)}
@@ -69,4 +69,5 @@ def main(before: str, after: str, rows: int = 3_000_000, repeats: int = 3) -> No
 
 
 if __name__ == "__main__":
-    main(*(str(Path(side).resolve()) for side in sys.argv[1:3]), *map(int, sys.argv[3:]))
+    before, after = (str(Path(side).resolve()) for side in sys.argv[1:3])
+    main(before, after, *map(int, sys.argv[3:]))

@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 from race import data, machine, scratch
 
@@ -25,7 +26,7 @@ def one(table: Path, seed: int, effort: str, trials: int, out: Path) -> dict[str
 
     read = manyhot.read(table)
     schema = manyhot.infer(read, ["target"])
-    how = {"effort": effort, "seed": seed, "test": 0.3, "verbose": False}
+    how: dict[str, Any] = {"effort": effort, "seed": seed, "test": 0.3, "verbose": False}
     start = time.perf_counter()
     plain = manyhot.fit(read, schema, **how)
     middle = time.perf_counter()

@@ -18,8 +18,17 @@ import numpy as np
 import suite
 from race import machine
 
-NAMES = ("heart", "german", "vehicle", "contraceptive", "titanic", "phoneme", "banana", "segment", "vowel")
-NAMES += ("saheart", "wine", "satimage")
+NAMES: tuple[str, ...] = (
+    "heart",
+    "german",
+    "vehicle",
+    "contraceptive",
+    "titanic",
+    "phoneme",
+    "banana",
+    "segment",
+)
+NAMES += ("vowel", "saheart", "wine", "satimage")
 TREES = 500
 
 

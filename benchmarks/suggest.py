@@ -83,11 +83,13 @@ def mnist(seed: int) -> tuple[Table, Table, list[str]]:
     pixels, labels = table.pixels[..., 0], np.array(table.column("label").to_pylist())
     rng = np.random.default_rng(seed)
     parts = (rng.permutation(60_000)[:8_000], 60_000 + rng.permutation(10_000)[:5_000])
-    made = []
-    for rows in parts:
+
+    def table_of(rows: np.ndarray) -> Table:
         z = histograms(pixels[rows])
-        made.append(manyhot.read({f"h{i}": z[:, i] for i in range(z.shape[1])} | {"y": labels[rows]}))
-    return (*made, ["y"])
+        return manyhot.read({f"h{i}": z[:, i] for i in range(z.shape[1])} | {"y": labels[rows]})
+
+    pool, test = map(table_of, parts)
+    return pool, test, ["y"]
 
 
 def mulan(name: str) -> tuple[Table, Table, Schema]:
@@ -135,7 +137,7 @@ def curve(pool, test, schema, seed: int, rounds: int, step: int, chosen: bool, s
 
 def run_mnist(seeds: int) -> None:
     rounds, step = 18, 50
-    both = {True: [], False: []}
+    both: dict[bool, list[Any]] = {True: [], False: []}
     for seed in range(seeds):
         pool, test, names = mnist(seed)
         schema = manyhot.infer(pool, names)
@@ -154,7 +156,7 @@ def run_mnist(seeds: int) -> None:
 
 def run_tags(name: str, seeds: int) -> None:
     rounds, step = 8, 50
-    areas = {"micro_f1": [], "macro_f1": [], "mean_average_precision": []}
+    areas: dict[str, list[Any]] = {"micro_f1": [], "macro_f1": [], "mean_average_precision": []}
     pool, test, schema = mulan(name)
     for seed in range(seeds):
         found = [curve(pool, test, schema, seed, rounds, step, chosen) for chosen in (True, False)]

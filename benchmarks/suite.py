@@ -133,7 +133,7 @@ def pictures(name: str) -> Rows:
 
     if name == "digits-pictures":
         found = load_digits()
-        pixels, labels, test = np.uint8(found.images * 255 / 16), found.target, None
+        pixels, labels, test = (found.images * 255 / 16).astype(np.uint8), found.target, None
     else:
         read = manyhot.read(data("cifar10") / "labels.csv")
         paths, labels = read.columns["image"].to_pylist(), read.columns["label"].to_pylist()
@@ -211,13 +211,16 @@ def class_peers(x: np.ndarray, jobs: int) -> dict[str, Callable[[int], Any]]:
             *steps,
         )
 
+    def boosted(make):
+        return lambda seed: prepared(make(random_state=seed))
+
     def logistic(seed):
         found = GridSearchCV(
             LogisticRegression(max_iter=1000), {"C": [0.01, 0.1, 1, 10, 100]}, cv=3, scoring="neg_log_loss"
         )
         return prepared(StandardScaler(), found)
 
-    makers = {
+    makers: dict[str, Callable[[int], Any]] = {
         "logistic": logistic,
         "random_forest": lambda seed: prepared(RandomForestClassifier(500, n_jobs=jobs, random_state=seed)),
         "extra_trees": lambda seed: prepared(ExtraTreesClassifier(500, n_jobs=jobs, random_state=seed)),
@@ -225,7 +228,7 @@ def class_peers(x: np.ndarray, jobs: int) -> dict[str, Callable[[int], Any]]:
     for name, (module, kind, options, threads) in BOOSTED.items():
         if name not in missing():
             make = partial(getattr(import_module(module), kind), **options, **{threads: jobs})
-            makers[name] = lambda seed, make=make: prepared(make(random_state=seed))
+            makers[name] = boosted(make)
     return makers
 
 
@@ -259,7 +262,7 @@ def judged(part: Part, answers: Any) -> Scores:
     return {score: np.round(values, 6).tolist() for score, values in found.items()}
 
 
-def run_ours(part: Part, seed: int, effort: str, options: dict[str, str]) -> Any:
+def run_ours(part: Part, seed: int, effort: str, options: dict[str, Any]) -> Any:
     import manyhot
 
     options = {"threads": "2", **options}
@@ -341,7 +344,7 @@ def _size(part: Part) -> str:
     return f"{len(y)} rows and {len(held)} to judge by, {x.shape[1]} columns, {many}"
 
 
-def _ours(part: Part, seed: int, effort: str, options: dict[str, str]) -> dict[str, Any] | None:
+def _ours(part: Part, seed: int, effort: str, options: dict[str, Any]) -> dict[str, Any] | None:
     import manyhot
 
     try:

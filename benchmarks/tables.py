@@ -17,7 +17,8 @@ import json
 import time
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from race import data, machine
@@ -95,7 +96,7 @@ TABLES: dict[str, Callable[[], Split]] = {
 }
 
 
-def ours(split: Split, seed: int, effort: str, **options: object) -> Answers:
+def ours(split: Split, seed: int, effort: str, **options: Any) -> Answers:
     import manyhot
     from manyhot import predict
     from manyhot.targets import decide, marginals
@@ -108,12 +109,12 @@ def ours(split: Split, seed: int, effort: str, **options: object) -> Answers:
     answers = {}
     for objective in {objective for objective, _ in SCORES.values()}:
         target = fitted.schema.targets[0].deciding(objective=objective)
-        target = fit_thresholds(target, judged.probabilities["tags"], judged.y["tags"])
+        target = fit_thresholds(target, judged.probabilities["tags"], judged.y["tags"]).target
         answers[objective] = decide(target, probabilities)
     return Answers(answers, marginals(target, probabilities), time.perf_counter() - start)
 
 
-def others(jobs: int = -1) -> dict[str, Callable[[int], object]]:
+def others(jobs: int = -1) -> dict[str, Callable[[int], Any]]:
     """Return what makes each of the others from a seed; those called powerset learn whole sets.
 
     `jobs` is how many threads the trees grow in, -1 is all.
@@ -126,10 +127,13 @@ def others(jobs: int = -1) -> dict[str, Callable[[int], object]]:
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
+    def boosted(make):
+        return lambda seed: MultiOutputClassifier(make(random_state=seed))
+
     def scaled(model):
         return make_pipeline(StandardScaler(), model)
 
-    found = {
+    found: dict[str, Callable[[int], Any]] = {
         "random forest": lambda seed: RandomForestClassifier(500, n_jobs=jobs, random_state=seed),
         "extra trees": lambda seed: ExtraTreesClassifier(500, n_jobs=jobs, random_state=seed),
         "MLP": lambda seed: scaled(MLPClassifier(max_iter=500, early_stopping=True, random_state=seed)),
@@ -150,13 +154,11 @@ def others(jobs: int = -1) -> dict[str, Callable[[int], object]]:
             make = getattr(__import__(module), kind)
         except ImportError:
             continue
-        found[name] = lambda seed, make=make, options=options: MultiOutputClassifier(
-            make(random_state=seed, **options)
-        )
+        found[name] = boosted(partial(make, **options))
     return found
 
 
-def other(name: str, make: Callable[[int], object], split: Split, seed: int) -> Answers:
+def other(name: str, make: Callable[[int], Any], split: Split, seed: int) -> Answers:
     start = time.perf_counter()
     model = make(seed)
     if name.startswith("powerset"):

@@ -19,6 +19,7 @@ import sys
 import time
 import warnings
 from functools import partial
+from typing import Any
 
 import numpy as np
 from race import machine
@@ -123,7 +124,8 @@ def main(states: int) -> None:
     warnings.simplefilter("ignore")  # of scikit-learn's MLP, that it did not converge
     print(machine())
     models = others()
-    best, found, seconds = [], {name: [] for name in models}, dict.fromkeys(models, 0.0)
+    best, seconds = [], dict.fromkeys(models, 0.0)
+    found: dict[str, list[Any]] = {name: [] for name in models}
     for state in range(1, states + 1):
         x, y, x_test, y_test, of_class, of_word = draw(state)
         best.append(float((who_knows(x_test, of_class, of_word) == y_test).all(axis=1).mean()))

@@ -325,13 +325,12 @@ def test_evaluate_judges_every_row_by_what_its_label_means(market, tmp_path, cap
     assert "column 'x': 1 of 40 cells is no number, such as '?!'" in told
 
 
-def test_absent_columns_cost_what_the_report_says(market, caplog):
+def test_absent_columns_cost_what_the_report_says(market, log_lines):
     model, columns = market
-    with caplog.at_level("INFO", "manyhot"):
-        found = manyhot.load(model).predict({"x": columns["x"]})
+    found = manyhot.load(model).predict({"x": columns["x"]})
     assert len(found["sold"]) == ROWS
     assert manyhot.load(model).predict({"city": [], "x": []}) == {"sold": []}
-    (said,) = caplog.messages
+    (said,) = log_lines
     assert said.startswith(
         "column 'city' is absent: all 40 rows are answered without; shuffling 'city' after"
     )

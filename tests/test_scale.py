@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import logging
 import os
 import re
 import shutil
@@ -323,12 +322,11 @@ def test_names_may_be_as_long_as_a_disk_takes(inline, shards, ask, tmp_path):
     assert (found.tables, ask(shards).new) == (7, 0)
 
 
-def test_what_a_folder_leaves_out_is_told(inline, shards, ask, tmp_path, caplog):
+def test_what_a_folder_leaves_out_is_told(inline, shards, ask, tmp_path, log_lines):
     (shards / "lost.csv").symlink_to("nowhere.csv")
     ask(shards / "a.csv", out="shards/earlier")
-    with caplog.at_level(logging.INFO, "manyhot"):
-        found = ask(shards)
-    assert {"left out: broken links (1)", "left out: the answers in 'earlier'"} <= {*caplog.messages}
+    found = ask(shards)
+    assert {"left out: broken links (1)", "left out: the answers in 'earlier'"} <= {*log_lines}
     assert (found.tables, found.done) == (4, True)
 
 

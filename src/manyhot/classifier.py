@@ -42,8 +42,8 @@ log = logging.getLogger("manyhot")
 
 if TYPE_CHECKING:
     from manyhot.explaining.explanation import Explanation
+    from manyhot.report.record import FitRecord
     from manyhot.report.scores import Scores
-    from manyhot.report.why import Examples
     from manyhot.train.run import Run
     from manyhot.train.tune import Tuning
 
@@ -453,9 +453,7 @@ class Classifier:
         own, known = self.tuning.own, record.read(folder)
         judged = recalled(self.tuning.after, folder, own)
         with files.staged(folder) as beside:
-            files.write_text(
-                beside / "report.html", card.report_of(self.bundle, judged, known, self._examples(judged))
-            )
+            files.write_text(beside / "report.html", self._page(judged, known))
             if own:
                 readme = card.model_card(self.bundle, judged, judged.table.source, known.rows)
                 files.write_text(beside / "README.md", readme)
@@ -465,22 +463,21 @@ class Classifier:
 
     def _own_page(self) -> str:
         """Return the page of the rows that `fit` held back, as it was drawn where it was written."""
-        from manyhot.report import card, record  # drawing needs time, so only when asked for
+        from manyhot.report import record  # drawing needs time, so only when asked for
 
         if self.run is not None:
-            fit = record.of_run(self.run, self.schema)
-            return card.report_of(self.bundle, self.run.judged, fit, self._examples(self.run.judged))
+            return self._page(self.run.judged, record.of_run(self.run, self.schema))
         own = None if self.folder is None else self.folder / "report.html"
         if own is None or not own.is_file():
             raise UserError("the model has no report of its own; name rows to judge it by.")
         if self.tuning is None:
             return own.read_text(encoding="utf-8")
         judged = recalled(self.tuning.after, own.parent, self.tuning.own)
-        return card.report_of(self.bundle, judged, record.read(own.parent), self._examples(judged))
+        return self._page(judged, record.read(own.parent))
 
     def _page_of(self, judged: Judged) -> str:
         """Return the page of other rows."""
-        from manyhot.report import card, record  # drawing needs time, so only when asked for
+        from manyhot.report import record  # drawing needs time, so only when asked for
 
         fit = record.FitRecord()
         if self.run is not None:
@@ -488,16 +485,16 @@ class Classifier:
             judged = replace(judged, taught=self.run.judged.taught)
         elif self.folder is not None:
             fit, judged = record.read(self.folder), recalled(judged, self.folder)
-        examples = self._examples(judged)
-        return card.report_of(self.bundle, explained(self.bundle, judged), fit, examples, own=False)
+        return self._page(explained(self.bundle, judged), fit, own=False)
 
-    def _examples(self, judged: Judged) -> Examples | None:
-        """Return some of the judged rows with the reasons for their answers, soon beside a fit."""
+    def _page(self, judged: Judged, fit: FitRecord, own: bool = True) -> str:
+        """Return the page about judged rows, with reasons for some answers that come soon beside a fit."""
         from manyhot.explaining.examples import examples
+        from manyhot.report import card
 
         config = self.bundle.config
         learned = int((self.seen.parts == "train").sum()) * (1 if config.freeze else 3 * config.epochs)
-        return examples(self.bundle, judged, learned)
+        return card.report_of(self.bundle, judged, fit, examples(self.bundle, judged, learned), own)
 
     def write_into(self, folder: Path) -> None:
         """Write the files of the model into a folder, beside what is there."""
@@ -512,9 +509,7 @@ class Classifier:
                 "metrics.json": self.run.judged.record,
                 "history.jsonl": "".join(json.dumps(line) + "\n" for line in self.run.history),
                 "README.md": card.model_card(self.bundle, self.run.judged, self.run.source, self.run.counts),
-                "report.html": card.report_of(
-                    self.bundle, self.run.judged, fit, self._examples(self.run.judged)
-                ),
+                "report.html": self._page(self.run.judged, fit),
             }
         folder.mkdir(parents=True, exist_ok=True)
         if self.run is not None:

@@ -37,7 +37,7 @@ MEND = {  # by what keeps a file from being written
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # which reading never meets
 URI = re.compile(r"[a-z][a-z0-9+.-]+:/")  # what `Path` makes of s3://bucket; a drive has one letter
-OS_ERROR = re.compile(r"(?:os error|[Ee]rrno) (\d+)")  # in what other libraries say of it
+OS_ERROR = re.compile(r"(?:os error|[Ee]rrno|Os \{ code:) (\d+)")  # in what other libraries say of it
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -67,7 +67,7 @@ def inspect(
     Raises:
         UserError: the data or an option cannot be used.
 
-    >>> inspect({"size": [1, 2, 3], "ripe": ["no", "yes", "no"]}, "ripe")
+    >>> inspect({"size": [1, 2, 3], "ripe": ["no", "yes", "no"]}, "ripe")  # doctest: +NORMALIZE_WHITESPACE
     table: 3 rows
     input  kind    values
     size   number  1 … 3, 3 distinct

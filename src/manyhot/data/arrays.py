@@ -20,6 +20,7 @@ except ImportError:
     import pyarrow.compute as compiled
 
 NUMBERS = "iufb"  # kinds of NumPy's numbers and booleans
+DTYPES = {pa.from_numpy_dtype(code): np.dtype(code) for code in np.typecodes["AllInteger"] + "efd"}
 WIDE = 64  # numbers of a row, of more than which blocks have fewer rows
 BLOCK = 1 << 17  # cells at a time, where a whole column would take too much memory
 MANY = 500_000  # cells, beyond which the third of a second that pyarrow's imports take is earned back
@@ -116,10 +117,10 @@ def numbers(column: Any) -> NDArray[Any]:
     """Return a column of numbers as NumPy's, float64 with NaN where there is a null."""
     found = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if not len(found):
-        return np.zeros(0, found.type.to_pandas_dtype())
+        return np.zeros(0, DTYPES[found.type])  # `to_pandas_dtype` of older ones imports pandas
     valid, data = found.buffers()
     end = found.offset + len(found)
-    values = np.frombuffer(data, found.type.to_pandas_dtype(), end)[found.offset :]
+    values = np.frombuffer(data, DTYPES[found.type], end)[found.offset :]
     if not found.null_count:
         return values
     known = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")[found.offset : end]

@@ -17,14 +17,14 @@ from markupsafe import Markup
 from manyhot.data.inputs.images.opening import picture
 from manyhot.data.inputs.images.paths import picture_column
 from manyhot.data.table import Table
-from manyhot.report.mistakes import source
+from manyhot.report.mistakes import cell, source
 from manyhot.report.page import made, template, with_script
 from manyhot.schema import Schema
 
 SHOWN = {"label": 500, "duplicate": 150}  # findings on the page, the worst of each problem; of the others:
 OTHERS = 100
 SIDE = 200  # pixels of a picture
-COLUMNS = 12  # of a row of a table that are shown
+COLUMNS, LETTERS = 12, 200  # of a row of a table that are shown; of a cell
 WORDS = {
     "label": "probably wrong labels",
     "contradiction": "equal rows with different labels",
@@ -110,7 +110,7 @@ def _data(page: Page) -> str:
         "rows": {
             i: {
                 "row": int(page.table.rows[i]),
-                "cells": [_short(cells[name][i].as_py()) for name in columns],
+                "cells": [cell(cells[name][i].as_py(), LETTERS) for name in columns],
                 "picture": seen.get(i, ""),
             }
             for i in rows
@@ -143,8 +143,3 @@ def _data(page: Page) -> str:
         "words": WORDS,
     }
     return json.dumps(document).replace("<", "\\u003c")
-
-
-def _short(value: object) -> str:
-    words = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-    return words if len(words) <= 200 else words[:199] + "…"

@@ -25,7 +25,7 @@ from manyhot.data.inputs.images.opening import picture
 from manyhot.data.table import Table
 from manyhot.metrics import crossed
 from manyhot.report import svg
-from manyhot.report.mistakes import source
+from manyhot.report.mistakes import cell, columns, source
 from manyhot.report.page import made, percent, template, with_script
 from manyhot.schema import Input, Schema
 from manyhot.targets import UNKNOWN, IntArray
@@ -35,7 +35,7 @@ SHOWN = 600  # pictures on the map
 TILE = 32  # pixels of one of them
 CENTRAL, BORDERLINE, OUTLYING = 16, 8, 8  # pictures or rows of each cluster
 SIDE = 72  # pixels of a picture in a sheet
-COLUMNS, TOLD = 8, 6  # columns of a row that are shown; of a cluster that tell it apart
+TOLD = 6  # columns that tell a cluster apart
 WIDEST = 2.5  # standard deviations that fill half of a bar
 MAX_CLASSES = 40  # known labels that are crossed with clusters
 GOLDEN = 137.508  # degrees between the hues of clusters that follow each other
@@ -82,7 +82,7 @@ def render(found: Clusters) -> str:
         chart=Markup(_data(found)),
         labels=_labels(found),
         clusters=_clusters(found),
-        columns=_columns(found),
+        columns=columns(found.schema, found.table),
         strengths=_strengths(found.scores),
         crossed=[_crossed(found, name) for name in found.known],
         drawn=len(found.drawn),
@@ -189,23 +189,17 @@ def _cluster(
 
 def _row(found: Clusters, row: int) -> dict[str, Any]:
     """Return one row as a picture with its name, or as cells."""
-    cells = [c for name in _columns(found) for c in found.table.columns[name].slice(row, 1).to_pylist()]
+    cells = [
+        c
+        for name in columns(found.schema, found.table)
+        for c in found.table.columns[name].slice(row, 1).to_pylist()
+    ]
     image = source(picture(found.table, found.schema, row, SIDE * 2), SIDE) if found.schema.is_image else ""
     return {
         "number": int(found.table.rows[row]),
         "picture": image,
-        "cells": ["" if cell is None else _short(str(cell)) for cell in cells],
+        "cells": [cell(None if c is None else str(c)) for c in cells],
     }
-
-
-def _columns(found: Clusters) -> list[str]:
-    """Name the columns of a row that are shown: the path of a picture, or the first features."""
-    names = [column.name for column in found.schema.inputs if column.name in found.table.columns]
-    return names[:COLUMNS]
-
-
-def _short(words: str) -> str:
-    return words if len(words) <= 60 else words[:59] + "…"
 
 
 def _told_apart(found: Clusters, members: list[NDArray[np.intp]]) -> list[list[dict[str, Any]]]:
@@ -260,7 +254,7 @@ def _of_categories(
         apart = (inside - everywhere) / np.sqrt(np.maximum(everywhere * (1 - everywhere), 1e-6))
         best = int(np.abs(apart).argmax())
         yield {
-            "name": f"{column.name} is {_short(str(cells.values[best]))}",
+            "name": f"{column.name} is {cell(str(cells.values[best]))}",
             "here": percent(float(inside[best])),
             "all": percent(float(everywhere[best])),
             "apart": float(apart[best]),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from manyhot.data.inputs.images.opening import picture
 from manyhot.data.table import Table
-from manyhot.report.mistakes import PIXELS, source
+from manyhot.report.mistakes import PIXELS, columns, source
 from manyhot.report.page import WORDS, made, template
 from manyhot.schema import Schema, Target
 from manyhot.targets import IntArray, decode
@@ -61,7 +61,7 @@ def render(page: Page) -> str:
         words=WORDS,
         targets=[_target(name, found) for name, found in page.details["targets"].items()],
         slices=page.details["slices"][:SLICES],
-        columns=_columns(page),
+        columns=columns(page.schema, page.table, CELLS),
         groups=[(name, len(rows), [_row(page, int(row)) for row in rows[:ROWS]]) for name, rows in groups],
     )
 
@@ -73,14 +73,13 @@ def _target(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, "found": found, "classes": classes[:CLASSES], "more": rest}
 
 
-def _columns(page: Page) -> list[str]:
-    """Name the cells of a row that are shown."""
-    return [each.name for each in page.schema.inputs if each.name in page.table.columns][:CELLS]
-
-
 def _row(page: Page, row: int) -> dict[str, Any]:
     """Return one row with its picture or its cells, what it is given as and what both models answered."""
-    cells = [c for name in _columns(page) for c in page.table.columns[name].slice(row, 1).to_pylist()]
+    cells = [
+        c
+        for name in columns(page.schema, page.table, CELLS)
+        for c in page.table.columns[name].slice(row, 1).to_pylist()
+    ]
     shown = source(picture(page.table, page.schema, row, PIXELS)) if page.schema.is_image else ""
     lines = []
     for name, target in page.targets.items():

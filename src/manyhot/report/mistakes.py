@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from manyhot import metrics
+from manyhot.data.table import Table
 from manyhot.judge import Judged
 from manyhot.report.sheet import as_jpeg, thumbnail
 from manyhot.schema import Schema, Target
@@ -19,6 +21,7 @@ from manyhot.targets import UNKNOWN, FloatArray, IntArray, decide, marginals
 
 ROWS = 24  # shown of each target
 CELLS = 8  # shown of each row of a table
+LETTERS = 60  # of a cell
 CHIPS = 10  # tags shown of each row
 PIXELS = 480  # of a picture's longer side, which a click shows whole
 HEAVY = 30_000  # bytes of a PNG from which on a page has it as a JPEG
@@ -76,27 +79,24 @@ def worst(
     return out
 
 
-def columns(schema: Schema, judged: Judged) -> list[str]:
-    """Name the columns whose cells `worst` gives."""
-    return [i.name for i in schema.inputs if i.name in judged.table.columns][:CELLS]
+def columns(schema: Schema, table: Table, most: int = CELLS) -> list[str]:
+    """Name the columns of a row that a page shows: the path of a picture, or the first features."""
+    return [column.name for column in schema.inputs if column.name in table.columns][:most]
 
 
 def _cells(schema: Schema, judged: Judged, rows: np.ndarray) -> list[tuple[str, ...]]:
     if not len(rows):
         return []
     part = judged.table.take(rows)
-    lists = [part.columns[name].to_pylist() for name in columns(schema, judged)]
-    cell = _whole if schema.is_image else _cell  # a path is there to be copied
-    return [tuple(cell(values[i]) for values in lists) for i in range(len(rows))]
+    lists = [part.columns[name].to_pylist() for name in columns(schema, judged.table)]
+    most = sys.maxsize if schema.is_image else LETTERS  # a path is there to be copied
+    return [tuple(cell(values[i], most) for values in lists) for i in range(len(rows))]
 
 
-def _whole(value: object) -> str:
-    return "" if value is None else str(value)
-
-
-def _cell(value: object) -> str:
-    words = f"{value:.6g}" if isinstance(value, float) else _whole(value)
-    return words if len(words) <= 60 else words[:59] + "…"
+def cell(value: object, most: int = LETTERS) -> str:
+    """Write a cell in so many letters at most."""
+    words = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def _chips(target: Target, y: IntArray, answer: IntArray, chances: FloatArray) -> list[Chip]:

@@ -92,7 +92,7 @@ def render(report: Report) -> str:
         folded=len(targets) > UNFOLDED,
         splits=_splits(report.fit.rows),
         training=curves.training(report.fit.history, judged),
-        columns=mistakes.columns(report.schema, report.judged),
+        columns=mistakes.columns(report.schema, report.judged.table),
         config=_flat(report.config),
         command=_command(report.config),
     )

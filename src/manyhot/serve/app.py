@@ -11,6 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from python_multipart.exceptions import FormParserError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -60,8 +61,8 @@ async def form_of(request: Request) -> list[tuple[str, str | bytes]]:
         fields = [(n, v if isinstance(v, str) else v.file.read()) for n, v in found.multi_items()]
         await found.close()
         return fields
-    except MultiPartException as error:
-        raise UserError(f"The body is no form ({error.message.rstrip('.')}).") from None
+    except (MultiPartException, FormParserError) as error:  # the latter by an older starlette
+        raise UserError(f"The body is no form ({str(error).rstrip('.')}).") from None
 
 
 async def rows_of(request: Request, served: Served) -> list[Row]:

@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -119,7 +120,8 @@ def _fitting(path: Path) -> str:
     named = sorted((name for name in timm.list_models() if name in stem), key=len, reverse=True)
     shapes = _shapes(_read(path))
     for name in (*named, *USUAL):
-        with torch.device("meta"):  # shapes alone, in no memory
+        # Shapes alone, in no memory; a network that cannot be built so is passed over.
+        with suppress(RuntimeError), torch.device("meta"):
             if _shapes(timm.create_model(name).state_dict()) == shapes:
                 return str(name)
     return ""

@@ -1,6 +1,7 @@
 """Columns of numbers and categories: fitted on training rows, the same afterwards, odd cells named."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -306,6 +307,8 @@ def test_texts_come_back_from_json_and_an_absent_column_is_empty():
     _, inputs = texts(PROSE)
     again = from_json(json.loads(json.dumps(inputs.to_json())))
     assert again == inputs
+    assert from_json(asdict(inputs)) == inputs  # as it was written first, with every field
+    assert {*inputs.to_json()["features"][1]} == {"name", "kind", "scale", "part"}
     said, renamed = again.read(from_python({"X ": ["buy", ""]}))
     assert renamed.odd[0].what == "renamed"
     assert said[0].any()

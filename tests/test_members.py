@@ -10,7 +10,7 @@ from making import QUICK
 import manyhot
 from manyhot.config import FitConfig
 from manyhot.data.batches.loader import Loader
-from manyhot.data.inputs.features import Feature, TableInputs
+from manyhot.data.inputs.features import Feature, TableInputs, table_inputs
 from manyhot.errors import UserError
 from manyhot.model import inference, losses
 from manyhot.model.dropout import Dropout
@@ -251,3 +251,23 @@ def test_dropout_keeps_its_share_and_the_mean():
     assert layer.eval()(x) is x
     assert Dropout(0)(x) is x
     assert layer.train()(torch.ones(2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_a_perceptron_of_texts_begins_as_one_of_the_other_columns_alone(folds):
+    cells = {"n": [i / 7 for i in range(40)], "said": ["good or bad", "one or two"] * 20, "y": [*"ab"] * 20}
+    table = manyhot.read(cells)
+    schema = manyhot.infer(table, ["y"], kinds={"said": "text"})
+    inputs = table_inputs(schema, table, np.arange(40))
+    config = FitConfig(backbone="mlp", folds=folds, dropout=0.0)
+    network = build(inputs, schema.targets, config)
+    x = torch.from_numpy(inputs.transform(table)[0])
+    words = torch.tensor([feature.is_word for feature in inputs.features])
+    assert words.sum() == 5
+    assert torch.equal(network(x)["y"], network(torch.where(words, 0.0, x))["y"])
+    first = network.backbone.layers[1].weight.abs().max().item()
+    assert 0.5 < first <= 2**-0.5 + 1e-6  # drawn for two inputs: the number, and how long a text is
+    network(x)["y"].sum().backward()
+    learns = network.backbone.layers[1].weight.grad.abs()
+    assert learns.max() > 0
+    assert (learns > 0).any(dim=-1 if folds > 1 else 0).reshape(-1, 7).all()

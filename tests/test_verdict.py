@@ -131,6 +131,8 @@ def test_overfitting():
     by_chance = epochs([3, 2, 1], [2.0, 1.0, 1.5])
     by_chance[2]["best"] = True
     assert not any("Overfitting" in x for x in verdict(found, by_chance).found)
+    unseen = epochs([3, 2, 1], [2.0, 0.0001, 0.0004])
+    assert not any("Overfitting" in x for x in verdict(found, unseen).found)
     for losses, held in (([3, 2, 1], [2.0, 1.0, 1.05]), ([3, 2, 2.5], [2.0, 1.0, 1.5]), ([1], [1.0])):
         assert not any("Overfitting" in x for x in verdict(found, epochs(losses, held)).found)
 

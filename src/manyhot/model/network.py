@@ -18,8 +18,9 @@ from manyhot.config import FitConfig
 from manyhot.data.inputs.fitted import Inputs
 from manyhot.model.backbones import build_backbone
 from manyhot.model.backbones.base import Backbone
+from manyhot.model.backbones.mlp import begin_without_words
 from manyhot.model.members import linear
-from manyhot.model.stems import build_stem
+from manyhot.model.stems import ImageStem, TableStem, build_stem
 from manyhot.schema import Target
 from manyhot.targets import num_outputs, set_table
 
@@ -132,6 +133,14 @@ def _by_name(layer: nn.Module, names: Sequence[object]) -> dict[object, tuple[Te
     return {name: (by_output[..., k], bias[..., k]) for k, name in enumerate(names)}
 
 
+def encoder(stem: ImageStem | TableStem, config: FitConfig) -> Backbone:
+    """Build the backbone that reads what a stem gives, with fresh weights."""
+    backbone = build_backbone(stem.shape, config)
+    if config.backbone == "mlp" and isinstance(stem, TableStem) and stem.words.any():
+        begin_without_words(backbone, stem.words)
+    return backbone
+
+
 def build(inputs: Inputs, targets: Sequence[Target], config: FitConfig) -> Network:
     """Build a network with fresh weights, drawn from `config.seed`.
 
@@ -140,7 +149,7 @@ def build(inputs: Inputs, targets: Sequence[Target], config: FitConfig) -> Netwo
     """
     torch.manual_seed(config.seed)
     stem = build_stem(inputs, config.piecewise)
-    backbone = build_backbone(stem.shape, config)
+    backbone = encoder(stem, config)
     network = Network(stem, backbone, build_heads(targets, backbone))
     return network.to(memory_format=torch.channels_last) if config.channels_last else network
 

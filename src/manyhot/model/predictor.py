@@ -23,12 +23,11 @@ from manyhot.device import left_as_found
 from manyhot.ensemble import COLUMNS, FAR, NETWORK, Ensemble, Member, equally
 from manyhot.errors import listed
 from manyhot.model import forest
-from manyhot.model.backbones import build_backbone
 from manyhot.model.backbones.base import Backbone
 from manyhot.model.far import Far
 from manyhot.model.forest import Forest
 from manyhot.model.neighbours import FoldedNeighbours, Neighbours
-from manyhot.model.network import Heads, Network, build_heads
+from manyhot.model.network import Heads, Network, build_heads, encoder
 from manyhot.model.stems import build_stem
 from manyhot.schema import Target
 
@@ -150,7 +149,7 @@ def build(
     config = replace(config, weights="none")  # what the state holds replaces what the run began from
     stem = build_stem(inputs, config.piecewise)
     encoders = {
-        name: columns_of(stem.shape, config.folds) if name == COLUMNS else build_backbone(stem.shape, config)
+        name: columns_of(stem.shape, config.folds) if name == COLUMNS else encoder(stem, config)
         for name in dict.fromkeys((NETWORK, *ensemble.encoders))
     }
     members = [

@@ -53,6 +53,7 @@ class TableStem(nn.Module):
     in_pieces: Tensor
     left: Tensor
     reach: Tensor
+    words: Tensor  # which of the prepared columns are words of texts, bool (P,)
 
     def __init__(self, inputs: TableInputs, piecewise: bool = False) -> None:
         super().__init__()
@@ -73,6 +74,9 @@ class TableStem(nn.Module):
         self.register_buffer("left", torch.tensor([left for _, left, _ in pieces]), persistent=False)
         self.register_buffer("reach", torch.tensor([reach for _, _, reach in pieces]), persistent=False)
         self.shape = (width + len(pieces),)
+        words = torch.zeros(self.shape, dtype=torch.bool)
+        words[: len(numbers)] = torch.tensor([inputs.features[i].is_word for i in numbers], dtype=torch.bool)
+        self.register_buffer("words", words, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float (N, P)."""

@@ -27,6 +27,7 @@ FEWEST = 5  # rows that a class must have for that
 CONFUSED = 0.1  # share of a class's rows, for a pair to be named
 TELLS_APART = 0.65  # AUROC from which on probabilities say something though answers do not
 RISEN = 0.1  # of the held-out loss after the epoch that was kept
+LEAST_RISE = 0.005  # which anybody would notice
 NAMED = 3  # classes, or pairs of them, in a sentence
 
 
@@ -252,7 +253,7 @@ def _overfitted(history: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     kept = max((i for i, line in enumerate(epochs) if line.get("best")), default=len(epochs) - 1)
     if not epochs or held[kept] is None or held[-1] is None:
         return
-    if held[-1] > held[kept] * (1 + RISEN) and epochs[-1]["loss"] < epochs[kept]["loss"]:
+    if held[-1] > held[kept] * (1 + RISEN) + LEAST_RISE and epochs[-1]["loss"] < epochs[kept]["loss"]:
         yield (
             f"Overfitting: the held-out loss rose from {held[kept]:.3f} in epoch {kept + 1}, which was kept, "
             f"to {held[-1]:.3f} in epoch {len(epochs)} while the training loss fell. More rows help most; "

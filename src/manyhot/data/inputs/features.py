@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Sequence, Sized
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -213,8 +213,12 @@ class TableInputs:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return a plain dict that `from_json` reads back."""
-        return asdict(self)
+        """Return a plain dict that `from_json` reads back, of each feature what is not as it is by itself."""
+        features = [
+            {key: value for key, value in asdict(each).items() if value != USUAL.get(key)}
+            for each in self.features
+        ]
+        return {**asdict(replace(self, features=())), "features": features}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TableInputs:
@@ -224,6 +228,9 @@ class TableInputs:
             raise UserError("inputs: 'features' must be a list with one at least.")
         rest = checked(cls, {**data, "features": []}, "inputs")
         return cls(**{**rest, "features": tuple(map(_feature, features))})
+
+
+USUAL = {field.name: field.default for field in fields(Feature)}
 
 
 def _feature(document: object) -> Feature:

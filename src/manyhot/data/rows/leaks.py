@@ -121,7 +121,7 @@ def telling_alone(table: Table, schema: Schema, target: Target, y: IntArray) -> 
     found = []
     labels = y.reshape(-1).astype(np.int64)
     for column in schema.inputs if target.exclusive else ():
-        if column.kind == "image" or column.name not in table.columns:
+        if column.kind in ("image", "text") or column.name not in table.columns:
             continue
         codes, ordered = _codes(table, schema, column)
         if ordered:  # equal numbers stay together
@@ -140,7 +140,7 @@ def telling_alone(table: Table, schema: Schema, target: Target, y: IntArray) -> 
 def _codes(table: Table, schema: Schema, column: Input) -> tuple[NDArray[np.int64], bool]:
     """Number the values of a column, −1 for none; tell whether larger numbers are larger values."""
     missing = (*schema.missing, *column.missing)
-    if column.kind in ("category", "text"):
+    if column.kind == "category":
         return table.cells(column.name, missing).codes.astype(np.int64), False
     if column.kind == "date":
         values = dates.read_days(table.cells(column.name, missing), column.notation)[0]

@@ -110,7 +110,7 @@ def test_a_target_that_makes_no_sense(changes, words):
         ({"inputs": [], "targets": 3}, "'targets' must be"),
         ({"inputs": ["a"], "targets": []}, "'inputs' must be"),
         ({"inputs": [{"name": "a"}], "targets": []}, "lacks 'kind'"),
-        ({"inputs": [{"name": "a", "kind": "text"}], "targets": []}, "kind must be one of"),
+        ({"inputs": [{"name": "a", "kind": "sound"}], "targets": []}, "kind must be one of"),
         ({"inputs": [{"name": "a", "kind": "image"}], "targets": []}, "shape must be"),
         ({"inputs": [{"name": "a", "kind": "image", "shape": [8, 0, 1]}], "targets": []}, "shape must be"),
         ({"inputs": [{"name": "a", "kind": "image", "shape": "8"}], "targets": []}, "'shape' must be"),

@@ -77,6 +77,11 @@ def test_photos_follow_from_the_weights_the_device_and_the_backbone():
     assert not fresh.linear_probe
     assert not resolve({"backbone": "cnn"}, PHOTO, 6_000).linear_probe
     assert 0 < tuned.first_size < tuned.size
+    few = resolve({"weights": "none"}, PHOTO, 400)
+    assert replace(few, weights="auto") == resolve({"size": 64}, PHOTO, 400)
+    assert few.backbone == "resnet9"
+    assert resolve({"weights": "none", "size": 96}, PHOTO, 400).backbone == tuned.backbone
+    assert resolve({"weights": "none", "backbone": "resnet18"}, PHOTO, 400).size == fresh.size
     assert resolve({"device": "cuda"}, PHOTO, 6_000).backbone == "resnet50"
     assert resolve({}, PHOTO, 1_000_000).backbone == "mobilenetv3_small_100"
     assert resolve({"backbone": "vit_tiny_patch16_224"}, PHOTO, 6_000).first_size == 0

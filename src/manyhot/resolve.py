@@ -44,6 +44,8 @@ BYTES_PER_PIXEL = 2_000  # of a photo that trains ResNet-50 in halves; 100 MB at
 CONVOLUTIONAL = ("mobilenet", "resnet", "efficientnet", "convnext", "regnet", "vgg")  # take any size
 TRIAL_STEPS, TRIAL_BATCH = 300, 64  # of `train.mirror`: 2 to 5 s for pictures of 32 pixels on two cores
 SMALL_IMAGE = 64  # pixels; up to here images keep their size and have networks of their own
+# Rows of coloured photos up to which a network of timm's learns less from nothing than ours from small ones.
+FEW_PHOTOS = 1_000
 
 
 class Pretrained(NamedTuple):
@@ -94,6 +96,10 @@ def resolve(
         backbone = ours if small else _photo_backbone(rows, device)
         base = replace(base, backbone=backbone, device=chosen.get("device", "auto"))
         found = find_weights(chosen.get("backbone", backbone), chosen.get("weights", "auto"))
+        scarce = found.weights == "none" and rows <= FEW_PHOTOS and channels > 1 and schema.targets
+        if scarce and not (small or frozen or chosen.keys() & {"backbone", "size"}):
+            small, backbone, chosen = True, ours, {**chosen, "size": SMALL_IMAGE}
+            base, found = replace(base, backbone=ours), Pretrained("none")
         options_of = {**found.options, **chosen.get("backbone_options", {})}
         chosen = {**chosen, "weights": found.weights}
         if frozen:

@@ -208,7 +208,8 @@ def test_inputs_of_older_models_read_as_before():
     _, inputs = fitted({"v": ["1", "2", "4"], "y": ["a", "b", "a"]})
     document = inputs.to_json()
     for feature in document["features"]:
-        del feature["notation"], feature["missing"]
+        for name in ("notation", "missing"):
+            feature.pop(name, None)
     old = TableInputs.from_json(document)
     assert old == inputs
     with pytest.raises(UserError, match="'NA' is not a number"):

@@ -184,6 +184,15 @@ def test_tags_are_turned_on_and_off(serve):
     assert page.locator(".chip[aria-pressed=true]").count() == 3
 
 
+def test_pictures_chosen_before_the_page_knows_its_model_are_asked_about(serve):
+    opened = serve(picture_model())
+    page = opened.page()
+    page.route("**/models", lambda route: (time.sleep(0.5), route.continue_()))
+    page.goto(opened.address, wait_until="commit")
+    choose(page, png(1))
+    assert page.locator("#answers .target").count()
+
+
 def test_from_pictures_to_a_model_that_learned(serve, tmp_path):
     """A person's path: several pictures, one after another confirmed or corrected, exported, and `fit`."""
     opened = serve(picture_model())

@@ -160,9 +160,10 @@ function newItem(name = "", values = nothing()) {
 }
 
 async function add(files) {
-  const wanted = images();
-  const all = [...files];
+  const all = [...files]; // the box that they come from is emptied soon
+  await begun.catch(() => null); // until then nobody knows what the model reads
   if (!all.length || !model) return;
+  const wanted = images();
   if (!wanted.length) {
     problem("This model reads no pictures. Fill in the row; for a file of rows use: manyhot predict MODEL FILE.");
     return;
@@ -780,4 +781,4 @@ $("csv").onclick = csv;
 $("zip").onclick = zip;
 $("help").onclick = () => $("keys").showModal();
 $("keys-close").onclick = () => $("keys").close();
-begin();
+const begun = begin();

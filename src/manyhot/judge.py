@@ -218,7 +218,7 @@ def judge_rows(
     else:
         predicted = predict(model, table, progress, chosen.hashes, fold)
     unreadable = predicted.noticed.unreadable
-    keep = np.setdiff1d(np.arange(len(table)), list(unreadable))
+    keep = np.delete(np.arange(len(table)), list(unreadable))
     if len(keep) == 0:
         gone = none_there(table, schema.inputs[0].name, unreadable)
         raise UserError(gone or f"{table.source}: not one of {len(table)} pictures can be read.")

@@ -23,9 +23,7 @@ from manyhot.files import checksum, read_json, write_json, write_tensors
 
 log = logging.getLogger("manyhot")
 KINDS = ("network", "optimizer", "best", "pretrained")  # the tensors of a state
-SHARE = (
-    0.1  # of the time, which writing may take: an epoch on a card is over sooner than its weights are written
-)
+SHARE = 0.1  # of the time, which writing may take; an epoch on a card may be over sooner than it is written
 KEEP = 2  # checkpoints; the one before is there in case the newest is damaged
 
 

@@ -75,9 +75,8 @@ def read_arrow(path: Path, root: Path | None = None, room: Room = ROOM) -> Table
         if data is None:
             with pa.OSFile(os.fsencode(path)) as stream:
                 data = opened(stream).read_all()
-            data.validate(
-                full=True
-            )  # what a broken file says of its cells is believed by all that reads them
+            # What a broken file says of its cells is believed by all that reads them.
+            data.validate(full=True)
         if not data.num_rows:
             raise NoRowsError(f"{path}: the file has no rows.", from_arrow(data, path, root))
         return replace(from_arrow(data, path, root), on_disk=on_disk)

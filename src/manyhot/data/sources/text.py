@@ -33,12 +33,8 @@ from manyhot.data.table import NoRowsError, Table
 from manyhot.errors import UserError, listed, shortened
 
 CHUNK = 1 << 22  # bytes held at a time while the encoding is checked
-BLOCKS = (
-    1 << 20,
-    1 << 22,
-    1 << 25,
-    1 << 30,
-)  # bytes pyarrow parses at a time; a longer row needs the next one
+# Bytes pyarrow parses at a time; a longer row needs the next one.
+BLOCKS = (1 << 20, 1 << 22, 1 << 25, 1 << 30)
 TOO_LONG = ("straddl", "cannot infer number of columns")  # what it says of one, and of such a first one
 BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is the beginning of this one
